@@ -1,0 +1,61 @@
+"""What was seen of a call at the bridge, and what it proves.
+
+In: everything observed between the write of a frame and the end of the wait. Out: whether the job is done, refused, in doubt,
+or may be tried again. Never: I/O, clocks, guesses. The rules stand in the contract, section 2, "What proves what".
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+
+class Verdict(IntEnum):
+    """``readStatus`` of a verdict event. [doc] for 0 and 1, [seen] for -1 and 2 (PROTOCOL.md, Sending)."""
+
+    PENDING = -1
+    NOT_SENT = 0
+    SENT = 1
+    READ = 2
+
+
+#: A "not sent" that comes later than this after the write only says that the client gave up waiting (about 15 s, [seen]).
+NOT_SENT_CREDIBLE_SECONDS = 10.0
+
+#: The bridge's "service busy". [doc: the error example of GroupReqList]
+BUSY = 300
+
+
+@dataclass(frozen=True)
+class BridgeError:
+    """The bridge's or the service's own "no": its code as an integer where it is one, and its words."""
+
+    code: int | str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was seen of one call.
+
+    ``written``: at least one byte of the frame was handed to the socket; while False nothing can have happened at the bridge.
+    ``replied``: the direct reply came; ``data`` is its ``data`` as decoded JSON, ``error`` its error (or the service's
+    ``commonResult.errCode`` other than 200). ``verdict``: the last one seen that is not PENDING; ``verdict_seconds``: its delay
+    after the write; ``tied_by``: by what it (or the echo) was tied to this send. ``echo``: the account's own message was seen with
+    a server id. ``message_id``, ``sent_at``: from verdict or echo. ``connection_lost``: the connection on which the frame was
+    written dropped before the call was settled.
+    """
+
+    written: bool = False
+    replied: bool = False
+    data: Any = None
+    error: BridgeError | None = None
+    verdict: Verdict | None = None
+    verdict_seconds: float | None = None
+    tied_by: Literal["id", "chat"] | None = None
+    echo: bool = False
+    message_id: int | None = None
+    sent_at: dt.datetime | None = None
+    connection_lost: bool = False

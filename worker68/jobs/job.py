@@ -1,0 +1,125 @@
+"""A job: what a valid message asks for, and what its row in SQL holds of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from worker68.errors import FieldError, InvalidJob
+from worker68.jobs.envelope import Envelope
+from worker68.jobs.fields import Chat, Common
+from worker68.jobs.kinds import KINDS, Kind
+from worker68.jobs.states import State
+from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fields
+
+DEFAULT_ACCOUNT = "main"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one valid message asks for. ``content`` identifies what is to be done, for idempotency (contract, section 2)."""
+
+    job_id: str
+    account: str
+    kind: Kind
+    fields: msgspec.Struct
+    common: Common
+    not_before: dt.datetime | None
+    expires_at: dt.datetime | None
+
+    @property
+    def content(self) -> str:
+        return content_hash(self.account, self.kind.task, self.fields)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of ``jobs``, as far as the way to the bridge needs it."""
+
+    seq: int
+    job_id: str
+    task_id: str
+    account: str
+    task: str
+    fields: msgspec.Struct
+    priority: int
+    ordered: bool
+    state: State
+    attempts: int
+    custom_msg_id: int | None
+    received_at: dt.datetime
+    due_at: dt.datetime | None
+    expires_at: dt.datetime | None
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.task]
+
+    @property
+    def chat(self) -> Chat | None:
+        return self.kind.chat_of(self.fields)
+
+    @property
+    def lane(self) -> str:
+        return lane_of(self.kind, self.fields, self.ordered)
+
+
+def lane_of(kind: Kind, fields: Any, ordered: bool) -> str:
+    """Name the row of jobs in which only the first may run: a chat's jobs of one class, or reads of the same subject.
+
+    Jobs that opted out of order share a lane of their own, in which all may run at once.
+    """
+    chat = kind.chat_of(fields)
+    if chat is None:
+        return f"{kind.task}:{kind.subject_of(fields)}"
+    lane = f"{kind.job_class.name.lower()}:{chat.type}:{chat.id}"
+    return lane if ordered else f"{lane}:unordered"
+
+
+def read_common(envelope: Envelope) -> tuple[Common, list[FieldError]]:
+    """Return the fields that every job takes, and what is wrong with them and with the envelope."""
+    errors = list(envelope.problems)
+    return convert_common(envelope.kwargs, errors), errors
+
+
+def read_order(envelope: Envelope, kind: Kind, queue_account: str | None) -> Order:
+    """Return what the message asks for; raise ``InvalidJob`` naming every wrong field.
+
+    ``queue_account``: whose queue the message lay on; None for the front door.
+    """
+    common, errors = read_common(envelope)
+    own = {name: value for name, value in envelope.kwargs.items() if name not in COMMON_FIELDS}
+    fields = convert_fields(kind.fields, own, errors)
+    if queue_account is not None and common.account not in (None, queue_account):
+        errors.append(
+            FieldError("account", f'is "{common.account}", but the message lay on the queue of "{queue_account}"')
+        )
+    if errors or fields is None:
+        raise InvalidJob(errors)
+    return Order(
+        job_id=common.job_id or envelope.task_id,
+        account=queue_account or common.account or DEFAULT_ACCOUNT,
+        kind=kind,
+        fields=fields,
+        common=common,
+        not_before=_latest(common.send_at, envelope.not_before),
+        expires_at=_earliest(common.expires_at, envelope.expires_at),
+    )
+
+
+def content_hash(account: str, task: str, fields: Any) -> str:
+    """Return the hash of what is to be done: account, task and own fields with their defaults, as canonical JSON."""
+    canonical = msgspec.json.encode([account, task, msgspec.to_builtins(fields)], order="deterministic")
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _latest(*times: dt.datetime | None) -> dt.datetime | None:
+    return max((time for time in times if time is not None), default=None)
+
+
+def _earliest(*times: dt.datetime | None) -> dt.datetime | None:
+    return min((time for time in times if time is not None), default=None)

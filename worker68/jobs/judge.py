@@ -1,0 +1,71 @@
+"""What the evidence proves: the rules of the contract, section 2, "What proves what".
+
+Sends are neither repeatable nor readable, so anything uncertain after the first byte is in doubt. Changes (moderation) and
+reads may be repeated, so uncertainty is another try.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from worker68.jobs.evidence import BUSY, NOT_SENT_CREDIBLE_SECONDS, Evidence, Verdict
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded
+
+Confirm = Literal["verdict", "reply", "write"]
+
+
+def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome | TryAgain:
+    """Say what became of a send, once its wait is over."""
+    if not seen.written:
+        return TryAgain(ErrorCode.CONNECTION_LOST, "not a byte was written", spent=False)
+    if _proves_sent(seen, confirm):
+        return succeeded(
+            {"custom_msg_id": str(custom_msg_id), "message_id": seen.message_id, "sent_at": seen.sent_at},
+        )
+    if seen.verdict is Verdict.NOT_SENT and seen.tied_by == "id" and _credible(seen):
+        return failed(ErrorCode.NOT_SENT, "the bridge's verdict: the message was not sent")
+    if seen.connection_lost:
+        return in_doubt(
+            ErrorCode.CONNECTION_LOST, "the connection to the bridge was lost after the write, and no verdict came"
+        )
+    if seen.error is not None and seen.verdict is None:
+        return _refusal(seen)
+    return in_doubt(ErrorCode.NO_VERDICT, "the message was written, and no verdict proves that it was sent or not")
+
+
+def judge_request(seen: Evidence) -> Outcome | TryAgain:
+    """Say what became of a read or an idempotent change: a success has the reply's data as ``result["data"]``."""
+    if not seen.written:
+        return TryAgain(ErrorCode.UNAVAILABLE, "not a byte was written", spent=False)
+    if seen.error is not None:
+        return _refusal(seen)
+    if seen.replied:
+        return succeeded({"data": seen.data})
+    cause = "the connection was lost" if seen.connection_lost else "no reply came"
+    return TryAgain(ErrorCode.UNAVAILABLE, f"written, but {cause}", spent=True)
+
+
+def give_up(try_again: TryAgain, attempts: int) -> Outcome:
+    """Return the outcome of a job whose tries are used up."""
+    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    return failed(try_again.code, f"{try_again.reason}; gave up after {tries}", try_again.bridge_code)
+
+
+def _proves_sent(seen: Evidence, confirm: Confirm) -> bool:
+    if seen.verdict in (Verdict.SENT, Verdict.READ) or seen.echo:
+        return True
+    if confirm == "write":
+        return True
+    return confirm == "reply" and seen.replied and seen.error is None
+
+
+def _credible(seen: Evidence) -> bool:
+    return seen.verdict_seconds is not None and seen.verdict_seconds <= NOT_SENT_CREDIBLE_SECONDS
+
+
+def _refusal(seen: Evidence) -> Outcome | TryAgain:
+    assert seen.error is not None
+    code, text = seen.error.code, seen.error.text
+    if code == BUSY:
+        return TryAgain(ErrorCode.BUSY, f"the service is busy: {text}", spent=True, bridge_code=code)
+    return failed(ErrorCode.REFUSED, f"the bridge refused: {text}", code)

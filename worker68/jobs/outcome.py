@@ -1,0 +1,93 @@
+"""What may become of a job: exactly one outcome, or another try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """How a job ended (contract, section 2)."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class ErrorCode(StrEnum):
+    """Why a job did not succeed (contract, section 2)."""
+
+    INVALID_JOB = "invalid_job"
+    UNKNOWN_ACCOUNT = "unknown_account"
+    NOT_PERMITTED = "not_permitted"
+    SUPPRESSED = "suppressed"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+    BUSY = "busy"
+    NOT_SENT = "not_sent"
+    NO_VERDICT = "no_verdict"
+    CONNECTION_LOST = "connection_lost"
+    WORKER_LOST = "worker_lost"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class JobError:
+    """The ``error`` of a reply. ``bridge_code`` is the bridge's or the service's own code, where it gave one."""
+
+    code: ErrorCode
+    message: str
+    bridge_code: int | str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"code": str(self.code), "message": self.message}
+        if self.bridge_code is not None:
+            fields["bridge_code"] = self.bridge_code
+        return fields
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The one end of a job. ``result`` says what was done, also where a later step failed.
+
+    ``reason``: why it expired or was cancelled, in words for the job's row; the contract has no error code for these two.
+    """
+
+    status: Status
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class TryAgain:
+    """No outcome yet. ``spent``: the attempt reached the bridge, so back off and count it; else the job just waits its turn."""
+
+    code: ErrorCode
+    reason: str
+    spent: bool
+    bridge_code: int | str | None = None
+
+
+def succeeded(result: dict[str, Any]) -> Outcome:
+    return Outcome(Status.SUCCEEDED, result=result)
+
+
+def failed(code: ErrorCode, message: str, bridge_code: int | str | None = None) -> Outcome:
+    return Outcome(Status.FAILED, error=JobError(code, message, bridge_code))
+
+
+def in_doubt(code: ErrorCode, message: str) -> Outcome:
+    return Outcome(Status.IN_DOUBT, error=JobError(code, message))
+
+
+def expired(reason: str) -> Outcome:
+    return Outcome(Status.EXPIRED, reason=reason)
+
+
+def cancelled(reason: str) -> Outcome:
+    return Outcome(Status.CANCELLED, reason=reason)

@@ -1,0 +1,28 @@
+"""When a job is tried again, and when not any more."""
+
+from __future__ import annotations
+
+import random
+
+from worker68.jobs.outcome import ErrorCode
+
+#: The first back-off is up to this long; each next one up to twice as long (full jitter, so that jobs do not return in step).
+BACK_OFF_BASE_SECONDS = 1.0
+#: No single back-off is longer than this: a busy service is asked again at least once a minute.
+BACK_OFF_CAP_SECONDS = 60.0
+
+#: Spent attempts after which a job fails, by what went wrong. A busy service usually recovers within the half minute that five
+#: tries take; a bridge that is up but did not answer a request four times will not answer the fifth.
+ATTEMPTS = {ErrorCode.BUSY: 5, ErrorCode.UNAVAILABLE: 4}
+DEFAULT_ATTEMPTS = 3
+
+
+def attempts_allowed(code: ErrorCode) -> int:
+    """Return how many spent attempts a job may have when its last one ended with ``code``."""
+    return ATTEMPTS.get(code, DEFAULT_ATTEMPTS)
+
+
+def back_off_seconds(attempts: int, rng: random.Random | None = None) -> float:
+    """Return how long to wait after the ``attempts``-th spent attempt: exponential with full jitter."""
+    ceiling = min(BACK_OFF_CAP_SECONDS, BACK_OFF_BASE_SECONDS * 2 ** max(0, attempts - 1))
+    return (rng or random).uniform(0, ceiling)

@@ -1,0 +1,153 @@
+"""From a producer's keyword arguments to typed fields, naming everything that is wrong, not only the first thing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from worker68.errors import FieldError
+from worker68.jobs.fields import METADATA_LIMIT_BYTES, Common
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LATEST = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
+_TIME_EXPECTED = 'expected RFC 3339 with an offset, like "2026-03-01T09:00:00+08:00", or epoch seconds'
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+
+COMMON_FIELDS = frozenset(field.name for field in msgspec.structs.fields(Common))
+
+
+def convert_fields(struct: type[S], given: Mapping[str, Any], errors: list[FieldError], prefix: str = "") -> S | None:
+    """Return ``given`` as ``struct``; append every problem to ``errors`` and return None if there is one.
+
+    Fields of structs within are checked one by one too. A null stands for a left-out field where the field is optional.
+    """
+    before = len(errors)
+    hints = typing.get_type_hints(struct, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        if field.name not in given or (given[field.name] is None and not field.required):
+            if field.required:
+                errors.append(FieldError(prefix + field.name, "missing"))
+            continue
+        values[field.name] = _convert(hints[field.name], given[field.name], errors, prefix + field.name)
+    _refuse_unknown(given, {field.name for field in msgspec.structs.fields(struct)}, errors, prefix)
+    return struct(**values) if len(errors) == before else None
+
+
+def convert_common(given: Mapping[str, Any], errors: list[FieldError]) -> Common:
+    """Return the fields that every job takes; what is wrong is appended to ``errors`` and left at its default.
+
+    The result is usable even where something was wrong: the reply to a wrong job needs what could be read.
+    """
+    values: dict[str, Any] = {}
+    hints = typing.get_type_hints(Common, include_extras=True)
+    for field in msgspec.structs.fields(Common):
+        value = given.get(field.name)
+        if value is None:
+            continue
+        before = len(errors)
+        if field.name in ("send_at", "expires_at"):
+            converted: Any = parse_time(value, field.name, errors)
+        elif field.name == "job_id":
+            converted = _check_job_id(value, errors)
+        elif field.name == "metadata":
+            converted = _check_metadata(value, errors)
+        else:
+            converted = _convert(hints[field.name], value, errors, field.name)
+        if len(errors) == before:
+            values[field.name] = converted
+    return Common(**values)
+
+
+def parse_time(value: Any, name: str, errors: list[FieldError]) -> dt.datetime | None:
+    """Return a point in time in UTC from RFC 3339 with an offset or epoch seconds; append what is wrong to ``errors``."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(_TIME_EXPECTED)
+        if isinstance(value, str):
+            when = msgspec.convert(value, dt.datetime)
+            if when.tzinfo is None:
+                raise ValueError(f"{_TIME_EXPECTED}; the offset is missing")
+        else:
+            when = dt.datetime.fromtimestamp(value, dt.UTC)
+    except (ValueError, OverflowError, OSError, msgspec.ValidationError) as error:
+        problem = str(error) if str(error).startswith("expected RFC") else _TIME_EXPECTED
+        errors.append(FieldError(name, problem))
+        return None
+    if not _EARLIEST <= when <= _LATEST:
+        errors.append(FieldError(name, f"out of range: {_TIME_EXPECTED} (seconds, not milliseconds)"))
+        return None
+    return when.astimezone(dt.UTC)
+
+
+def _convert(expected: Any, value: Any, errors: list[FieldError], name: str) -> Any:
+    struct = _struct_in(expected)
+    if struct is not None and isinstance(value, dict):
+        return convert_fields(struct, value, errors, f"{name}.")
+    try:
+        return msgspec.convert(value, expected, strict=True)
+    except msgspec.ValidationError as error:
+        match = _AT.match(str(error))
+        assert match is not None
+        problem = match["what"]
+        if typing.get_origin(expected) is typing.Literal:
+            problem = f"expected {' or '.join(map(repr, typing.get_args(expected)))}"
+        errors.append(FieldError(name + (match["path"] or ""), _in_plain_words(problem)))
+        return None
+
+
+def _struct_in(expected: Any) -> type[msgspec.Struct] | None:
+    """Return the struct that ``expected`` is or may be (``Chat``, ``Quote | None``), else None."""
+    choices: Iterable[Any] = (expected,)
+    if typing.get_origin(expected) in (typing.Union, types.UnionType):
+        choices = typing.get_args(expected)
+    for choice in choices:
+        if isinstance(choice, type) and issubclass(choice, msgspec.Struct):
+            return choice
+    return None
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: set[str], errors: list[FieldError], prefix: str) -> None:
+    for name in sorted(map(str, given.keys() - known)):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
+        errors.append(FieldError(prefix + clip(name), f"unknown field{hint}"))
+
+
+def _check_job_id(value: Any, errors: list[FieldError]) -> str | None:
+    if isinstance(value, str) and 1 <= len(value) <= 128 and value.isprintable():
+        return value
+    errors.append(FieldError("job_id", "expected a string of 1 to 128 printable characters"))
+    return None
+
+
+def _check_metadata(value: Any, errors: list[FieldError]) -> dict[str, Any] | None:
+    if not isinstance(value, dict):
+        errors.append(FieldError("metadata", "expected an object"))
+        return None
+    size = len(msgspec.json.encode(value))
+    if size > METADATA_LIMIT_BYTES:
+        errors.append(
+            FieldError("metadata", f"{size} bytes as JSON; at most {METADATA_LIMIT_BYTES} are kept and given back")
+        )
+        return None
+    return value
+
+
+def _in_plain_words(problem: str) -> str:
+    return problem[:1].lower() + problem[1:].replace("`", "")
+
+
+def clip(name: str, limit: int = 80) -> str:
+    """Return a producer's own word, printable and short enough to stand in an error message."""
+    shown = "".join(char if char.isprintable() else "�" for char in name)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

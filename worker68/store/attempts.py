@@ -1,0 +1,192 @@
+"""The tries of a job at the bridge: begun before the first byte, settled in one transaction with the replies.
+
+Each verb takes a connection (the group commit's) and changes a job only where its row still is in a state from which the table
+of transitions allows it, so a repeat after an unknown commit does no harm.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, or_, select, update
+
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt
+from worker68.jobs.states import Event, State, sources, target
+from worker68.store.intake import outcome_columns
+from worker68.store.outbox import post_outcomes
+from worker68.store.tables import attempts, jobs
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try, by one owner of the account under one fencing number."""
+
+    job: Job
+    number: int
+    owner: str
+    fence: int
+
+
+def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
+    """Commit that bytes may leave from now on; False if the job is not ready any more (ended, or begun elsewhere)."""
+    mine = and_(jobs.c.state == State.SENDING, jobs.c.owner == attempt.owner, jobs.c.fence == attempt.fence)
+    begun = connection.execute(
+        update(jobs)
+        .where(jobs.c.seq == attempt.job.seq)
+        .where(
+            or_(
+                and_(jobs.c.state.in_(sources(Event.BEGIN)), jobs.c.attempts == attempt.number - 1),
+                and_(mine, jobs.c.attempts == attempt.number),
+            )
+        )
+        .values(
+            state=target(Event.BEGIN),
+            attempts=attempt.number,
+            owner=attempt.owner,
+            fence=attempt.fence,
+            reason=None,
+            due_at=None,
+        )
+    )
+    if begun.rowcount != 1:
+        return False
+    there = select(attempts.c.id).where(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
+    if connection.scalar(there) is None:
+        connection.execute(
+            insert(attempts).values(
+                seq=attempt.job.seq, number=attempt.number, owner=attempt.owner, fence=attempt.fence, began_at=now
+            )
+        )
+    return True
+
+
+def settle(connection: Connection, attempt: Attempt, outcome: Outcome, now: dt.datetime) -> bool:
+    """End the job with its outcome and post the replies; False if it had ended otherwise before (see ``revise``)."""
+    ended = connection.execute(
+        _own(Event.SETTLE, attempt).values(
+            state=target(Event.SETTLE), finished_at=now, revision=1, envelope=None, **outcome_columns(outcome)
+        )
+    )
+    _end_attempt(connection, attempt, outcome.error.code if outcome.error else outcome.status, now)
+    if ended.rowcount == 1:
+        post_outcomes(connection, [attempt.job.seq], now)
+        return True
+    return False
+
+
+def back_off(connection: Connection, attempt: Attempt, due_at: dt.datetime, ending: str, reason: str) -> bool:
+    """Leave a tried job in its place until ``due_at``."""
+    changed = connection.execute(
+        _own(Event.BACK_OFF, attempt).values(state=target(Event.BACK_OFF), due_at=due_at, reason=reason)
+    )
+    _end_attempt(connection, attempt, ending, due_at)
+    return changed.rowcount == 1
+
+
+def give_back(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
+    """Return a job of which no byte was written: it is ready again, and the attempt is noted as not written."""
+    changed = connection.execute(_own(Event.GIVE_BACK, attempt).values(state=target(Event.GIVE_BACK)))
+    _end_attempt(connection, attempt, "not_written", now)
+    return changed.rowcount == 1
+
+
+def revise(connection: Connection, seq: int, outcome: Outcome, now: dt.datetime) -> bool:
+    """Let later evidence correct a job that ended as in doubt or as not sent, and post the next revision of its replies."""
+    revisable = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code == ErrorCode.NOT_SENT)
+    columns = outcome_columns(outcome)
+    changed = connection.execute(
+        update(jobs)
+        .where(jobs.c.seq == seq, jobs.c.state.in_(sources(Event.REVISE)), revisable)
+        .where(or_(jobs.c.status != columns["status"], jobs.c.error_code.is_distinct_from(columns["error_code"])))
+        .values(state=target(Event.REVISE), finished_at=now, revision=jobs.c.revision + 1, **columns)
+    )
+    if changed.rowcount == 1:
+        post_outcomes(connection, [seq], now)
+    return changed.rowcount == 1
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A job in ``sending``, begun under ``fence``."""
+
+    seq: int
+    task: str
+    fence: int
+
+
+def find_begun(connection: Connection, account: str) -> list[Begun]:
+    """Return the jobs of the account whose attempt is begun and not ended."""
+    query = select(jobs.c.seq, jobs.c.task, jobs.c.fence).where(
+        jobs.c.account == account, jobs.c.state == State.SENDING
+    )
+    return [Begun(*row) for row in connection.execute(query)]
+
+
+def resolve(
+    connection: Connection, begun: list[Begun], repeatable: Container[str], now: dt.datetime
+) -> tuple[int, int]:
+    """Resolve attempts whose end nobody will record: of ``repeatable`` tasks they are ready again, the others in doubt.
+
+    Returns how many were made ready and in doubt. An attempt that has ended meanwhile, or was begun anew, is not touched.
+    """
+    again = [job for job in begun if job.task in repeatable]
+    lost = [job for job in begun if job.task not in repeatable]
+    for job in again:
+        connection.execute(_left_begun(Event.RECOVER, job).values(state=target(Event.RECOVER)))
+    doubt = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
+    columns = outcome_columns(doubt) | {
+        "state": target(Event.DOUBT),
+        "finished_at": now,
+        "revision": 1,
+        "envelope": None,
+    }
+    doubtful = [job.seq for job in lost if connection.execute(_left_begun(Event.DOUBT, job).values(**columns)).rowcount]
+    post_outcomes(connection, doubtful, now)
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([job.seq for job in begun]))
+        .values(ended_at=now, ending=str(ErrorCode.WORKER_LOST))
+    )
+    return len(again), len(doubtful)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet."""
+
+    seq: int
+    sending: bool
+
+
+def find_sent(connection: Connection, account: str, custom_msg_id: int) -> Sent | None:
+    """Return the job that was sent under ``custom_msg_id``."""
+    query = select(jobs.c.seq, jobs.c.state).where(jobs.c.account == account, jobs.c.custom_msg_id == custom_msg_id)
+    row = connection.execute(query).first()
+    return Sent(row.seq, row.state == State.SENDING) if row else None
+
+
+def _own(event: Event, attempt: Attempt) -> Any:
+    return update(jobs).where(
+        jobs.c.seq == attempt.job.seq,
+        jobs.c.state.in_(sources(event)),
+        jobs.c.attempts == attempt.number,
+        jobs.c.owner == attempt.owner,
+        jobs.c.fence == attempt.fence,
+    )
+
+
+def _left_begun(event: Event, job: Begun) -> Any:
+    return update(jobs).where(jobs.c.seq == job.seq, jobs.c.state.in_(sources(event)), jobs.c.fence == job.fence)
+
+
+def _end_attempt(connection: Connection, attempt: Attempt, ending: str, now: dt.datetime) -> None:
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
+        .where(attempts.c.ended_at.is_(None))
+        .values(ended_at=now, ending=str(ending))
+    )

@@ -1,0 +1,95 @@
+"""The database connection: SQLite for one host, PostgreSQL for production, and what "away" means for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from worker68.errors import DatabaseAway, SettingsError
+
+__all__ = ["Connection", "Engine", "open_engine", "reading", "transaction"]
+
+#: How long a connection attempt may take: long enough for a busy server, short enough to say that it is away.
+CONNECT_TIMEOUT_SECONDS = 5
+#: How long a SQLite transaction waits for another process's.
+SQLITE_BUSY_TIMEOUT_MS = 5000
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for ``DATABASE_URL``; nothing is connected yet. Raises ``SettingsError`` for a bad URL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(
+            "DATABASE_URL is no database URL; expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_size=4,
+            max_overflow=12,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "worker68"},
+        )
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
+        engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+    raise SettingsError(f"DATABASE_URL is for {backend}; worker68 knows sqlite and postgresql+psycopg")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Run the block in one transaction; raise ``DatabaseAway`` when the database cannot be reached or cannot write."""
+    with _saying_away(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Run the block, which writes nothing, without taking SQLite's write lock."""
+    with _saying_away(), engine.connect().execution_options(worker68_reading=True) as connection:
+        yield connection
+
+
+@contextmanager
+def _saying_away() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseAway(_first_line(error)) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseAway(_first_line(error)) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    cause: Any = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin transactions by itself, and deferred ones: two writers would then fail instead of waiting.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # FULL: an outcome that was committed survives a power cut, as the promises need.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    if not connection.get_execution_options().get("worker68_reading"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

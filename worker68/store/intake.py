@@ -1,0 +1,271 @@
+"""A popped batch becomes rows: one transaction, in pop order, idempotent.
+
+In: what intake made of each message. Out: the new jobs that may run. What repeats a known idempotency key runs nothing: with the
+same content its requester joins the job, with other content it gets a conflict. Taking the same batch in twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, tuple_
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+
+from worker68.errors import DatabaseRefused
+from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed
+from worker68.jobs.reply import Reply, error_dict
+from worker68.jobs.states import State
+from worker68.store.engine import transaction
+from worker68.store.outbox import Requester, pack_dead, pack_reply, post, post_outcomes, reply_of
+from worker68.store.tables import cancellations, jobs, requesters, suppressions
+
+#: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
+RACE_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A message that has an envelope, as its row will be. ``outcome``: it ends at once. ``row``: the columns of ``jobs``.
+
+    ``is_job`` is False for a message that is no valid job: it gets a row where the key is free, but does not hold the key.
+    """
+
+    row: dict[str, Any]
+    requester: Requester
+    outcome: Outcome | None = None
+    is_job: bool = True
+    sends: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.row["account"], self.row["job_id"]
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A message to set aside on ``worker68:dead``: the entry there as JSON, with the reason."""
+
+    account: str
+    payload: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A new, unfinished job. ``custom_msg_id`` is what its send will be called at the bridge."""
+
+    seq: int
+    custom_msg_id: int | None
+
+
+def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now: dt.datetime) -> list[Taken | None]:
+    """Write a batch in its order; return for each entry its new, unfinished job, or None if it runs nothing.
+
+    Raises ``DatabaseAway`` (nothing was written, or all was: repeat it), ``DatabaseRefused`` (a message holds unfit data).
+    """
+    for attempt in range(RACE_TRIES):
+        try:
+            with transaction(engine) as connection:
+                return _Batch(connection, now).write(entries, dead)
+        except IntegrityError as error:
+            if attempt == RACE_TRIES - 1:
+                raise DatabaseRefused(str(error.orig)) from error
+        except (DBAPIError, StatementError) as error:
+            raise DatabaseRefused(str(error.orig)) from error
+    raise AssertionError("unreachable")
+
+
+class _Batch:
+    """One transaction of intake."""
+
+    def __init__(self, connection: Connection, now: dt.datetime) -> None:
+        self._connection = connection
+        self._now = now
+        self._outgoing: list[dict[str, Any]] = []
+
+    def write(self, entries: Sequence[Entry], dead: Sequence[Dead]) -> list[Taken | None]:
+        self._outgoing += [pack_dead(item.account, item.payload, self._now) for item in dead]
+        known = self._find([entry.key for entry in entries])
+        barred = self._find_suppressed(entries)
+        revoked = self._find_revoked(entries)
+        fresh: dict[tuple[str, str], tuple[int, Entry]] = {}
+        joining: list[tuple[Entry, tuple[str, str]]] = []
+        for index, entry in enumerate(entries):
+            row = known.get(entry.key)
+            if row is not None and entry.is_job and row.error_code == ErrorCode.INVALID_JOB:
+                self._connection.execute(delete(jobs).where(jobs.c.seq == row.seq))
+                del known[entry.key]
+                row = None
+            if row is None and entry.key not in fresh:
+                fresh[entry.key] = (index, self._decide(entry, barred, revoked))
+            else:
+                content = row.content_hash if row is not None else fresh[entry.key][1].row["content_hash"]
+                if not entry.is_job:
+                    self._answer(entry, entry.outcome)
+                elif content != entry.row["content_hash"]:
+                    self._answer(entry, _conflict(entry))
+                else:
+                    joining.append((entry, entry.key))
+                    if row is not None and row.state == State.ENDED:
+                        self._outgoing += pack_reply(reply_of(row, entry.requester), entry.requester, self._now)
+        jobs_made = self._insert([entry for _, entry in fresh.values()])
+        by_key = {key: row.seq for key, row in known.items()}
+        by_key |= {key: job.seq for key, job in zip(fresh, jobs_made, strict=True)}
+        self._join([(entry, by_key[key]) for entry, key in joining])
+        post(self._connection, self._outgoing)
+        made = list(zip(jobs_made, fresh.values(), strict=True))
+        post_outcomes(self._connection, [job.seq for job, (_, entry) in made if entry.outcome is not None], self._now)
+        taken: list[Taken | None] = [None] * len(entries)
+        for job, (index, entry) in made:
+            taken[index] = job if entry.outcome is None else None
+        return taken
+
+    def _find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
+        # Locked, so that a job that is just being settled either tells the new requester or is seen here as ended.
+        query = (
+            select(jobs).where(tuple_(jobs.c.account, jobs.c.job_id).in_(keys)).order_by(jobs.c.seq).with_for_update()
+        )
+        rows = self._connection.execute(query)
+        return {(row.account, row.job_id): row for row in rows}
+
+    def _find_suppressed(self, entries: Sequence[Entry]) -> set[tuple[str, str, int]]:
+        chats = {_chat(entry) for entry in entries if entry.sends}
+        if not chats:
+            return set()
+        columns = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
+        rows = self._connection.execute(select(*columns).where(tuple_(*columns).in_(chats)))
+        return {(row.account, row.chat_type, row.chat_id) for row in rows}
+
+    def _find_revoked(self, entries: Sequence[Entry]) -> set[str]:
+        ids = [entry.requester.task_id for entry in entries]
+        query = select(cancellations.c.task_id).where(cancellations.c.task_id.in_(ids))
+        return set(self._connection.scalars(query))
+
+    def _decide(self, entry: Entry, barred: set[tuple[str, str, int]], revoked: set[str]) -> Entry:
+        outcome = entry.outcome
+        if outcome is None and entry.requester.task_id in revoked:
+            outcome = cancelled("revoked before it arrived")
+        if outcome is None and entry.sends and _chat(entry) in barred:
+            outcome = failed(ErrorCode.SUPPRESSED, "the chat is on the do-not-contact list")
+        if outcome is None:
+            return entry
+        return Entry(_ended(entry.row, outcome, self._now), entry.requester, outcome, entry.is_job, entry.sends)
+
+    def _insert(self, entries: Sequence[Entry]) -> list[Taken]:
+        if not entries:
+            return []
+        names = self._draw_names(entries)
+        rows = [_UNFINISHED | entry.row | {"custom_msg_id": name} for entry, name in zip(entries, names, strict=True)]
+        insertion = insert(jobs).returning(jobs.c.seq, sort_by_parameter_order=True)
+        seqs = list(self._connection.scalars(insertion, rows))
+        self._join(list(zip(entries, seqs, strict=True)))
+        return [Taken(seq, name) for seq, name in zip(seqs, names, strict=True)]
+
+    def _draw_names(self, entries: Sequence[Entry]) -> list[int | None]:
+        """Draw a ``custom_msg_id`` for each send: unique in its account, also among a million jobs drawn at random."""
+        wanted = sum(entry.sends and entry.outcome is None for entry in entries)
+        drawn: set[int] = set()
+        while len(drawn) < wanted:
+            drawn |= {draw_custom_msg_id() for _ in range(wanted - len(drawn))}
+            accounts = {entry.row["account"] for entry in entries}
+            query = select(jobs.c.custom_msg_id).where(jobs.c.account.in_(accounts), jobs.c.custom_msg_id.in_(drawn))
+            drawn -= {name for name in self._connection.scalars(query) if name is not None}
+        return [drawn.pop() if entry.sends and entry.outcome is None else None for entry in entries]
+
+    def _join(self, joining: Sequence[tuple[Entry, int]]) -> None:
+        """Add requesters to their jobs, leaving out those that are there already (a batch taken in twice)."""
+        wanted = {(seq, e.requester.task_id, e.requester.reply_to): e.requester for e, seq in joining}
+        if not wanted:
+            return
+        columns = (requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
+        there = self._connection.execute(select(*columns).where(requesters.c.seq.in_({key[0] for key in wanted})))
+        for row in there:
+            wanted.pop((row.seq, row.task_id, row.reply_to), None)
+        if wanted:
+            rows = [{"seq": seq, **_columns(requester)} for (seq, _, _), requester in wanted.items()]
+            self._connection.execute(insert(requesters), rows)
+
+    def _answer(self, entry: Entry, outcome: Outcome | None) -> None:
+        """Answer a message whose key belongs to another job, which stays untouched."""
+        assert outcome is not None
+        reply = Reply(
+            job_id=entry.row["job_id"],
+            task_id=entry.requester.task_id,
+            task=entry.row["task"],
+            account=entry.row["account"],
+            status=outcome.status,
+            result=None,
+            error=error_dict(outcome),
+            attempts=0,
+            received_at=self._now,
+            finished_at=self._now,
+            metadata=_decoded(entry.requester.metadata),
+            revision=1,
+            reply_id=str(uuid.uuid4()),
+        )
+        self._outgoing += pack_reply(reply, entry.requester, self._now)
+
+
+#: The columns that only ended jobs fill: every row of one insertion has the same columns.
+_UNFINISHED: dict[str, Any] = {
+    "status": None,
+    "result": None,
+    "error_code": None,
+    "error_message": None,
+    "bridge_code": None,
+    "reason": None,
+    "finished_at": None,
+    "revision": 0,
+}
+
+
+def draw_custom_msg_id() -> int:
+    """Return 11 random decimal digits, the first not 0 ([doc], PROTOCOL.md, Sending)."""
+    return 10**10 + secrets.randbelow(9 * 10**10)
+
+
+def _ended(row: dict[str, Any], outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
+    return row | outcome_columns(outcome) | {"state": State.ENDED, "finished_at": now, "revision": 1, "envelope": None}
+
+
+def outcome_columns(outcome: Outcome) -> dict[str, Any]:
+    """Return the columns of ``jobs`` that say how it ended."""
+    error = outcome.error
+    return {
+        "status": outcome.status,
+        "result": msgspec.json.encode(outcome.result).decode() if outcome.result is not None else None,
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "bridge_code": str(error.bridge_code) if error and error.bridge_code is not None else None,
+        "reason": outcome.reason,
+    }
+
+
+def _conflict(entry: Entry) -> Outcome:
+    return failed(
+        ErrorCode.CONFLICT,
+        f"the job_id {entry.row['job_id']!r} belongs to a job with other content; that job is untouched. "
+        "Use one job_id for one thing to do",
+    )
+
+
+def _chat(entry: Entry) -> tuple[str, str, int]:
+    return entry.row["account"], entry.row["chat_type"], entry.row["chat_id"]
+
+
+def _columns(requester: Requester) -> dict[str, Any]:
+    return {
+        "task_id": requester.task_id,
+        "reply_to": requester.reply_to,
+        "metadata": requester.metadata,
+        "ignore_result": requester.ignore_result,
+    }
+
+
+def _decoded(text: str | None) -> Any:
+    return msgspec.json.decode(text) if text else None

@@ -1,0 +1,123 @@
+"""The outbox: what is to leave for Redis, written in the transaction that decided it, deleted once Redis has it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, or_, select
+
+from worker68.jobs.reply import Reply, celery_result, encode_reply, reply_id
+from worker68.store.engine import reading, transaction
+from worker68.store.tables import jobs, outbox, requesters
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A row of the outbox: ``kind`` is ``reply``, ``result`` or ``dead``."""
+
+    id: int
+    account: str
+    kind: str
+    address: str
+    payload: str
+
+
+@dataclass(frozen=True)
+class Requester:
+    """A Celery message that asked for a job. ``reply_to`` is empty where no reply is wanted; ``metadata`` is JSON."""
+
+    task_id: str
+    reply_to: str = ""
+    metadata: str | None = None
+    ignore_result: bool = False
+
+
+def pack_reply(reply: Reply, to: Requester, now: dt.datetime) -> list[dict[str, Any]]:
+    """Return the outbox rows by which one requester learns of ``reply``."""
+    encoded = encode_reply(reply)
+    rows = []
+    if to.reply_to:
+        rows.append(_row(reply.account, "reply", to.reply_to, encoded, now))
+    if not to.ignore_result:
+        rows.append(_row(reply.account, "result", to.task_id, celery_result(reply, encoded), now))
+    return rows
+
+
+def pack_dead(account: str, payload: str, now: dt.datetime) -> dict[str, Any]:
+    """Return the outbox row of a message that is set aside on ``worker68:dead``."""
+    return _row(account, "dead", "", payload, now)
+
+
+def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows to the outbox within the caller's transaction."""
+    if rows:
+        connection.execute(insert(outbox), rows)
+
+
+def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime) -> None:
+    """Add to the outbox, for each of these ended jobs, a reply to everyone who asked for it."""
+    seqs = list(seqs)
+    if not seqs:
+        return
+    query = select(jobs, requesters.c.task_id, requesters.c.reply_to, requesters.c.metadata, requesters.c.ignore_result)
+    query = query.join(requesters, requesters.c.seq == jobs.c.seq).where(jobs.c.seq.in_(seqs))
+    rows: list[dict[str, Any]] = []
+    for row in connection.execute(query.order_by(requesters.c.id)):
+        to = Requester(row.task_id, row.reply_to, row.metadata, row.ignore_result)
+        rows += pack_reply(reply_of(row, to), to, now)
+    post(connection, rows)
+
+
+def reply_of(row: Row[Any], to: Requester) -> Reply:
+    """Return the reply to ``to`` that the row of an ended job gives."""
+    error = None
+    if row.error_code is not None:
+        error = {"code": row.error_code, "message": row.error_message}
+        if row.bridge_code is not None:
+            error["bridge_code"] = int(row.bridge_code) if row.bridge_code.lstrip("-").isdigit() else row.bridge_code
+    return Reply(
+        job_id=row.job_id,
+        task_id=to.task_id,
+        task=row.task,
+        account=row.account,
+        status=row.status,
+        result=msgspec.json.decode(row.result) if row.result else None,
+        error=error,
+        attempts=row.attempts,
+        received_at=row.received_at,
+        finished_at=row.finished_at,
+        metadata=msgspec.json.decode(to.metadata) if to.metadata else None,
+        revision=row.revision,
+        reply_id=reply_id(row.account, row.job_id, row.received_at, row.revision),
+    )
+
+
+def fetch(
+    engine: Engine, owned: Sequence[str], others: Sequence[str] | None, stale_before: dt.datetime, limit: int
+) -> list[Parcel]:
+    """Return the oldest parcels that this worker is to publish: those of the accounts that it owns.
+
+    With ``others`` (the accounts that have an owner elsewhere; given to the owner of the front door) also those of accounts that
+    nobody configured, and any that were left lying since before ``stale_before``.
+    """
+    query = select(outbox.c.id, outbox.c.account, outbox.c.kind, outbox.c.address, outbox.c.payload)
+    ours: ColumnElement[bool] = outbox.c.account.in_(owned)
+    if others is not None:
+        ours = or_(ours, outbox.c.account.not_in(others), outbox.c.created_at < stale_before)
+    with reading(engine) as connection:
+        rows = connection.execute(query.where(ours).order_by(outbox.c.id).limit(limit))
+        return [Parcel(*row) for row in rows]
+
+
+def forget(engine: Engine, ids: Sequence[int]) -> None:
+    """Delete parcels that Redis has."""
+    with transaction(engine) as connection:
+        connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
+
+
+def _row(account: str, kind: str, address: str, payload: str, now: dt.datetime) -> dict[str, Any]:
+    return {"account": account, "kind": kind, "address": address, "payload": payload, "created_at": now}

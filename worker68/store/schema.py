@@ -1,0 +1,56 @@
+"""The schema's version: is the database where this code needs it to be, and how it gets there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+import worker68
+from worker68.errors import DatabaseAway, SettingsError
+from worker68.store.engine import open_engine, reading
+
+#: Beside the package, in a checkout and in the container alike.
+MIGRATIONS = Path(worker68.__file__).resolve().parent.parent / "migrations"
+
+
+def upgrade(database_url: str) -> str:
+    """Bring the database to the newest version and return that version's id. Raises ``DatabaseAway``."""
+    config = configure(database_url)
+    engine = open_engine(database_url)
+    try:
+        with reading(engine):
+            pass
+        command.upgrade(config, "head")
+        return current_version(engine) or ""
+    finally:
+        engine.dispose()
+
+
+def check_version(engine: Engine) -> None:
+    """Raise ``DatabaseAway`` when the database has not the version that this code needs."""
+    wanted = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    found = current_version(engine)
+    if found != wanted:
+        state = "has no tables yet" if found is None else f"is at version {found}, not at {wanted}"
+        raise DatabaseAway(f"the database {state}: run `worker68 db upgrade`")
+
+
+def current_version(engine: Engine) -> str | None:
+    """Return the version of the database's schema, None if it has none."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def configure(database_url: str) -> Config:
+    """Return Alembic's configuration for this database."""
+    if not MIGRATIONS.is_dir():
+        raise SettingsError(f"the migrations are not beside the package: expected {MIGRATIONS.name}/ next to worker68/")
+    config = Config(str(MIGRATIONS.parent / "alembic.ini"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["database_url"] = database_url
+    return config

@@ -1,0 +1,240 @@
+"""The tables. ``jobs``, ``groups``, ``snapshots`` and ``snapshot_changes`` may be read by others (contract, section 5).
+
+JSON is kept as text, not in a JSON type: PostgreSQL's refuses the escape of NUL, which a producer may send.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """A point in time in UTC, with its offset on both sides; SQLite, which knows no offsets, keeps it without."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without an offset: {value!r}")
+        value = value.astimezone(dt.UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
+        if value is None:
+            return None
+        when: dt.datetime = value
+        return when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+
+
+#: SQLite counts rows up by itself only in a column that is exactly INTEGER.
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    #: The order of arrival.
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("job_id", String(255), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("task", String(200), nullable=False),
+    Column("chat_type", String(6)),
+    Column("chat_id", BigInteger),
+    Column("lane", String(120), nullable=False),
+    Column("job_class", SmallInteger, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("ordered", Boolean, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("status", String(9)),
+    Column("error_code", String(20)),
+    Column("error_message", Text),
+    Column("bridge_code", String(40)),
+    #: In words: why it waits, or why it ended without an attempt.
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("custom_msg_id", BigInteger),
+    Column("received_at", UtcDateTime, nullable=False),
+    #: Not before this; null when it may run at once.
+    Column("due_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("content_hash", String(64), nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("result", Text),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    #: Who has begun the attempt, and under which fencing number of the account.
+    Column("owner", String(128)),
+    Column("fence", BigInteger),
+    #: The message as it was taken in, until the job ends.
+    Column("envelope", Text),
+    UniqueConstraint("account", "job_id"),
+    UniqueConstraint("account", "custom_msg_id"),
+    # A number is not used again, also where its row was replaced.
+    sqlite_autoincrement=True,
+)
+_unfinished = text("state <> 'ended'")
+Index(
+    "ix_jobs_lane",
+    jobs.c.account,
+    jobs.c.lane,
+    jobs.c.priority,
+    jobs.c.seq,
+    postgresql_where=_unfinished,
+    sqlite_where=_unfinished,
+)
+_deferred = text("state = 'deferred'")
+Index(
+    "ix_jobs_due",
+    jobs.c.account,
+    jobs.c.due_at,
+    postgresql_where=_deferred,
+    sqlite_where=_deferred,
+)
+_may_expire = text("state IN ('ready', 'deferred') AND expires_at IS NOT NULL")
+Index(
+    "ix_jobs_expiry",
+    jobs.c.account,
+    jobs.c.expires_at,
+    postgresql_where=_may_expire,
+    sqlite_where=_may_expire,
+)
+_sending = text("state = 'sending'")
+Index("ix_jobs_sending", jobs.c.account, postgresql_where=_sending, sqlite_where=_sending)
+
+#: Each Celery message that asked for a job: the first one, and those that came with the same idempotency key and content.
+requesters = Table(
+    "requesters",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("seq", ForeignKey("jobs.seq", ondelete="CASCADE"), nullable=False, index=True),
+    Column("task_id", String(255), nullable=False, index=True),
+    #: Empty: no reply is published.
+    Column("reply_to", String(108), nullable=False),
+    Column("metadata", Text),
+    Column("ignore_result", Boolean, nullable=False),
+    UniqueConstraint("seq", "task_id", "reply_to"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("seq", ForeignKey("jobs.seq", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("owner", String(128), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    #: How it ended: a status, an error code, or ``not_written``.
+    Column("ending", String(20)),
+    UniqueConstraint("seq", "number"),
+)
+
+#: What is to be published; a row is deleted once Redis has it.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("account", String(64), nullable=False),
+    #: ``reply`` (address: the ``reply_to``), ``result`` (the Celery id), ``dead`` (empty).
+    Column("kind", String(8), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+#: Celery ids that were revoked before any job with them was seen.
+cancellations = Table(
+    "cancellations",
+    metadata,
+    Column("task_id", String(255), primary_key=True),
+    Column("cancelled_at", UtcDateTime, nullable=False),
+)
+
+#: The do-not-contact list: chats to which nothing is sent.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("chat_type", String(6), primary_key=True),
+    Column("chat_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("host_id", BigInteger),
+    Column("member_count", Integer),
+    #: The account's own role: ``host``, ``admin``, ``member``.
+    Column("role", String(6)),
+    Column("muted", Boolean),
+    Column("notice", Text),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("account", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("subject_id", BigInteger),
+    Column("taken_at", UtcDateTime, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    #: False when a suspicious shrink kept it from the current state; ``note`` says so.
+    Column("applied", Boolean, nullable=False),
+    Column("note", Text),
+    Column("added", Integer, nullable=False),
+    Column("removed", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Index("ix_snapshots_subject", "account", "kind", "subject_id"),
+)
+
+snapshot_changes = Table(
+    "snapshot_changes",
+    metadata,
+    Column("snapshot_id", ForeignKey("snapshots.id", ondelete="CASCADE"), primary_key=True),
+    Column("subject", BigInteger, primary_key=True, autoincrement=False),
+    Column("change", String(7), nullable=False),
+    #: JSON objects of the fields that differ; null where there was or is no row.
+    Column("old", Text),
+    Column("new", Text),
+)

@@ -1,0 +1,247 @@
+"""The settings: from the environment (prefix ``WORKER68_``) and a TOML file, checked before anything starts.
+
+In: environment and file; the environment wins. Out: ``Settings`` and, for each account, ``AccountSettings``. Every wrong value
+becomes one line that says which setting, what is wrong and what would be right (``SettingsError``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+from worker68.errors import SettingsError
+from worker68.limits.rates import Limits, parse_limits
+
+PREFIX = "WORKER68_"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LENGTH = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhd]?)$")
+_ACCOUNT = re.compile(r"^[a-z0-9_-]{1,64}$")
+
+#: Documented paths that ``worker68.request`` may call by default (PROTOCOL.md, Documented requests).
+DOCUMENTED_PATHS = (
+    "/user/userInfo",
+    "/contacts/contactsList",
+    "/contacts/contactsDetail",
+    "/contacts/contactsApplyList",
+    "/group/groupReqList",
+    "/group/groupMemberListV2",
+    "/group/groupMemberOnLineStatusList",
+    "/group/groupDetail",
+    "/group/groupUpdate",
+    "/group/groupMemberShutup",
+)
+
+
+def parse_seconds(value: Any) -> float:
+    """Return a length of time in seconds from a number or ``10s``, ``5m``, ``2h``, ``7d``."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = _LENGTH.match(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("expected seconds or a length like 10s, 5m, 2h, 7d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def parse_optional_seconds(value: Any) -> float | None:
+    """Return a length of time, or None for ``off`` and ``for ever``."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("off", "for ever", "")):
+        return None
+    return parse_seconds(value)
+
+
+def _check_positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("expected a length above zero")
+    return value
+
+
+def _check_redis_url(value: str) -> str:
+    if urlsplit(value).scheme not in ("redis", "rediss") or not urlsplit(value).netloc:
+        raise ValueError("expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB")
+    return value
+
+
+def _check_bridge_url(value: str) -> str:
+    if urlsplit(value).scheme not in ("ws", "wss") or not urlsplit(value).netloc:
+        raise ValueError("expected ws://HOST:PORT, like ws://127.0.0.1:5600")
+    return value
+
+
+Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_check_positive)]
+OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds)]
+BridgeUrl = Annotated[str, AfterValidator(_check_bridge_url)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class PerAccount(BaseModel):
+    """The settings that may also stand in one account's table (contract, section 3)."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    limits: dict[str, Any] | str = Field(default_factory=dict)
+    confirm: Literal["verdict", "reply", "write"] = "verdict"
+    verdict_timeout: Length = 30.0
+    verdict_match: Literal["auto", "id", "chat"] = "auto"
+    newline: Literal["escaped", "raw"] = "escaped"
+    max_in_flight: Count = 8
+    max_waiting: Count = 200_000
+    max_age: OptionalLength = None
+    allowed_tasks: list[str] | None = None
+    allowed_file_roots: list[str] = Field(default_factory=list)
+    allowed_paths: list[str] = Field(default_factory=lambda: list(DOCUMENTED_PATHS))
+
+
+class AccountTable(PerAccount):
+    """One account's table."""
+
+    bridge_url: BridgeUrl
+
+
+@dataclass(frozen=True)
+class AccountSettings:
+    """What holds for one account: its own table over the general settings. Lengths of time are seconds."""
+
+    name: str
+    bridge_url: str
+    limits: Limits
+    confirm: Literal["verdict", "reply", "write"]
+    verdict_timeout: float
+    reply_timeout: float
+    verdict_match: Literal["auto", "id", "chat"]
+    newline: Literal["escaped", "raw"]
+    max_in_flight: int
+    max_waiting: int
+    max_age: float | None
+    allowed_tasks: frozenset[str] | None
+
+    def permits(self, task: str) -> bool:
+        return self.allowed_tasks is None or task in self.allowed_tasks
+
+
+class Settings(PerAccount, BaseSettings):
+    """All settings. Lengths of time are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = None
+    database_url: str = "sqlite:///worker68.db"
+    bridge_url: BridgeUrl | None = None
+    accounts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    reply_timeout: Length = 15.0
+    concurrency: Count = 128
+    lease_ttl: Length = 10.0
+    keep_text: OptionalLength = None
+    reply_ttl: Length = 7 * 86400.0
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    health_file: Path | None = None
+    log_format: Literal["json", "text"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_content: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    def require_redis_url(self) -> str:
+        """Return ``REDIS_URL``; raise ``SettingsError`` if it is not set."""
+        if self.redis_url is None:
+            raise SettingsError(f"{PREFIX}REDIS_URL is not set; expected something like redis://127.0.0.1:6379/0")
+        return self.redis_url
+
+    def account_settings(self) -> dict[str, AccountSettings]:
+        """Return the settings of each account; raise ``SettingsError`` for a wrong table."""
+        tables = dict(self.accounts)
+        if self.bridge_url is not None:
+            tables["main"] = {"bridge_url": self.bridge_url} | tables.get("main", {})
+        return {name: self._account(name, table) for name, table in tables.items()}
+
+    def _account(self, name: str, table: dict[str, Any]) -> AccountSettings:
+        where = f"{PREFIX}ACCOUNTS[{name!r}]"
+        if not _ACCOUNT.match(name):
+            raise SettingsError(f"{where}: an account's name has 1 to 64 of a-z, 0-9, _ and -")
+        general = {key: getattr(self, key) for key in PerAccount.model_fields if key != "limits"}
+        try:
+            checked = AccountTable.model_validate({**general, **table})
+        except ValidationError as error:
+            raise SettingsError(_describe(error, lambda field: f"{where}.{field}")) from None
+        tasks = checked.allowed_tasks
+        return AccountSettings(
+            name=name,
+            bridge_url=checked.bridge_url,
+            limits=self._limits(where, checked.limits),
+            confirm=checked.confirm,
+            verdict_timeout=checked.verdict_timeout,
+            reply_timeout=self.reply_timeout,
+            verdict_match=checked.verdict_match,
+            newline=checked.newline,
+            max_in_flight=checked.max_in_flight,
+            max_waiting=checked.max_waiting,
+            max_age=checked.max_age,
+            allowed_tasks=frozenset(tasks) if tasks is not None else None,
+        )
+
+    def _limits(self, where: str, own: dict[str, Any] | str) -> Limits:
+        try:
+            general = parse_limits(self.limits)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
+        try:
+            return parse_limits(own, general)
+        except ValueError as error:
+            raise SettingsError(f"{where}.limits: {error}") from None
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process; raise ``SettingsError`` with one line for what is wrong."""
+    try:
+        settings = Settings(**_read_file(os.environ.get(f"{PREFIX}CONFIG")))
+    except ValidationError as error:
+        raise SettingsError(_describe(error, lambda field: PREFIX + field.upper())) from None
+    except SourceError as error:
+        field = re.search(r'"(\w+)"', str(error))
+        name = PREFIX + field[1].upper() if field else "a setting"
+        raise SettingsError(f"{name}: expected JSON, because it is a list or a table") from None
+    settings.account_settings()
+    return settings
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        with open(path, "rb") as file:
+            return {name.lower(): value for name, value in tomllib.load(file).items()}
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}CONFIG names {path!r}, which cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{PREFIX}CONFIG names {path!r}, which is no TOML: {error}") from None
+
+
+def _describe(error: ValidationError, name_of: Any) -> str:
+    problems = []
+    for item in error.errors(include_url=False, include_context=False):
+        field = str(item["loc"][0]) if item["loc"] else "settings"
+        if item["type"] == "extra_forbidden":
+            problems.append(f"{field}: no such setting")
+            continue
+        problem = item["msg"].removeprefix("Value error, ")
+        problem = problem[:1].lower() + problem[1:]
+        got = "" if "url" in field else f" (got {str(item['input'])[:60]!r})"
+        problems.append(f"{name_of(field)}: {problem}{got}")
+    return "; ".join(dict.fromkeys(problems))

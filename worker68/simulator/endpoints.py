@@ -1,0 +1,204 @@
+"""The chat service's HTTP calls that the bridge passes on: the call's data in, the reply's fields out, the world changed.
+
+``ENDPOINTS`` names them all. A call raises ``Refusal`` (an ``errCode``) or ``Busy`` (error 300). Never: a frame, a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from worker68.simulator import events, shapes
+from worker68.simulator.shapes import Json
+from worker68.simulator.world import Refusal, Refused, World
+
+T = TypeVar("T")
+
+#: The service's largest page (PROTOCOL.md, doc, for members); what comes when nobody says is not documented.
+LARGEST_PAGE: Final = 1000
+#: GroupMemberOnLineStatusList: uids in one call, seconds until the same uid may be asked again (PROTOCOL.md, seen).
+ONLINE_UIDS: Final = 40
+ONLINE_PAUSE_SECONDS: Final = 3.0
+
+
+class _Page(msgspec.Struct):
+    pageNum: int = 1
+    pageSize: int = LARGEST_PAGE
+
+
+class _Target(msgspec.Struct):
+    targetUid: int
+
+
+class _GroupId(msgspec.Struct):
+    groupId: int
+
+
+class _MemberPage(_Page, kw_only=True):
+    groupId: int
+
+
+class _Online(msgspec.Struct):
+    groupId: int
+    uids: list[int]
+
+
+class _MemberShutup(msgspec.Struct):
+    groupId: int
+    targetUid: int
+    shutupTime: int
+
+
+class _GroupParam(msgspec.Struct):
+    groupId: int
+    notice: str | None = None
+    shutup: bool | None = None
+    name: str | None = None
+    bfJoinCheck: bool | None = None
+    pic: str | None = None
+    remark: str | None = None
+
+
+class _GroupUpdate(msgspec.Struct):
+    op: int
+    groupParam: _GroupParam
+
+
+class Busy(Exception):
+    """The service answers with error 300."""
+
+
+class Done(NamedTuple):
+    """What a service call gives: the reply's fields beside ``commonResult``, and the event that it raises."""
+
+    fields: Json
+    event: Json | None = None
+
+
+def read_data(data: object, type_: type[T]) -> T:
+    """Read numbers from strings of digits too, as the bridge's JavaScript does."""
+    try:
+        return msgspec.convert(data, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refusal(Refused.INVALID) from error
+
+
+def _user_info(world: World, data: Json) -> Done:
+    return Done(shapes.own_profile(world))
+
+
+def _contacts_list(world: World, data: Json) -> Done:
+    page = read_data(data, _Page)
+    entries = [shapes.contact(world.people[uid]) for uid in _cut(list(world.contacts), page, first=1)]
+    fields: Json = {"contactsList": entries} if entries else {}
+    if page.pageNum == 1:
+        fields |= {"count": len(world.contacts), "lastUpdateTime": str(world.contacts_changed_ms)}
+    return Done({**fields, "pageNum": page.pageNum})
+
+
+def _contacts_detail(world: World, data: Json) -> Done:
+    person = world.person(read_data(data, _Target).targetUid)
+    return Done({"contactsDetailBase": shapes.contact_detail(world, person)})
+
+
+def _contacts_apply_list(world: World, data: Json) -> Done:
+    entries = [shapes.friend_request(world, one) for one in list(world.friend_requests)]
+    return Done({"recordList": entries} if entries else {})
+
+
+def _group_req_list(world: World, data: Json) -> Done:
+    page = read_data({"pageNum": 0, **data}, _Page)
+    entries = [shapes.group_request(world, one) for one in _cut(list(world.group_requests), page, first=0)]
+    fields: Json = {"recordList": entries} if entries else {}
+    if page.pageNum == 0:
+        fields["count"] = str(len(world.group_requests))
+    return Done(fields)
+
+
+def _group_member_list(world: World, data: Json) -> Done:
+    page = read_data(data, _MemberPage)
+    group = world.group(page.groupId)
+    everybody = sorted(group.members.copy().values(), key=lambda one: one.role.value)
+    entries = [shapes.member(world, group, one) for one in _cut(everybody, page, first=1)]
+    fields: Json = {"members": entries} if entries else {}
+    if page.pageNum == 1:
+        fields |= {"count": str(len(everybody)), "lastUpdateTime": str(group.changed_ms)}
+    return Done(fields)
+
+
+def _online_status(world: World, data: Json) -> Done:
+    asked = read_data(data, _Online)
+    group = world.group(asked.groupId)
+    if len(asked.uids) > ONLINE_UIDS:
+        raise Refusal(Refused.INVALID)
+    if not world.ask_online(asked.uids, pause_seconds=ONLINE_PAUSE_SECONDS):
+        raise Busy
+    entries = [shapes.online_status(world.people[uid]) for uid in asked.uids if uid in group.members]
+    return Done({"userOnLineStatusList": entries} if entries else {})
+
+
+def _group_detail(world: World, data: Json) -> Done:
+    return Done(shapes.group_detail(world, world.group(read_data(data, _GroupId).groupId)))
+
+
+def _group_member_shutup(world: World, data: Json) -> Done:
+    asked = read_data(data, _MemberShutup)
+    world.mute_member(asked.groupId, asked.targetUid, asked.shutupTime)
+    return Done({})
+
+
+def _group_update(world: World, data: Json) -> Done:
+    """Change a group. The parameters of ``op`` 6, 9 and 18 are not documented: these names are ours."""
+    update = read_data(data, _GroupUpdate)
+    group_id = update.groupParam.groupId
+    group = world.moderated_group(group_id)
+    match update:
+        case _GroupUpdate(op=12, groupParam=_GroupParam(notice=str(notice))):
+            return Done({"noticeId": str(world.set_notice(group_id, notice).notice_id)})
+        case _GroupUpdate(op=13):
+            group.notice = None
+        case _GroupUpdate(op=11, groupParam=_GroupParam(shutup=bool(muted))):
+            group.muted = muted
+            return Done({}, events.group_muted(group_id, muted=muted))
+        case _GroupUpdate(op=7, groupParam=_GroupParam(name=str(name))):
+            group.name = name
+            return Done({}, events.group_changed(group_id, name=name))
+        case _GroupUpdate(op=6, groupParam=_GroupParam(bfJoinCheck=bool(join_check))):
+            group.join_check = join_check
+        case _GroupUpdate(op=9, groupParam=_GroupParam(pic=str(picture))):
+            group.picture = picture
+        case _GroupUpdate(op=18, groupParam=_GroupParam(remark=str(remark))):
+            group.remark = remark
+        case _:
+            raise Refusal(Refused.INVALID)
+    return Done({})
+
+
+def _cut(everything: Sequence[T], page: _Page, *, first: int) -> Sequence[T]:
+    size = min(page.pageSize, LARGEST_PAGE)
+    if page.pageNum < first or size < 1:
+        raise Refusal(Refused.INVALID)
+    start = (page.pageNum - first) * size
+    return everything[start : start + size]
+
+
+class Endpoint(NamedTuple):
+    path: str
+    run: Callable[[World, Json], Done]
+    is_group_proto: bool = False
+
+
+ENDPOINTS: Final = {
+    "UserInfo": Endpoint("/user/userInfo", _user_info),
+    "ContactsList": Endpoint("/contacts/contactsList", _contacts_list),
+    "ContactsDetail": Endpoint("/contacts/contactsDetail", _contacts_detail),
+    "ContactsApplyList": Endpoint("/contacts/contactsApplyList", _contacts_apply_list),
+    "GroupReqList": Endpoint("/group/groupReqList", _group_req_list),
+    "GroupMemberList": Endpoint("/group/groupMemberListV2", _group_member_list, is_group_proto=True),
+    "GroupMemberOnLineStatusList": Endpoint("/group/groupMemberOnLineStatusList", _online_status, is_group_proto=True),
+    "GroupDetail": Endpoint("/group/groupDetail", _group_detail),
+    "GroupUpdate": Endpoint("/group/groupUpdate", _group_update),
+    "GroupMemberShutup": Endpoint("/group/groupMemberShutup", _group_member_shutup),
+}

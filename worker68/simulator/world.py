@@ -1,0 +1,201 @@
+"""What the simulated chat service knows: people, the account's contacts, groups, members, requests, and what is muted.
+
+In: changes by the account (mute, notice, name, ...) as plain calls. Out: the new state, or ``Refusal`` when the service would
+say no. Never: a wire format, a socket, a thread. Only the simulator's own thread changes a world; others may read it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal
+
+ChatType = Literal["friend", "group"]
+
+#: Muted with no end: a point in time (ms) that no test reaches.
+FOR_EVER: Final = 4_070_908_800_000
+
+
+class Role(Enum):
+    """A member's rank: the number that getGroups shows, the name that GroupDetail shows (PROTOCOL.md, doc/seen)."""
+
+    HOST = 0
+    MANAGE = 1
+    MEMBER = 2
+
+
+class Refused(Enum):
+    """Why the service refuses. The value is its ``errCode``: only 1021 has been seen at a real bridge, the others are ours."""
+
+    UNKNOWN = 1021
+    NOT_PERMITTED = 1022
+    INVALID = 1023
+
+
+class Refusal(Exception):
+    """The service says no, with the reason as ``errCode``."""
+
+    def __init__(self, reason: Refused) -> None:
+        self.reason = reason
+        super().__init__(reason.name.lower())
+
+
+@dataclass(slots=True)
+class Person:
+    uid: int
+    name: str
+    identify: str
+    created_ms: int
+    seen_ms: int
+    icon: str = ""
+    letter: str = "#"
+    online: bool = False
+
+
+@dataclass(slots=True)
+class Member:
+    uid: int
+    role: Role
+    score: int = 807_415_200_000
+    muted_until_ms: int = 0
+
+
+@dataclass(slots=True)
+class Notice:
+    notice_id: int
+    text: str
+    editor: int
+    released_ms: int
+
+
+@dataclass(slots=True)
+class Group:
+    group_id: int
+    name: str
+    alias: str
+    created_ms: int
+    members: dict[int, Member]
+    muted: bool = False
+    join_check: bool = True
+    remark: str = ""
+    picture: str = "http://r22.aiolet.xyz/config/default_group_icon.png"
+    notice: Notice | None = None
+    changed_ms: int = 1_766_114_002_864
+
+    @property
+    def host(self) -> int:
+        """The uid of the member whose group it is, or 0 where a test has taken the host away."""
+        return next((member.uid for member in self.members.values() if member.role is Role.HOST), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """Somebody asks to be the account's friend (``group_id`` 0) or a member of one of its groups."""
+
+    uid: int
+    text: str
+    asked_ms: int
+    group_id: int = 0
+
+
+@dataclass(slots=True)
+class World:
+    """One account and everything it can see. Made by ``population.build_world``; the seed decides all that is random in it."""
+
+    account: int
+    people: dict[int, Person]
+    contacts: dict[int, None]  # an ordered set
+    groups: dict[int, Group]
+    friend_requests: list[JoinRequest] = field(default_factory=list)
+    group_requests: list[JoinRequest] = field(default_factory=list)
+    api_url: str = "https://webbiz.qika.xyz"
+    signature: str = "专业定制各类聊天软件自动化机器人"
+    contacts_changed_ms: int = 1_766_113_547_565
+    dice: random.Random = field(default_factory=lambda: random.Random(68))
+    _last_message_id: int = 4_688_196_815
+    _last_notice_id: int = 1_048_784
+    _asked_online: dict[int, float] = field(default_factory=dict)
+
+    def person(self, uid: int) -> Person:
+        """Raise ``Refusal`` for somebody whom the service does not know."""
+        person = self.people.get(uid)
+        if person is None:
+            raise Refusal(Refused.UNKNOWN)
+        return person
+
+    def group(self, group_id: int) -> Group:
+        """Raise ``Refusal`` for a group that is not there or that the account is no member of."""
+        group = self.groups.get(group_id)
+        if group is None or self.account not in group.members:
+            raise Refusal(Refused.UNKNOWN)
+        return group
+
+    def own_member(self, group: Group) -> Member:
+        return group.members[self.account]
+
+    def knows_chat(self, chat_type: ChatType, chat_id: int) -> bool:
+        return chat_id in self.contacts if chat_type == "friend" else chat_id in self.groups
+
+    def may_write(self, chat_type: ChatType, chat_id: int) -> bool:
+        """Say whether the service lets the account's message through: not into a mute of the group or of the account."""
+        if chat_type == "friend":
+            return True
+        member = self.groups[chat_id].members.get(self.account)
+        if member is None or member.muted_until_ms > now_ms():
+            return False
+        return member.role is not Role.MEMBER or not self.groups[chat_id].muted
+
+    def moderated_group(self, group_id: int) -> Group:
+        """Raise ``Refusal`` where the account is a plain member."""
+        group = self.group(group_id)
+        if self.own_member(group).role is Role.MEMBER:
+            raise Refusal(Refused.NOT_PERMITTED)
+        return group
+
+    def set_notice(self, group_id: int, text: str) -> Notice:
+        group = self.moderated_group(group_id)
+        self._last_notice_id += 1
+        group.notice = Notice(self._last_notice_id, text, editor=self.account, released_ms=now_ms())
+        return group.notice
+
+    def mute_member(self, group_id: int, uid: int, seconds: int) -> None:
+        """Mute for ``seconds``; -1 lifts it, -2 is for ever (PROTOCOL.md, seen). Nobody mutes the host, nor for 0 seconds."""
+        group = self.moderated_group(group_id)
+        member = group.members.get(uid)
+        if member is None:
+            raise Refusal(Refused.UNKNOWN)
+        if member.role is Role.HOST:
+            raise Refusal(Refused.NOT_PERMITTED)
+        if seconds == -1:
+            member.muted_until_ms = 0
+        elif seconds == -2:
+            member.muted_until_ms = FOR_EVER
+        elif seconds > 0:
+            member.muted_until_ms = now_ms() + seconds * 1000
+        else:
+            raise Refusal(Refused.INVALID)
+
+    def next_message_id(self) -> int:
+        self._last_message_id += 1
+        return self._last_message_id
+
+    def make_custom_id(self) -> str:
+        """Make a ``custom_msg_id`` of the bridge's own: 11 digits, no leading 0."""
+        return str(self.dice.randrange(10**10, 10**11))
+
+    def ask_online(self, uids: Iterable[int], *, pause_seconds: float) -> bool:
+        """Say whether these may be asked now: none was asked within the last ``pause_seconds``, refused calls not counted."""
+        now = time.monotonic()
+        asked = set(uids)
+        if any(now - self._asked_online.get(uid, -pause_seconds) < pause_seconds for uid in asked):
+            return False
+        self._asked_online.update(dict.fromkeys(asked, now))
+        return True
+
+
+def now_ms() -> int:
+    """Return the wall time as the bridge writes it: epoch milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,267 @@
+"""Ownership on a real Redis: what is gained, kept, lost and given back, whatever Redis and the callbacks do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from worker68.clock import Deadline
+from worker68.embedded import EmbeddedRedis
+from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, lease_key
+from worker68.fleet.ownership import Ownership
+
+MAIN, OTHER = account_lease("main"), account_lease("other")
+
+#: Leases that must not lapse however slow the machine is; renewed only after 20 s, which no test waits for.
+LONG_TTL = 60.0
+
+
+@dataclass
+class Diary:
+    """What the callbacks were told, in order; tests wait for entries."""
+
+    entries: list[tuple[str, Lease]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def note(self, what: str, lease: Lease) -> None:
+        with self.changed:
+            self.entries.append((f"{what} {lease.name}", lease))
+            self.changed.notify_all()
+
+    def wait_for(self, what: str, times: int = 1) -> Lease:
+        """Return the lease of the entry that came as the last of so many."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.of(what)) >= times, timeout=30), (what, self.entries)
+            return self.of(what)[times - 1]
+
+    def of(self, what: str) -> list[Lease]:
+        return [lease for entry, lease in self.entries if entry == what]
+
+    @property
+    def words(self) -> list[str]:
+        return [entry for entry, _ in self.entries]
+
+
+Start = Callable[..., tuple[Ownership, Diary]]
+
+
+@pytest.fixture
+def start(client: redis.Redis) -> Iterator[Start]:
+    """Start workers; all are stopped in the end."""
+    started: list[Ownership] = []
+
+    def start(
+        *names: str,
+        ttl: float = LONG_TTL,
+        on_gained: Callable[[Lease], None] = lambda lease: None,
+        on_lost: Callable[[Lease], None] = lambda lease: None,
+    ) -> tuple[Ownership, Diary]:
+        diary = Diary()
+
+        def gained(name: str, lease: Lease) -> None:
+            assert name == lease.name
+            diary.note("gained", lease)
+            on_gained(lease)
+
+        def lost(name: str, lease: Lease) -> None:
+            assert name == lease.name
+            diary.note("lost", lease)
+            on_lost(lease)
+
+        leases = Leases(client, f"worker-{len(started)}", ttl)
+        ownership = Ownership(leases, names, on_gained=gained, on_lost=lost)
+        started.append(ownership)
+        ownership.start()
+        return ownership, diary
+
+    yield start
+    for ownership in started:
+        ownership.stop()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline, tick = Deadline.after(30), threading.Event()
+    while not condition():
+        assert not deadline.passed, "the condition was not met in time"
+        tick.wait(0.01)
+
+
+def count(logs: list[Any], event: str) -> int:
+    return sum(entry["event"] == event for entry in logs)
+
+
+def test_everything_free_is_taken_and_given_back(client: redis.Redis, start: Start) -> None:
+    in_redis_when_lost: list[bool] = []
+    held_when_lost: list[bool] = []
+
+    def on_lost(lease: Lease) -> None:
+        in_redis_when_lost.append(client.get(lease_key(lease.name)) == lease.value.encode())
+        held_when_lost.append(lease.held)
+
+    ownership, diary = start(MAIN, OTHER, FRONT, on_lost=on_lost)
+    for name in (MAIN, OTHER, FRONT):
+        gained = diary.wait_for(f"gained {name}")
+        assert ownership.lease(name) is gained
+    ownership.stop()
+    assert sorted(diary.words[3:]) == [f"lost {MAIN}", f"lost {OTHER}", f"lost {FRONT}"]
+    assert in_redis_when_lost == held_when_lost == [True] * 3
+    assert [ownership.lease(name) for name in (MAIN, OTHER, FRONT)] == [None] * 3
+    assert not client.exists(*map(lease_key, (MAIN, OTHER, FRONT)))
+
+
+def test_the_next_worker_gets_what_the_first_gives_back(start: Start) -> None:
+    first, of_first = start(MAIN)
+    before = of_first.wait_for(f"gained {MAIN}")
+    _, of_second = start(MAIN, FRONT, ttl=1.0)
+    of_second.wait_for(f"gained {FRONT}")
+    assert of_second.of(f"gained {MAIN}") == []
+    first.stop()
+    assert of_second.wait_for(f"gained {MAIN}").fence > before.fence
+
+
+def test_two_workers_share_without_overlap(start: Start) -> None:
+    names = [account_lease(f"account-{number}") for number in range(30)]
+    one, _ = start(*names)
+    two, _ = start(*reversed(names))
+    wait_until(lambda: all(one.lease(name) or two.lease(name) for name in names))
+    assert not any(one.lease(name) and two.lease(name) for name in names)
+
+
+def test_leases_are_renewed(start: Start) -> None:
+    ownership, diary = start(MAIN, ttl=3.0)
+    lease = diary.wait_for(f"gained {MAIN}")
+    first_end = lease.valid_until
+    wait_until(lambda: lease.valid_until > first_end)
+    assert ownership.lease(MAIN) is lease
+
+
+def test_a_lease_that_was_taken_away_is_lost_and_gained_again_when_free(client: redis.Redis, start: Start) -> None:
+    ownership, diary = start(MAIN, ttl=2.0)
+    before = diary.wait_for(f"gained {MAIN}")
+    client.set(lease_key(MAIN), "worker-9|9")
+    assert diary.wait_for(f"lost {MAIN}") is before
+    assert not before.held
+    assert ownership.lease(MAIN) is None
+    client.delete(lease_key(MAIN))
+    assert diary.wait_for(f"gained {MAIN}", times=2).fence > before.fence
+
+
+def test_a_long_absence_of_redis_loses_the_lease_and_ends_by_itself(redis_server: EmbeddedRedis, start: Start) -> None:
+    with capture_logs() as logs:
+        ownership, diary = start(MAIN, ttl=2.0)
+        before = diary.wait_for(f"gained {MAIN}")
+        redis_server.kill()
+        assert diary.wait_for(f"lost {MAIN}") is before
+        assert ownership.lease(MAIN) is None
+        redis_server.restart()
+        assert diary.wait_for(f"gained {MAIN}", times=2).fence > before.fence
+    assert count(logs, "leases_wait_for_redis") == 1
+    assert count(logs, "lease_lost") == 1
+    wait_until(lambda: ownership.lease(MAIN) is not None)
+
+
+def test_a_short_absence_of_redis_costs_nothing(redis_server: EmbeddedRedis, start: Start) -> None:
+    with capture_logs() as logs:
+        ownership, diary = start(MAIN, ttl=10.0)
+        lease = diary.wait_for(f"gained {MAIN}")
+        first_end = lease.valid_until
+        redis_server.pause()
+        wait_until(lambda: count(logs, "leases_wait_for_redis") == 1)
+        redis_server.resume()
+        wait_until(lambda: count(logs, "redis_answers_again") == 1)
+        assert lease.valid_until > first_end
+    assert diary.words == [f"gained {MAIN}"]
+    assert ownership.lease(MAIN) is lease
+
+
+def test_a_worker_may_start_before_redis(redis_server: EmbeddedRedis, start: Start) -> None:
+    redis_server.kill()
+    with capture_logs() as logs:
+        _, diary = start(MAIN, ttl=2.0)
+        wait_until(lambda: count(logs, "leases_wait_for_redis") == 1)
+        redis_server.restart()
+        diary.wait_for(f"gained {MAIN}")
+
+
+@pytest.mark.parametrize("error", [ValueError("no bridge"), SystemExit(1)])
+def test_what_cannot_be_taken_over_is_released_and_tried_again(
+    client: redis.Redis, start: Start, error: BaseException
+) -> None:
+    failures = [error]
+
+    def fail_once(lease: Lease) -> None:
+        if lease.name == MAIN and failures:
+            raise failures.pop()
+
+    with capture_logs() as logs:
+        ownership, diary = start(MAIN, OTHER, ttl=3.0, on_gained=fail_once)
+        diary.wait_for(f"gained {OTHER}")
+        first = diary.wait_for(f"gained {MAIN}")
+        second = diary.wait_for(f"gained {MAIN}", times=2)
+        wait_until(lambda: ownership.lease(MAIN) is second)
+    assert not first.held
+    assert second.fence > first.fence
+    assert diary.of(f"lost {MAIN}") == []
+    [failure] = [entry for entry in logs if entry["event"] == "lease_callback_failed"]
+    assert (failure["callback"], failure["lease"], failure["exc_info"]) == ("on_gained", MAIN, True)
+
+
+def test_a_failure_while_giving_up_one_lease_does_not_keep_the_others(client: redis.Redis, start: Start) -> None:
+    def fail(lease: Lease) -> None:
+        raise RuntimeError("cannot close")
+
+    with capture_logs() as logs:
+        ownership, diary = start(MAIN, FRONT, on_lost=fail)
+        diary.wait_for(f"gained {FRONT}")
+        ownership.stop()
+    assert sorted(diary.words[2:]) == [f"lost {MAIN}", f"lost {FRONT}"]
+    assert count(logs, "lease_callback_failed") == 2
+    assert not client.exists(lease_key(MAIN), lease_key(FRONT))
+
+
+def test_a_fault_in_one_round_does_not_end_the_thread(client: redis.Redis, start: Start) -> None:
+    client.rpush("worker68:fence:account:main", "not a number")
+    with capture_logs() as logs:
+        ownership, diary = start(FRONT, MAIN, ttl=2.0)
+        wait_until(lambda: count(logs, "ownership_round_failed") >= 2)
+        client.delete("worker68:fence:account:main")
+        diary.wait_for(f"gained {MAIN}")
+    assert diary.words == [f"gained {FRONT}", f"gained {MAIN}"]
+    assert ownership.lease(FRONT)
+
+
+def test_what_is_no_longer_wanted_is_given_up(
+    client: redis.Redis, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ownership, diary = start(MAIN, OTHER, ttl=3.0)
+    given_up = diary.wait_for(f"gained {OTHER}")
+    monkeypatch.setattr(ownership, "wanted", lambda: (MAIN,))
+    diary.wait_for(f"lost {OTHER}")
+    wait_until(lambda: not client.exists(lease_key(OTHER)))
+    assert not given_up.held
+    assert ownership.lease(MAIN)
+
+
+def test_stopping_without_redis_ends_all_the_same(redis_server: EmbeddedRedis, start: Start) -> None:
+    ownership, diary = start(MAIN, FRONT)
+    diary.wait_for(f"gained {FRONT}")
+    redis_server.kill()
+    with capture_logs() as logs:
+        ownership.stop()
+    assert sorted(diary.words[2:]) == [f"lost {MAIN}", f"lost {FRONT}"]
+    [left] = [entry for entry in logs if entry["event"] == "leases_left_to_lapse"]
+    assert sorted(left["leases"]) == [MAIN, FRONT]
+
+
+def test_a_worker_that_never_started_can_be_stopped(client: redis.Redis) -> None:
+    def unexpected(name: str, lease: Lease) -> None:
+        raise AssertionError(name)
+
+    Ownership(Leases(client, "worker-0", LONG_TTL), [MAIN], on_gained=unexpected, on_lost=unexpected).stop()
+    assert not client.exists(lease_key(MAIN))

@@ -1,0 +1,234 @@
+"""The bell rings for foreign pushes to our queues, for nothing else, and again after every loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from worker68.broker import doorbell
+from worker68.broker.place import Place
+from worker68.broker.source import Source
+from worker68.embedded import EmbeddedRedis
+
+# Far beyond the 0.2 ms that a ring takes: how long a bell that must ring is waited for.
+RINGS_WITHIN = 5.0
+
+# A bell that must not ring is watched this long after the answer to a later command has come back.
+STAYS_SILENT = 0.1
+
+Readable = Callable[[int, float], bool]
+
+
+@pytest.fixture
+def source(redis_url: str, client: redis.Redis) -> Iterator[Source]:
+    source = Source(redis_url)
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def main(client: redis.Redis) -> Place:
+    client.set("lease:main", "w")
+    return Place.of_account("main", lease_key="lease:main", lease_value="w", fence=1)
+
+
+def pop_all(source: Source, place: Place) -> list[bytes]:
+    popped = source.pop([place], 100).popped
+    source.ack(place, [p.field for p in popped])
+    return [p.raw for p in popped]
+
+
+def client_id(client: redis.Redis, name: str) -> str:
+    (found,) = [c["id"] for c in client.client_list() if c["name"] == name]
+    return found
+
+
+def kill(client: redis.Redis, name: str) -> None:
+    client.client_kill_filter(_id=client_id(client, name), skipme=False)
+
+
+@pytest.mark.parametrize("key", ["worker68.main", "worker68.main:6", "worker68.main\x06\x169"])
+def test_a_push_to_any_list_rings(
+    source: Source, client: redis.Redis, main: Place, readable: Readable, key: str
+) -> None:
+    pop_all(source, main)
+    assert source.bell_armed
+
+    client.lpush(key, b"1")
+
+    assert readable(source.fileno(), RINGS_WITHIN)
+    assert source.drain()
+    assert pop_all(source, main) == [b"1"]
+
+
+def test_the_bell_rings_again_after_each_batch(
+    source: Source, client: redis.Redis, main: Place, readable: Readable
+) -> None:
+    pop_all(source, main)
+    for message in (b"1", b"2", b"3"):
+        client.lpush("worker68.main", message)
+        assert readable(source.fileno(), RINGS_WITHIN)
+        assert source.drain()
+        assert pop_all(source, main) == [message]
+
+
+def test_what_is_left_in_the_list_after_a_full_batch_does_not_silence_the_bell(
+    source: Source, client: redis.Redis, main: Place, readable: Readable
+) -> None:
+    client.lpush("worker68.main", b"1", b"2")
+    source.ack(main, [p.field for p in source.pop([main], 1).popped])
+
+    client.lpush("worker68.main", b"3")
+
+    assert readable(source.fileno(), RINGS_WITHIN)
+
+
+def test_a_drained_bell_is_silent(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
+    pop_all(source, main)
+    client.lpush("worker68.main", b"1")
+    assert readable(source.fileno(), RINGS_WITHIN)
+
+    source.drain()
+
+    assert not readable(source.fileno(), STAYS_SILENT)
+    assert not source.drain()
+
+
+def test_a_ring_by_another_worker_is_heard(source: Source, main: Place, redis_url: str, readable: Readable) -> None:
+    neighbour = Source(redis_url)
+    pop_all(source, main)
+
+    neighbour.ring("main")
+
+    assert readable(source.fileno(), RINGS_WITHIN)
+    assert source.drain()
+    neighbour.close()
+
+
+def test_own_work_does_not_ring(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
+    client.lpush("worker68.main", b"1", b"2", b"3")
+    pop_all(source, main)
+    source.ring("main")
+    source.give_back(main, [])
+
+    assert not readable(source.fileno(), STAYS_SILENT)
+
+
+def test_foreign_queues_and_renewed_leases_do_not_ring(
+    source: Source, client: redis.Redis, main: Place, readable: Readable
+) -> None:
+    pop_all(source, main)
+
+    client.lpush("worker68.other", b"1")
+    client.lpush("worker68", b"1")
+    client.set("lease:main", "w", ex=10)
+
+    assert not readable(source.fileno(), STAYS_SILENT)
+
+
+def test_a_place_without_room_rings_only_when_it_is_woken(
+    source: Source, client: redis.Redis, main: Place, redis_url: str, readable: Readable
+) -> None:
+    full = Place.of_account("main", lease_key="lease:main", lease_value="w", fence=1, room=0)
+    pop_all(source, full)
+    client.lpush("worker68.main", b"1")
+    assert not readable(source.fileno(), STAYS_SILENT)
+
+    neighbour = Source(redis_url)
+    neighbour.ring("main")
+
+    assert readable(source.fileno(), RINGS_WITHIN)
+    neighbour.close()
+
+
+@pytest.mark.parametrize("name", ["worker68-intake", "worker68-intake-bell"])
+def test_a_killed_connection_is_noticed_and_the_bell_hung_up_again(
+    source: Source, client: redis.Redis, main: Place, readable: Readable, name: str
+) -> None:
+    pop_all(source, main)
+
+    kill(client, name)
+
+    assert readable(source.fileno(), RINGS_WITHIN)
+    assert source.drain()
+    assert pop_all(source, main) == []
+    client.lpush("worker68.main", b"1")
+    assert readable(source.fileno(), RINGS_WITHIN)
+    assert pop_all(source, main) == [b"1"]
+
+
+def test_both_connections_killed_again_and_again(
+    source: Source, client: redis.Redis, main: Place, readable: Readable
+) -> None:
+    descriptor = source.fileno()
+    for n in range(5):
+        pop_all(source, main)
+        kill(client, "worker68-intake-bell")
+        kill(client, "worker68-intake")
+        assert readable(descriptor, RINGS_WITHIN)
+        pop_all(source, main)
+        client.lpush("worker68.main", b"%d" % n)
+        assert readable(descriptor, RINGS_WITHIN)
+        assert pop_all(source, main) == [b"%d" % n]
+    assert source.fileno() == descriptor
+
+
+def test_the_bell_rings_after_a_restart_of_redis(
+    source: Source, client: redis.Redis, main: Place, redis_server: EmbeddedRedis, readable: Readable
+) -> None:
+    pop_all(source, main)
+
+    redis_server.restart()
+
+    assert readable(source.fileno(), RINGS_WITHIN)
+    assert source.drain()
+    assert pop_all(source, main) == []
+    client.lpush("worker68.main", b"1")
+    assert readable(source.fileno(), RINGS_WITHIN)
+    assert pop_all(source, main) == [b"1"]
+
+
+def test_a_server_that_refuses_the_bell_is_polled(client: redis.Redis, main: Place, redis_url: str) -> None:
+    commands = ["+@all", "-client", "+client|setname", "+client|id"]
+    client.acl_setuser("plain", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=commands)
+    source = Source(redis_url.replace("redis://", "redis://plain:secret@"))
+    try:
+        client.lpush("worker68.main", b"1")
+        assert pop_all(source, main) == [b"1"]
+        assert not source.bell_armed
+    finally:
+        source.close()
+        client.acl_deluser("plain")
+
+
+def test_a_bell_that_answers_its_checks_stays(
+    source: Source, client: redis.Redis, main: Place, readable: Readable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "_CHECK_SECONDS", 0.0)
+    pop_all(source, main)
+    bell = client_id(client, "worker68-intake-bell")
+    for _ in range(3):
+        pop_all(source, main)
+        assert readable(source.fileno(), RINGS_WITHIN)  # the answer is there
+        assert not source.drain()
+
+    assert client_id(client, "worker68-intake-bell") == bell
+
+
+def test_a_half_open_bell_is_replaced(
+    source: Source, client: redis.Redis, main: Place, readable: Readable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(doorbell, "_PING", "PUNSUBSCRIBE")  # is answered, but not by a pong: as good as none
+    pop_all(source, main)
+    pop_all(source, main)
+    bell = client_id(client, "worker68-intake-bell")
+
+    pop_all(source, main)
+    pop_all(source, main)
+
+    assert client_id(client, "worker68-intake-bell") != bell
+    client.lpush("worker68.main", b"1")
+    assert readable(source.fileno(), RINGS_WITHIN)

@@ -1,0 +1,104 @@
+"""Whatever a task raises, its request is settled and its thread takes the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from worker68.broker.pool import TaskPool
+
+SECONDS = 10.0
+
+
+@pytest.fixture
+def pool() -> Iterator[TaskPool]:
+    pool = TaskPool(1)
+    pool.start()
+    yield pool
+    pool.stop()
+
+
+class Request:
+    """What Celery passes along with a task, and what it heard of it."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        self.heard.append(("accepted", None))
+
+    def on_success(self, result: Any) -> None:
+        self.heard.append(("success", result))
+
+    def on_failure(self, einfo: Any) -> None:
+        self.heard.append(("failure", type(einfo.exception.exc)))
+
+    def run(self, pool: TaskPool, target: Callable[[], Any]) -> list[tuple[str, Any]]:
+        result = pool.apply_async(
+            target,
+            accept_callback=self.on_accepted,
+            callback=self.on_success,
+            error_callback=self.on_failure,
+            soft_timeout=1,
+            timeout=2,
+            correlation_id="x",
+        )
+        result.get(SECONDS)
+        return self.heard
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def target() -> None:
+        raise error
+
+    return target
+
+
+def test_a_result_is_passed_on(pool: TaskPool) -> None:
+    assert Request().run(pool, lambda: 42) == [("accepted", None), ("success", 42)]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), ValueError()])
+def test_any_exception_is_a_failure_and_the_thread_goes_on(pool: TaskPool, error: BaseException) -> None:
+    assert Request().run(pool, raising(error)) == [("accepted", None), ("failure", type(error))]
+    assert Request().run(pool, lambda: 1) == [("accepted", None), ("success", 1)]
+    assert pool.info["threads"] == 1
+
+
+def test_an_error_after_success_does_not_make_it_a_failure(pool: TaskPool) -> None:
+    class Deaf(Request):
+        def on_success(self, result: Any) -> None:
+            super().on_success(result)
+            raise SystemExit
+
+    assert Deaf().run(pool, lambda: 1) == [("accepted", None), ("success", 1)]
+
+
+def test_a_task_runs_although_its_beginning_cannot_be_told(pool: TaskPool) -> None:
+    class Deaf(Request):
+        def on_accepted(self, pid: int, time_accepted: float) -> None:
+            raise OSError
+
+    assert Deaf().run(pool, lambda: 1) == [("success", 1)]
+
+
+def test_killing_is_refused_in_words(pool: TaskPool) -> None:
+    with pytest.raises(NotImplementedError, match="cannot be killed"):
+        pool.terminate_job(1, 15)
+
+
+def test_threads_are_started_when_they_are_needed(pool: TaskPool) -> None:
+    assert pool.info["threads"] == 0
+    assert pool.info["max-concurrency"] == 1
+
+
+def test_after_terminate_nothing_begins() -> None:
+    pool = TaskPool(1)
+    pool.start()
+
+    pool.terminate()
+
+    with pytest.raises(RuntimeError):
+        pool.apply_async(lambda: 1)

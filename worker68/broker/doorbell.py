@@ -1,0 +1,140 @@
+"""Wakes the intake when a producer pushes, without polling.
+
+In: nothing but the bell of Redis: the connection that pops has *client tracking* on, and Redis tells a second, subscribed
+connection when a key that the pop script read is changed by somebody else (0.2 ms). Out: a descriptor that becomes readable.
+
+The bell may fail in silence (a half-open connection, an evicted subscriber, a server that does not allow tracking), so it
+never is the only way: who waits for it also polls each second. Used by the one thread that pops. Never reads a queue.
+"""
+
+from __future__ import annotations
+
+import selectors
+
+import structlog
+from redis.exceptions import ResponseError
+
+from worker68.broker.wire import Wire
+from worker68.clock import monotonic
+from worker68.errors import RedisAway
+
+_CHANNEL = "__redis__:invalidate"
+_PING = "PING"
+
+# A lost subscriber is asked after this often. It costs two small commands, and until then the poll each second does the work.
+_CHECK_SECONDS = 10.0
+
+# A server that refuses the bell (an old one, a proxy, an ACL) will refuse it again: ask rarely, and poll meanwhile.
+_REFUSED_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Doorbell:
+    """The bell for the keys that are read over ``pops``; ``bell`` must be a wire of its own."""
+
+    def __init__(self, pops: Wire, bell: Wire) -> None:
+        self._pops = pops
+        self._bell = bell
+        # DefaultSelector is epoll or kqueue; their own descriptor can be watched, and it outlives every reconnect.
+        self._selector = selectors.DefaultSelector()
+        # The epoch and descriptor under which each wire was given to the selector.
+        self._watched: dict[Wire, tuple[int, int]] = {}
+        self._armed: tuple[int, int] | None = None
+        self._bell_id = 0
+        self._next_check = 0.0
+        self._pong_due = False
+        self._refused_until = 0.0
+
+    @property
+    def armed(self) -> bool:
+        """Whether the bell rang would be heard, as far as this side can tell."""
+        both_up = self._pops.connected and self._bell.connected
+        return both_up and self._armed == (self._pops.epoch, self._bell.epoch)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for; it stays the same for the life of this object."""
+        return self._selector.fileno()
+
+    def arm(self) -> None:
+        """Make sure that what is read over ``pops`` from now on will ring.
+
+        Call it right before a pop, because rings until now are forgotten. Raises ``RedisAway`` if ``pops`` cannot be opened.
+        Trouble with the bell alone is logged and left to the poll.
+        """
+        self.drain()
+        self._pops.connect()
+        self._watch(self._pops)
+        if monotonic() < self._refused_until:
+            return
+        try:
+            if monotonic() >= self._next_check:
+                self._check()
+            if not self.armed:
+                self._hang_up_new_bell()
+        except RedisAway as error:
+            self._bell.close()
+            log.warning("doorbell_lost", reason=str(error))
+        except ResponseError as error:
+            self._bell.close()
+            self._refused_until = monotonic() + _REFUSED_SECONDS
+            log.warning("doorbell_refused", reason=str(error), remedy="jobs are looked for each second instead")
+
+    def drain(self) -> bool:
+        """Silence the bell without waiting. Return whether to look into the queues now.
+
+        That is so after a ring, and after the loss of either connection: something may have happened meanwhile.
+        """
+        ready = {key.data for key, _ in self._selector.select(0)}
+        rung = False
+        if self._pops in ready:
+            # Nobody is waiting for a reply here, so there is only one thing that Redis can have to say: good-bye.
+            self._pops.close()
+            rung = True
+        if self._bell in ready:
+            rung = self._drain_bell() or rung
+        return rung
+
+    def close(self) -> None:
+        self._bell.close()
+        self._selector.close()
+
+    def _drain_bell(self) -> bool:
+        rung = False
+        try:
+            while self._bell.connected and self._bell.has_reply():
+                if self._bell.read()[0] == b"pong":
+                    self._pong_due = False
+                else:
+                    rung = True
+        except (RedisAway, ResponseError):
+            self._bell.close()
+            rung = True
+        return rung
+
+    def _hang_up_new_bell(self) -> None:
+        if not self._bell.connected:
+            self._bell_id = self._bell.call("CLIENT", "ID")
+            self._bell.call("SUBSCRIBE", _CHANNEL)
+            self._watch(self._bell)
+            self._pong_due = False
+        self._pops.call("CLIENT", "TRACKING", "ON", "REDIRECT", self._bell_id, "NOLOOP")
+        self._armed = (self._pops.epoch, self._bell.epoch)
+
+    def _check(self) -> None:
+        """Drop a bell that did not answer the last question, or to which Redis no longer redirects; ask the next one."""
+        self._next_check = monotonic() + _CHECK_SECONDS
+        if not self.armed:
+            return
+        if self._pong_due or b"broken_redirect" in self._pops.call("CLIENT", "TRACKINGINFO")[1]:
+            raise RedisAway("the subscribed connection does not answer any more")
+        self._pong_due = True
+        self._bell.send(_PING)
+
+    def _watch(self, wire: Wire) -> None:
+        """Keep the selector on the wire's present socket. A closed socket leaves epoll by itself, but not the selector."""
+        for stale in [w for w, (epoch, _) in self._watched.items() if not w.connected or w.epoch != epoch]:
+            self._selector.unregister(self._watched.pop(stale)[1])
+        if wire not in self._watched:
+            self._selector.register(wire.fileno(), selectors.EVENT_READ, wire)
+            self._watched[wire] = (wire.epoch, wire.fileno())

@@ -1,0 +1,82 @@
+"""Where jobs come in: the names of the keys in Redis, and the places that a worker takes from.
+
+In: the name of an account and the lease by which this worker owns it. Out: a ``Place``. Never talks to Redis.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+FRONT_DOOR = "worker68"
+
+# Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers were told to
+# set so that the keys can be typed (CONTRACT 1).
+_STEPS = (0, 3, 6, 9)
+_SEPARATORS = ("\x06\x16", ":")
+
+
+def queue_of(account: str) -> str:
+    """Return the queue into which producers put the jobs of one account."""
+    return f"{FRONT_DOOR}.{account}"
+
+
+def wake_key(account: str) -> str:
+    """Return the key that is counted up when jobs of the account were written to the database by somebody else."""
+    return f"{FRONT_DOOR}:wake:{account}"
+
+
+def lists_of(queue: str) -> tuple[str, ...]:
+    """Return the Redis lists that make up a queue, in the order in which they are emptied."""
+    return tuple(
+        dict.fromkeys(
+            queue if step == 0 else f"{queue}{separator}{step}" for step in _STEPS for separator in _SEPARATORS
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A queue that this worker may take from as long as ``lease_key`` holds ``lease_value``.
+
+    ``fence`` must grow with each lease of the same place: messages recorded under a smaller one are handed out first.
+    ``room`` is how many messages may be taken at most; with 0 the queue is left alone and only ``wake_key`` is watched.
+    """
+
+    name: str
+    queue: str
+    lease_key: str
+    lease_value: str
+    fence: int
+    unacked_key: str
+    wake_key: str
+    room: int = sys.maxsize
+
+    @classmethod
+    def of_account(
+        cls, account: str, *, lease_key: str, lease_value: str, fence: int, room: int = sys.maxsize
+    ) -> Place:
+        return cls(
+            name=account,
+            queue=queue_of(account),
+            lease_key=lease_key,
+            lease_value=lease_value,
+            fence=fence,
+            unacked_key=f"{FRONT_DOOR}:unacked:{account}",
+            wake_key=wake_key(account),
+            room=room,
+        )
+
+    @classmethod
+    def front_door(cls, *, lease_key: str, lease_value: str, fence: int, room: int = sys.maxsize) -> Place:
+        """Return the place of the queue for every account. Its name is empty, which no account can be called."""
+        return cls(
+            name="",
+            queue=FRONT_DOOR,
+            lease_key=lease_key,
+            lease_value=lease_value,
+            fence=fence,
+            unacked_key=f"{FRONT_DOOR}:unacked",
+            wake_key=f"{FRONT_DOOR}:wake",
+            room=room,
+        )

@@ -1,0 +1,98 @@
+"""Celery's threads pool with its known holes closed: ``worker_pool = "worker68.broker.pool:TaskPool"``.
+
+In: Celery's requests. Out: each one ends as a success or a failure, whatever its task raises. Stock, an exception that is no
+``Exception`` (``SystemExit`` in a library) leaves the request "active" for ever. What it can not do: kill a thread. Time
+limits are ignored as in the stock pool, so every wait in a task must carry its own deadline.
+
+Stands on Celery 5.7. Threads are started when first needed, and wait on a queue without waking up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from billiard.einfo import ExceptionInfo
+from celery.concurrency import thread
+
+from worker68.clock import monotonic
+
+log = structlog.get_logger(__name__)
+
+_CANNOT_KILL = (
+    "a task that runs in a thread cannot be killed: cancel its job, or wait; each of its waits has a deadline"
+)
+
+
+class TaskPool(thread.TaskPool):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.executor = ThreadPoolExecutor(max_workers=self.limit, thread_name_prefix="worker68-task")
+
+    def on_apply(
+        self,
+        target: Callable[..., Any],
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        callback: Callable[..., Any] | None = None,
+        accept_callback: Callable[..., Any] | None = None,
+        error_callback: Callable[..., Any] | None = None,
+        **_: Any,
+    ) -> thread.ApplyResult:
+        future = self.executor.submit(
+            _run,
+            target,
+            args or (),
+            kwargs or {},
+            callback or _ignore,
+            accept_callback or _ignore,
+            error_callback or _ignore,
+        )
+        return thread.ApplyResult(future)
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Refuse: Celery would tell the world that the task was terminated while it goes on."""
+        log.warning("task_cannot_be_killed", remedy=_CANNOT_KILL)
+        raise NotImplementedError(_CANNOT_KILL)
+
+    def on_terminate(self) -> None:
+        """Start nothing more. The process ends when the tasks that run now have ended."""
+        log.warning("pool_terminated", threads=len(self.executor._threads), remedy=_CANNOT_KILL)
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    callback: Callable[..., Any],
+    accept_callback: Callable[..., Any],
+    error_callback: Callable[..., Any],
+) -> None:
+    try:
+        accept_callback(os.getpid(), monotonic())
+    except Exception:
+        # It only tells others that the task has begun.
+        log.exception("task_accept_failed")
+    try:
+        result = target(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - nobody above this thread would hear of it
+        log.error("task_left_by_exception", exception=type(error).__name__)
+        _report(error_callback, ExceptionInfo())
+    else:
+        _report(callback, result)
+
+
+def _report(callback: Callable[..., Any], how_it_ended: Any) -> None:
+    """Let Celery settle the request. It does so first of all, so what goes wrong after that is only worth a line."""
+    try:
+        callback(how_it_ended)
+    except BaseException:
+        log.exception("task_end_not_reported")
+
+
+def _ignore(*_: Any) -> None:
+    return None

@@ -1,0 +1,128 @@
+-- Takes messages from the queues of several places and records each as unacknowledged, in one step.
+--
+-- KEYS  for each place: its wake key, then its lists in order of priority (none: only the wake key is watched).
+-- ARGV  most messages, most bytes, running number before the first message; then for each place: lease key, lease value,
+--       fence, unacked key, room, number of lists.
+-- Reply for each place: {owned, wake value, messages waiting, {field, value, ...}, {keys of a wrong type}, leftover}.
+--
+-- Client tracking arms the keys that a script reads after its last write to them, on Redis 6 all declared keys. Hence lists
+-- and wake keys are declared and read, and the lease is neither: its renewal must not ring. GETEX is a write to tracking.
+
+local most_messages, most_bytes, number = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local messages, bytes = 0, 0
+
+local function full()
+  return messages >= most_messages or bytes >= most_bytes
+end
+
+local function read_arguments()
+  local places, key, arg = {}, 1, 4
+  while ARGV[arg] do
+    local place = {
+      lease_key = ARGV[arg], lease_value = ARGV[arg + 1], fence = ARGV[arg + 2], unacked = ARGV[arg + 3],
+      room = tonumber(ARGV[arg + 4]), wake = KEYS[key], lists = {}, lengths = {}, waiting = 0, entries = {}, broken = {},
+    }
+    local lists = tonumber(ARGV[arg + 5])
+    for i = 1, lists do
+      place.lists[i] = KEYS[key + i]
+    end
+    places[#places + 1] = place
+    key, arg = key + 1 + lists, arg + 6
+  end
+  return places
+end
+
+-- A key that holds another type than it should is reported and left out; it must not stop the other queues.
+local function read(place, command, key)
+  local value = redis.pcall(command, key)
+  if type(value) == 'table' and value.err then
+    place.broken[#place.broken + 1] = key
+    return nil
+  end
+  return value
+end
+
+local function look(place)
+  place.owned = redis.call('GETEX', place.lease_key) == place.lease_value
+  if not place.owned then
+    return
+  end
+  place.wake_value = read(place, 'GET', place.wake)
+  for i, list in ipairs(place.lists) do
+    place.lengths[i] = read(place, 'LLEN', list) or 0
+    place.waiting = place.waiting + place.lengths[i]
+  end
+  local unacked = read(place, 'HLEN', place.unacked)
+  place.leftover = unacked ~= nil and unacked > 0
+  place.open = unacked == 0
+end
+
+local function hand_out(place, field, value)
+  place.entries[#place.entries + 1] = field
+  place.entries[#place.entries + 1] = value
+  messages, bytes = messages + 1, bytes + #value
+end
+
+local function take_leftovers(place)
+  local fields = redis.call('HKEYS', place.unacked)
+  table.sort(fields)
+  for _, field in ipairs(fields) do
+    if full() then
+      return
+    end
+    hand_out(place, field, redis.call('HGET', place.unacked, field))
+  end
+end
+
+local function take(place, share)
+  for i, list in ipairs(place.lists) do
+    local length = place.lengths[i]
+    while place.lengths[i] > 0 and share > 0 and not full() do
+      number = number + 1
+      local field = string.format('%s:%012d', place.fence, number)
+      local value = #list .. ':' .. list .. redis.call('RPOP', list)
+      redis.call('HSET', place.unacked, field, value)
+      hand_out(place, field, value)
+      place.lengths[i], place.waiting, place.room = place.lengths[i] - 1, place.waiting - 1, place.room - 1
+      share = share - 1
+    end
+    if place.lengths[i] < length then
+      redis.call('LLEN', list)
+    end
+  end
+end
+
+-- Gives each place an equal share of what may still be taken, until nothing waits or nothing more may be taken.
+local function take_in_turn(places)
+  repeat
+    local waiting = {}
+    for _, place in ipairs(places) do
+      if place.open and place.waiting > 0 and place.room > 0 then
+        waiting[#waiting + 1] = place
+      end
+    end
+    local share = math.max(1, math.floor((most_messages - messages) / math.max(1, #waiting)))
+    for _, place in ipairs(waiting) do
+      take(place, math.min(share, place.room))
+    end
+  until #waiting == 0 or full()
+end
+
+local places = read_arguments()
+for _, place in ipairs(places) do
+  look(place)
+end
+for _, place in ipairs(places) do
+  if place.leftover then
+    take_leftovers(place)
+  end
+end
+take_in_turn(places)
+
+local reply = {}
+for i, place in ipairs(places) do
+  reply[i] = {
+    place.owned and 1 or 0, place.wake_value or false, place.waiting, place.entries, place.broken, place.leftover and 1 or 0,
+  }
+end
+return reply

@@ -1,0 +1,328 @@
+"""The pump: the one thread that takes jobs in from Redis and hands on to Celery what is ready.
+
+In: the places and accounts that this worker owns. Out: rows in SQL, acknowledgements to Redis, deliveries to Celery's consumer.
+Nothing is popped while the database is away; a popped batch that could not be written goes back in its order. Never: a frame.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import queue
+import select
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from worker68.broker.delivery import Delivery
+from worker68.broker.message import deliverable
+from worker68.broker.place import Place
+from worker68.broker.source import Batch, Popped, Source
+from worker68.clock import monotonic, utc_now
+from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution import recovery
+from worker68.execution.dispatch import LANE_DEPTH, Ready
+from worker68.execution.execute import Execution
+from worker68.execution.intake import Arrival, Intake
+from worker68.fleet.leases import Lease, lease_key
+from worker68.jobs.job import Job
+from worker68.jobs.states import State
+from worker68.store import waiting
+from worker68.store.engine import Engine
+from worker68.store.schema import check_version
+from worker68.store.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+#: Messages in one batch: one transaction, whose commit is the cost.
+BATCH = 200
+#: The bell may fail in silence, and deferred jobs become due: look at least this often.
+POLL_SECONDS = 1.0
+#: What memory may have missed is looked up in SQL this often.
+SWEEP_SECONDS = 30.0
+#: A reason to wait that lasts from one look to the next is written into the job's row.
+EXPLAIN_SECONDS = 2.0
+#: Between two tries while Redis or the database is away.
+PAUSE_SECONDS = 1.0
+
+
+@dataclass
+class Desk:
+    """An account that this worker owns: the way of its jobs, and when to look after them next (monotonic seconds).
+
+    ``taken_in``: the unfinished jobs that SQL counted at the last sweep and those taken in since; ``finished`` as it was then.
+    """
+
+    execution: Execution
+    lease: Lease
+    sweep_at: float = 0.0
+    explain_at: float = 0.0
+    due: dt.datetime | None = None
+    taken_in: int = 0
+    finished: int = 0
+    explained: dict[int, str] = field(default_factory=dict)
+    written: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def account(self) -> str:
+        return self.execution.account.name
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may wait in the database."""
+        waiting_now = self.taken_in - (self.execution.dispatch.finished - self.finished)
+        return max(0, self.execution.account.max_waiting - waiting_now)
+
+
+class Pump:
+    """Moves jobs. ``gained``, ``lost``, ``wake`` and ``take`` may be called from any thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer,
+        intake: Intake,
+        source: Source,
+        delivery: Delivery,
+        open_desk: Callable[[str, Lease], Desk],
+        announce: Callable[[], None],
+        defer: Callable[[Sequence[str]], None],
+        concurrency: int,
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._intake = intake
+        self._source = source
+        self._delivery = delivery
+        self._open_desk = open_desk
+        self._announce = announce
+        self._defer = defer
+        self._concurrency = concurrency
+        self._desks: dict[str, Desk] = {}
+        self._front: Lease | None = None
+        self._changes: queue.SimpleQueue[tuple[Lease, bool]] = queue.SimpleQueue()
+        self._unopened: dict[str, Lease] = {}
+        self._started: dict[int, tuple[Desk, Ready]] = {}
+        self._away: str | None = "unknown"
+        self._stopping = threading.Event()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="worker68-pump", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take nothing in and start nothing any more; what was handed to Celery but not begun stays in SQL as it was."""
+        self._stopping.set()
+        self.wake()
+        self._thread.join()
+        self._source.close()
+
+    def wake(self) -> None:
+        """Something may be ready now."""
+        os.eventfd_write(self._bell, 1)
+
+    def gained(self, lease: Lease) -> None:
+        self._changes.put((lease, True))
+        self.wake()
+
+    def lost(self, lease: Lease) -> None:
+        self._changes.put((lease, False))
+        self.wake()
+
+    def owned_accounts(self) -> list[str]:
+        return list(self._desks)
+
+    @property
+    def owns_front(self) -> bool:
+        return self._front is not None
+
+    def take(self, seq: int) -> tuple[Desk, Ready] | None:
+        """Return a delivered job to the thread that runs it, once."""
+        return self._started.pop(seq, None)
+
+    def give_back(self, seq: int) -> None:
+        """A delivered job was not begun: Celery's consumer was closed before."""
+        if (started := self._started.pop(seq, None)) is not None:
+            desk, ready = started
+            desk.execution.dispatch.put_back(ready.job, 0.0)
+            self.wake()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            look_again_at: float | None = None
+            more = False
+            try:
+                self._apply_changes()
+                if self._database_is_there():
+                    self._open_desks()
+                    more = self._take_in()
+                    for desk in list(self._desks.values()):
+                        self._tend(desk)
+                    look_again_at = self._deliver()
+            except (DatabaseAway, RedisAway) as away:
+                self._note_away(away)
+                self._stopping.wait(PAUSE_SECONDS)
+            except Exception:
+                log.exception("pump_failed")
+                self._stopping.wait(PAUSE_SECONDS)
+            if not more:
+                self._wait(look_again_at)
+
+    def _wait(self, until: float | None) -> None:
+        timeout = POLL_SECONDS if until is None else max(0.0, min(POLL_SECONDS, until - monotonic()))
+        readable, _, _ = select.select([self._bell, self._source.fileno()], [], [], timeout)
+        if self._bell in readable:
+            os.eventfd_read(self._bell)
+        if self._source.fileno() in readable:
+            self._source.drain()
+
+    def _note_away(self, away: DatabaseAway | RedisAway) -> None:
+        event = "database_away" if isinstance(away, DatabaseAway) else "redis_away"
+        if self._away != str(away):
+            log.warning(event, problem=str(away), remedy="waiting for it; nothing is taken in or sent meanwhile")
+        self._away = str(away)
+
+    def _database_is_there(self) -> bool:
+        """While something was away: look whether the database is there and has its tables. Raises ``DatabaseAway``."""
+        if self._away is not None:
+            check_version(self._engine)
+            self._away = None
+        return True
+
+    # Ownership
+
+    def _apply_changes(self) -> None:
+        while not self._changes.empty():
+            lease, gained = self._changes.get()
+            if lease.account is None:
+                self._front = lease if gained else None
+            elif gained:
+                self._unopened[lease.account] = lease
+            else:
+                self._unopened.pop(lease.account, None)
+                self._desks.pop(lease.account, None)
+
+    def _open_desks(self) -> None:
+        """Open a desk for each account gained; one that the database did not let open is tried again."""
+        for account, lease in list(self._unopened.items()):
+            self._desks[account] = self._open_desk(account, lease)
+            del self._unopened[account]
+
+    # Intake
+
+    def _places(self) -> list[Place]:
+        desks = self._desks.values()
+        places = [Place.of_account(desk.account, **_terms(desk.lease), room=desk.room) for desk in desks]
+        if self._front is not None:
+            places.append(Place.front_door(**_terms(self._front)))
+        return places
+
+    def _take_in(self) -> bool:
+        """Take one batch in; return whether there is more to take in at once."""
+        places = self._places()
+        if not places:
+            return False
+        batch = self._source.pop(places, BATCH)
+        for name in batch.woken & self._desks.keys():
+            self._desks[name].sweep_at = 0.0
+        if not batch.popped:
+            return False
+        by_place: dict[str, tuple[Place, list[Popped]]] = {}
+        for popped in batch.popped:
+            by_place.setdefault(popped.place.name, (popped.place, []))[1].append(popped)
+        jobs = self._write(batch, by_place)
+        for place, messages in by_place.values():
+            self._source.ack(place, [popped.field for popped in messages])
+        self._hand_over(jobs)
+        self._announce()
+        return batch.more
+
+    def _write(self, batch: Batch, by_place: dict[str, tuple[Place, list[Popped]]]) -> list[Job]:
+        arrivals = [Arrival(popped.raw, popped.place.queue, popped.place.name or None) for popped in batch.popped]
+        try:
+            return self._intake.take_in(arrivals, utc_now())
+        except DatabaseAway:
+            for place, messages in by_place.values():
+                self._source.give_back(place, [popped.field for popped in messages])
+            raise
+
+    def _hand_over(self, jobs: Sequence[Job]) -> None:
+        """Let new jobs enter their lanes here, or tell the owners of their accounts."""
+        by_account: dict[str, list[Job]] = defaultdict(list)
+        for job in jobs:
+            by_account[job.account].append(job)
+        for account, own in by_account.items():
+            desk = self._desks.get(account)
+            if desk is None:
+                self._source.ring(account)
+                continue
+            desk.taken_in += len(own)
+            desk.execution.dispatch.add(job for job in own if job.state is State.READY)
+            times = [job.due_at for job in own if job.due_at is not None]
+            desk.due = min([*times, *([desk.due] if desk.due else [])], default=None)
+        self._deliver()
+        self._defer([job.task_id for job in jobs if job.seq not in self._started])
+
+    # Looking after the waiting room
+
+    def _tend(self, desk: Desk) -> None:
+        now = utc_now()
+        if monotonic() >= desk.sweep_at:
+            self._sweep(desk, now)
+        if desk.due is not None and desk.due <= now:
+            desk.execution.dispatch.add(waiting.release_due(self._engine, desk.account, now))
+            desk.due = waiting.next_due(self._engine, desk.account)
+        if monotonic() >= desk.explain_at:
+            self._explain(desk)
+
+    def _explain(self, desk: Desk) -> None:
+        """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
+        desk.explain_at = monotonic() + EXPLAIN_SECONDS
+        reasons = desk.execution.dispatch.explain(desk.execution.link.why_not_ready)
+        lasting = {seq: reason for seq, reason in reasons.items() if desk.explained.get(seq) == reason}
+        fresh = dict(lasting.items() - desk.written.items())
+        if fresh:
+            waiting.write_reasons(self._engine, fresh)
+        desk.explained, desk.written = reasons, lasting
+
+    def _sweep(self, desk: Desk, now: dt.datetime) -> None:
+        desk.sweep_at = monotonic() + SWEEP_SECONDS
+        account = desk.account
+        dispatch = desk.execution.dispatch
+        recovery.resolve_abandoned(self._writer, account, dispatch.is_under_way, now)
+        recovery.revive_parked(self._engine, self._intake, account, now)
+        recovery.expire_overdue(self._engine, account, now)
+        self._announce()
+        dispatch.rebuild(waiting.load_lanes(self._engine, account, LANE_DEPTH))
+        desk.due = waiting.next_due(self._engine, account)
+        desk.finished = dispatch.finished
+        desk.taken_in = waiting.count_waiting(self._engine, account)
+
+    # Delivery
+
+    def _deliver(self) -> float | None:
+        """Hand on what is ready; return when to look again (monotonic seconds)."""
+        times: list[float] = []
+        for desk in self._desks.values():
+            link = desk.execution.link
+            if self._stopping.is_set() or not link.ready or not desk.lease.held:
+                continue
+            room = self._concurrency - sum(other.execution.dispatch.in_flight for other in self._desks.values())
+            choice = desk.execution.dispatch.choose(room, link.one_send_per_chat, utc_now())
+            for ready in choice.ready:
+                self._started[ready.job.seq] = (desk, ready)
+                self._delivery.put(deliverable(ready.job))
+            if choice.overdue:
+                recovery.expire(self._engine, [job.seq for job in choice.overdue], utc_now())
+                self._announce()
+            times += [choice.look_again_at] if choice.look_again_at is not None else []
+        return min(times, default=None)
+
+
+def _terms(lease: Lease) -> dict[str, Any]:
+    return {"lease_key": lease_key(lease.name), "lease_value": lease.value, "fence": lease.fence}

@@ -1,0 +1,172 @@
+"""The intake's side of Redis: messages come out of the queues of many accounts in batches, and none is lost on the way.
+
+In: the places that this worker owns. Out: messages as they lie in Redis, in the order in which they must be written down.
+
+A popped message stays recorded in the place's unacknowledged hash until ``ack``; whatever is found there by a later pop (the
+worker died, a reply was lost, the batch could not be written) is handed out again, first and alone. So a message is handed
+out at least once, and never overtaken by a later one of its list. Never decodes a message, never retries, never waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import structlog
+
+from worker68.broker.doorbell import Doorbell
+from worker68.broker.place import Place, lists_of, wake_key
+from worker68.broker.wire import Script, Wire
+
+# One reply, one transaction and one worker's memory must bear it, also where each message is a file list or a broadcast.
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+
+# So that one command does not hold up Redis for long.
+_FIELDS_PER_COMMAND = 1000
+
+_WAKE_TTL_SECONDS = 24 * 3600
+
+_POP = Script(files(__package__).joinpath("pop.lua").read_text("utf-8"))
+_GIVE_BACK = Script(files(__package__).joinpath("give_back.lua").read_text("utf-8"))
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker."""
+
+    place: Place
+    field: bytes
+    list_key: bytes
+    raw: bytes
+    leftover: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one pop found. Names are those of places.
+
+    ``not_owned`` places were left alone because their lease is no longer ours. ``woken`` ones have been written to by another
+    worker since the last pop. ``waiting`` counts what is still in the lists of places with room. ``more`` says: ack, and pop
+    again at once.
+    """
+
+    popped: tuple[Popped, ...]
+    not_owned: frozenset[str]
+    woken: frozenset[str]
+    waiting: dict[str, int]
+    more: bool
+
+
+class Source:
+    """Takes messages out of Redis. Used by one thread. Everything raises ``RedisAway`` while Redis cannot serve."""
+
+    def __init__(self, url: str, client_name: str = "worker68-intake") -> None:
+        self._pops = Wire(url, client_name)
+        self._doorbell = Doorbell(self._pops, Wire(url, f"{client_name}-bell"))
+        self._numbers_used = 0
+        self._turn = 0
+        self._wake_values: dict[str, bytes | None] = {}
+        self._broken_keys: set[bytes] = set()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when ``drain`` has something to say; the same one for ever."""
+        return self._doorbell.fileno()
+
+    def drain(self) -> bool:
+        """Silence the bell; return whether to pop now. The bell may fail in silence, so pop each second all the same."""
+        return self._doorbell.drain()
+
+    @property
+    def bell_armed(self) -> bool:
+        """Whether pushes will ring, as far as is known: for health and metrics, not for waiting without a poll."""
+        return self._doorbell.armed
+
+    def pop(self, places: Sequence[Place], limit: int) -> Batch:
+        """Take up to ``limit`` messages, and little more than ``MAX_BATCH_BYTES``, over all places in fair turns.
+
+        Within a place the lists come in order of priority and each list from its old end. A place with unacknowledged
+        messages hands out those alone, oldest fence first. Acknowledge or give back a batch before the next pop. If this
+        raises, messages may have been popped; the next pop hands them out.
+        """
+        self._doorbell.arm()
+        places = self._rotate(places)
+        keys: list[str] = []
+        arguments: list[str | bytes | int] = [limit, MAX_BATCH_BYTES, self._numbers_used]
+        for place in places:
+            lists = lists_of(place.queue) if place.room > 0 else ()
+            keys += [place.wake_key, *lists]
+            fence = f"{place.fence:016d}"
+            arguments += [place.lease_key, place.lease_value, fence, place.unacked_key, place.room, len(lists)]
+        # Counted before the call: a number must not come twice under one fence, also when the reply is lost, or a
+        # late acknowledgement could hit another message.
+        self._numbers_used += limit
+        return self._read_reply(places, self._pops.run(_POP, keys, arguments))
+
+    def ack(self, place: Place, fields: Iterable[bytes]) -> None:
+        """Forget messages for good. Harmless when repeated, and after the lease was lost."""
+        for chunk in _chunks(fields):
+            self._pops.call("HDEL", place.unacked_key, *chunk)
+
+    def give_back(self, place: Place, fields: Iterable[bytes]) -> int:
+        """Put messages back into their lists in the old order; return how many. Harmless when repeated.
+
+        Messages of a place whose lease was lost are left to its next owner, who finds them unacknowledged.
+        """
+        given_back = 0
+        for chunk in _chunks(sorted(fields, reverse=True)):
+            arguments: list[str | bytes | int] = [place.lease_key, place.lease_value, *chunk]
+            given_back += max(0, self._pops.run(_GIVE_BACK, [place.unacked_key], arguments))
+        return given_back
+
+    def ring(self, *accounts: str) -> None:
+        """Wake the owners of accounts for which this worker wrote jobs to the database. Does not ring here."""
+        for account in accounts:
+            self._pops.call("INCR", wake_key(account))
+            self._pops.call("EXPIRE", wake_key(account), _WAKE_TTL_SECONDS)
+
+    def close(self) -> None:
+        self._doorbell.close()
+        self._pops.close()
+
+    def _rotate(self, places: Sequence[Place]) -> list[Place]:
+        """Let another place be the first each time, so that with a full batch the last ones get their turn too."""
+        self._turn = (self._turn + 1) % max(1, len(places))
+        return [*places[self._turn :], *places[: self._turn]]
+
+    def _read_reply(self, places: Sequence[Place], reply: list[Any]) -> Batch:
+        popped: list[Popped] = []
+        not_owned, woken, waiting, more = set(), set(), {}, False
+        for place, (owned, wake_value, in_lists, entries, broken, leftover) in zip(places, reply, strict=True):
+            if not owned:
+                not_owned.add(place.name)
+                continue
+            for key in broken:
+                self._report(place, key)
+            if wake_value != self._wake_values.get(place.name):
+                self._wake_values[place.name] = wake_value
+                if wake_value is not None:
+                    woken.add(place.name)
+            pairs = zip(entries[::2], entries[1::2], strict=True)
+            popped += [_parse(place, field, value, bool(leftover)) for field, value in pairs]
+            waiting[place.name] = in_lists
+            more = more or bool(leftover) or (in_lists > 0 and len(entries) // 2 < place.room)
+        return Batch(tuple(popped), frozenset(not_owned), frozenset(woken), waiting, more)
+
+    def _report(self, place: Place, key: bytes) -> None:
+        if key not in self._broken_keys:
+            self._broken_keys.add(key)
+            log.error("intake_key_of_wrong_type", place=place.name, key=key, remedy="look at the key, then delete it")
+
+
+def _parse(place: Place, field: bytes, value: bytes, leftover: bool) -> Popped:
+    length, _, rest = value.partition(b":")
+    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover)
+
+
+def _chunks(fields: Iterable[bytes]) -> Iterable[Sequence[bytes]]:
+    remaining = list(fields)
+    return (remaining[i : i + _FIELDS_PER_COMMAND] for i in range(0, len(remaining), _FIELDS_PER_COMMAND))

@@ -1,0 +1,130 @@
+"""One dedicated connection to Redis: a command goes out, its reply comes in.
+
+Never retries, pools, or decodes: who uses a wire must know on which connection a command ran, because client tracking and
+subscriptions belong to the connection. A lost connection is opened again by the next ``call``; ``epoch`` tells that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.connection import parse_url
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from worker68.errors import RedisAway
+
+# Longer than any of our commands takes on a healthy Redis; a dead one must be noticed before a lease (10 s) runs out.
+_TIMEOUT_SECONDS = 5.0
+
+# Replies that say "not now" rather than "never". From within a script, Redis 6 quotes them in the middle of its own message.
+_NOT_NOW = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS) ")
+_NOT_NOW_TYPES = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn the errors that mean "Redis cannot serve us now" into ``RedisAway``; others pass."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        raise RedisAway(f"Redis did not answer ({error}): is REDIS_URL right, is Redis up?") from error
+    except ResponseError as error:
+        if isinstance(error, _NOT_NOW_TYPES) or _NOT_NOW.search(str(error)):
+            raise RedisAway(f"Redis refuses to work at present: {error}") from error
+        raise
+
+
+class Script:
+    """A Lua script and the name by which Redis remembers it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        # Redis names scripts by SHA-1; nothing is protected by it.
+        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Wire:
+    """One connection, used by one thread. Every error that means "not now" is raised as ``RedisAway``."""
+
+    def __init__(self, url: str, client_name: str) -> None:
+        options: dict[str, Any] = parse_url(url)
+        connection_class = options.pop("connection_class", redis.Connection)
+        for of_pools_only in ("max_connections", "timeout"):
+            options.pop(of_pools_only, None)
+        if connection_class is not redis.UnixDomainSocketConnection:
+            options.update(socket_connect_timeout=_TIMEOUT_SECONDS, socket_keepalive=True)
+        # These win over the query of the URL: RESP3 would silence the doorbell, and a retry hide a lost connection.
+        self._connection: Any = connection_class(
+            **options
+            | {
+                "protocol": 2,
+                "decode_responses": False,
+                "socket_timeout": _TIMEOUT_SECONDS,
+                "retry": None,
+                "retry_on_timeout": False,
+                "health_check_interval": 0,
+                "client_name": client_name,
+            }
+        )
+        self.epoch = 0
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._connection.is_connected)
+
+    def connect(self) -> None:
+        """Open the connection unless it is open; then ``epoch`` grows and all state of the old connection is gone."""
+        if not self.connected:
+            with redis_errors():
+                self._connection.connect()
+            self.epoch += 1
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor. Only while connected."""
+        return int(self._connection._sock.fileno())
+
+    def send(self, *command: str | bytes | int) -> None:
+        """Write a command whose reply somebody will ``read``."""
+        self.connect()
+        with redis_errors():
+            self._connection.send_command(*command)
+
+    def has_reply(self) -> bool:
+        """Say without waiting whether ``read`` would find something. Raises ``RedisAway`` if the other side closed."""
+        with redis_errors():
+            return bool(self._connection.can_read(timeout=0))
+
+    def read(self) -> Any:
+        with redis_errors():
+            return self._connection.read_response()
+
+    def call(self, *command: str | bytes | int) -> Any:
+        try:
+            self.send(*command)
+            return self.read()
+        except RedisAway:
+            # A late reply would be taken for that of the next command, and a failed-over address must be looked up again.
+            self.close()
+            raise
+
+    def run(self, script: Script, keys: list[str], arguments: list[str | bytes | int]) -> Any:
+        """Run a script, also on a Redis that has forgotten it."""
+        try:
+            return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return self.call("EVAL", script.source, len(keys), *keys, *arguments)

@@ -7,43 +7,17 @@ subscriptions belong to the connection. A lost connection is opened again by the
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import redis
 from redis.connection import parse_url
-from redis.exceptions import (
-    ClusterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import NoScriptError
 
 from worker68.errors import RedisAway
+from worker68.redis_calls import redis_errors
 
 # Longer than any of our commands takes on a healthy Redis; a dead one must be noticed before a lease (10 s) runs out.
 _TIMEOUT_SECONDS = 5.0
-
-# Replies that say "not now" rather than "never". From within a script, Redis 6 quotes them in the middle of its own message.
-_NOT_NOW = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS) ")
-_NOT_NOW_TYPES = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
-
-
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Turn the errors that mean "Redis cannot serve us now" into ``RedisAway``; others pass."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-        raise RedisAway(f"Redis did not answer ({error}): is REDIS_URL right, is Redis up?") from error
-    except ResponseError as error:
-        if isinstance(error, _NOT_NOW_TYPES) or _NOT_NOW.search(str(error)):
-            raise RedisAway(f"Redis refuses to work at present: {error}") from error
-        raise
 
 
 class Script:

@@ -11,7 +11,7 @@ from typing import Final
 import redis
 
 from worker68.clock import boottime
-from worker68.limits.scripts import LuaScript
+from worker68.redis_calls import LuaScript
 
 #: The lease of the front door (contract, section 1). Those of accounts bear a colon, so no account can be taken for it.
 FRONT: Final = "front"

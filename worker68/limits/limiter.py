@@ -15,7 +15,7 @@ import redis
 from worker68.jobs.fields import Chat
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.limits.rates import Limits, Rate
-from worker68.limits.scripts import LuaScript
+from worker68.redis_calls import LuaScript
 
 JobClass: TypeAlias = Literal["send", "moderate", "read"]
 LimitName: TypeAlias = Literal["account", "chat", "send", "moderate", "read"]

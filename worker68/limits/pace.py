@@ -11,7 +11,7 @@ from typing import Final
 import redis
 import structlog
 
-from worker68.limits.scripts import LuaScript
+from worker68.redis_calls import LuaScript
 
 #: A pace is a whole number of steps, so that no sum of fractions decides when it is full; the slowest is one step of these.
 FULL_PACE: Final = 20

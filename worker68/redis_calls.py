@@ -1,7 +1,7 @@
-"""Lua scripts run in Redis through a client that was built elsewhere.
+"""Calls to Redis: which of its errors mean "away", and Lua scripts run as one atomic step.
 
-In: the name of a ``.lua`` file beside a module, then keys and arguments for each run. Out: Redis's reply, or ``RedisAway``.
-Never: a retry of its own, a connection of its own, a meaning of keys or replies.
+In: a block of calls, or the name of a ``.lua`` file beside a module. Out: Redis's reply, or ``RedisAway``. Never: a retry of its
+own, a connection of its own, a meaning of keys or replies.
 """
 
 from __future__ import annotations

@@ -6,14 +6,12 @@ Nothing is popped while the database is away; a popped batch that could not be w
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import queue
 import select
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -25,16 +23,13 @@ from worker68.broker.source import Batch, Popped, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution import recovery
-from worker68.execution.dispatch import LANE_DEPTH, Ready
-from worker68.execution.execute import Execution
+from worker68.execution.desk import Desk
+from worker68.execution.dispatch import Ready
 from worker68.execution.intake import Arrival, Intake
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
-from worker68.jobs.states import State
-from worker68.store import waiting
 from worker68.store.engine import Engine
 from worker68.store.schema import check_version
-from worker68.store.writer import Writer
 
 log = structlog.get_logger(__name__)
 
@@ -42,40 +37,8 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 #: The bell may fail in silence, and deferred jobs become due: look at least this often.
 POLL_SECONDS = 1.0
-#: What memory may have missed is looked up in SQL this often.
-SWEEP_SECONDS = 30.0
-#: A reason to wait that lasts from one look to the next is written into the job's row.
-EXPLAIN_SECONDS = 2.0
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
-
-
-@dataclass
-class Desk:
-    """An account that this worker owns: the way of its jobs, and when to look after them next (monotonic seconds).
-
-    ``taken_in``: the unfinished jobs that SQL counted at the last sweep and those taken in since; ``finished`` as it was then.
-    """
-
-    execution: Execution
-    lease: Lease
-    sweep_at: float = 0.0
-    explain_at: float = 0.0
-    due: dt.datetime | None = None
-    taken_in: int = 0
-    finished: int = 0
-    explained: dict[int, str] = field(default_factory=dict)
-    written: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def account(self) -> str:
-        return self.execution.account.name
-
-    @property
-    def room(self) -> int:
-        """How many more jobs may wait in the database."""
-        waiting_now = self.taken_in - (self.execution.dispatch.finished - self.finished)
-        return max(0, self.execution.account.max_waiting - waiting_now)
 
 
 class Pump:
@@ -84,7 +47,6 @@ class Pump:
     def __init__(
         self,
         engine: Engine,
-        writer: Writer,
         intake: Intake,
         source: Source,
         delivery: Delivery,
@@ -94,7 +56,6 @@ class Pump:
         concurrency: int,
     ) -> None:
         self._engine = engine
-        self._writer = writer
         self._intake = intake
         self._source = source
         self._delivery = delivery
@@ -103,6 +64,7 @@ class Pump:
         self._defer = defer
         self._concurrency = concurrency
         self._desks: dict[str, Desk] = {}
+        self._leases: dict[str, Lease] = {}
         self._front: Lease | None = None
         self._changes: queue.SimpleQueue[tuple[Lease, bool]] = queue.SimpleQueue()
         self._unopened: dict[str, Lease] = {}
@@ -161,17 +123,22 @@ class Pump:
                 if self._database_is_there():
                     self._open_desks()
                     more = self._take_in()
-                    for desk in list(self._desks.values()):
-                        self._tend(desk)
+                    self._tend()
                     look_again_at = self._deliver()
             except (DatabaseAway, RedisAway) as away:
                 self._note_away(away)
-                self._stopping.wait(PAUSE_SECONDS)
+                self._pause()
             except Exception:
                 log.exception("pump_failed")
-                self._stopping.wait(PAUSE_SECONDS)
+                self._pause()
             if not more:
                 self._wait(look_again_at)
+
+    def _pause(self) -> None:
+        """Something failed half-way, so what was written may not have come into memory."""
+        for desk in self._desks.values():
+            desk.distrust()
+        self._stopping.wait(PAUSE_SECONDS)
 
     def _wait(self, until: float | None) -> None:
         timeout = POLL_SECONDS if until is None else max(0.0, min(POLL_SECONDS, until - monotonic()))
@@ -206,18 +173,27 @@ class Pump:
             else:
                 self._unopened.pop(lease.account, None)
                 self._desks.pop(lease.account, None)
+                self._leases.pop(lease.account, None)
 
     def _open_desks(self) -> None:
         """Open a desk for each account gained; one that the database did not let open is tried again."""
         for account, lease in list(self._unopened.items()):
             self._desks[account] = self._open_desk(account, lease)
+            self._leases[account] = lease
             del self._unopened[account]
+
+    def _tend(self) -> None:
+        for desk in self._desks.values():
+            if desk.tend():
+                self._announce()
 
     # Intake
 
     def _places(self) -> list[Place]:
         desks = self._desks.values()
-        places = [Place.of_account(desk.account, **_terms(desk.lease), room=desk.room) for desk in desks]
+        places = [
+            Place.of_account(desk.account, **_terms(self._leases[desk.account]), room=desk.room) for desk in desks
+        ]
         if self._front is not None:
             places.append(Place.front_door(**_terms(self._front)))
         return places
@@ -229,7 +205,7 @@ class Pump:
             return False
         batch = self._source.pop(places, BATCH)
         for name in batch.woken & self._desks.keys():
-            self._desks[name].sweep_at = 0.0
+            self._desks[name].distrust()
         if not batch.popped:
             return False
         by_place: dict[str, tuple[Place, list[Popped]]] = {}
@@ -261,47 +237,9 @@ class Pump:
             if desk is None:
                 self._source.ring(account)
                 continue
-            desk.taken_in += len(own)
-            desk.execution.dispatch.add(job for job in own if job.state is State.READY)
-            times = [job.due_at for job in own if job.due_at is not None]
-            desk.due = min([*times, *([desk.due] if desk.due else [])], default=None)
+            desk.take(own)
         self._deliver()
         self._defer([job.task_id for job in jobs if job.seq not in self._started])
-
-    # Looking after the waiting room
-
-    def _tend(self, desk: Desk) -> None:
-        now = utc_now()
-        if monotonic() >= desk.sweep_at:
-            self._sweep(desk, now)
-        if desk.due is not None and desk.due <= now:
-            desk.execution.dispatch.add(waiting.release_due(self._engine, desk.account, now))
-            desk.due = waiting.next_due(self._engine, desk.account)
-        if monotonic() >= desk.explain_at:
-            self._explain(desk)
-
-    def _explain(self, desk: Desk) -> None:
-        """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        desk.explain_at = monotonic() + EXPLAIN_SECONDS
-        reasons = desk.execution.dispatch.explain(desk.execution.link.why_not_ready)
-        lasting = {seq: reason for seq, reason in reasons.items() if desk.explained.get(seq) == reason}
-        fresh = dict(lasting.items() - desk.written.items())
-        if fresh:
-            waiting.write_reasons(self._engine, fresh)
-        desk.explained, desk.written = reasons, lasting
-
-    def _sweep(self, desk: Desk, now: dt.datetime) -> None:
-        desk.sweep_at = monotonic() + SWEEP_SECONDS
-        account = desk.account
-        dispatch = desk.execution.dispatch
-        recovery.resolve_abandoned(self._writer, account, dispatch.is_under_way, now)
-        recovery.revive_parked(self._engine, self._intake, account, now)
-        recovery.expire_overdue(self._engine, account, now)
-        self._announce()
-        dispatch.rebuild(waiting.load_lanes(self._engine, account, LANE_DEPTH))
-        desk.due = waiting.next_due(self._engine, account)
-        desk.finished = dispatch.finished
-        desk.taken_in = waiting.count_waiting(self._engine, account)
 
     # Delivery
 
@@ -309,11 +247,10 @@ class Pump:
         """Hand on what is ready; return when to look again (monotonic seconds)."""
         times: list[float] = []
         for desk in self._desks.values():
-            link = desk.execution.link
-            if self._stopping.is_set() or not link.ready or not desk.lease.held:
-                continue
+            if self._stopping.is_set():
+                break
             room = self._concurrency - sum(other.execution.dispatch.in_flight for other in self._desks.values())
-            choice = desk.execution.dispatch.choose(room, link.one_send_per_chat, utc_now())
+            choice = desk.choose(room)
             for ready in choice.ready:
                 self._started[ready.job.seq] = (desk, ready)
                 self._delivery.put(deliverable(ready.job))

@@ -34,12 +34,13 @@ class Attempt:
 def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
     """Commit that bytes may leave from now on; False if the job is not ready any more (ended, or begun elsewhere)."""
     mine = and_(jobs.c.state == State.SENDING, jobs.c.owner == attempt.owner, jobs.c.fence == attempt.fence)
+    in_lane = or_(jobs.c.state == State.READY, jobs.c.attempts > 0)
     begun = connection.execute(
         update(jobs)
         .where(jobs.c.seq == attempt.job.seq)
         .where(
             or_(
-                and_(jobs.c.state.in_(sources(Event.BEGIN)), jobs.c.attempts == attempt.number - 1),
+                and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == attempt.number - 1),
                 and_(mine, jobs.c.attempts == attempt.number),
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,12 +66,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def _saying_away() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (InterfaceError, PoolTimeout) as error:
         raise DatabaseAway(_first_line(error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or (isinstance(error, OperationalError) and _may_pass(error)):
             raise DatabaseAway(_first_line(error)) from error
         raise
+
+
+def _may_pass(error: OperationalError) -> bool:
+    """Whether waiting may help. SQLite says "operational" also of a wrong statement (its code SQLITE_ERROR)."""
+    return getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
 
 
 def _first_line(error: Exception) -> str:

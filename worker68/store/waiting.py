@@ -173,8 +173,8 @@ def write_reasons(engine: Engine, reasons: dict[int, str]) -> None:
 
 
 def _load(engine: Engine, query: Any) -> list[Job]:
-    first = select(func.min(requesters.c.id)).where(requesters.c.seq == jobs.c.seq).scalar_subquery()
-    task_id = select(requesters.c.task_id).where(requesters.c.id == first).scalar_subquery().label("task_id")
+    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
+    task_id = first.scalar_subquery().label("task_id")
     with reading(engine) as connection:
         return [_job(row) for row in connection.execute(query.add_columns(task_id))]
 

@@ -1,0 +1,68 @@
+"""The Celery application: its settings follow from ours, so that ``celery -A worker68 worker`` needs no options."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu.entity import Queue
+
+from worker68 import tasks
+from worker68.broker.place import FRONT_DOOR, queue_of
+from worker68.broker.transport import broker_settings
+from worker68.broker.url import spell_out_tls
+from worker68.errors import SettingsError
+from worker68.fleet import control  # noqa: F401 - registers the remote control commands
+from worker68.fleet.bootstep import RuntimeStep
+from worker68.observe.logs import configure_logs
+from worker68.settings import Settings, load_settings
+
+
+def load_app() -> Celery:
+    """Return the application for this process's settings; end the process with one line and status 2 if they are wrong."""
+    try:
+        return make_app(load_settings())
+    except SettingsError as error:
+        print(f"worker68: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return a Celery application for these settings. Raises ``SettingsError`` without a Redis URL."""
+    redis_url = settings.require_redis_url()
+    app = Celery("worker68", set_as_current=False)
+    app.conf.update(
+        **broker_settings(redis_url),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_backend=spell_out_tls(redis_url),
+        result_expires=int(settings.reply_ttl),
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        enable_utc=True,
+        task_default_queue=FRONT_DOOR,
+        task_queues=[Queue(FRONT_DOOR), *(Queue(queue_of(name)) for name in settings.account_settings())],
+        task_acks_late=False,
+        worker_pool="worker68.broker.pool:TaskPool",
+        worker_concurrency=settings.concurrency,
+        # Dispatch decides how much is handed over; Celery adds no limit of its own.
+        worker_prefetch_multiplier=0,
+        worker_enable_prefetch_count_reduction=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    app.steps["worker"].add(RuntimeStep)
+    app.worker68_settings = settings
+    tasks.register(app)
+    return app
+
+
+@setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    """Let Celery's log lines take our form; without this handler Celery would configure its own."""
+    configure_logs(load_settings())

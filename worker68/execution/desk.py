@@ -1,0 +1,100 @@
+"""The desk: an account that this worker owns, and what is due there from time to time.
+
+In: new jobs, and the passing of time. Out: jobs in their lanes; ended ones where their time was over; the reasons why others wait,
+in their rows. Used by the pump's thread. Never: a frame, a message from Redis.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from worker68.clock import monotonic, utc_now
+from worker68.execution import recovery
+from worker68.execution.dispatch import LANE_DEPTH, Choice
+from worker68.execution.execute import Execution
+from worker68.execution.intake import Intake
+from worker68.jobs.job import Job
+from worker68.jobs.states import State
+from worker68.store import waiting
+
+#: What memory may have missed is looked up in SQL this often.
+SWEEP_SECONDS = 30.0
+#: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
+LOOK_SECONDS = 2.0
+
+
+class Desk:
+    """One account's waiting room as its owner keeps it. Everything here may raise ``DatabaseAway``: then ``distrust`` it."""
+
+    def __init__(self, execution: Execution, intake: Intake) -> None:
+        self.execution = execution
+        self.account = execution.account.name
+        self._intake = intake
+        self._sweep_at = 0.0
+        self._look_at = 0.0
+        self._due: dt.datetime | None = None
+        self._explained: dict[int, str] = {}
+        self._written: dict[int, str] = {}
+        # Unfinished jobs that SQL counted at the last sweep and those taken in since; how many had finished by then.
+        self._taken_in = 0
+        self._finished = 0
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may wait in the database."""
+        waiting_now = self._taken_in - (self.execution.dispatch.finished - self._finished)
+        return max(0, self.execution.account.max_waiting - waiting_now)
+
+    def distrust(self) -> None:
+        """Memory may have missed something that stands in SQL: look there next."""
+        self._sweep_at = 0.0
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Let jobs that were just taken in enter their lanes, now or when they are due."""
+        self._taken_in += len(jobs)
+        self.execution.dispatch.add(job for job in jobs if job.state is State.READY)
+        times = [job.due_at for job in jobs if job.due_at is not None]
+        self._due = min([*times, *([self._due] if self._due else [])], default=None)
+
+    def tend(self) -> bool:
+        """Do what is due; return whether replies may have come into the outbox."""
+        now = utc_now()
+        dispatch, engine = self.execution.dispatch, self.execution.engine
+        swept = monotonic() >= self._sweep_at
+        if swept:
+            self._sweep(now)
+        if self._due is not None and self._due <= now:
+            dispatch.add(waiting.release_due(engine, self.account, now))
+            self._due = waiting.next_due(engine, self.account)
+        if monotonic() < self._look_at:
+            return swept
+        self._look_at = monotonic() + LOOK_SECONDS
+        self._explain()
+        return recovery.expire_overdue(engine, self.account, now) > 0 or swept
+
+    def choose(self, room: int) -> Choice:
+        """Return what may start now, at most ``room`` jobs. Raises ``RedisAway``."""
+        link = self.execution.link
+        if not link.ready or not self.execution.owned():
+            return Choice([], [], None)
+        return self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now())
+
+    def _sweep(self, now: dt.datetime) -> None:
+        execution, dispatch = self.execution, self.execution.dispatch
+        recovery.resolve_abandoned(execution.writer, self.account, dispatch.is_under_way, now)
+        recovery.revive_parked(execution.engine, self._intake, self.account, now)
+        dispatch.rebuild(waiting.load_lanes(execution.engine, self.account, LANE_DEPTH))
+        self._due = waiting.next_due(execution.engine, self.account)
+        self._finished = dispatch.finished
+        self._taken_in = waiting.count_waiting(execution.engine, self.account)
+        self._sweep_at = monotonic() + SWEEP_SECONDS
+
+    def _explain(self) -> None:
+        """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
+        reasons = self.execution.dispatch.explain(self.execution.link.why_not_ready)
+        lasting = {seq: reason for seq, reason in reasons.items() if self._explained.get(seq) == reason}
+        fresh = dict(lasting.items() - self._written.items())
+        if fresh:
+            waiting.write_reasons(self.execution.engine, fresh)
+        self._explained, self._written = reasons, lasting

@@ -1,0 +1,245 @@
+"""Intake: from popped messages to rows, in the order in which they were popped.
+
+In: raw messages and where they lay. Out: new jobs, ready or deferred; everything else (invalid, unknown, conflicting, repeated,
+unreadable) is answered or set aside by the same transaction. Never: anything that acts on a job, or drops a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+
+from worker68.errors import DatabaseRefused, FieldError, InvalidJob, UnreadableMessage
+from worker68.jobs.envelope import Envelope, read_envelope
+from worker68.jobs.fields import Common
+from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
+from worker68.jobs.kinds import KINDS, JobClass
+from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
+from worker68.jobs.states import Event, State
+from worker68.settings import AccountSettings
+from worker68.store.engine import Engine
+from worker68.store.intake import Dead, Entry, Taken, take_in
+from worker68.store.outbox import Requester
+from worker68.store.waiting import PARKED_LANE, Parked, end_waiting, unpark
+
+log = structlog.get_logger(__name__)
+
+#: How long a message with an unknown task waits for a newer worker that knows it (contract, section 2).
+PARKED_FOR = dt.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A popped message. ``account``: whose queue it lay on, None for the front door."""
+
+    raw: bytes
+    queue: str
+    account: str | None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What was made of one arrival: an entry for the store, and the order of a job that may run."""
+
+    entry: Entry | None = None
+    order: Order | None = None
+    dead: Dead | None = None
+
+
+class Intake:
+    """Takes batches in. Used by one thread."""
+
+    def __init__(self, engine: Engine, accounts: Mapping[str, AccountSettings]) -> None:
+        self._engine = engine
+        self._accounts = accounts
+
+    def revive(self, parked: Parked, now: dt.datetime) -> Job | None:
+        """Let a parked job whose task is known now wait for its turn; None if it cannot run after all."""
+        reading = self.read(Arrival(parked.envelope.encode(), "", parked.account), now)
+        if reading.entry is None or reading.order is None or reading.entry.outcome is not None:
+            outcome = (
+                reading.entry.outcome if reading.entry and reading.entry.outcome else unknown_task_outcome(parked.task)
+            )
+            end_waiting(self._engine, [parked.seq], Event.REFUSE, outcome, now)
+            return None
+        taken = unpark(self._engine, parked.seq, reading.entry)
+        return _job(reading.order, reading.entry, taken) if taken else None
+
+    def take_in(self, arrivals: Sequence[Arrival], now: dt.datetime) -> list[Job]:
+        """Write a batch in its order and return the new jobs. Raises ``DatabaseAway``: give the batch back then.
+
+        A message that the database refuses for what it holds is set aside, so that it cannot hold up the others.
+        """
+        readings = [self.read(arrival, now) for arrival in arrivals]
+        try:
+            return self._write(readings, now)
+        except DatabaseRefused:
+            if len(arrivals) == 1:
+                log.exception("message_refused_by_database", queue=arrivals[0].queue)
+                return self._write([_set_aside(arrivals[0], "the database refused its content", now)], now)
+            return [job for arrival in arrivals for job in self.take_in([arrival], now)]
+
+    def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
+        """Return what is to be made of a message; never raises."""
+        try:
+            envelope = read_envelope(arrival.raw)
+        except UnreadableMessage as problem:
+            return _set_aside(arrival, str(problem), now)
+        kind = KINDS.get(envelope.task)
+        if kind is None:
+            return self._park(arrival, envelope, now)
+        try:
+            order = read_order(envelope, kind, arrival.account)
+        except InvalidJob as problem:
+            return _refuse(arrival, envelope, problem, now)
+        return self._accept(arrival, envelope, order, now)
+
+    def _accept(self, arrival: Arrival, envelope: Envelope, order: Order, now: dt.datetime) -> _Reading:
+        deferred = order.not_before is not None and order.not_before > now
+        chat = order.kind.chat_of(order.fields)
+        row = _row(arrival, envelope, order.account, order.job_id, now) | {
+            "chat_type": chat.type if chat else None,
+            "chat_id": chat.id if chat else None,
+            "job_class": order.kind.job_class,
+            "ordered": order.common.ordered,
+            "lane": lane_of(order.kind, order.fields, order.common.ordered),
+            "state": State.DEFERRED if deferred else State.READY,
+            "due_at": order.not_before if deferred else None,
+            "expires_at": order.expires_at,
+            "content_hash": order.content,
+            "fields": msgspec.json.encode(order.fields).decode(),
+        }
+        outcome = self._end_at_once(order, now)
+        requester = _requester(envelope, order.common)
+        return _Reading(Entry(row, requester, outcome, sends=order.kind.sends), order)
+
+    def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
+        account = self._accounts.get(order.account)
+        if account is None:
+            return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {order.account!r} is configured")
+        if not account.permits(order.kind.task):
+            return failed(
+                ErrorCode.NOT_PERMITTED, f"ALLOWED_TASKS of account {order.account!r} do not hold {order.kind.task}"
+            )
+        if order.expires_at is not None:
+            if order.expires_at <= now:
+                return expired("it had expired when it arrived")
+            if order.common.reject_if_late and order.not_before is not None and order.expires_at <= order.not_before:
+                return expired("it expires before the time at which it may be sent")
+        return None
+
+    def _park(self, arrival: Arrival, envelope: Envelope, now: dt.datetime) -> _Reading:
+        common, errors = read_common(envelope)
+        if errors:
+            errors.insert(0, _unknown_task(envelope.task))
+            return _refuse(arrival, envelope, InvalidJob(errors), now)
+        account = arrival.account or common.account or DEFAULT_ACCOUNT
+        row = _row(arrival, envelope, account, common.job_id or envelope.task_id, now) | {
+            "lane": PARKED_LANE,
+            "state": State.DEFERRED,
+            "due_at": now + PARKED_FOR,
+            "content_hash": content_hash(account, envelope.task, envelope.kwargs),
+            "reason": f"no worker knows the task {envelope.task}; waiting for a newer one",
+        }
+        outcome = None
+        if account not in self._accounts:
+            outcome = failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {account!r} is configured")
+        return _Reading(Entry(row, _requester(envelope, common), outcome))
+
+    def _write(self, readings: Sequence[_Reading], now: dt.datetime) -> list[Job]:
+        with_entry = [reading for reading in readings if reading.entry is not None]
+        entries = [reading.entry for reading in with_entry if reading.entry is not None]
+        taken = take_in(self._engine, entries, [reading.dead for reading in readings if reading.dead is not None], now)
+        return [
+            _job(reading.order, reading.entry, new)
+            for reading, new in zip(with_entry, taken, strict=True)
+            if new is not None and reading.order is not None and reading.entry is not None
+        ]
+
+
+def unknown_task_outcome(task: str) -> Outcome:
+    """Return the outcome of a job whose task nobody came to know."""
+    return failed(ErrorCode.INVALID_JOB, str(_unknown_task(task)))
+
+
+def _unknown_task(task: str) -> FieldError:
+    return FieldError("task", f"no worker knows {task!r}; known are {', '.join(sorted(KINDS))}")
+
+
+def _refuse(arrival: Arrival, envelope: Envelope, problem: InvalidJob, now: dt.datetime) -> _Reading:
+    """Answer an invalid job; set it aside too where the answer has no address that could be used."""
+    common, _ = read_common(envelope)
+    account = arrival.account or common.account or DEFAULT_ACCOUNT
+    row = _row(arrival, envelope, account, common.job_id or envelope.task_id, now)
+    outcome = failed(ErrorCode.INVALID_JOB, str(problem))
+    unanswerable = any(error.field == "reply_to" for error in problem.fields)
+    dead = _dead(arrival, str(problem), now, envelope.task_id) if unanswerable else None
+    return _Reading(Entry(row, _requester(envelope, common), outcome, is_job=False), dead=dead)
+
+
+def _row(arrival: Arrival, envelope: Envelope, account: str, job_id: str, now: dt.datetime) -> dict[str, Any]:
+    return {
+        "job_id": job_id,
+        "account": account,
+        "task": envelope.task,
+        "chat_type": None,
+        "chat_id": None,
+        "lane": PARKED_LANE,
+        "job_class": JobClass.SYNC,
+        "priority": envelope.priority,
+        "ordered": True,
+        "state": State.READY,
+        "received_at": now,
+        "due_at": None,
+        "expires_at": envelope.expires_at,
+        "content_hash": "",
+        "fields": "{}",
+        "reason": None,
+        "envelope": arrival.raw.decode(),
+    }
+
+
+def _requester(envelope: Envelope, common: Common) -> Requester:
+    metadata = msgspec.json.encode(common.metadata).decode() if common.metadata is not None else None
+    return Requester(envelope.task_id, common.reply_to or "", metadata, envelope.ignore_result)
+
+
+def _set_aside(arrival: Arrival, reason: str, now: dt.datetime) -> _Reading:
+    return _Reading(dead=_dead(arrival, reason, now, None))
+
+
+def _dead(arrival: Arrival, reason: str, now: dt.datetime, task_id: str | None) -> Dead:
+    """Return the entry for ``worker68:dead``: the message as it came (base64 where it is no UTF-8) and why."""
+    try:
+        message = {"message": arrival.raw.decode()}
+    except UnicodeDecodeError:
+        message = {"message_base64": base64.b64encode(arrival.raw).decode()}
+    entry = {"reason": reason, "queue": arrival.queue, "received_at": now, "task_id": task_id, **message}
+    log.warning("message_set_aside", queue=arrival.queue, reason=reason, task_id=task_id)
+    return Dead(arrival.account or "", msgspec.json.encode(entry).decode())
+
+
+def _job(order: Order, entry: Entry, taken: Taken) -> Job:
+    row = entry.row
+    return Job(
+        seq=taken.seq,
+        job_id=order.job_id,
+        task_id=entry.requester.task_id,
+        account=order.account,
+        task=order.kind.task,
+        fields=order.fields,
+        priority=row["priority"],
+        ordered=order.common.ordered,
+        state=row["state"],
+        attempts=0,
+        custom_msg_id=taken.custom_msg_id,
+        received_at=row["received_at"],
+        due_at=row["due_at"],
+        expires_at=row["expires_at"],
+    )

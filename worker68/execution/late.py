@@ -1,0 +1,96 @@
+"""Late evidence: a verdict or an own message that nobody waits for any more corrects the job that it belongs to.
+
+In: what the connection saw of a ``custom_msg_id`` without a waiting call. Out: the next revision of the job's outcome. Never: a
+new attempt.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from worker68.bridge.correlation import LateEvidence
+from worker68.clock import Deadline, utc_now
+from worker68.errors import DatabaseAway
+from worker68.jobs.evidence import Verdict
+from worker68.jobs.outcome import Outcome, succeeded
+from worker68.store import attempts
+from worker68.store.engine import Connection
+from worker68.store.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+#: Evidence may come between the end of a call's wait and the commit of its outcome: it is offered again for this long.
+OFFER_SECONDS = 60.0
+PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Offer:
+    account: str
+    seen: LateEvidence
+    until: Deadline
+
+
+class LateDesk:
+    """One thread that applies late evidence. ``hand_in`` may be called from any thread and never waits."""
+
+    def __init__(self, writer: Writer, announce: Callable[[], None]) -> None:
+        self._writer = writer
+        self._announce = announce
+        self._offers: queue.SimpleQueue[_Offer | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="worker68-late", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._offers.put(None)
+        self._thread.join()
+
+    def hand_in(self, account: str, seen: LateEvidence) -> None:
+        self._offers.put(_Offer(account, seen, Deadline.after(OFFER_SECONDS)))
+
+    def _run(self) -> None:
+        while (offer := self._offers.get()) is not None:
+            try:
+                settled = self._apply(offer.account, offer.seen)
+            except DatabaseAway:
+                settled = False
+            except Exception:
+                log.exception("late_evidence_failed", account=offer.account)
+                settled = True
+            if not settled and not offer.until.passed:
+                self._stopping.wait(PAUSE_SECONDS)
+                self._offers.put(offer)
+
+    def _apply(self, account: str, seen: LateEvidence) -> bool:
+        """Return False where the evidence should be offered again: its job has not ended yet."""
+        outcome = _outcome(seen)
+        if outcome is None:
+            return True
+
+        def revise(connection: Connection) -> bool | None:
+            sent = attempts.find_sent(connection, account, int(seen.custom_msg_id))
+            if sent is None:
+                return None
+            return attempts.revise(connection, sent.seq, outcome, utc_now()) or (False if sent.sending else None)
+
+        revised = self._writer.write(revise)
+        if revised:
+            log.info("outcome_revised", account=account, custom_msg_id=seen.custom_msg_id, status=outcome.status)
+            self._announce()
+        return revised is not False
+
+
+def _outcome(seen: LateEvidence) -> Outcome | None:
+    """A late "not sent" proves nothing (PROTOCOL.md, Sending: [seen]); a "sent" or an own message with a server id does."""
+    if seen.verdict in (Verdict.SENT, Verdict.READ) or (seen.verdict is None and seen.message_id is not None):
+        return succeeded({"custom_msg_id": seen.custom_msg_id, "message_id": seen.message_id, "sent_at": seen.sent_at})
+    return None

@@ -1,0 +1,70 @@
+"""Recovery: what a new owner finds of an account, and the sweeps that let nothing lie for ever.
+
+In: an account just taken over, or the time of a sweep. Out: jobs left begun by dead owners are resolved, parked ones whose task is
+known now wait for their turn, and those whose time is over have ended. Never: a frame.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import structlog
+
+from worker68.execution.intake import Intake, unknown_task_outcome
+from worker68.jobs.job import Job
+from worker68.jobs.kinds import KINDS, Nature
+from worker68.jobs.outcome import expired
+from worker68.jobs.states import Event
+from worker68.store import attempts
+from worker68.store.engine import Connection, Engine
+from worker68.store.waiting import end_waiting, find_overdue, find_parked
+from worker68.store.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+#: Tasks whose attempt may be made again by itself.
+REPEATABLE = [task for task, kind in KINDS.items() if kind.nature is not Nature.SEND]
+
+
+def take_over(writer: Writer, account: str, fence: int, now: dt.datetime) -> None:
+    """Resolve the attempts that older owners of the account left begun. Raises ``DatabaseAway``."""
+    _resolve(writer, account, lambda job: job.fence < fence, now)
+
+
+def resolve_abandoned(writer: Writer, account: str, under_way: Callable[[int], bool], now: dt.datetime) -> None:
+    """Resolve attempts that no thread of this worker carries any more: one failed where it could not record its end."""
+    _resolve(writer, account, lambda job: not under_way(job.seq), now)
+
+
+def _resolve(writer: Writer, account: str, is_abandoned: Callable[[attempts.Begun], bool], now: dt.datetime) -> None:
+    def work(connection: Connection) -> tuple[int, int]:
+        begun = [job for job in attempts.find_begun(connection, account) if is_abandoned(job)]
+        return attempts.resolve(connection, begun, REPEATABLE, now) if begun else (0, 0)
+
+    again, doubt = writer.write(work)
+    if again or doubt:
+        log.warning("attempts_recovered", account=account, ready_again=again, in_doubt=doubt)
+
+
+def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime) -> list[Job]:
+    """Return parked jobs whose task is known to this worker, made ready; end those that nobody came to know in time."""
+    revived = []
+    for parked in find_parked(engine, account):
+        if parked.task in KINDS:
+            job = intake.revive(parked, now)
+            revived += [job] if job is not None else []
+        elif parked.due_at <= now:
+            end_waiting(engine, [parked.seq], Event.REFUSE, unknown_task_outcome(parked.task), now)
+    return revived
+
+
+def expire_overdue(engine: Engine, account: str, now: dt.datetime) -> int:
+    """End the waiting jobs of the account whose time is over; return how many."""
+    overdue = find_overdue(engine, account, now)
+    return len(expire(engine, overdue, now)) if overdue else 0
+
+
+def expire(engine: Engine, seqs: list[int], now: dt.datetime) -> list[int]:
+    """End these jobs as expired if they still wait; return those that did end."""
+    return end_waiting(engine, seqs, Event.EXPIRE, expired("its time was over before its turn came"), now)

@@ -1,0 +1,200 @@
+"""The relay: what lies in the outbox is published to Redis, at least once, then deleted.
+
+In: parcels of the outbox, and unsolicited events of the bridges. Out: replies on lists and streams, Celery's own results, set-aside
+messages on ``worker68:dead``, events on ``worker68:events:<account>``. Never: a decision about a job.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from worker68.clock import utc_now
+from worker68.errors import DatabaseAway
+from worker68.jobs.reply import celery_deferred
+from worker68.store.engine import Engine
+from worker68.store.outbox import Parcel, fetch, forget
+
+log = structlog.get_logger(__name__)
+
+DEAD_KEY = "worker68:dead"
+#: Celery's result backend keeps a task's result under this prefix, and publishes it on a channel of the same name.
+RESULT_PREFIX = "celery-task-meta-"
+
+#: Parcels in one round trip to Redis.
+BATCH = 500
+#: How often the outbox is looked into without being told: what another worker left is at most this late.
+POLL_SECONDS = 5.0
+#: Parcels of another worker's account are left to it for this long.
+STALE_AFTER = dt.timedelta(seconds=10)
+#: Between two tries while Redis or the database is away.
+PAUSE_SECONDS = 1.0
+#: Events that wait for Redis; the oldest are dropped and counted beyond it, so that a Redis that is away costs no memory.
+EVENTS_LIMIT = 10_000
+#: About how many events one stream keeps: nobody may be reading.
+STREAM_LENGTH = 100_000
+
+
+class Ownership(Protocol):
+    """Whose parcels are ours: asked before each look into the outbox."""
+
+    def owned_accounts(self) -> list[str]: ...
+
+    def others(self) -> list[str] | None: ...
+
+
+@dataclass(frozen=True)
+class RelaySettings:
+    """``reply_ttl``: seconds after which what nobody read is forgotten."""
+
+    reply_ttl: int
+
+
+class Relay:
+    """One thread that publishes. ``wake``, ``defer`` and ``publish_event`` may be called from any thread."""
+
+    def __init__(self, engine: Engine, redis: Redis, settings: RelaySettings, ownership: Ownership) -> None:
+        self._engine = engine
+        self._redis = redis
+        self._settings = settings
+        self._ownership = ownership
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._events: deque[tuple[str, bytes]] = deque(maxlen=EVENTS_LIMIT)
+        self._deferred: deque[str] = deque()
+        self.events_dropped = 0
+        self._thread = threading.Thread(target=self._run, name="worker68-relay", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what is there, once, then end the thread."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._wake.set()
+
+    def defer(self, task_ids: Sequence[str]) -> None:
+        """Let Celery's result say DEFERRED where it says nothing yet."""
+        self._deferred.extend(task_ids)
+        self._wake.set()
+
+    def publish_event(self, account: str, raw: bytes) -> None:
+        """Put an unsolicited event of the bridge on the account's stream."""
+        if len(self._events) == EVENTS_LIMIT:
+            self.events_dropped += 1
+        self._events.append((account, raw))
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(POLL_SECONDS)
+            self._wake.clear()
+            self._publish_all()
+        self._publish_all()
+
+    def _publish_all(self) -> None:
+        try:
+            self._publish_deferred()
+            self._publish_events()
+            while self._publish_parcels():
+                pass
+        except DatabaseAway as away:
+            self._pause("database_away", str(away))
+        except RedisError as error:
+            self._pause("redis_away", str(error))
+        except Exception:
+            log.exception("relay_failed")
+            self._stopping.wait(PAUSE_SECONDS)
+
+    def _pause(self, event: str, problem: str) -> None:
+        log.warning(event, problem=problem, where="relay", remedy="replies wait in the outbox")
+        self._stopping.wait(PAUSE_SECONDS)
+        self._wake.set()
+
+    def _publish_parcels(self) -> bool:
+        """Publish one batch; return whether there may be more."""
+        owned, others = self._ownership.owned_accounts(), self._ownership.others()
+        parcels = fetch(self._engine, owned, others, utc_now() - STALE_AFTER, BATCH)
+        if not parcels:
+            return False
+        with self._redis.pipeline(transaction=False) as pipe:
+            sizes = [self._add(pipe, parcel) for parcel in parcels]
+            answers = pipe.execute(raise_on_error=False)
+        published = []
+        for parcel, size in zip(parcels, sizes, strict=True):
+            failures = [answer for answer in answers[:size] if isinstance(answer, Exception)]
+            answers = answers[size:]
+            if not failures or self._set_aside(parcel, failures[0]):
+                published.append(parcel.id)
+        forget(self._engine, published)
+        if len(published) < len(parcels):
+            raise OutOfMemoryError("Redis refused some replies; they stay in the outbox")
+        return len(parcels) == BATCH
+
+    def _add(self, pipe: Pipeline, parcel: Parcel) -> int:
+        """Add the commands that publish a parcel; return how many."""
+        ttl = self._settings.reply_ttl
+        if parcel.kind == "result":
+            key = RESULT_PREFIX + parcel.address
+            pipe.set(key, parcel.payload, ex=ttl)
+            pipe.publish(key, parcel.payload)
+            return 2
+        if parcel.kind == "dead":
+            pipe.rpush(DEAD_KEY, parcel.payload)
+            return 1
+        if parcel.address.startswith("stream:"):
+            key = f"worker68:replies:{parcel.address.removeprefix('stream:')}:stream"
+            pipe.xadd(key, {"reply": parcel.payload})
+        else:
+            key = f"worker68:replies:{parcel.address}"
+            pipe.rpush(key, parcel.payload)
+        pipe.expire(key, ttl)
+        return 2
+
+    def _set_aside(self, parcel: Parcel, failure: Exception) -> bool:
+        """Set a parcel aside that Redis will never take (its key is of another type); False if it may later."""
+        if not isinstance(failure, ResponseError) or not str(failure).startswith("WRONGTYPE"):
+            return False
+        log.error("reply_set_aside", address=parcel.address, problem=str(failure), remedy="look at worker68:dead")
+        self._redis.rpush(DEAD_KEY, parcel.payload)
+        return True
+
+    def _publish_deferred(self) -> None:
+        waiting = [self._deferred.popleft() for _ in range(min(len(self._deferred), 10 * BATCH))]
+        if not waiting:
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in waiting:
+                # Never over a result: a job that has ended meanwhile keeps it.
+                pipe.set(RESULT_PREFIX + task_id, celery_deferred(task_id), ex=self._settings.reply_ttl, nx=True)
+            pipe.execute()
+
+    def _publish_events(self) -> None:
+        waiting = [self._events.popleft() for _ in range(min(len(self._events), BATCH))]
+        if not waiting:
+            return
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for account, raw in waiting:
+                    pipe.xadd(f"worker68:events:{account}", {"event": raw}, maxlen=STREAM_LENGTH, approximate=True)
+                    pipe.expire(f"worker68:events:{account}", self._settings.reply_ttl)
+                pipe.execute()
+        except RedisError:
+            self._events.extendleft(reversed(waiting))
+            raise
+        if self._events:
+            self._wake.set()

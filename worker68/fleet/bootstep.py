@@ -1,0 +1,48 @@
+"""The bootstep: the runtime starts before Celery's pool and closes after it has drained.
+
+Celery stops its steps in reverse order of their start; ``Pool`` requires this one, so the connection to the bridge is still there
+while the last jobs wait for their verdicts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+from celery.worker.components import Pool
+
+from worker68 import runtime
+
+__all__ = ["RuntimeStep"]
+
+
+class RuntimeStep(bootsteps.StartStopStep):
+    """Builds, starts and stops the runtime of a worker."""
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        self._runtime: runtime.Runtime | None = None
+        super().__init__(worker, **options)
+
+    def create(self, worker: Any) -> None:
+        self._runtime = runtime.build(worker.app.worker68_settings)
+        worker.app.conf.broker_transport_options = {"delivery": self._runtime.delivery}
+
+    def start(self, worker: Any) -> None:
+        assert self._runtime is not None
+        self._runtime.start()
+
+    def close(self, worker: Any) -> None:
+        """A shutdown has begun: nothing new is taken in or started."""
+        if self._runtime is not None:
+            self._runtime.drain()
+
+    def stop(self, worker: Any) -> None:
+        """The pool has drained."""
+        if self._runtime is not None:
+            self._runtime.stop()
+
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
+
+
+Pool.requires = (*Pool.requires, RuntimeStep)

@@ -1,0 +1,1 @@
+"""Logs, metrics, health: what the process says about itself. Never message text."""

@@ -1,0 +1,215 @@
+"""The runtime: builds everything that a worker process runs on, and starts and stops it in order.
+
+In: the settings. Out: one object that runs a job by its number. The only place where things are built.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from collections.abc import Sequence
+
+import structlog
+from redis import Redis
+
+from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.loop import BridgeIO
+from worker68.bridge.session import LinkOptions
+from worker68.broker.delivery import Delivery
+from worker68.broker.pump import Pump
+from worker68.broker.source import Source
+from worker68.clock import utc_now
+from worker68.errors import DatabaseAway, SettingsError
+from worker68.execution import recovery
+from worker68.execution.desk import Desk
+from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.execute import Execution
+from worker68.execution.intake import Intake
+from worker68.execution.late import LateDesk
+from worker68.execution.relay import Relay, RelaySettings
+from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
+from worker68.fleet.ownership import Ownership
+from worker68.jobs.outcome import Outcome, TryAgain
+from worker68.limits.limiter import Limiter
+from worker68.limits.pace import Pace
+from worker68.settings import AccountSettings, Settings
+from worker68.store import waiting
+from worker68.store.engine import open_engine
+from worker68.store.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+#: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
+REDIS_TIMEOUT_SECONDS = 5.0
+
+_current: Runtime | None = None
+
+
+def build(settings: Settings) -> Runtime:
+    """Build the runtime of this process. Nothing is connected or started yet. Raises ``SettingsError``."""
+    global _current
+    _current = Runtime(settings)
+    return _current
+
+
+def current() -> Runtime:
+    """Return the runtime of this worker process."""
+    if _current is None:
+        raise RuntimeError("no runtime: worker68's tasks run only in a worker68 worker")
+    return _current
+
+
+class Runtime:
+    """Everything of one worker process. Start it, drain it, stop it, in this order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._accounts = settings.account_settings()
+        if not self._accounts:
+            raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
+        self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
+        self._stopping = threading.Event()
+        redis_url = settings.require_redis_url()
+        self._redis = Redis.from_url(
+            redis_url,
+            protocol=2,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            health_check_interval=10,
+        )
+        self._engine = open_engine(settings.database_url)
+        self._writer = Writer(self._engine)
+        self._limiter = Limiter(self._redis)
+        self._pace = Pace(self._redis)
+        self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
+        self._relay = Relay(self._engine, self._redis, RelaySettings(int(settings.reply_ttl)), self)
+        self._late = LateDesk(self._writer, self._relay.wake)
+        self._bridge = BridgeIO(
+            on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
+        )
+        self._intake = Intake(self._engine, self._accounts)
+        self._pump = Pump(
+            self._engine,
+            self._intake,
+            Source(redis_url),
+            self.delivery,
+            self._open_desk,
+            self._relay.wake,
+            self._relay.defer,
+            settings.concurrency,
+        )
+        leases = Leases(self._redis, self._owner, settings.lease_ttl)
+        names = [FRONT, *map(account_lease, self._accounts)]
+        self._ownership = Ownership(leases, names, on_gained=self._gained, on_lost=self._lost)
+
+    def start(self) -> None:
+        log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
+        self._writer.start()
+        self._relay.start()
+        self._late.start()
+        self._bridge.start()
+        self._pump.start()
+        self._ownership.start()
+
+    def drain(self) -> None:
+        """Take nothing in and begin nothing any more; what is begun goes on to its end."""
+        self._stopping.set()
+        self._pump.stop()
+
+    def stop(self) -> None:
+        """Close everything; Celery's pool has drained before."""
+        self.drain()
+        self._ownership.stop()
+        self._bridge.stop()
+        self._late.stop()
+        self._writer.stop()
+        self._relay.stop()
+        self._engine.dispose()
+        self._redis.close()
+        log.info("worker_stopped", owner=self._owner)
+
+    def run(self, seq: int) -> Outcome | TryAgain | None:
+        """Run a delivered job to its outcome; None where there is nothing to run any more. Called on the pool's threads."""
+        started = self._pump.take(seq)
+        if started is None:
+            return None
+        desk, ready = started
+        try:
+            return desk.execution.run(ready)
+        except Exception:
+            # Whatever it had begun, the sweep of the waiting room resolves it.
+            desk.execution.dispatch.finish(ready.job)
+            raise
+        finally:
+            self._pump.wake()
+
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Cancel the waiting jobs of these Celery ids, on a thread of its own: the database may be slow."""
+        threading.Thread(target=self._revoke, args=(list(task_ids),), name="worker68-revoke", daemon=True).start()
+
+    def owned_accounts(self) -> list[str]:
+        return self._pump.owned_accounts()
+
+    def others(self) -> list[str] | None:
+        """Return the accounts whose parcels their own owners publish; None where that is not this worker's business."""
+        return sorted(self._accounts) if self._pump.owns_front else None
+
+    def _revoke(self, task_ids: list[str]) -> None:
+        try:
+            cancelled = waiting.cancel(self._engine, task_ids, "revoked", utc_now())
+        except DatabaseAway as away:
+            log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
+            return
+        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled))
+        self._relay.wake()
+
+    def _open_desk(self, name: str, lease: Lease) -> Desk:
+        """Build the way of an account's jobs under a new lease, and resolve what older owners left. Raises ``DatabaseAway``."""
+        account = self._accounts[name]
+        recovery.take_over(self._writer, name, lease.fence, utc_now())
+        link = self._bridge.open(name, account.bridge_url, _link_options(account))
+        dispatch = Dispatch(
+            account, self._limiter, lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes)
+        )
+        execution = Execution(
+            account=account,
+            owner=self._owner,
+            fence=lease.fence,
+            owned=lambda: lease.held,
+            link=link,
+            dispatch=dispatch,
+            pace=self._pace,
+            engine=self._engine,
+            writer=self._writer,
+            stopping=self._stopping,
+            announce=self._relay.wake,
+        )
+        return Desk(execution, self._intake)
+
+    def _gained(self, _name: str, lease: Lease) -> None:
+        self._pump.gained(lease)
+
+    def _lost(self, _name: str, lease: Lease) -> None:
+        self._pump.lost(lease)
+        if lease.account is not None:
+            self._bridge.close(lease.account)
+
+    def _give_back(self, tag: str) -> None:
+        self._pump.give_back(int(tag))
+
+    def _refuse(self, tag: str, reason: str) -> None:
+        log.error("delivery_refused", seq=tag, reason=reason, remedy="this is a fault in worker68; the job waits")
+        self._pump.give_back(int(tag))
+
+    def _on_bridge_state(self, account: str) -> None:
+        self._pump.wake()
+
+    def _on_late_evidence(self, account: str, seen: LateEvidence) -> None:
+        self._late.hand_in(account, seen)
+
+    def _on_event(self, account: str, operator: str, raw: bytes) -> None:
+        self._relay.publish_event(account, raw)
+
+
+def _link_options(account: AccountSettings) -> LinkOptions:
+    return LinkOptions(match=account.verdict_match, newline=account.newline)

@@ -1,0 +1,339 @@
+"""A link to a bridge that behaves: state, calls, sends, reconnects, the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from tests.integration.bridge.conftest import Worker
+from tests.integration.bridge.servers import (
+    API_URL,
+    HELLO,
+    LOGIN,
+    LOGOUT,
+    PATIENCE_SECONDS,
+    WellBehavedBridge,
+    eventually,
+    soon,
+)
+from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.messages import TextMessage
+from worker68.clock import Deadline
+from worker68.jobs.evidence import BridgeError, Verdict
+from worker68.jobs.fields import Chat
+
+GROUP = Chat("group", 389284)
+OURS = "10000000001"
+HELLO_TEXT = TextMessage(GROUP, "hello\nthere")
+
+
+def verdict(status: int, custom_msg_id: str, message_id: int | None = None) -> Any:
+    entry = {"customMsgId": custom_msg_id, "updated": {"readStatus": status, "MsgID": message_id}}
+    return {"operator": "msgListPropertyUpdate", "data": {"id": GROUP.id, "type": "group", "list": [entry]}}
+
+
+def accept_and_deliver(frame: Any) -> list[Any]:
+    if frame["type"] != "sendMsg":
+        return []
+    return [{"id": frame["id"], "type": "sendMsg", "data": "success"}, verdict(1, frame["data"]["custom_msg_id"], 77)]
+
+
+class TestState:
+    def test_becomes_ready_and_learns_the_api_address(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.link(bridge.url)
+        assert link.wait_ready(soon())
+        assert link.why_not_ready is None
+        assert eventually(lambda: link.api_url) == API_URL
+        assert set(worker.states) == {"main"}
+
+    def test_says_when_the_client_has_lost_its_server(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.say(LOGOUT)
+        eventually(lambda: "logged out" in (link.why_not_ready or ""))
+        call = link.call("getGroups")
+        assert not call.wait(soon()).written
+        assert "logged out" in (call.refusal or "")
+        bridge.say(LOGIN)
+        assert link.wait_ready(soon())
+
+    def test_login_goes_stale_by_itself(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.link(bridge.url, login=0.05)
+        eventually(lambda: "no sign since" in (link.why_not_ready or ""))
+
+    def test_not_ready_before_hello(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridge.greeting = [LOGIN]
+        link = worker.link(bridge.url)
+        eventually(lambda: "no Hello yet" in (link.why_not_ready or ""))
+        bridge.say(HELLO)
+        assert link.wait_ready(soon())
+
+    def test_wait_ready_gives_up_at_the_deadline(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridge.greeting = []
+        assert not worker.link(bridge.url).wait_ready(Deadline.after(0.01))
+
+    def test_api_address_needs_only_hello(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridge.greeting = [HELLO]
+        link = worker.link(bridge.url)
+        assert eventually(lambda: link.api_url) == API_URL
+        assert not link.ready
+
+    def test_api_address_is_asked_for_again(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        def refuse_once(frame: Any) -> list[Any]:
+            first = len(bridge.told("getApiUrl")) == 1
+            return [{"id": frame["id"], "type": "getApiUrl", "error": {"errorCode": 1}}] if first else []
+
+        bridge.answer = refuse_once
+        link = worker.link(bridge.url, api_url_retry=0.05)
+        assert eventually(lambda: link.api_url) == API_URL
+
+    def test_request_is_refused_while_the_address_is_unknown(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getApiUrl", "data": 5}]
+        link = worker.link(bridge.url)
+        assert link.wait_ready(soon())
+        call = link.request("UserInfo", "/user/userInfo")
+        assert not call.wait(soon()).written
+        assert call.refusal == "the bridge has not told the API's address yet"
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:5600", "ws://", ""])
+    def test_url_that_is_none(self, worker: Worker, url: str) -> None:
+        with pytest.raises(ValueError, match="is no bridge URL"):
+            worker.io().open("main", url)
+
+    def test_account_opens_once(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        io = worker.io()
+        io.open("main", bridge.url)
+        with pytest.raises(ValueError, match="open already"):
+            io.open("main", bridge.url)
+
+
+class TestCalls:
+    def test_request_goes_to_the_address_and_brings_its_data(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = lambda frame: [
+            {"id": frame["id"], "type": "request", "data": {"commonResult": {"errCode": 200}}}
+        ]
+        seen = link.request("GroupDetail", "/group/groupDetail", {"groupId": 1}, "group").wait(soon())
+        assert (seen.written, seen.replied, seen.error) == (True, True, None)
+        (told,) = bridge.told("request")
+        url = API_URL + "/group/groupDetail"
+        assert told["data"] == {"type": "GroupDetail", "protoType": "group", "url": url, "data": {"groupId": 1}}
+
+    def test_error_reply(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "error": {"errorCode": "300"}}]
+        assert link.call("getGroups").wait(soon()).error == BridgeError(300, "")
+
+    def test_silence_ends_at_the_deadline(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.call("getGroups")
+        eventually(lambda: call.written)
+        seen = call.wait(Deadline.after(0.01))
+        assert (seen.written, seen.replied) == (True, False)
+        bridge.say({"id": bridge.told("getGroups")[0]["id"], "type": "getGroups", "data": []})
+        eventually(lambda: link.counters["late_replies"] == 1)
+
+    def test_refused_at_once_while_the_link_is_down(self, worker: Worker) -> None:
+        link = worker.link("ws://127.0.0.1:1")
+        eventually(lambda: "connection refused" in (link.why_not_ready or ""))
+        call = link.call("getGroups")
+        assert not call.wait(soon()).written
+        assert call.refusal == "bridge not reachable: connection refused (ws://127.0.0.1:1)"
+
+    def test_guard_may_refuse_before_the_first_byte(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        asked_on = []
+
+        def guard() -> str:
+            asked_on.append(threading.current_thread().name)
+            return "paused"
+
+        call = link.call("getGroups", guard=guard)
+        assert not call.wait(soon()).written
+        assert (call.refusal, asked_on) == ("paused", ["BridgeIO"])
+        assert bridge.told("getGroups") == []
+
+    def test_broken_guard_refuses_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
+
+        def guard() -> str | None:
+            raise RuntimeError
+
+        assert not link.call("getGroups", guard=guard).wait(soon()).written
+        assert link.call("getGroups").wait(soon()).replied
+        assert link.counters["callback_errors"] == 1
+
+    def test_lost_connection_ends_a_call(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.call("restart68")
+        eventually(lambda: bridge.told("restart68"))
+        bridge.drop()
+        seen = call.wait(soon())
+        assert (seen.written, seen.replied, seen.connection_lost) == (True, False, True)
+
+    def test_call_left_by_its_block_is_given_up(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url, max_pending=1)
+        with link.call("getGroups") as call:
+            eventually(lambda: call.written)
+        eventually(lambda: call.over)
+        call.close()
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
+        assert link.call("getGroups").wait(soon()).replied
+
+    def test_many_at_once_each_get_their_own_reply(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = lambda frame: (
+            [{"id": frame["id"], "type": "echo", "data": frame["data"]}] if "data" in frame else []
+        )
+        results: dict[int, Any] = {}
+
+        def ask(number: int) -> None:
+            results[number] = link.call("echo", number + 1000).wait(soon()).data
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+        assert results == {number: number + 1000 for number in range(50)}
+
+
+class TestSends:
+    def test_verdict_settles(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = accept_and_deliver
+        seen = link.send(HELLO_TEXT, OURS).wait(soon())
+        assert (seen.replied, seen.verdict, seen.tied_by, seen.message_id) == (True, Verdict.SENT, "id", 77)
+        (told,) = bridge.told("sendMsg")
+        assert told["data"]["list"][0]["values"]["content"] == "hello\\nthere"
+        assert not link.one_send_per_chat
+
+    def test_older_bridge_gets_no_id_and_is_matched_by_chat(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url, match="chat")
+        bridge.answer = lambda frame: [verdict(1, "90000000009", 77)]
+        seen = link.send(HELLO_TEXT, OURS).wait(soon())
+        assert (seen.verdict, seen.tied_by) == (Verdict.SENT, "chat")
+        assert "custom_msg_id" not in bridge.told("sendMsg")[0]["data"]
+
+    def test_second_send_to_a_chat_is_refused_where_only_the_chat_tells(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url)
+        assert link.one_send_per_chat
+        with link.send(HELLO_TEXT, OURS) as first:
+            eventually(lambda: first.written)
+            second = link.send(HELLO_TEXT, "10000000002")
+            assert not second.wait(soon()).written
+            assert "another send to group 389284 is under way" in (second.refusal or "")
+
+    @pytest.mark.parametrize(("confirm", "answers"), [("reply", True), ("write", False)])
+    def test_less_proof_may_do(self, worker: Worker, bridge: WellBehavedBridge, confirm: Any, answers: bool) -> None:
+        link = worker.ready_link(bridge.url, confirm=confirm)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "sendMsg", "data": "success"}] if answers else []
+        seen = link.send(HELLO_TEXT, OURS).wait(soon())
+        assert (seen.written, seen.replied, seen.verdict) == (True, answers, None)
+
+    def test_verdict_may_come_over_the_next_connection(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.send(HELLO_TEXT, OURS)
+        eventually(lambda: bridge.told("sendMsg"))
+        bridge.drop()
+        eventually(lambda: len(bridge.connections) == 2)
+        assert link.wait_ready(soon())
+        bridge.say(verdict(1, OURS, 77))
+        seen = call.wait(soon())
+        assert (seen.verdict, seen.connection_lost) == (Verdict.SENT, True)
+
+    def test_evidence_after_the_deadline_is_reported(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.send(HELLO_TEXT, OURS)
+        eventually(lambda: bridge.told("sendMsg"))
+        assert call.wait(Deadline.after(0.01)).verdict is None
+        bridge.say(verdict(1, OURS, 77))
+        eventually(lambda: worker.late)
+        assert worker.late == [("main", LateEvidence(OURS, Verdict.SENT, 77, None))]
+        assert worker.events == []
+
+    def test_what_the_bridge_knows_of_ids_outlives_the_link(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridge.answer = accept_and_deliver
+        io = worker.io()
+        link = io.open("main", bridge.url)
+        assert link.wait_ready(soon())
+        assert link.one_send_per_chat
+        link.send(HELLO_TEXT, OURS).wait(soon())
+        io.close("main")
+        assert not io.open("main", bridge.url).one_send_per_chat
+
+
+class TestEvents:
+    def test_event_is_passed_on_as_it_came(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        worker.ready_link(bridge.url)
+        event = {"operator": "groupUpdate", "data": {"type": "group", "id": 1, "values": {"name": "新"}}}
+        bridge.say(event)
+        eventually(lambda: worker.events)
+        ((account, operator, raw),) = worker.events
+        assert (account, operator, json.loads(raw)) == ("main", "groupUpdate", event)
+
+    def test_broken_callback_is_counted_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        worker.events = None  # type: ignore[assignment]
+        bridge.say({"operator": "recall_msg", "data": {}})
+        eventually(lambda: link.counters["callback_errors"] == 1)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
+        assert link.call("getGroups").wait(soon()).replied
+
+    def test_malformed_messages_are_counted_and_harm_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        for garbage in ("", "[]", "nonsense", '{"operator":"network"}'):
+            bridge.say(garbage)
+        eventually(lambda: link.counters["malformed"] == 4)
+        assert link.ready
+        assert link.counters["connection_drops"] == 0
+
+
+class TestTheEnd:
+    def test_close_ends_waits_and_writes_no_more(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        io = worker.io()
+        link = io.open("main", bridge.url)
+        assert link.wait_ready(soon())
+        call = link.send(HELLO_TEXT, OURS)
+        eventually(lambda: bridge.told("sendMsg"))
+        io.close("main")
+        assert call.over
+        seen = call.wait(soon())
+        assert (seen.written, seen.connection_lost) == (True, True)
+        after = link.call("getGroups")
+        assert not after.wait(soon()).written
+        assert after.refusal == link.why_not_ready == "the link is closed"
+        io.close("main")
+
+    def test_stop_ends_every_wait(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        io = worker.io()
+        link = io.open("main", bridge.url)
+        assert link.wait_ready(soon())
+        call, over = link.call("getGroups"), threading.Event()
+        eventually(lambda: call.written)
+
+        def wait() -> None:
+            call.wait(Deadline.after(3600))
+            over.set()
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        io.stop()
+        assert over.wait(PATIENCE_SECONDS)
+        waiter.join()
+        assert not link.call("getGroups").wait(soon()).written
+        assert not link.send(HELLO_TEXT, OURS).wait(soon()).written
+        io.close("main")
+        assert not io.open("other", bridge.url).ready
+        io.stop()
+
+    def test_stop_while_nothing_was_reached(self, worker: Worker) -> None:
+        io = worker.io()
+        link = io.open("main", "ws://127.0.0.1:1")
+        io.stop()
+        assert link.why_not_ready == "the link is closed"

@@ -1,0 +1,544 @@
+"""What the bridge says finds the call it belongs to, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled
+from worker68.bridge.frames import Event
+from worker68.bridge.pending import Pending, SendTerms
+from worker68.bridge.tally import Tally
+from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Verdict
+from worker68.jobs.fields import Chat
+from worker68.jobs.judge import Confirm
+
+GROUP, OTHER = Chat("group", 389284), Chat("friend", 4008697)
+OURS, OURS_TOO, FOREIGN = "10000000001", "10000000002", "90000000009"
+NOW = 1000.0
+
+
+@dataclass
+class Desk:
+    """A correlation, and what a connection does with it."""
+
+    match: Match = "auto"
+    max_pending: int = 8
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self.correlation = Correlation(self.match, self.tally, max_pending=self.max_pending)
+        self._numbers = itertools.count(1)
+
+    def call(self) -> Pending:
+        return self._write(Pending(f"r{next(self._numbers)}"))
+
+    def send(
+        self, custom_msg_id: str = OURS, chat: Chat = GROUP, text: str = "hello", confirm: Confirm = "verdict"
+    ) -> Pending:
+        terms = SendTerms(custom_msg_id, chat, frozenset({text}), confirm)
+        return self._write(Pending(f"r{next(self._numbers)}", terms))
+
+    def _write(self, pending: Pending) -> Pending:
+        self.correlation.add(pending)
+        self.correlation.note_written(pending, NOW)
+        return pending
+
+    def hear(self, frame: Any, after: float = 1.0) -> list[CorrelationEvent]:
+        return self.correlation.receive(json.dumps(frame).encode(), NOW + after)
+
+    def counted(self) -> dict[str, int]:
+        return {kind: count for kind, count in self.tally.read().items() if count}
+
+
+def verdict(status: int, custom_msg_id: str | None = OURS, chat: Chat = GROUP, message_id: int | None = 77) -> Any:
+    updated = {"readStatus": status} | ({"MsgID": message_id, "time": "1766222907461"} if status > 0 else {})
+    entry = {"customMsgId": custom_msg_id, "updated": updated}
+    return {"operator": "msgListPropertyUpdate", "data": {"id": chat.id, "type": chat.type, "list": [entry]}}
+
+
+def echo(custom_msg_id: str = OURS, chat: Chat = GROUP, text: str = "hello", message_id: int | None = 77) -> Any:
+    data = {"id": chat.id, "type": chat.type, "isSelf": True, "content": text, "customMsgId": custom_msg_id}
+    return {"operator": "msgNew", "data": data | ({} if message_id is None else {"MsgID": message_id})}
+
+
+def reply(pending: Pending, **rest: Any) -> Any:
+    return {"id": pending.request_id, "type": "sendMsg"} | rest
+
+
+def settled(pending: Pending) -> list[CorrelationEvent]:
+    return [Settled(pending)]
+
+
+class TestPlainCall:
+    def test_reply_settles_it(self) -> None:
+        desk = Desk()
+        call = desk.call()
+        assert desk.hear(reply(call, data={"a": 1})) == settled(call)
+        assert (call.evidence.written, call.evidence.replied, call.evidence.data) == (True, True, {"a": 1})
+
+    def test_error_settles_it(self) -> None:
+        desk = Desk()
+        call = desk.call()
+        assert desk.hear(reply(call, error={"errorCode": 300, "errorDesc": "busy"})) == settled(call)
+        assert call.evidence.error == BridgeError(300, "busy")
+
+    def test_lost_connection_ends_it(self) -> None:
+        desk = Desk()
+        call = desk.call()
+        assert desk.correlation.note_connection_lost() == settled(call)
+        assert call.evidence.connection_lost
+
+    def test_lost_connection_leaves_what_was_not_written(self) -> None:
+        desk = Desk()
+        waiting = Pending("r0")
+        desk.correlation.add(waiting)
+        assert desk.correlation.note_connection_lost() == []
+        assert not waiting.evidence.connection_lost
+
+    def test_late_double_and_unknown_replies_are_told_apart(self) -> None:
+        desk = Desk()
+        answered, given_up = desk.call(), desk.call()
+        desk.hear(reply(answered))
+        desk.correlation.end(given_up)
+        for frame in (reply(answered), reply(given_up), {"id": "nobody", "type": "request"}):
+            assert desk.hear(frame) == []
+        assert desk.counted() == {"double_replies": 1, "late_replies": 1, "unknown_replies": 1}
+
+    def test_reply_before_the_write_is_not_ours(self) -> None:
+        desk = Desk()
+        waiting = Pending("r0")
+        desk.correlation.add(waiting)
+        assert desk.hear(reply(waiting)) == []
+        assert desk.counted() == {"unknown_replies": 1}
+
+    def test_number_of_calls_is_bounded(self) -> None:
+        desk = Desk(max_pending=2)
+        first = desk.call()
+        desk.call()
+        with pytest.raises(Refused, match="2 calls"):
+            desk.call()
+        desk.correlation.end(first)
+        desk.call()
+
+
+class TestById:
+    @pytest.mark.parametrize("status", [1, 2])
+    def test_sent_settles(self, status: int) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(verdict(status), after=2.0) == settled(send)
+        seen = send.evidence
+        assert (seen.verdict, seen.verdict_seconds, seen.tied_by, seen.message_id) == (status, 2.0, "id", 77)
+        assert seen.sent_at is not None
+
+    def test_own_message_with_a_server_id_settles(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(echo()) == settled(send)
+        assert (send.evidence.echo, send.evidence.tied_by, send.evidence.message_id) == (True, "id", 77)
+
+    def test_own_message_without_a_server_id_does_not(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(echo(message_id=None)) == []
+        assert not send.evidence.echo
+
+    def test_pending_changes_nothing(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(verdict(-1)) == []
+        assert send.evidence.verdict is None
+
+    def test_not_sent_in_time_settles(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS) == settled(send)
+        assert send.evidence.verdict is Verdict.NOT_SENT
+
+    def test_not_sent_too_late_is_kept_until_a_sent_replaces_it(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(verdict(0), after=15.0) == []
+        assert (send.evidence.verdict, send.evidence.verdict_seconds) == (Verdict.NOT_SENT, 15.0)
+        assert desk.hear(verdict(1), after=16.0) == settled(send)
+        assert (send.evidence.verdict, send.evidence.verdict_seconds) == (Verdict.SENT, 16.0)
+
+    def test_verdict_of_another_chat_counts_by_its_id(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert desk.hear(verdict(1, chat=OTHER)) == settled(send)
+
+    def test_foreign_verdict_in_the_chat_does_not_count(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        desk.hear(verdict(1, FOREIGN))
+        desk.hear(echo(FOREIGN))
+        assert not send.settled
+
+    def test_one_frame_settles_several(self) -> None:
+        desk = Desk("id")
+        first, second = desk.send(), desk.send(OURS_TOO)
+        frame = verdict(1)
+        frame["data"]["list"] += verdict(1, OURS_TOO)["data"]["list"]
+        assert desk.hear(frame) == [Settled(first), Settled(second)]
+
+    def test_frame_that_is_not_only_ours_is_an_event_too(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        frame = verdict(1)
+        frame["data"]["list"] += verdict(0, FOREIGN)["data"]["list"]
+        events = desk.hear(frame)
+        assert events[0] == Settled(send)
+        assert isinstance(events[1], Event)
+
+    def test_same_id_twice_is_refused(self) -> None:
+        desk = Desk("id")
+        desk.send()
+        with pytest.raises(Refused, match=OURS):
+            desk.send()
+
+    def test_proof_from_an_earlier_attempt_counts_before_the_write(self) -> None:
+        desk = Desk("id")
+        again = Pending("r0", SendTerms(OURS, GROUP, frozenset({"hello"}), "verdict"))
+        desk.correlation.add(again)
+        assert desk.hear(verdict(0)) == []
+        assert again.evidence.verdict is None
+        assert desk.hear(verdict(1)) == settled(again)
+        assert (again.evidence.written, again.evidence.verdict_seconds) == (False, None)
+
+
+class TestReplyToASend:
+    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 300}}])
+    def test_it_never_settles_a_send_that_wants_a_verdict(self, rest: Any) -> None:
+        desk = Desk()
+        send = desk.send()
+        assert desk.hear(reply(send, **rest)) == []
+        assert send.evidence.replied
+        assert desk.hear(verdict(1)) == settled(send)
+
+    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 300}}])
+    def test_it_settles_one_that_wants_a_reply(self, rest: Any) -> None:
+        desk = Desk()
+        send = desk.send(confirm="reply")
+        assert desk.hear(reply(send, **rest)) == settled(send)
+
+    def test_the_last_byte_settles_one_that_wants_the_write(self) -> None:
+        desk = Desk()
+        send, other = desk.send(confirm="write"), desk.send(OURS_TOO, OTHER)
+        assert desk.correlation.note_written_whole(send) == settled(send)
+        assert desk.correlation.note_written_whole(other) == []
+
+    def test_send_outlives_its_connection(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        assert desk.correlation.note_connection_lost() == []
+        assert send.evidence.connection_lost
+        assert desk.hear(verdict(1)) == settled(send)
+
+
+class TestByChat:
+    def test_id_is_not_written(self) -> None:
+        assert not Desk("chat").correlation.writes_ids
+        assert Desk("auto").correlation.writes_ids
+
+    @pytest.mark.parametrize("frame", [verdict(1, FOREIGN), verdict(1, None), echo(FOREIGN)])
+    def test_verdict_or_own_message_in_the_chat_settles(self, frame: Any) -> None:
+        desk = Desk("chat")
+        send = desk.send()
+        assert desk.hear(frame) == settled(send)
+        assert send.evidence.tied_by == "chat"
+
+    def test_other_chats_do_not_count(self) -> None:
+        desk = Desk("chat")
+        send = desk.send()
+        desk.hear(verdict(1, FOREIGN, OTHER))
+        assert not send.settled
+
+    def test_not_sent_never_settles(self) -> None:
+        desk = Desk("chat")
+        send = desk.send()
+        assert desk.hear(verdict(0, FOREIGN)) == []
+        assert (send.evidence.verdict, send.evidence.tied_by) == (Verdict.NOT_SENT, "chat")
+
+    def test_second_send_to_the_chat_is_refused(self) -> None:
+        desk = Desk("chat")
+        assert desk.correlation.one_send_per_chat
+        first = desk.send()
+        with pytest.raises(Refused, match="group 389284"):
+            desk.send(OURS_TOO)
+        desk.send(OURS_TOO, OTHER)
+        desk.correlation.end(first)
+        desk.send("10000000003")
+
+    def test_verdict_before_the_write_does_not_count(self) -> None:
+        desk = Desk("chat")
+        waiting = Pending("r0", SendTerms(OURS, GROUP, frozenset({"hello"}), "verdict"))
+        desk.correlation.add(waiting)
+        desk.hear(verdict(1, FOREIGN))
+        assert not waiting.settled
+
+    def test_message_seen_before_the_write_is_not_this_send(self) -> None:
+        desk = Desk("chat")
+        desk.hear(verdict(-1, FOREIGN), after=-5.0)
+        send = desk.send()
+        desk.hear(verdict(1, FOREIGN))
+        assert not send.settled
+
+    def test_late_verdict_of_the_send_before_finds_its_own_job(self) -> None:
+        desk = Desk("chat")
+        first = desk.send()
+        desk.hear(verdict(0, FOREIGN), after=15.0)
+        desk.correlation.end(first)
+        second = desk.send(OURS_TOO)
+        (late,) = desk.hear(verdict(1, FOREIGN), after=40.0)
+        assert isinstance(late, LateEvidence)
+        assert (late.custom_msg_id, late.message_id) == (OURS, 77)
+        assert not second.settled
+
+
+class TestAuto:
+    def test_echo_of_the_same_text_ties_its_id_to_the_send(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        assert desk.hear(echo(FOREIGN)) == settled(send)
+        assert (send.evidence.echo, send.evidence.tied_by) == (True, "chat")
+
+    def test_verdict_alone_does_not_count(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.hear(verdict(1, FOREIGN))
+        assert not send.settled
+
+    def test_verdict_before_its_echo_counts_once_the_echo_comes(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.hear(verdict(1, FOREIGN), after=2.0)
+        assert desk.hear(echo(FOREIGN, message_id=None), after=3.0) == settled(send)
+        seen = send.evidence
+        assert (seen.verdict, seen.verdict_seconds, seen.tied_by, seen.message_id) == (Verdict.SENT, 2.0, "chat", 77)
+
+    def test_verdict_after_its_echo_counts(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        assert desk.hear(echo(FOREIGN, message_id=None)) == []
+        assert desk.hear(verdict(1, FOREIGN)) == settled(send)
+
+    @pytest.mark.parametrize("frame", [echo(FOREIGN, text="something else"), echo(FOREIGN, chat=OTHER)])
+    def test_somebody_typing_in_the_client_is_not_us(self, frame: Any) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.hear(frame)
+        desk.hear(verdict(1, FOREIGN))
+        assert not send.settled
+
+    def test_not_sent_by_chat_never_settles(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.hear(echo(FOREIGN, message_id=None))
+        assert desk.hear(verdict(0, FOREIGN)) == []
+        assert send.evidence.verdict is Verdict.NOT_SENT
+
+    def test_first_id_of_ours_given_back_ends_the_matching_by_chat(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        before = desk.correlation.one_send_per_chat
+        desk.hear(verdict(-1))
+        assert (before, desk.correlation.one_send_per_chat) == (True, False)
+        desk.hear(echo(FOREIGN))
+        assert not send.settled
+        desk.send(OURS_TOO)
+
+    def test_id_of_an_ended_send_given_back_counts_as_well(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.correlation.end(send)
+        desk.hear(verdict(0))
+        assert desk.correlation.ids_given_back
+
+    def test_flag_is_taken_over(self) -> None:
+        assert not Correlation("auto", Tally(), max_pending=1, ids_given_back=True).one_send_per_chat
+
+
+class TestLateEvidence:
+    @pytest.mark.parametrize("frame", [verdict(1), verdict(2), echo()])
+    def test_proof_for_a_send_given_up(self, frame: Any) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.correlation.end(send)
+        (late,) = desk.hear(frame)
+        assert isinstance(late, LateEvidence)
+        assert (late.custom_msg_id, late.message_id) == (OURS, 77)
+
+    def test_what_is_no_proof_is_not_reported(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.correlation.end(send)
+        assert [event for frame in (verdict(0), verdict(-1), echo(message_id=None)) for event in desk.hear(frame)] == []
+
+    def test_second_proof_of_a_settled_send_is_only_counted(self) -> None:
+        desk = Desk()
+        desk.send()
+        desk.hear(verdict(1))
+        assert desk.hear(echo()) == []
+        assert desk.hear(verdict(2)) == []
+        assert desk.counted() == {"double_evidence": 2}
+
+    def test_sent_after_a_credible_not_sent_is_reported_once(self) -> None:
+        desk = Desk()
+        desk.send()
+        desk.hear(verdict(0))
+        assert [type(event) for event in desk.hear(verdict(1))] == [LateEvidence]
+        assert desk.hear(echo()) == []
+
+    def test_id_that_may_be_ours_from_before_a_restart_is_reported_and_passed_on(self) -> None:
+        desk = Desk()
+        assert [type(event) for event in desk.hear(verdict(1, FOREIGN))] == [LateEvidence, Event]
+
+    @pytest.mark.parametrize("custom_msg_id", ["1", "00000000001", "123456789012", "", None])
+    def test_id_that_cannot_be_ours_is_only_passed_on(self, custom_msg_id: str | None) -> None:
+        desk = Desk()
+        assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [Event]
+
+
+def test_malformed_frames_are_counted() -> None:
+    desk = Desk()
+    assert desk.correlation.receive(b"\xff", NOW) == []
+    frame = verdict(1)
+    frame["data"]["list"] = [None, 5]
+    desk.hear(frame)
+    assert desk.counted() == {"malformed": 3}
+
+
+# -- any sequence at all
+
+IDS = [OURS, OURS_TOO, FOREIGN, "90000000008"]
+TEXTS = ["hello", "bye"]
+CHAT = st.sampled_from([GROUP, GROUP, GROUP, OTHER])
+STEP = st.one_of(
+    st.tuples(st.just("send"), st.sampled_from(IDS[:2]), CHAT, st.sampled_from(TEXTS), st.booleans()),
+    st.tuples(st.just("write"), st.integers(0, 5)),
+    st.tuples(st.just("end"), st.integers(0, 5)),
+    st.tuples(st.just("verdict"), st.sampled_from([-1, 0, 1, 2]), st.sampled_from(IDS), CHAT),
+    st.tuples(
+        st.just("echo"),
+        st.sampled_from(IDS),
+        CHAT,
+        st.sampled_from(TEXTS),
+        st.sampled_from([None, 77]),
+    ),
+    st.tuples(st.just("reply"), st.integers(0, 5), st.booleans()),
+    st.tuples(st.just("lost")),
+    st.tuples(st.just("noise"), st.binary(max_size=12)),
+)
+
+
+class Witness:
+    """Runs steps, keeps a diary, and judges each settlement by the diary alone."""
+
+    def __init__(self, match: Match) -> None:
+        self.desk = Desk(match)
+        self.match = match
+        self.sends: list[Pending] = []
+        self.settled: list[Pending] = []
+        self.seen: list[tuple[float, str, Any]] = []
+        self.clock = 0.0
+
+    def run(self, steps: list[Any]) -> None:
+        for name, *rest in steps:
+            self.clock += 3.0
+            getattr(self, name)(*rest)
+            under_way = [send for send in self.sends if send.request_id in self.desk.correlation._calls]
+            if self.desk.correlation.one_send_per_chat:
+                assert len({send.send.chat for send in under_way if send.send}) == len(under_way)
+
+    def send(self, custom_msg_id: str, chat: Chat, text: str, write: bool) -> None:
+        pending = Pending(f"r{len(self.sends)}", SendTerms(custom_msg_id, chat, frozenset({text}), "verdict"))
+        try:
+            self.desk.correlation.add(pending)
+        except Refused:
+            return
+        self.sends.append(pending)
+        if write:
+            self.desk.correlation.note_written(pending, NOW + self.clock)
+
+    def write(self, number: int) -> None:
+        pending = self._pick(number)
+        if pending is not None and pending.written_at is None:
+            self.desk.correlation.note_written(pending, NOW + self.clock)
+
+    def end(self, number: int) -> None:
+        pending = self._pick(number)
+        if pending is not None:
+            self.desk.correlation.end(pending)
+
+    def verdict(self, status: int, custom_msg_id: str, chat: Chat) -> None:
+        self._hear(verdict(status, custom_msg_id, chat), custom_msg_id, ("verdict", status, chat))
+
+    def echo(self, custom_msg_id: str, chat: Chat, text: str, message_id: int | None) -> None:
+        self._hear(echo(custom_msg_id, chat, text, message_id), custom_msg_id, ("echo", message_id, chat, text))
+
+    def reply(self, number: int, good: bool) -> None:
+        self._check(self.desk.hear({"id": f"r{number}", "type": "sendMsg"} | ({} if good else {"error": {}})))
+
+    def lost(self) -> None:
+        self._check(self.desk.correlation.note_connection_lost())
+
+    def noise(self, raw: bytes) -> None:
+        self._check(self.desk.correlation.receive(raw, NOW + self.clock))
+
+    def _pick(self, number: int) -> Pending | None:
+        return self.sends[number] if number < len(self.sends) else None
+
+    def _hear(self, frame: Any, custom_msg_id: str, what: Any) -> None:
+        self.seen.append((NOW + self.clock, custom_msg_id, what))
+        waiting = [send for send in self.sends if send.request_id in self.desk.correlation._calls]
+        events = self.desk.hear(frame, after=self.clock)
+        self._check(events)
+        if self.match != "chat" and self._proves(what):
+            for send in waiting:
+                assert send.send is not None
+                assert Settled(send) in events or send.send.custom_msg_id != custom_msg_id
+
+    def _check(self, events: list[CorrelationEvent]) -> None:
+        for event in events:
+            if isinstance(event, Settled):
+                assert event.pending not in self.settled
+                self.settled.append(event.pending)
+                assert self._justified(event.pending)
+
+    def _justified(self, pending: Pending) -> bool:
+        send, written_at = pending.send, pending.written_at
+        assert send is not None
+        ours = [entry for entry in self.seen if entry[1] == send.custom_msg_id]
+        if self.match != "chat":
+            if any(self._proves(what) for _, _, what in ours):
+                return True
+            if written_at is not None and any(
+                what[:2] == ("verdict", 0) and 0 <= at - written_at <= NOT_SENT_CREDIBLE_SECONDS for at, _, what in ours
+            ):
+                return True
+        if self.match == "id" or written_at is None:
+            return False
+        after = [entry for entry in self.seen if entry[0] >= written_at and entry[2][2] == send.chat]
+        if self.match == "chat":
+            return any(self._proves(what) for _, _, what in after)
+        echoed = {one for _, one, what in after if what[0] == "echo" and what[3] in send.texts}
+        return any(self._proves(what) and one in echoed for _, one, what in after)
+
+    @staticmethod
+    def _proves(what: Any) -> bool:
+        return what[1] in (1, 2) if what[0] == "verdict" else what[1] is not None
+
+
+@pytest.mark.parametrize("match", ["id", "chat", "auto"])
+@settings(max_examples=300)
+@given(steps=st.lists(STEP, min_size=2, max_size=30))
+def test_no_sequence_raises_or_settles_wrongly(match: Match, steps: list[Any]) -> None:
+    Witness(match).run(steps)

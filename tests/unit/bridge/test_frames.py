@@ -1,0 +1,227 @@
+"""Inbound frames: the documented ones, the tolerances that PROTOCOL.md asks for, and anything else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode
+from worker68.jobs.evidence import BridgeError, Verdict
+from worker68.jobs.fields import Chat
+
+PROTOCOL = Path(__file__).parents[2] / "fixtures/protocol"
+EVENTS = {event["name"]: event["frame"] for event in json.loads((PROTOCOL / "events.json").read_text(encoding="utf-8"))}
+REPLIES = [
+    frame["reply"] for frame in json.loads((PROTOCOL / "frames.json").read_text(encoding="utf-8")) if frame["reply"]
+]
+GROUP = Chat("group", 389284)
+
+
+def read(frame: Any) -> Any:
+    return decode(json.dumps(frame).encode())
+
+
+def verdict_frame(entry: Any) -> dict[str, Any]:
+    return {"operator": "msgListPropertyUpdate", "data": {"id": 389284, "type": "group", "list": [entry]}}
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply["type"])
+def test_documented_reply(reply: dict[str, Any]) -> None:
+    seen = read(reply)
+    assert (seen.request_id, seen.data) == (reply["id"], reply.get("data"))
+    expected = BridgeError(300, reply["error"]["errorDesc"]) if "error" in reply else None
+    assert seen.error == expected
+
+
+def test_documented_state_events() -> None:
+    assert read(EVENTS["hello"]) == Hello()
+    assert read(EVENTS["network_up"]) == Network("socketLogin")
+    assert read(EVENTS["network_down"]) == Network("socketLoginout")
+
+
+@pytest.mark.parametrize("name", ["friend_message", "group_message", "group_renamed", "group_muted", "recall"])
+def test_documented_event_passes_through_as_it_came(name: str) -> None:
+    raw = json.dumps(EVENTS[name]).encode()
+    assert decode(raw) == Event(EVENTS[name]["operator"], raw)
+
+
+def test_documented_verdicts() -> None:
+    sent = dt.datetime(2025, 12, 20, 9, 28, 27, 461000, dt.UTC)
+    assert read(EVENTS["verdict_sent"]).seen == (Sighting(GROUP, "10441859254", Verdict.SENT, 4667081534, sent),)
+    assert read(EVENTS["verdict_failed"]).seen == (Sighting(GROUP, "30984532587", Verdict.NOT_SENT, None, None),)
+
+
+def test_documented_own_message() -> None:
+    (seen,) = read(EVENTS["own_message"]).seen
+    assert seen.echo
+    assert seen.proves_sent
+    assert (seen.chat, seen.custom_msg_id, seen.message_id, seen.text) == (GROUP, "10735110335", 4688196815, "ui.xml")
+
+
+@pytest.mark.parametrize("status", [0, -1, "0"])
+def test_own_message_still_on_its_way_proves_nothing(status: Any) -> None:
+    frame = json.loads(json.dumps(EVENTS["own_message"]))
+    frame["data"]["readStatus"] = status
+    (seen,) = read(frame).seen
+    assert not seen.proves_sent
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"customMsgId": 10441859254, "updated": {"MsgID": "12", "readStatus": "1", "time": 1766222907461}},
+        {"customMsgId": "10441859254", "updated": {"MsgID": 12.0, "readStatus": 1.0, "sendTime": "1766222907461"}},
+        {"customMsgId": " 10441859254", "updated": {"MsgID": 12, "readStatus": 1, "time": 1766222907461, "x": [1]}},
+    ],
+)
+def test_verdict_in_other_spellings(entry: Any) -> None:
+    (seen,) = read(verdict_frame(entry)).seen
+    assert (seen.custom_msg_id, seen.verdict, seen.message_id) == ("10441859254", Verdict.SENT, 12)
+    assert seen.sent_at == dt.datetime(2025, 12, 20, 9, 28, 27, 461000, dt.UTC)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        5,
+        [],
+        {},
+        {"updated": 1},
+        {"updated": {}},
+        {"updated": {"readStatus": True}},
+        {"updated": {"readStatus": 9}},
+    ],
+)
+def test_unreadable_entry_is_counted_and_costs_no_other(entry: Any) -> None:
+    frame = verdict_frame(entry)
+    frame["data"]["list"].append({"customMsgId": "10441859254", "updated": {"readStatus": 1}})
+    seen = read(frame)
+    assert seen.unreadable == 1
+    assert [sighting.custom_msg_id for sighting in seen.seen] == ["10441859254"]
+
+
+@pytest.mark.parametrize("when", [10**18, -(10**18), "soon", None, {}, 2**70])
+def test_time_out_of_this_world_is_no_time(when: Any) -> None:
+    frame = verdict_frame({"customMsgId": "10441859254", "updated": {"readStatus": 1, "time": when}})
+    assert read(frame).seen[0].sent_at is None
+
+
+@pytest.mark.parametrize(("given_id", "text"), [("7", "7"), (7, "7"), (7.0, "7"), ("a-1", "a-1")])
+def test_reply_ids_compare_as_text(given_id: Any, text: str) -> None:
+    assert read({"id": given_id, "type": "getGroups"}).request_id == text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"errorCode": 300, "errorDesc": "busy"}, BridgeError(300, "busy")),
+        ({"errorCode": "300", "errorDesc": "busy"}, BridgeError(300, "busy")),
+        ({"errorCode": "E_BUSY", "errorDesc": {"why": 1}}, BridgeError("E_BUSY", '{"why":1}')),
+        ({"errorCode": 0}, BridgeError(0, "")),
+        ({"errorDesc": "no"}, BridgeError(None, "no")),
+        ({}, BridgeError(None, "")),
+        ("no", BridgeError(None, "no")),
+        (None, None),
+        (False, None),
+    ],
+)
+def test_error_in_every_shape_seen(error: Any, expected: BridgeError | None) -> None:
+    assert read({"id": "1", "type": "request", "error": error}).error == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"commonResult": {"errCode": 200}}, None),
+        ({"commonResult": {"errCode": "200"}}, None),
+        ({"commonResult": {}}, None),
+        ({"commonResult": {"errCode": 1021, "errMsg": "no right"}}, BridgeError(1021, "no right")),
+        (1021, BridgeError(1021, "")),
+        (200, None),
+        (True, None),
+        ("success", None),
+        ([1], None),
+    ],
+)
+def test_failure_of_the_service_without_an_error(data: Any, expected: BridgeError | None) -> None:
+    assert read({"id": "1", "type": "request", "data": data}).error == expected
+
+
+def test_name_cut_in_the_middle_of_an_emoji_does_not_spoil_the_reply() -> None:
+    seen = decode(b'{"id":"1","type":"getGroups","data":[{"name":"a\\ud83e"}]}')
+    assert isinstance(seen, Reply)
+    assert seen.data == [{"name": "a?"}]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"Hello"',
+        b"{",
+        b"{}",
+        b'{"id":null}',
+        b'{"id":{}}',
+        b'{"id":true}',
+        b'{"id":1,"data":NaN}',
+        b'{"id":"1","data":"\xff"}',
+        b'{"operator":"network"}',
+        b'{"operator":"network","data":[]}',
+        b'{"operator":"msgListPropertyUpdate","data":{}}',
+        b'{"operator":"msgListPropertyUpdate","data":{"list":{}}}',
+        b'{"operator":5}',
+        b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"\x00\x01\x02",
+    ],
+    ids=lambda raw: repr(raw[:24]),
+)
+def test_frame_without_meaning_is_malformed(raw: bytes) -> None:
+    assert isinstance(decode(raw), Malformed)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+VALUE = JSON | st.sampled_from(["group", "friend", "10441859254", 389284, "socketLogin", 0, 1, -1, 2, "1", True])
+UPDATED = st.dictionaries(st.sampled_from(["readStatus", "MsgID", "time", "sendTime"]), VALUE, max_size=4)
+ENTRY = VALUE | st.fixed_dictionaries({}, optional={"customMsgId": VALUE, "updated": VALUE | UPDATED})
+DATA = VALUE | st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(("id", "type", "isSelf", "content", "customMsgId", "MsgID", "readStatus", "time"), VALUE)
+    | {"list": VALUE | st.lists(ENTRY, max_size=3), "networkStatusType": VALUE, "commonResult": VALUE},
+)
+FRAME = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": VALUE,
+        "operator": VALUE | st.sampled_from(["network", "msgNew", "msgListPropertyUpdate", "recall_msg"]),
+        "message": VALUE | st.just("Hello"),
+        "error": VALUE | st.fixed_dictionaries({}, optional={"errorCode": VALUE, "errorDesc": VALUE}),
+        "data": DATA,
+    },
+)
+
+
+@given(FRAME)
+def test_no_object_is_too_strange(frame: Any) -> None:
+    raw = json.dumps(frame).encode()
+    seen = decode(raw)
+    assert isinstance(seen, Hello | Network | Reply | Sightings | Event | Malformed)
+    if isinstance(seen, Event | Sightings):
+        json.loads(seen.raw)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_too_strange(raw: bytes) -> None:
+    assert isinstance(decode(raw), Malformed | Reply | Hello)

@@ -1,0 +1,308 @@
+"""Ties what the bridge says to the calls that wait for it.
+
+In: the calls under way, the bytes of each inbound message, and the time (monotonic seconds) at which each came. Out: events: what
+the connection must know (``Hello``, ``Network``), who is settled, evidence that came too late, and frames that no call asked for.
+Never: a socket, a clock, a thread; never an exception for what the bridge says. Everything that does not fit is counted by kind.
+
+Not thread-safe: it belongs to the I/O thread.
+
+How a verdict finds its send: by ``custom_msg_id``, which the caller chose [doc]; a bridge from before that field writes an
+id of its own [doc], so there only the chat is left, and then one send per chat is under way. See the contract, VERDICT_MATCH.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode
+from worker68.bridge.pending import Pending, TiedBy
+from worker68.bridge.tally import Kind, Tally
+from worker68.jobs.evidence import Verdict
+from worker68.jobs.fields import Chat
+
+Match = Literal["auto", "id", "chat"]
+
+_Value = TypeVar("_Value")
+
+#: What a ``custom_msg_id`` looks like [doc]: no other id can be one of ours.
+_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10}")
+
+#: How many ended calls and messages are remembered, to tell a late or second frame from an unknown one. At the default limits an
+#: account ends 60 calls a minute, so this is over an hour.
+_REMEMBERED = 4096
+
+#: How many messages of unknown origin are held for one send, and sightings of each: more is somebody else's conversation.
+_HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
+
+
+class Refused(Exception):
+    """The call was not taken, and not a byte of it was or will be written; the message says why."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The call has nothing left to wait for, and is no longer registered."""
+
+    pending: Pending
+
+
+@dataclass(frozen=True)
+class LateEvidence:
+    """A message was sent, or was seen sent, and nobody waits for it: a job that bears this id may be in doubt."""
+
+    custom_msg_id: str
+    verdict: Verdict | None
+    message_id: int | None
+    sent_at: dt.datetime | None
+
+
+CorrelationEvent = Hello | Network | Settled | LateEvidence | Event
+
+
+@dataclass(slots=True)
+class _Known:
+    """A message of the account's own that no call waits for.
+
+    ``owner``: the ``custom_msg_id`` of the ended send it belongs to, None if it is none of ours.
+    """
+
+    owner: str | None
+    first_seen: float = 0.0
+    proven: bool = False
+
+
+class Correlation:
+    """The calls of one account that are under way. ``max_pending`` bounds them."""
+
+    def __init__(self, match: Match, tally: Tally, *, max_pending: int, ids_given_back: bool = False) -> None:
+        self._match = match
+        self._tally = tally
+        self._max_pending = max_pending
+        self._calls: dict[str, Pending] = {}
+        self._sends_by_id: dict[str, Pending] = {}
+        self._sends_by_chat: dict[Chat, Pending] = {}
+        self._ended_calls: OrderedDict[str, bool] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self.ids_given_back = ids_given_back
+        """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
+
+    @property
+    def writes_ids(self) -> bool:
+        """Whether ``custom_msg_id`` is written."""
+        return self._match != "chat"
+
+    @property
+    def one_send_per_chat(self) -> bool:
+        """Whether a verdict may have to be tied by its chat, so that a second send there would make it ambiguous."""
+        return self._match == "chat" or (self._match == "auto" and not self.ids_given_back)
+
+    # -- the calls
+
+    def add(self, pending: Pending) -> None:
+        """Register a call that is about to be written. Raises Refused."""
+        if len(self._calls) >= self._max_pending:
+            raise Refused(f"{self._max_pending} calls of this account are under way already")
+        if pending.send is not None:
+            self._add_send(pending, pending.send.custom_msg_id, pending.send.chat)
+        self._calls[pending.request_id] = pending
+
+    def _add_send(self, pending: Pending, custom_msg_id: str, chat: Chat) -> None:
+        if custom_msg_id in self._sends_by_id:
+            raise Refused(f"a send with the custom_msg_id {custom_msg_id} is under way already")
+        if self.one_send_per_chat:
+            if chat in self._sends_by_chat:
+                raise Refused(f"another send to {chat} is under way, and its verdict can only be told by the chat")
+            self._sends_by_chat[chat] = pending
+        self._sends_by_id[custom_msg_id] = pending
+
+    def note_written(self, pending: Pending, now: float) -> None:
+        """Take note that the first byte has left."""
+        pending.note_written(now)
+
+    def note_written_whole(self, pending: Pending) -> list[CorrelationEvent]:
+        """Take note that the last byte has left."""
+        pending.written_whole = True
+        return self._settle_if_done(pending)
+
+    def note_connection_lost(self) -> list[CorrelationEvent]:
+        """End the plain calls that were written: no reply comes over another connection. Sends stay: their verdict may."""
+        events: list[CorrelationEvent] = []
+        for pending in list(self._calls.values()):
+            if pending.written_at is None:
+                continue
+            pending.note_connection_lost()
+            if pending.send is None:
+                self.end(pending)
+                events.append(Settled(pending))
+        return events
+
+    def end(self, pending: Pending) -> None:
+        """Stop waiting for a call, settled or not. Idempotent."""
+        if self._calls.pop(pending.request_id, None) is None:
+            return
+        _remember(self._ended_calls, pending.request_id, pending.evidence.replied)
+        if pending.send is not None:
+            self._end_send(pending, pending.send.custom_msg_id, pending.send.chat)
+
+    def _end_send(self, pending: Pending, custom_msg_id: str, chat: Chat) -> None:
+        del self._sends_by_id[custom_msg_id]
+        if self._sends_by_chat.get(chat) is pending:
+            del self._sends_by_chat[chat]
+        if pending.written_at is None:
+            return
+        if self.writes_ids:
+            _remember(self._known, custom_msg_id, _Known(custom_msg_id, proven=pending.proven))
+        if pending.foreign_id is not None:
+            _remember(self._known, pending.foreign_id, _Known(custom_msg_id, proven=pending.proven))
+
+    def _settle_if_done(self, pending: Pending) -> list[CorrelationEvent]:
+        if not pending.settled or pending.request_id not in self._calls:
+            return []
+        self.end(pending)
+        return [Settled(pending)]
+
+    # -- what the bridge says
+
+    def receive(self, raw: bytes, now: float) -> list[CorrelationEvent]:
+        """Take in one message of the bridge, whatever it is."""
+        frame = decode(raw)
+        match frame:
+            case Reply():
+                return self._take_reply(frame)
+            case Sightings():
+                return self._take_sightings(frame, now)
+            case Malformed():
+                self._tally.count("malformed")
+                return []
+            case _:
+                return [frame]
+
+    def _take_reply(self, reply: Reply) -> list[CorrelationEvent]:
+        pending = self._calls.get(reply.request_id)
+        if pending is None:
+            answered = self._ended_calls.get(reply.request_id)
+            kinds: dict[bool | None, Kind] = {None: "unknown_replies", False: "late_replies", True: "double_replies"}
+            self._tally.count(kinds[answered])
+            return []
+        if pending.written_at is None:
+            self._tally.count("unknown_replies")
+            return []
+        if pending.evidence.replied:
+            self._tally.count("double_replies")
+            return []
+        pending.note_reply(reply)
+        return self._settle_if_done(pending)
+
+    def _take_sightings(self, frame: Sightings, now: float) -> list[CorrelationEvent]:
+        if frame.unreadable:
+            self._tally.count("malformed", frame.unreadable)
+        events: list[CorrelationEvent] = []
+        all_ours = bool(frame.seen)
+        for sighting in frame.seen:
+            all_ours &= self._take_sighting(sighting, now, events)
+        if not all_ours:
+            events.append(Event(frame.operator, frame.raw))
+        return events
+
+    def _take_sighting(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> bool:
+        """Give one verdict or echo to the send it belongs to, under way or over; return False if it is none of ours."""
+        by_id = self._find_by_id(sighting)
+        if by_id is not None:
+            self.ids_given_back = True
+            self._apply(by_id, sighting, "id", now, events)
+            return True
+        known = self._known.get(sighting.custom_msg_id or "")
+        if known is not None and known.owner is not None:
+            self.ids_given_back |= known.owner == sighting.custom_msg_id
+            self._take_late(known.owner, known, sighting, events)
+            return True
+        by_chat = self._find_by_chat(sighting, now)
+        if by_chat is not None:
+            self._apply(by_chat, sighting, "chat", now, events)
+            return True
+        self._take_unknown(sighting, now, events)
+        return False
+
+    def _find_by_id(self, sighting: Sighting) -> Pending | None:
+        if not self.writes_ids or sighting.custom_msg_id is None:
+            return None
+        return self._sends_by_id.get(sighting.custom_msg_id)
+
+    def _find_by_chat(self, sighting: Sighting, now: float) -> Pending | None:
+        if not self.one_send_per_chat or sighting.chat is None:
+            return None
+        pending = self._sends_by_chat.get(sighting.chat)
+        if pending is None or pending.written_at is None:
+            return None
+        known = self._known.get(sighting.custom_msg_id or "")
+        if known is not None and known.first_seen < pending.written_at:
+            return None  # A message seen before the write is not this one.
+        if self._match == "auto":
+            return self._find_by_echo(pending, sighting, now)
+        pending.foreign_id = sighting.custom_msg_id
+        return pending
+
+    def _find_by_echo(self, pending: Pending, sighting: Sighting, now: float) -> Pending | None:
+        """Tie a message whose id the bridge made to the send in its chat, once an echo shows that its text is the same.
+
+        Until then what is seen of it is held: the verdict may come first.
+        """
+        foreign_id = sighting.custom_msg_id
+        assert pending.send is not None
+        if foreign_id is None:
+            return None
+        if pending.foreign_id is not None:
+            return pending if foreign_id == pending.foreign_id else None
+        if sighting.echo and sighting.text in pending.send.texts:
+            pending.foreign_id = foreign_id
+            for earlier, seen_at in pending.held.pop(foreign_id, []):
+                pending.note_sighting(earlier, "chat", seen_at)
+            return pending
+        _hold(pending, foreign_id, sighting, now)
+        return None
+
+    def _apply(
+        self, pending: Pending, sighting: Sighting, tied_by: TiedBy, now: float, events: list[CorrelationEvent]
+    ) -> None:
+        if not pending.note_sighting(sighting, tied_by, now) and sighting.verdict is not Verdict.PENDING:
+            self._tally.count("double_evidence")
+        events += self._settle_if_done(pending)
+
+    def _take_late(self, owner: str, known: _Known, sighting: Sighting, events: list[CorrelationEvent]) -> None:
+        if known.proven or not sighting.proves_sent:
+            self._tally.count("double_evidence")
+            return
+        known.proven = sighting.message_id is not None
+        self._report_late(owner, sighting, events)
+
+    def _take_unknown(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
+        custom_msg_id = sighting.custom_msg_id
+        if custom_msg_id is not None and self.one_send_per_chat and custom_msg_id not in self._known:
+            _remember(self._known, custom_msg_id, _Known(None, first_seen=now))
+        if custom_msg_id is not None and sighting.proves_sent and _PLAUSIBLE_ID.fullmatch(custom_msg_id):
+            self._report_late(custom_msg_id, sighting, events)
+        else:
+            self._tally.count("unknown_evidence")
+
+    def _report_late(self, custom_msg_id: str, sighting: Sighting, events: list[CorrelationEvent]) -> None:
+        self._tally.count("late_evidence")
+        events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at))
+
+
+def _hold(pending: Pending, foreign_id: str, sighting: Sighting, now: float) -> None:
+    held = pending.held.setdefault(foreign_id, [])
+    if len(held) < _HELD_SIGHTINGS:
+        held.append((sighting, now))
+    if len(pending.held) > _HELD_MESSAGES:
+        del pending.held[next(iter(pending.held))]
+
+
+def _remember(table: OrderedDict[str, _Value], key: str, value: _Value) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > _REMEMBERED:
+        table.popitem(last=False)

@@ -1,0 +1,278 @@
+"""What the bridge says: the bytes of one text message in, one typed frame out.
+
+In: raw JSON as it came. Out: ``Hello``, ``Network``, ``Reply``, ``Sightings`` (verdicts or an own message), ``Event`` or
+``Malformed``. Never: an exception, whatever the bytes are; never state, time or I/O.
+
+Every tolerance here answers a statement of PROTOCOL.md whose grade is given beside it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from worker68.jobs.evidence import BridgeError, Verdict
+from worker68.jobs.fields import Chat
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+#: Ids and times are 64-bit [doc]. A longer number is no number of this protocol.
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+
+#: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
+_SERVICE_SUCCESS = 200
+
+_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """The bridge's first frame [doc]: from now on it takes requests."""
+
+
+class Network(msgspec.Struct, frozen=True):
+    """The heartbeat that tells whether the client is logged in to its own server."""
+
+    status: str
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The direct answer to a call. ``request_id`` is ``str(id)``: a number may come back for a string [seen]."""
+
+    request_id: str
+    data: Any
+    error: BridgeError | None
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """One message of the account's own that the bridge spoke of.
+
+    ``verdict`` comes from a verdict event, or is None for an own message seen again (``echo``), whose ``text`` is its content,
+    or its file's name. ``message_id`` is the server's; an echo that is still pending, or not sent, has none.
+    """
+
+    chat: Chat | None
+    custom_msg_id: str | None
+    verdict: Verdict | None
+    message_id: int | None
+    sent_at: dt.datetime | None
+    text: str | None = None
+
+    @property
+    def echo(self) -> bool:
+        return self.verdict is None
+
+    @property
+    def proves_sent(self) -> bool:
+        if self.verdict is None:
+            return self.message_id is not None
+        return self.verdict in (Verdict.SENT, Verdict.READ)
+
+
+class Sightings(msgspec.Struct, frozen=True):
+    """An unsolicited frame about messages of the account's own. ``unreadable`` entries of it had no meaning."""
+
+    operator: str
+    raw: bytes
+    seen: tuple[Sighting, ...]
+    unreadable: int = 0
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An unsolicited frame that no request asked for, as it came."""
+
+    operator: str
+    raw: bytes
+
+
+class Malformed(msgspec.Struct, frozen=True):
+    """A frame that has no meaning in this protocol. ``reason`` quotes nothing of it: it may contain message text."""
+
+    reason: str
+
+
+Frame = Hello | Network | Reply | Sightings | Event | Malformed
+
+
+class _Envelope(msgspec.Struct):
+    id: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
+    operator: Any = None
+    message: Any = None
+
+
+def decode(raw: bytes) -> Frame:
+    """Read one frame. Unknown fields are ignored; whatever cannot be read is ``Malformed``."""
+    try:
+        return _read(raw)
+    except _NOT_JSON:
+        mended = _mend(raw)
+    if mended is None:
+        return Malformed("not a JSON object")
+    try:
+        return _read(mended)
+    except _NOT_JSON:
+        return Malformed("not a JSON object")
+
+
+def _mend(raw: bytes) -> bytes | None:
+    """Return the frame with its lone surrogates replaced, or None if it is no JSON either way.
+
+    The bridge is a JavaScript program: a name cut in the middle of an emoji is written as half a surrogate pair, which JSON's
+    grammar allows and UTF-8 does not. One such nickname must not make a whole contact list unreadable.
+    """
+    try:
+        return json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read(raw: bytes) -> Frame:
+    envelope = msgspec.json.decode(raw, type=_Envelope)
+    if isinstance(envelope.operator, str):
+        return _read_unsolicited(envelope.operator, envelope.data, raw)
+    if envelope.message == "Hello":
+        return Hello()
+    request_id = _as_text(envelope.id)
+    if request_id is None:
+        return Malformed("neither an id nor an operator")
+    data = msgspec.json.decode(envelope.data)
+    return Reply(request_id, data, _read_error(envelope.error) or _read_service_error(data))
+
+
+def _read_unsolicited(operator: str, data: msgspec.Raw, raw: bytes) -> Frame:
+    # Decoded even where nobody looks at it: an event passed on must be valid JSON, and the envelope's reader skips over strings.
+    content = msgspec.json.decode(data)
+    if operator == "network":
+        status = content.get("networkStatusType") if isinstance(content, dict) else None
+        return Network(status) if isinstance(status, str) else Malformed("network without a status")
+    if operator == "msgListPropertyUpdate":
+        return _read_verdicts(operator, content, raw)
+    if operator == "msgNew" and isinstance(content, dict) and content.get("isSelf") is True:
+        return Sightings(operator, raw, (_read_echo(content),))
+    return Event(operator, raw)
+
+
+def _read_verdicts(operator: str, content: Any, raw: bytes) -> Frame:
+    if not isinstance(content, dict) or not isinstance(content.get("list"), list):
+        return Malformed("a verdict without a list")
+    chat = _read_chat(content)
+    seen = [_read_verdict(chat, entry) for entry in content["list"]]
+    readable = tuple(sighting for sighting in seen if sighting is not None)
+    return Sightings(operator, raw, readable, unreadable=len(seen) - len(readable))
+
+
+def _read_verdict(chat: Chat | None, entry: Any) -> Sighting | None:
+    updated = entry.get("updated") if isinstance(entry, dict) else None
+    if not isinstance(updated, dict):
+        return None
+    try:
+        verdict = Verdict(_as_int(updated.get("readStatus")))  # type: ignore[arg-type]  # None is a ValueError too
+    except ValueError:
+        return None
+    return Sighting(
+        chat=chat,
+        custom_msg_id=_as_text(entry.get("customMsgId")),
+        verdict=verdict,
+        message_id=_as_server_id(updated.get("MsgID")),
+        sent_at=_read_time(updated),
+    )
+
+
+def _read_echo(content: dict[str, Any]) -> Sighting:
+    # [doc/seen] An own message with readStatus 1 and a MsgID is proof. Without a readStatus the MsgID says enough; with 0 or -1
+    # beside it, it is not believed.
+    on_its_way = _as_int(content.get("readStatus", Verdict.SENT)) not in (Verdict.SENT, Verdict.READ)
+    file_name = content.get("fileName")
+    text = file_name if isinstance(file_name, str) else content.get("content")
+    return Sighting(
+        chat=_read_chat(content),
+        custom_msg_id=_as_text(content.get("customMsgId")),
+        verdict=None,
+        message_id=None if on_its_way else _as_server_id(content.get("MsgID")),
+        sent_at=_read_time(content),
+        text=text if isinstance(text, str) else None,
+    )
+
+
+def _read_chat(content: dict[str, Any]) -> Chat | None:
+    match content.get("type"):
+        case "friend":
+            chat_id = _as_int(content.get("id", content.get("friendId")))
+            return None if chat_id is None else Chat("friend", chat_id)
+        case "group":
+            chat_id = _as_int(content.get("id", content.get("groupId")))
+            return None if chat_id is None else Chat("group", chat_id)
+    return None
+
+
+def _read_error(error: Any) -> BridgeError | None:
+    """Return the reply's ``error``. The code may be missing, 0 or a string, the description an object [seen]."""
+    if error is None or error is False or error == "":
+        return None
+    if not isinstance(error, dict):
+        return BridgeError(None, _in_words(error))
+    return BridgeError(_as_code(error.get("errorCode")), _in_words(error.get("errorDesc")))
+
+
+def _read_service_error(data: Any) -> BridgeError | None:
+    """Return the failure of the service that a reply without ``error`` carries in its data, if it does.
+
+    ``commonResult.errCode`` other than 200 [doc]; a bare integer, for instance 1021 [seen].
+    """
+    if isinstance(data, int) and not isinstance(data, bool):
+        return None if data == _SERVICE_SUCCESS else BridgeError(data, "")
+    common = data.get("commonResult") if isinstance(data, dict) else None
+    if not isinstance(common, dict) or "errCode" not in common:
+        return None
+    code = _as_code(common["errCode"])
+    return None if code == _SERVICE_SUCCESS else BridgeError(code, _in_words(common.get("errMsg")))
+
+
+def _as_code(value: Any) -> int | str | None:
+    number = _as_int(value)
+    return number if number is not None else _as_text(value)
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _as_text(value: Any) -> str | None:
+    """Return an id as text: the bridge may write one as a string or as a number [seen]."""
+    if isinstance(value, str):
+        return value.strip() or None
+    number = _as_int(value)
+    return None if number is None else str(number)
+
+
+def _as_int(value: Any) -> int | None:
+    """Return a 64-bit integer that came as a number or as a string of digits [doc], else None."""
+    whole_float = isinstance(value, float) and value.is_integer()
+    if whole_float or (isinstance(value, str) and _INTEGER.fullmatch(value.strip())):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        return None
+    return value
+
+
+def _as_server_id(value: Any) -> int | None:
+    number = _as_int(value)
+    return number if number is not None and number > 0 else None
+
+
+def _read_time(content: dict[str, Any]) -> dt.datetime | None:
+    """Return the time of a message: epoch milliseconds, as a string or a number [doc]."""
+    milliseconds = _as_int(content.get("time", content.get("sendTime")))
+    if milliseconds is None:
+        return None
+    try:
+        return _EPOCH + dt.timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None

@@ -1,0 +1,114 @@
+"""A call that is under way, and everything seen of it so far.
+
+In: what was written, replied, and seen of its message. Out: its evidence, and whether there is anything left to wait for.
+Never: a decision about which call a frame belongs to (``correlation``), nor about what the evidence proves (``jobs.judge``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from worker68.bridge.frames import Reply, Sighting
+from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, Evidence, Verdict
+from worker68.jobs.fields import Chat
+from worker68.jobs.judge import Confirm
+
+TiedBy = Literal["id", "chat"]
+
+_PROOF = (Verdict.SENT, Verdict.READ)
+
+
+@dataclass(frozen=True)
+class SendTerms:
+    """What a send needs in order to be recognised. ``texts``: an own message with one of them may be this send."""
+
+    custom_msg_id: str
+    chat: Chat
+    texts: frozenset[str]
+    confirm: Confirm
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A call, registered from before its write until it is settled or its caller gives up.
+
+    ``foreign_id``: the id that the bridge itself gave this message, once known. ``held``: messages of the account's own seen
+    in this chat since the write, by their id, with the time: one of them may turn out to be this send.
+    """
+
+    request_id: str
+    send: SendTerms | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    written_at: float | None = None
+    written_whole: bool = False
+    foreign_id: str | None = None
+    held: dict[str, list[tuple[Sighting, float]]] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> bool:
+        """Say whether waiting longer can bring nothing that matters.
+
+        An error reply alone never settles a send: with a verdict or an echo behind it, it did not mean "not sent". Nor does a
+        "not sent" that came late or was tied by chat only: a "sent" may follow [seen].
+        """
+        seen = self.evidence
+        if self.send is None:
+            return seen.replied
+        if seen.echo or seen.verdict in _PROOF or self._credibly_not_sent:
+            return True
+        confirm = self.send.confirm
+        return (confirm == "reply" and seen.replied) or (confirm == "write" and self.written_whole)
+
+    @property
+    def proven(self) -> bool:
+        """Say whether the message is known to be sent, and nothing about it is missing."""
+        seen = self.evidence
+        return (seen.echo or seen.verdict in _PROOF) and seen.message_id is not None
+
+    @property
+    def _credibly_not_sent(self) -> bool:
+        seen = self.evidence
+        return (
+            seen.verdict is Verdict.NOT_SENT
+            and seen.tied_by == "id"
+            and seen.verdict_seconds is not None
+            and seen.verdict_seconds <= NOT_SENT_CREDIBLE_SECONDS
+        )
+
+    def note_written(self, now: float) -> None:
+        self.written_at = now
+        self.evidence = replace(self.evidence, written=True)
+
+    def note_reply(self, reply: Reply) -> None:
+        self.evidence = replace(self.evidence, replied=True, data=reply.data, error=reply.error)
+
+    def note_connection_lost(self) -> None:
+        self.evidence = replace(self.evidence, connection_lost=True)
+
+    def note_sighting(self, sighting: Sighting, tied_by: TiedBy, now: float) -> bool:
+        """Take in a verdict or an echo that is tied to this send; return whether it added anything.
+
+        A "not sent" stays only until a "sent" replaces it, and never replaces one. Before the write only a proof counts: it can
+        only be of an earlier attempt with the same id.
+        """
+        if not self._adds(sighting):
+            return False
+        seen = self.evidence
+        if sighting.proves_sent:
+            seen = replace(
+                seen,
+                message_id=sighting.message_id or seen.message_id,
+                sent_at=sighting.sent_at or seen.sent_at,
+                echo=seen.echo or sighting.echo,
+            )
+        if sighting.verdict is not None:
+            delay = None if self.written_at is None else now - self.written_at
+            seen = replace(seen, verdict=sighting.verdict, verdict_seconds=delay)
+        self.evidence = replace(seen, tied_by=tied_by)
+        return True
+
+    def _adds(self, sighting: Sighting) -> bool:
+        if sighting.proves_sent:
+            return True
+        return sighting.verdict is Verdict.NOT_SENT and self.written_at is not None and self.evidence.verdict is None

@@ -16,9 +16,9 @@ Confirm = Literal["verdict", "reply", "write"]
 
 def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome | TryAgain:
     """Say what became of a send, once its wait is over."""
-    if not seen.written:
+    if not seen.written and not _was_seen_sent(seen):
         return TryAgain(ErrorCode.CONNECTION_LOST, "not a byte was written", spent=False)
-    if _proves_sent(seen, confirm):
+    if _was_seen_sent(seen) or _satisfies(seen, confirm):
         return succeeded(
             {"custom_msg_id": str(custom_msg_id), "message_id": seen.message_id, "sent_at": seen.sent_at},
         )
@@ -51,11 +51,15 @@ def give_up(try_again: TryAgain, attempts: int) -> Outcome:
     return failed(try_again.code, f"{try_again.reason}; gave up after {tries}", try_again.bridge_code)
 
 
-def _proves_sent(seen: Evidence, confirm: Confirm) -> bool:
-    if seen.verdict in (Verdict.SENT, Verdict.READ) or seen.echo:
-        return True
+def _was_seen_sent(seen: Evidence) -> bool:
+    """A proof without a write of this attempt is of an earlier one under the same ``custom_msg_id``: it counts all the same."""
+    return seen.verdict in (Verdict.SENT, Verdict.READ) or seen.echo
+
+
+def _satisfies(seen: Evidence, confirm: Confirm) -> bool:
+    """Whether the weaker proof is there that the account's settings are content with."""
     if confirm == "write":
-        return True
+        return not seen.connection_lost  # else the frame may have been cut
     return confirm == "reply" and seen.replied and seen.error is None
 
 

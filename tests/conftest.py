@@ -1,0 +1,62 @@
+"""Real servers and databases for the tests. One that cannot start fails the test that asks for it: nothing is skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.parts.postgres import PostgresServer
+from worker68.embedded import EmbeddedRedis
+
+# No deadline: the machine is shared. In CI the same examples every time, so that a red run can be repeated.
+settings.register_profile(
+    "worker68", deadline=None, max_examples=100, derandomize=os.environ.get("CI") == "true", print_blob=True
+)
+settings.load_profile("worker68")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """A Redis for the whole run. A test that kills or pauses it need not mend it: ``redis_url`` does before the next one."""
+    with EmbeddedRedis(append_only=True) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """The URL of a Redis that is running and empty."""
+    redis_server.reset()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the whole run. A test that kills it need not mend it: ``postgres_url`` does before the next one."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database of this test's own."""
+    postgres_server.ensure_running()
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The SQLAlchemy URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'worker68.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The test runs twice, on an empty SQLite and on an empty PostgreSQL database."""
+    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url

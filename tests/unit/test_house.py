@@ -1,0 +1,245 @@
+"""Holds the rooms of the house apart: who may import whom, which library stays where, how big a file may be.
+
+The rules are those of DESIGN, "The house". An import counts wherever it stands, also within a function or for types only: it is
+knowledge all the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
+
+#: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
+FURNITURE = {"errors", "clock", "settings", "observe"}
+
+#: Room -> the rooms that it may import. A room that is not named here may import any, save those of DOORS.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "clock": set(),
+    "jobs": {"errors"},
+    "bridge": FURNITURE | {"jobs"},
+    "redis_calls": {"errors"},
+    "limits": FURNITURE | {"jobs", "redis_calls"},
+    "store": FURNITURE | {"jobs"},
+    "execution": FURNITURE | {"jobs", "bridge", "limits", "store", "redis_calls"},
+    "simulator": FURNITURE,
+    "observe": FURNITURE,
+}
+
+#: What only few may import: room -> those modules and rooms.
+DOORS: dict[str, set[str]] = {
+    "cli": {"cli", "app", "tasks", "fleet.bootstep", "__main__"},
+    "runtime": {"cli", "app", "tasks", "fleet.bootstep", "fleet.control"},
+    "simulator": {"simulator", "cli"},
+    "embedded": {"cli"},
+    "tasks": {"app", "fleet", "broker"},
+}
+
+_CELERY = {"app", "tasks", "broker", "fleet", "cli", "client", "__init__"}
+
+#: Library -> the modules and rooms that may import it.
+THIRD_PARTIES: dict[str, set[str]] = {
+    "celery": _CELERY,
+    "kombu": _CELERY,
+    "billiard": _CELERY,
+    "vine": _CELERY,
+    "sqlalchemy": {"store"},
+    "alembic": {"store"},
+    "psycopg": {"store"},
+    "websocket": {"bridge.connection"},
+    "websockets": {"simulator"},
+    "redis": {"redis_calls", "broker", "limits", "fleet", "execution.relay", "runtime", "cli", "embedded"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+
+#: ``jobs`` is what others are built on: nothing from outside but this.
+JOBS_THIRD_PARTIES = {"msgspec"}
+
+#: Call -> where things are built; everybody else is handed them.
+BUILDERS: dict[str, set[str]] = {
+    "create_engine": {"store.engine"},
+    "BridgeIO": {"runtime", "cli"},
+    "Redis": {"runtime", "cli", "embedded"},
+    "StrictRedis": set(),
+    "from_url": {"runtime", "cli", "embedded"},
+}
+
+#: A file longer than this has two things in it.
+MOST_LINES = 400
+
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file of the package: ``name`` is ``store.engine`` for worker68/store/engine.py, ``store`` for its ``__init__``."""
+
+    name: str
+    source: str
+
+    @property
+    def room(self) -> str:
+        return self.name.partition(".")[0]
+
+    def is_in(self, places: set[str]) -> bool:
+        return any(self.name == place or self.name.startswith(f"{place}.") for place in places)
+
+
+@dataclass(frozen=True)
+class Import:
+    line: int
+    name: str
+
+    @property
+    def library(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def read_package() -> list[Module]:
+    modules = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if len(parts) > 1 and parts[-1] == "__init__":
+            parts = parts[:-1]
+        modules.append(Module(".".join(parts), path.read_text()))
+    return modules
+
+
+def find_imports(module: Module) -> Iterator[Import]:
+    """Every import by its full name; ``from worker68 import jobs`` is one of ``worker68.jobs``."""
+    for node in ast.walk(ast.parse(module.source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module.name}:{node.lineno}: imports are written in full"
+            assert node.module is not None
+            if node.module == "worker68":
+                yield from (Import(node.lineno, f"worker68.{alias.name}") for alias in node.names)
+            else:
+                yield Import(node.lineno, node.module)
+
+
+def find_calls(module: Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(module.source)):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                yield node.lineno, node.func.id
+            elif isinstance(node.func, ast.Attribute):
+                yield node.lineno, node.func.attr
+
+
+def offences_of_rooms(module: Module) -> Iterator[str]:
+    for imported in find_imports(module):
+        if imported.library != "worker68" or imported.name == "worker68":
+            continue
+        name = imported.name.removeprefix("worker68.")
+        room = name.partition(".")[0]
+        where = f"{module.name}:{imported.line}"
+        if room == module.room:
+            continue
+        allowed = MAY_IMPORT.get(module.room)
+        if allowed is not None and room not in allowed:
+            yield f"{where}: {module.room} may not import {name}, only {', '.join(sorted(allowed)) or 'nothing of worker68'}"
+        elif room in DOORS and not module.is_in(DOORS[room]):
+            yield f"{where}: {name} may be imported by {', '.join(sorted(DOORS[room]))} only"
+
+
+def offences_of_libraries(module: Module) -> Iterator[str]:
+    for imported in find_imports(module):
+        places = THIRD_PARTIES.get(imported.library)
+        if places is not None and not module.is_in(places):
+            yield f"{module.name}:{imported.line}: {imported.library} stays in {', '.join(sorted(places))}"
+        elif module.room == "jobs" and not is_free_for_jobs(imported.library):
+            yield f"{module.name}:{imported.line}: jobs imports the standard library and msgspec only, not {imported.library}"
+
+
+def is_free_for_jobs(library: str) -> bool:
+    return library == "worker68" or library in JOBS_THIRD_PARTIES or library in sys.stdlib_module_names
+
+
+def offences_of_building(module: Module) -> Iterator[str]:
+    for line, call in find_calls(module):
+        places = BUILDERS.get(call)
+        if places is not None and not module.is_in(places):
+            yield f"{module.name}:{line}: {call}(...) is called in {', '.join(sorted(places)) or 'no module'} only"
+
+
+def offences_of_form(module: Module) -> Iterator[str]:
+    lines = module.source.count("\n")
+    if lines > MOST_LINES:
+        yield f"{module.name}: {lines} lines, more than {MOST_LINES}: it has two things in it"
+    vague = FORBIDDEN_NAMES.intersection(module.name.split("."))
+    if vague:
+        yield f"{module.name}: a module is named by what it is about, not {vague.pop()!r}"
+    if "/root/" in module.source:
+        yield f"{module.name}: names a path of somebody's machine"
+
+
+RULES = (offences_of_rooms, offences_of_libraries, offences_of_building, offences_of_form)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_is_in_order(rule: object) -> None:
+    assert callable(rule)
+    offences = [offence for module in read_package() for offence in rule(module)]
+    assert not offences, "\n" + "\n".join(offences)
+
+
+def test_the_house_was_looked_at() -> None:
+    names = {module.name for module in read_package()}
+    assert {"errors", "jobs.job", "store.engine", "__init__"} <= names
+
+
+# fmt: off
+OFFENCES = [
+    ("jobs.job", "import worker68.store.engine", "jobs may not import store.engine"),
+    ("jobs.job", "from worker68 import clock", "jobs may not import clock"),
+    ("jobs.job", "import structlog", "jobs imports the standard library and msgspec only"),
+    ("store.engine", "from worker68.limits import limiter", "store may not import limits"),
+    ("bridge.frames", "from worker68.execution.execute import run", "bridge may not import execution.execute"),
+    ("execution.intake", "def f():\n    import worker68.broker.pump", "execution.intake:2: execution may not import broker.pump"),
+    ("broker.pump", "from worker68.runtime import Runtime", "runtime may be imported by"),
+    ("fleet.leases", "import worker68.cli.main", "cli.main may be imported by"),
+    ("broker.pump", "from worker68.simulator.server import serve", "simulator.server may be imported by"),
+    ("execution.dispatch", "import redis", "redis stays in"),
+    ("execution.execute", "from sqlalchemy.orm import Session", "sqlalchemy stays in store"),
+    ("limits.limiter", "from celery import Celery", "celery stays in"),
+    ("bridge.session", "import websocket", "websocket stays in bridge.connection"),
+    ("bridge.connection", "import websockets", "websockets stays in simulator"),
+    ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),
+    ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
+    ("fleet.bootstep", "BridgeIO(settings)", "BridgeIO(...) is called in cli, runtime only"),
+    ("store.jobs", "\n" * 401, "401 lines"),
+    ("store.utils", "", "not 'utils'"),
+    ("store.jobs", "path = '/root/x'", "somebody's machine"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("name", "source", "complaint"), OFFENCES)
+def test_an_offence_is_found(name: str, source: str, complaint: str) -> None:
+    found = [offence for rule in RULES for offence in rule(Module(name, source))]
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("execution.relay", "import redis\nfrom worker68.store import outbox\nfrom worker68.errors import RedisAway"),
+        ("fleet.bootstep", "from worker68.runtime import Runtime\nfrom celery import bootsteps"),
+        ("bridge.connection", "from websocket import WebSocket"),
+        ("cli.demo", "from worker68.embedded import EmbeddedRedis\nimport worker68.simulator"),
+        ("jobs.job", "import msgspec, datetime\nfrom worker68.jobs.kinds import Kind"),
+    ],
+)
+def test_what_is_allowed_is_no_offence(name: str, source: str) -> None:
+    assert [offence for rule in RULES for offence in rule(Module(name, source))] == []

@@ -14,13 +14,14 @@ import structlog
 from redis import Redis
 
 from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
 from worker68.bridge.session import LinkOptions
 from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import utc_now
-from worker68.errors import DatabaseAway, SettingsError
+from worker68.errors import DatabaseAway, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
@@ -83,6 +84,8 @@ class Runtime:
         self._pace = Pace(self._redis)
         self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
         self._relay = Relay(self._engine, self._redis, RelaySettings(int(settings.reply_ttl)), self)
+        self._links: dict[str, Link] = {}
+        self._bridge_problems: dict[str, str | None] = {}
         self._late = LateDesk(self._writer, self._relay.wake)
         self._bridge = BridgeIO(
             on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
@@ -136,7 +139,7 @@ class Runtime:
         desk, ready = started
         try:
             return desk.execution.run(ready)
-        except Exception:
+        except BaseException:
             # Whatever it had begun, the sweep of the waiting room resolves it.
             desk.execution.dispatch.finish(ready.job)
             raise
@@ -160,14 +163,23 @@ class Runtime:
         except DatabaseAway as away:
             log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
             return
+        except Exception:
+            log.exception("revoke_failed", task_ids=task_ids)
+            return
         log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled))
         self._relay.wake()
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
-        """Build the way of an account's jobs under a new lease, and resolve what older owners left. Raises ``DatabaseAway``."""
+        """Build the way of an account's jobs under a new lease, and resolve what older owners left.
+
+        Raises ``DatabaseAway``, and ``LeaseLost`` where the lease has ended meanwhile.
+        """
         account = self._accounts[name]
         recovery.take_over(self._writer, name, lease.fence, utc_now())
-        link = self._bridge.open(name, account.bridge_url, _link_options(account))
+        link = self._links[name] = self._bridge.open(name, account.bridge_url, _link_options(account))
+        if not lease.held:  # lost meanwhile, when there was nothing to close yet
+            self._bridge.close(name)
+            raise LeaseLost(f"the lease of {name} ended while its desk was opened")
         dispatch = Dispatch(
             account, self._limiter, lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes)
         )
@@ -202,6 +214,15 @@ class Runtime:
         self._pump.give_back(int(tag))
 
     def _on_bridge_state(self, account: str) -> None:
+        """Say on a change whether the bridge can be used, and let what waits for it go."""
+        link = self._links.get(account)
+        problem = link.why_not_ready if link is not None else None
+        if link is not None and self._bridge_problems.get(account, "") != problem:
+            self._bridge_problems[account] = problem
+            if problem is None:
+                log.info("bridge_ready", account=account)
+            else:
+                log.warning("bridge_not_ready", account=account, reason=problem, remedy="trying again; jobs wait")
         self._pump.wake()
 
     def _on_late_evidence(self, account: str, seen: LateEvidence) -> None:

@@ -21,10 +21,10 @@ from worker68.broker.message import deliverable
 from worker68.broker.place import Place
 from worker68.broker.source import Batch, Popped, Source
 from worker68.clock import monotonic, utc_now
-from worker68.errors import DatabaseAway, RedisAway
+from worker68.errors import DatabaseAway, LeaseLost, RedisAway
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import Ready
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Ready
 from worker68.execution.intake import Arrival, Intake
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
@@ -69,7 +69,8 @@ class Pump:
         self._changes: queue.SimpleQueue[tuple[Lease, bool]] = queue.SimpleQueue()
         self._unopened: dict[str, Lease] = {}
         self._started: dict[int, tuple[Desk, Ready]] = {}
-        self._away: str | None = "unknown"
+        self._away: str | None = None
+        self._database_seen = False
         self._stopping = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="worker68-pump", daemon=True)
@@ -111,28 +112,36 @@ class Pump:
         """A delivered job was not begun: Celery's consumer was closed before."""
         if (started := self._started.pop(seq, None)) is not None:
             desk, ready = started
-            desk.execution.dispatch.put_back(ready.job, 0.0)
+            desk.execution.dispatch.put_back(ready.job, NOT_WRITTEN_PAUSE_SECONDS)
             self.wake()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            look_again_at: float | None = None
-            more = False
             try:
-                self._apply_changes()
-                if self._database_is_there():
-                    self._open_desks()
-                    more = self._take_in()
-                    self._tend()
-                    look_again_at = self._deliver()
+                more, look_again_at = self._turn()
+                if not more:
+                    self._wait(look_again_at)
             except (DatabaseAway, RedisAway) as away:
                 self._note_away(away)
                 self._pause()
             except Exception:
                 log.exception("pump_failed")
                 self._pause()
-            if not more:
-                self._wait(look_again_at)
+
+    def _turn(self) -> tuple[bool, float | None]:
+        """Take in, tend and deliver once; return whether there is more to take in, and when to look again at the latest."""
+        self._apply_changes()
+        if not self._database_seen:
+            check_version(self._engine)
+            self._database_seen = True
+        self._open_desks()
+        more = self._take_in()
+        self._tend()
+        look_again_at = self._deliver()
+        if self._away is not None:
+            log.info("work_goes_on", after=self._away)
+            self._away = None
+        return more, look_again_at
 
     def _pause(self) -> None:
         """Something failed half-way, so what was written may not have come into memory."""
@@ -149,17 +158,12 @@ class Pump:
             self._source.drain()
 
     def _note_away(self, away: DatabaseAway | RedisAway) -> None:
+        """Say once what is away, and look at the database's version before anything else when it may be back."""
         event = "database_away" if isinstance(away, DatabaseAway) else "redis_away"
         if self._away != str(away):
             log.warning(event, problem=str(away), remedy="waiting for it; nothing is taken in or sent meanwhile")
         self._away = str(away)
-
-    def _database_is_there(self) -> bool:
-        """While something was away: look whether the database is there and has its tables. Raises ``DatabaseAway``."""
-        if self._away is not None:
-            check_version(self._engine)
-            self._away = None
-        return True
+        self._database_seen = False
 
     # Ownership
 
@@ -178,8 +182,11 @@ class Pump:
     def _open_desks(self) -> None:
         """Open a desk for each account gained; one that the database did not let open is tried again."""
         for account, lease in list(self._unopened.items()):
-            self._desks[account] = self._open_desk(account, lease)
-            self._leases[account] = lease
+            try:
+                self._desks[account] = self._open_desk(account, lease)
+                self._leases[account] = lease
+            except LeaseLost as lost:
+                log.warning("desk_not_opened", account=account, problem=str(lost))
             del self._unopened[account]
 
     def _tend(self) -> None:
@@ -239,7 +246,7 @@ class Pump:
                 continue
             desk.take(own)
         self._deliver()
-        self._defer([job.task_id for job in jobs if job.seq not in self._started])
+        self._defer([job.task_id for job in jobs if job.wants_result and job.seq not in self._started])
 
     # Delivery
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
-from worker68.execution.dispatch import LANE_DEPTH, Choice
+from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.jobs.job import Job
@@ -20,6 +20,8 @@ from worker68.store import waiting
 
 #: What memory may have missed is looked up in SQL this often.
 SWEEP_SECONDS = 30.0
+#: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
+REVOKED_FOR = dt.timedelta(days=1)
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
 LOOK_SECONDS = 2.0
 
@@ -74,17 +76,18 @@ class Desk:
         return recovery.expire_overdue(engine, self.account, now) > 0 or swept
 
     def choose(self, room: int) -> Choice:
-        """Return what may start now, at most ``room`` jobs. Raises ``RedisAway``."""
+        """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
         link = self.execution.link
-        if not link.ready or not self.execution.owned():
+        if self._sweep_at == 0.0 or not link.ready or not self.execution.owned():
             return Choice([], [], None)
-        return self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now())
+        return self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now(), link.api_url is not None)
 
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
         recovery.resolve_abandoned(execution.writer, self.account, dispatch.is_under_way, now)
         recovery.revive_parked(execution.engine, self._intake, self.account, now)
-        dispatch.rebuild(waiting.load_lanes(execution.engine, self.account, LANE_DEPTH))
+        dispatch.rebuild()
+        waiting.forget_cancellations(execution.engine, now - REVOKED_FOR)
         self._due = waiting.next_due(execution.engine, self.account)
         self._finished = dispatch.finished
         self._taken_in = waiting.count_waiting(execution.engine, self.account)

@@ -14,14 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from worker68.clock import monotonic, utc_now
-from worker68.errors import RedisAway
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import JobClass
 from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
 from worker68.limits.limiter import JobClass as LimitClass
 from worker68.settings import AccountSettings
+
+log = structlog.get_logger(__name__)
 
 #: Jobs of one lane in memory: enough that a busy lane is refilled from SQL once in as many jobs.
 LANE_DEPTH = 20
@@ -57,7 +60,12 @@ class _Lane:
 
     @property
     def exclusive(self) -> bool:
-        return self.jobs[0].ordered
+        """Whether its head may not run beside another one: only messages to a chat can opt out of their order."""
+        return self.jobs[0].ordered or self.jobs[0].chat is None
+
+    @property
+    def empty(self) -> bool:
+        return not self.jobs and not self.more and not self.running
 
 
 @dataclass(frozen=True)
@@ -80,17 +88,22 @@ class Dispatch:
     """
 
     def __init__(
-        self, account: AccountSettings, limiter: Limiter, refill: Callable[[Sequence[str]], list[Job]]
+        self, account: AccountSettings, limiter: Limiter, load: Callable[[Sequence[str] | None], list[Job]]
     ) -> None:
+        """``load`` gives the first ``LANE_DEPTH`` jobs of these lanes, or of all, as SQL has them."""
         self._account = account
         self._limiter = limiter
-        self._refill = refill
+        self._load = load
         self._lock = threading.Lock()  # guards everything below
         self._lanes: dict[str, _Lane] = {}
         self._starting: dict[int, Job] = {}
-        self._sending_to: dict[Chat, int] = {}
+        self._sending_to: dict[Chat | None, int] = {}
         self._blocked: dict[str, tuple[float, str]] = {}
         self._resting: dict[int, float] = {}  # jobs that keep their place but must not start before (monotonic seconds)
+        self._missed: list[Job] | None = (
+            None  # while SQL is read: what came meanwhile, which the query may not have seen
+        )
+        self._api_known = True
         self.finished = 0
 
     @property
@@ -108,15 +121,17 @@ class Dispatch:
                 if job.seq not in self._starting:
                     self._enter(job)
 
-    def rebuild(self, jobs: Sequence[Job]) -> None:
-        """Forget all waiting jobs and begin anew with the first ``LANE_DEPTH`` jobs of each lane, as SQL has them."""
+    def rebuild(self) -> None:
+        """Forget all waiting jobs and begin anew with the heads of the lanes as SQL has them. Raises ``DatabaseAway``."""
+        jobs = self._read_sql(None)
         with self._lock:
             running = {name: lane.running for name, lane in self._lanes.items() if lane.running}
             self._lanes = {name: _Lane(name, running=count) for name, count in running.items()}
-            self._resting.clear()
             self._enter_loaded(jobs)
+            present = {job.seq for lane in self._lanes.values() for job in lane.jobs}
+            self._resting = {seq: until for seq, until in self._resting.items() if seq in present}
 
-    def choose(self, room: int, one_send_per_chat: bool, now: dt.datetime) -> Choice:
+    def choose(self, room: int, one_send_per_chat: bool, now: dt.datetime, api_known: bool = True) -> Choice:
         """Return what may start, at most ``room`` jobs; they count as in flight until ``finish``.
 
         Classes first, then priority, then the lane that has waited longest. Raises ``RedisAway`` (nothing may start then).
@@ -124,6 +139,7 @@ class Dispatch:
         self._refill_lanes()
         with self._lock:
             at = monotonic()
+            self._api_known = api_known
             room = min(room, self._account.max_in_flight - len(self._starting))
             self._blocked = {scope: block for scope, block in self._blocked.items() if block[0] > at}
             ready: list[Ready] = []
@@ -134,13 +150,20 @@ class Dispatch:
                     break
                 late = [lane for lane in lanes if self._is_overdue(lane.jobs[0], now)]
                 overdue += [self._leave(lane) for lane in late]
+                self._forget_empty_lanes()
                 try:
                     ready += self._start([lane for lane in lanes if lane not in late], at)
-                except RedisAway:
+                except Exception as problem:
                     if not ready and not overdue:
                         raise
+                    log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
                     break
             return Choice(ready, overdue, self._next_look(at))
+
+    def take_new_slot(self, job: Job) -> float | None:
+        """Return a new write time for a job that missed its own, None where a limit refuses it now. Raises ``RedisAway``."""
+        (answer,) = self._limiter.acquire(self._account.name, self._account.limits, [_ask(job)])
+        return monotonic() + answer.wait_seconds if isinstance(answer, Grant) else None
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or somebody else has it."""
@@ -166,6 +189,8 @@ class Dispatch:
             return {seq: reason for seq, reason in reasons.items() if reason}
 
     def _enter(self, job: Job) -> None:
+        if self._missed is not None:
+            self._missed.append(job)
         lane = self._lanes.setdefault(job.lane, _Lane(job.lane))
         if any(there.seq == job.seq for there in lane.jobs):
             return
@@ -177,25 +202,40 @@ class Dispatch:
         if job.due_at is not None and job.seq not in self._resting:
             self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds()
         if len(lane.jobs) > LANE_DEPTH:
-            lane.jobs.pop()
+            self._resting.pop(lane.jobs.pop().seq, None)
             lane.more = True
 
     def _refill_lanes(self) -> None:
-        """Load further jobs of lanes that have run empty in memory but not in SQL; the query runs without the lock."""
+        """Load further jobs of lanes that have run empty in memory but not in SQL."""
         with self._lock:
             empty = [name for name, lane in self._lanes.items() if lane.more and not lane.jobs]
         if not empty:
             return
-        loaded = self._refill(empty)
+        jobs = self._read_sql(empty)
         with self._lock:
             for name in empty:
                 if name in self._lanes:
                     self._lanes[name].more = False
-            self._enter_loaded(loaded)
+            self._enter_loaded(jobs)
+            self._forget_empty_lanes()
+
+    def _read_sql(self, lanes: Sequence[str] | None) -> list[Job]:
+        """Load heads of lanes without the lock. Only one thread reads; what others let enter meanwhile is not overlooked."""
+        with self._lock:
+            self._missed = []
+        try:
+            return self._load(lanes)
+        except BaseException:
+            self._missed = None
+            raise
+
+    def _forget_empty_lanes(self) -> None:
+        self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.empty}
 
     def _enter_loaded(self, jobs: Sequence[Job]) -> None:
         """Enter the heads of lanes as SQL has them. A lane of which it gave ``LANE_DEPTH`` jobs may hold more."""
-        for job in jobs:
+        missed, self._missed = self._missed or [], None
+        for job in [*missed, *jobs]:  # what came meanwhile is newer than what the query saw
             if job.seq not in self._starting:
                 self._enter(job)
         for name, count in Counter(job.lane for job in jobs).items():
@@ -213,7 +253,9 @@ class Dispatch:
         job = lane.jobs[0]
         if self._resting.get(job.seq, at) > at:
             return False
-        if one_send_per_chat and self._sending_to.get(_chat_of_send(job) or _NOBODY):
+        if one_send_per_chat and _chat_of_send(job) in self._sending_to:
+            return False
+        if job.kind.through_api and not self._api_known:
             return False
         return not any(scope in self._blocked for scope in _scopes(job))
 
@@ -255,7 +297,7 @@ class Dispatch:
         if lane is None:
             return
         lane.running -= 1
-        if not lane.jobs and not lane.more and not lane.running:
+        if lane.empty:
             del self._lanes[job.lane]
 
     def _is_overdue(self, job: Job, now: dt.datetime) -> bool:
@@ -276,13 +318,12 @@ class Dispatch:
             return "behind another job of its lane that is under way"
         if self._resting.get(lane.jobs[0].seq, at) > at:
             return "backing off after an attempt"
+        if lane.jobs[0].kind.through_api and not self._api_known:
+            return "the bridge has not told the address of the service's API yet"
         for scope in _scopes(lane.jobs[0]):
             if scope in self._blocked:
                 return self._blocked[scope][1]
         return None
-
-
-_NOBODY = Chat(type="friend", id=1)
 
 
 def _ask(job: Job) -> Ask:

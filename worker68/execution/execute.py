@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -16,7 +17,7 @@ import structlog
 
 from worker68.bridge.actions import ACTIONS, Finding
 from worker68.bridge.link import Link
-from worker68.clock import monotonic, utc_now
+from worker68.clock import Deadline, monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch, Ready
 from worker68.jobs.job import Job
@@ -24,17 +25,23 @@ from worker68.jobs.judge import give_up
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed, in_doubt, succeeded
 from worker68.jobs.retry import attempts_allowed, back_off_seconds
 from worker68.jobs.snapshot import GroupsSeen
+from worker68.jobs.states import Event
 from worker68.limits.pace import Pace
 from worker68.settings import AccountSettings
-from worker68.store import attempts, snapshots
+from worker68.store import attempts, snapshots, suppressions
 from worker68.store.attempts import Attempt
 from worker68.store.engine import Connection, Engine
+from worker68.store.waiting import end_waiting_within
 from worker68.store.writer import Writer
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+#: A slot that was missed by more is not used: after a stall many would be, all at the same moment (design, decision 9).
+SLOT_SECONDS = 0.5
+#: While the worker stops, an outcome waits this long for a database that is away; then recovery must call it in doubt.
+LAST_WRITE_SECONDS = 15.0
 #: Between two tries to reach a database that is away.
 DATABASE_PAUSE_SECONDS = 1.0
 
@@ -86,18 +93,34 @@ class Execution:
         self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
 
     def _drop(self, job: Job) -> None:
-        """Somebody else ended it (expiry, cancel) or has begun it."""
+        """It was suppressed meanwhile, or somebody else ended it (expiry, cancel) or has begun it."""
         log.info("job_not_ready_any_more", job_id=job.job_id, account=job.account)
         self.dispatch.finish(job)
+        self.announce()
 
     def _begin(self, job: Job) -> Attempt | None:
         attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
-        begun = self._write(lambda connection: attempts.begin(connection, attempt, utc_now()))
-        return attempt if begun else None
+
+        def begin(connection: Connection) -> bool:
+            now = utc_now()
+            if job.kind.sends and suppressions.is_suppressed(connection, job):
+                end_waiting_within(connection, [job.seq], Event.REFUSE, suppressions.suppressed_outcome(), now)
+                return False
+            return attempts.begin(connection, attempt, now)
+
+        return attempt if self._write(begin) else None
 
     def _perform(self, attempt: Attempt, write_at: float) -> Finding:
         """Let the job's frames leave at their slot's time, and wait for what comes back."""
         job = attempt.job
+        if monotonic() - write_at > SLOT_SECONDS:
+            try:
+                new_slot = self.dispatch.take_new_slot(job)
+            except RedisAway:
+                new_slot = None
+            if new_slot is None:
+                return TryAgain(ErrorCode.UNAVAILABLE, "its slot has passed", spent=False)
+            write_at = new_slot
         if self.stopping.wait(write_at - monotonic()):
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
@@ -134,21 +157,20 @@ class Execution:
                 isinstance(finding, Outcome) and finding.status is Status.SUCCEEDED
             ):
                 self.pace.note_success(self.account.name)
-        except RedisAway as away:
-            # The outcome matters more than the pace; nothing new starts anyway while Redis is away.
-            log.warning("pace_not_told", account=self.account.name, problem=str(away))
+        except Exception as problem:  # noqa: BLE001 - the outcome matters more than the pace
+            log.warning("pace_not_told", account=self.account.name, problem=str(problem))
 
     def _return_to_lane(self, attempt: Attempt, again: TryAgain) -> TryAgain | None:
         job, now = attempt.job, utc_now()
         if not again.spent:
-            self._write(lambda connection: attempts.give_back(connection, attempt, now))
-            self.dispatch.put_back(_tried(job, attempt.number, None), NOT_WRITTEN_PAUSE_SECONDS)
+            self._write(lambda connection: attempts.give_back(connection, attempt))
+            self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
             return None
         seconds = back_off_seconds(attempt.number)
         due_at = now + dt.timedelta(seconds=seconds)
-        self._write(lambda connection: attempts.back_off(connection, attempt, due_at, again.code, again.reason))
+        self._write(lambda connection: attempts.back_off(connection, attempt, due_at, again.code, again.reason, now))
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
-        self.dispatch.put_back(_tried(job, attempt.number, due_at), seconds)
+        self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
     def _record(self, attempt: Attempt, finding: Outcome | GroupsSeen) -> Outcome:
@@ -173,14 +195,15 @@ class Execution:
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Write through the group commit; while the database is away, keep what is known here and try again."""
+        give_up: Deadline | None = None
         while True:
             try:
                 return self.writer.write(work)
             except DatabaseAway as away:
                 log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
-                if self.stopping.wait(DATABASE_PAUSE_SECONDS):
-                    raise
-
-
-def _tried(job: Job, attempts_made: int, due_at: dt.datetime | None) -> Job:
-    return replace(job, attempts=attempts_made, due_at=due_at)
+                if self.stopping.is_set():
+                    give_up = give_up or Deadline.after(LAST_WRITE_SECONDS)
+                    if give_up.passed:
+                        raise
+                    time.sleep(DATABASE_PAUSE_SECONDS)
+                self.stopping.wait(DATABASE_PAUSE_SECONDS)

@@ -22,6 +22,7 @@ from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of
 from worker68.jobs.kinds import KINDS, JobClass
 from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
 from worker68.jobs.states import Event, State
+from worker68.jobs.validation import COMMON_FIELDS
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
@@ -140,11 +141,12 @@ class Intake:
             errors.insert(0, _unknown_task(envelope.task))
             return _refuse(arrival, envelope, InvalidJob(errors), now)
         account = arrival.account or common.account or DEFAULT_ACCOUNT
+        own = {name: value for name, value in envelope.kwargs.items() if name not in COMMON_FIELDS}
         row = _row(arrival, envelope, account, common.job_id or envelope.task_id, now) | {
             "lane": PARKED_LANE,
             "state": State.DEFERRED,
             "due_at": now + PARKED_FOR,
-            "content_hash": content_hash(account, envelope.task, envelope.kwargs),
+            "content_hash": content_hash(account, envelope.task, own),
             "reason": f"no worker knows the task {envelope.task}; waiting for a newer one",
         }
         outcome = None
@@ -242,4 +244,5 @@ def _job(order: Order, entry: Entry, taken: Taken) -> Job:
         received_at=row["received_at"],
         due_at=row["due_at"],
         expires_at=row["expires_at"],
+        wants_result=not entry.requester.ignore_result,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -62,7 +62,8 @@ class LateDesk:
             try:
                 settled = self._apply(offer.account, offer.seen)
             except DatabaseAway:
-                settled = False
+                # What was seen is not forgotten, however long the database is away.
+                settled, offer = False, replace(offer, until=Deadline.after(OFFER_SECONDS))
             except Exception:
                 log.exception("late_evidence_failed", account=offer.account)
                 settled = True
@@ -80,7 +81,9 @@ class LateDesk:
             sent = attempts.find_sent(connection, account, int(seen.custom_msg_id))
             if sent is None:
                 return None
-            return attempts.revise(connection, sent.seq, outcome, utc_now()) or (False if sent.sending else None)
+            now = utc_now()
+            revised = attempts.revise(connection, sent.seq, outcome, now)
+            return revised or attempts.prove(connection, sent.seq, outcome, now) or (False if sent.sending else None)
 
         revised = self._writer.write(revise)
         if revised:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import structlog
 from redis import Redis
 from redis.client import Pipeline
@@ -107,25 +108,30 @@ class Relay:
         self._publish_all()
 
     def _publish_all(self) -> None:
-        try:
-            self._publish_deferred()
-            self._publish_events()
-            while self._publish_parcels():
-                pass
-        except DatabaseAway as away:
-            self._pause("database_away", str(away))
-        except RedisError as error:
-            self._pause("redis_away", str(error))
-        except Exception:
-            log.exception("relay_failed")
+        """Take every step: a database that is away must not hold up events, nor a refused event the replies."""
+        failed = False
+        for step in (self._publish_parcels, self._publish_deferred, self._publish_events):
+            try:
+                step()
+            except DatabaseAway as away:
+                failed = True
+                log.warning("database_away", problem=str(away), where="relay", remedy="replies wait in the outbox")
+            except RedisError as error:
+                failed = True
+                log.warning("redis_away", problem=str(error), where="relay", remedy="replies wait in the outbox")
+                break
+            except Exception:
+                failed = True
+                log.exception("relay_failed")
+        if failed:
             self._stopping.wait(PAUSE_SECONDS)
+            self._wake.set()
 
-    def _pause(self, event: str, problem: str) -> None:
-        log.warning(event, problem=problem, where="relay", remedy="replies wait in the outbox")
-        self._stopping.wait(PAUSE_SECONDS)
-        self._wake.set()
+    def _publish_parcels(self) -> None:
+        while self._publish_batch():
+            pass
 
-    def _publish_parcels(self) -> bool:
+    def _publish_batch(self) -> bool:
         """Publish one batch; return whether there may be more."""
         owned, others = self._ownership.owned_accounts(), self._ownership.others()
         parcels = fetch(self._engine, owned, others, utc_now() - STALE_AFTER, BATCH)
@@ -153,6 +159,9 @@ class Relay:
             pipe.set(key, parcel.payload, ex=ttl)
             pipe.publish(key, parcel.payload)
             return 2
+        if parcel.kind == "deferred":
+            pipe.set(RESULT_PREFIX + parcel.address, parcel.payload, ex=ttl, nx=True)
+            return 1
         if parcel.kind == "dead":
             pipe.rpush(DEAD_KEY, parcel.payload)
             return 1
@@ -170,18 +179,23 @@ class Relay:
         if not isinstance(failure, ResponseError) or not str(failure).startswith("WRONGTYPE"):
             return False
         log.error("reply_set_aside", address=parcel.address, problem=str(failure), remedy="look at worker68:dead")
-        self._redis.rpush(DEAD_KEY, parcel.payload)
+        entry = {"reason": str(failure), "address": parcel.address, "message": parcel.payload}
+        self._redis.rpush(DEAD_KEY, msgspec.json.encode(entry))
         return True
 
     def _publish_deferred(self) -> None:
         waiting = [self._deferred.popleft() for _ in range(min(len(self._deferred), 10 * BATCH))]
         if not waiting:
             return
-        with self._redis.pipeline(transaction=False) as pipe:
-            for task_id in waiting:
-                # Never over a result: a job that has ended meanwhile keeps it.
-                pipe.set(RESULT_PREFIX + task_id, celery_deferred(task_id), ex=self._settings.reply_ttl, nx=True)
-            pipe.execute()
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for task_id in waiting:
+                    # Never over a result: a job that has ended meanwhile keeps it.
+                    pipe.set(RESULT_PREFIX + task_id, celery_deferred(task_id), ex=self._settings.reply_ttl, nx=True)
+                pipe.execute()
+        except RedisError:
+            self._deferred.extendleft(reversed(waiting))
+            raise
 
     def _publish_events(self) -> None:
         waiting = [self._events.popleft() for _ in range(min(len(self._events), BATCH))]
@@ -192,9 +206,14 @@ class Relay:
                 for account, raw in waiting:
                     pipe.xadd(f"worker68:events:{account}", {"event": raw}, maxlen=STREAM_LENGTH, approximate=True)
                     pipe.expire(f"worker68:events:{account}", self._settings.reply_ttl)
-                pipe.execute()
+                answers = pipe.execute(raise_on_error=False)
         except RedisError:
             self._events.extendleft(reversed(waiting))
             raise
+        if refusals := [answer for answer in answers if isinstance(answer, ResponseError)]:
+            self.events_dropped += len(refusals)
+            log.error(
+                "events_refused", count=len(refusals), problem=str(refusals[0]), remedy="look at worker68:events:*"
+            )
         if self._events:
             self._wake.set()

@@ -6,12 +6,14 @@ while the last jobs wait for their verdicts.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from celery import bootsteps
 from celery.worker.components import Pool
 
 from worker68 import runtime
+from worker68.errors import SettingsError
 
 __all__ = ["RuntimeStep"]
 
@@ -24,7 +26,11 @@ class RuntimeStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
 
     def create(self, worker: Any) -> None:
-        self._runtime = runtime.build(worker.app.worker68_settings)
+        try:
+            self._runtime = runtime.build(worker.app.worker68_settings)
+        except SettingsError as error:
+            print(f"worker68: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
         worker.app.conf.broker_transport_options = {"delivery": self._runtime.delivery}
 
     def start(self, worker: Any) -> None:

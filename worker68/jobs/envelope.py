@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from worker68.errors import FieldError, UnreadableMessage
+from worker68.jobs.validation import EARLIEST, LATEST
 
 #: Celery's ids are UUIDs of 36 characters; other clients make their own. Longer ones would not fit an index.
 TASK_ID_LIMIT = 255
@@ -122,9 +123,15 @@ def _read_time(headers: dict[str, Any], header: str, problems: list[FieldError])
         when = dt.datetime.fromisoformat(value)
         if when.tzinfo is None:
             when = when.replace(tzinfo=dt.UTC)
+        if not EARLIEST <= when <= LATEST:
+            raise ValueError("out of range")
         return when.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
-        problems.append(FieldError(f"{header} (Celery header)", "expected an ISO 8601 time, as Celery writes it"))
+        problems.append(
+            FieldError(
+                f"{header} (Celery header)", f"expected an ISO 8601 time before {LATEST.year}, as Celery writes it"
+            )
+        )
         return None
 
 

@@ -54,6 +54,8 @@ class Job:
     received_at: dt.datetime
     due_at: dt.datetime | None
     expires_at: dt.datetime | None
+    #: Whether the producer looks at Celery's own result; known only of a job just taken in.
+    wants_result: bool = True
 
     @property
     def kind(self) -> Kind:

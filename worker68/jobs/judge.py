@@ -16,14 +16,15 @@ Confirm = Literal["verdict", "reply", "write"]
 
 def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome | TryAgain:
     """Say what became of a send, once its wait is over."""
-    if not seen.written and not _was_seen_sent(seen):
+    sent = succeeded({"custom_msg_id": str(custom_msg_id), "message_id": seen.message_id, "sent_at": seen.sent_at})
+    if _was_seen_sent(seen):
+        return sent
+    if not seen.written:
         return TryAgain(ErrorCode.CONNECTION_LOST, "not a byte was written", spent=False)
-    if _was_seen_sent(seen) or _satisfies(seen, confirm):
-        return succeeded(
-            {"custom_msg_id": str(custom_msg_id), "message_id": seen.message_id, "sent_at": seen.sent_at},
-        )
     if seen.verdict is Verdict.NOT_SENT and seen.tied_by == "id" and _credible(seen):
         return failed(ErrorCode.NOT_SENT, "the bridge's verdict: the message was not sent")
+    if _satisfies(seen, confirm):
+        return sent
     if seen.connection_lost:
         return in_doubt(
             ErrorCode.CONNECTION_LOST, "the connection to the bridge was lost after the write, and no verdict came"
@@ -69,7 +70,7 @@ def _credible(seen: Evidence) -> bool:
 
 def _refusal(seen: Evidence) -> Outcome | TryAgain:
     assert seen.error is not None
-    code, text = seen.error.code, seen.error.text
+    code, text = seen.error.code, seen.error.text or "it gave no reason"
     if code == BUSY:
         return TryAgain(ErrorCode.BUSY, f"the service is busy: {text}", spent=True, bridge_code=code)
     return failed(ErrorCode.REFUSED, f"the bridge refused: {text}", code)

@@ -41,6 +41,8 @@ class Kind:
     subject_of: Callable[[Any], str] = lambda fields: ""
     #: Whether the task sends a message, so that it needs a ``custom_msg_id`` and obeys the do-not-contact list.
     sends: bool = False
+    #: Whether it calls the service's HTTP API, whose address the bridge must have told before.
+    through_api: bool = False
 
 
 def _in_group(fields: MuteMember) -> Chat:
@@ -58,7 +60,9 @@ KINDS: dict[str, Kind] = {
             chat_of=lambda fields: fields.chat,
             sends=True,
         ),
-        Kind("worker68.mute_member", MuteMember, JobClass.MODERATION, Nature.CHANGE, chat_of=_in_group),
+        Kind(
+            "worker68.mute_member", MuteMember, JobClass.MODERATION, Nature.CHANGE, chat_of=_in_group, through_api=True
+        ),
         Kind("worker68.sync_groups", SyncGroups, JobClass.SYNC, Nature.READ, chat_of=lambda fields: None),
     )
 }

@@ -42,6 +42,11 @@ def reply_id(account: str, job_id: str, received_at: dt.datetime, revision: int)
     return str(uuid.uuid5(_REPLY_ID_NAMESPACE, f"{account}\n{job_id}\n{received_at.isoformat()}\n{revision}"))
 
 
+def answer_id(account: str, job_id: str, task_id: str) -> str:
+    """Return the same for the answer to a message that is no job of its own: invalid, or in conflict with another."""
+    return str(uuid.uuid5(_REPLY_ID_NAMESPACE, f"{account}\n{job_id}\n{task_id}"))
+
+
 def error_dict(outcome: Outcome) -> dict[str, Any] | None:
     return outcome.error.as_dict() if outcome.error else None
 

@@ -11,6 +11,9 @@ BACK_OFF_BASE_SECONDS = 1.0
 #: No single back-off is longer than this: a busy service is asked again at least once a minute.
 BACK_OFF_CAP_SECONDS = 60.0
 
+#: Far beyond the cap, and never too large for a float.
+_DOUBLINGS_LIMIT = 30
+
 #: Spent attempts after which a job fails, by what went wrong. A busy service usually recovers within the half minute that five
 #: tries take; a bridge that is up but did not answer a request four times will not answer the fifth.
 ATTEMPTS = {ErrorCode.BUSY: 5, ErrorCode.UNAVAILABLE: 4}
@@ -24,5 +27,6 @@ def attempts_allowed(code: ErrorCode) -> int:
 
 def back_off_seconds(attempts: int, rng: random.Random | None = None) -> float:
     """Return how long to wait after the ``attempts``-th spent attempt: exponential with full jitter."""
-    ceiling = min(BACK_OFF_CAP_SECONDS, BACK_OFF_BASE_SECONDS * 2 ** max(0, attempts - 1))
+    doublings = min(max(0, attempts - 1), _DOUBLINGS_LIMIT)
+    ceiling = min(BACK_OFF_CAP_SECONDS, BACK_OFF_BASE_SECONDS * 2**doublings)
     return (rng or random).uniform(0, ceiling)

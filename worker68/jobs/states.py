@@ -15,7 +15,8 @@ class State(StrEnum):
 
     #: In its lane, waiting for its turn. Left by the dispatcher's delivery (BEGIN), by EXPIRE or by CANCEL.
     READY = "ready"
-    #: Not before ``due_at``: a later ``send_at``, a back-off, an unknown task. Left when due (DUE), by EXPIRE or by CANCEL.
+    #: Not before ``due_at``: a later ``send_at``, a back-off, an unknown task. Left when due (DUE), by EXPIRE or by CANCEL; a
+    #: job that backs off is in its lane already, and is begun from there (BEGIN).
     DEFERRED = "deferred"
     #: An attempt is committed and its bytes may leave. Left by the executing worker, or by recovery when that worker died.
     SENDING = "sending"
@@ -36,19 +37,23 @@ class Event(StrEnum):
     EXPIRE = "expire"  # the owner: its time is over
     CANCEL = "cancel"  # an operator or a revoke
     REFUSE = "refuse"  # intake or dispatch: it may not run at all
+    PROVE = "prove"  # later evidence: an earlier attempt of a job that backs off has sent it after all
     REVISE = "revise"  # later evidence, or an operator's word
 
 
 TRANSITIONS: MappingProxyType[tuple[State, Event], State] = MappingProxyType(
     {
         (State.DEFERRED, Event.DUE): State.READY,
+        (State.DEFERRED, Event.BEGIN): State.SENDING,
         (State.DEFERRED, Event.EXPIRE): State.ENDED,
         (State.DEFERRED, Event.CANCEL): State.ENDED,
         (State.DEFERRED, Event.REFUSE): State.ENDED,
+        (State.DEFERRED, Event.PROVE): State.ENDED,
         (State.READY, Event.BEGIN): State.SENDING,
         (State.READY, Event.EXPIRE): State.ENDED,
         (State.READY, Event.CANCEL): State.ENDED,
         (State.READY, Event.REFUSE): State.ENDED,
+        (State.READY, Event.PROVE): State.ENDED,
         (State.SENDING, Event.SETTLE): State.ENDED,
         (State.SENDING, Event.BACK_OFF): State.DEFERRED,
         (State.SENDING, Event.GIVE_BACK): State.READY,

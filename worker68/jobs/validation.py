@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import functools
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,10 +18,17 @@ from worker68.jobs.fields import METADATA_LIMIT_BYTES, Common
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_LATEST = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
+#: What is outside is a mistake (milliseconds for seconds), and may not survive a database's change of time zone.
+EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+LATEST = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
 _TIME_EXPECTED = 'expected RFC 3339 with an offset, like "2026-03-01T09:00:00+08:00", or epoch seconds'
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+
+#: What the patterns of ``fields`` mean, in words.
+_PATTERNS = {
+    "account": "a name of 1 to 64 of a-z, 0-9, _ and -",
+    "reply_to": 'a name of 1 to 100 of A-Z, a-z, 0-9, ".", _ and -, or the same after "stream:"',
+}
 
 COMMON_FIELDS = frozenset(field.name for field in msgspec.structs.fields(Common))
 
@@ -31,15 +39,15 @@ def convert_fields(struct: type[S], given: Mapping[str, Any], errors: list[Field
     Fields of structs within are checked one by one too. A null stands for a left-out field where the field is optional.
     """
     before = len(errors)
-    hints = typing.get_type_hints(struct, include_extras=True)
     values: dict[str, Any] = {}
-    for field in msgspec.structs.fields(struct):
-        if field.name not in given or (given[field.name] is None and not field.required):
-            if field.required:
-                errors.append(FieldError(prefix + field.name, "missing"))
+    schema = _schema(struct)
+    for name, (expected, required) in schema.items():
+        if name not in given or (given[name] is None and not required):
+            if required:
+                errors.append(FieldError(prefix + name, "missing"))
             continue
-        values[field.name] = _convert(hints[field.name], given[field.name], errors, prefix + field.name)
-    _refuse_unknown(given, {field.name for field in msgspec.structs.fields(struct)}, errors, prefix)
+        values[name] = _convert(expected, given[name], errors, prefix + name)
+    _refuse_unknown(given, schema.keys(), errors, prefix)
     return struct(**values) if len(errors) == before else None
 
 
@@ -49,22 +57,21 @@ def convert_common(given: Mapping[str, Any], errors: list[FieldError]) -> Common
     The result is usable even where something was wrong: the reply to a wrong job needs what could be read.
     """
     values: dict[str, Any] = {}
-    hints = typing.get_type_hints(Common, include_extras=True)
-    for field in msgspec.structs.fields(Common):
-        value = given.get(field.name)
+    for name, (expected, _) in _schema(Common).items():
+        value = given.get(name)
         if value is None:
             continue
         before = len(errors)
-        if field.name in ("send_at", "expires_at"):
-            converted: Any = parse_time(value, field.name, errors)
-        elif field.name == "job_id":
+        if name in ("send_at", "expires_at"):
+            converted: Any = parse_time(value, name, errors)
+        elif name == "job_id":
             converted = _check_job_id(value, errors)
-        elif field.name == "metadata":
+        elif name == "metadata":
             converted = _check_metadata(value, errors)
         else:
-            converted = _convert(hints[field.name], value, errors, field.name)
+            converted = _convert(expected, value, errors, name)
         if len(errors) == before:
-            values[field.name] = converted
+            values[name] = converted
     return Common(**values)
 
 
@@ -83,10 +90,17 @@ def parse_time(value: Any, name: str, errors: list[FieldError]) -> dt.datetime |
         problem = str(error) if str(error).startswith("expected RFC") else _TIME_EXPECTED
         errors.append(FieldError(name, problem))
         return None
-    if not _EARLIEST <= when <= _LATEST:
+    if not EARLIEST <= when <= LATEST:
         errors.append(FieldError(name, f"out of range: {_TIME_EXPECTED} (seconds, not milliseconds)"))
         return None
     return when.astimezone(dt.UTC)
+
+
+@functools.cache
+def _schema(struct: type[msgspec.Struct]) -> dict[str, tuple[Any, bool]]:
+    """Return for each field what is expected there and whether it must be given; resolving annotations takes a millisecond."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return {field.name: (hints[field.name], field.required) for field in msgspec.structs.fields(struct)}
 
 
 def _convert(expected: Any, value: Any, errors: list[FieldError], name: str) -> Any:
@@ -101,6 +115,8 @@ def _convert(expected: Any, value: Any, errors: list[FieldError], name: str) -> 
         problem = match["what"]
         if typing.get_origin(expected) is typing.Literal:
             problem = f"expected {' or '.join(map(repr, typing.get_args(expected)))}"
+        elif "regex" in problem:
+            problem = f"expected {_PATTERNS[name]}"
         errors.append(FieldError(name + (match["path"] or ""), _in_plain_words(problem)))
         return None
 
@@ -116,8 +132,8 @@ def _struct_in(expected: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: set[str], errors: list[FieldError], prefix: str) -> None:
-    for name in sorted(map(str, given.keys() - known)):
+def _refuse_unknown(given: Mapping[str, Any], known: Collection[str], errors: list[FieldError], prefix: str) -> None:
+    for name in sorted(map(str, given.keys() - set(known))):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
         errors.append(FieldError(prefix + clip(name), f"unknown field{hint}"))

@@ -11,14 +11,14 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.intake import outcome_columns
 from worker68.store.outbox import post_outcomes
-from worker68.store.tables import attempts, jobs
+from worker68.store.tables import attempts, jobs, plain
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
             owner=attempt.owner,
             fence=attempt.fence,
             reason=None,
-            due_at=None,
         )
     )
     if begun.rowcount != 1:
@@ -79,19 +78,25 @@ def settle(connection: Connection, attempt: Attempt, outcome: Outcome, now: dt.d
     return False
 
 
-def back_off(connection: Connection, attempt: Attempt, due_at: dt.datetime, ending: str, reason: str) -> bool:
+def back_off(
+    connection: Connection, attempt: Attempt, due_at: dt.datetime, ending: str, reason: str, now: dt.datetime
+) -> bool:
     """Leave a tried job in its place until ``due_at``."""
     changed = connection.execute(
-        _own(Event.BACK_OFF, attempt).values(state=target(Event.BACK_OFF), due_at=due_at, reason=reason)
+        _own(Event.BACK_OFF, attempt).values(state=target(Event.BACK_OFF), due_at=due_at, reason=plain(reason))
     )
-    _end_attempt(connection, attempt, ending, due_at)
+    _end_attempt(connection, attempt, ending, now)
     return changed.rowcount == 1
 
 
-def give_back(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
-    """Return a job of which no byte was written: it is ready again, and the attempt is noted as not written."""
-    changed = connection.execute(_own(Event.GIVE_BACK, attempt).values(state=target(Event.GIVE_BACK)))
-    _end_attempt(connection, attempt, "not_written", now)
+def give_back(connection: Connection, attempt: Attempt) -> bool:
+    """Return a job of which no byte was written: it is ready again, and the attempt counts as never made."""
+    changed = connection.execute(
+        _own(Event.GIVE_BACK, attempt).values(state=target(Event.GIVE_BACK), attempts=attempt.number - 1)
+    )
+    if changed.rowcount == 1:
+        made = and_(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
+        connection.execute(delete(attempts).where(made))
     return changed.rowcount == 1
 
 
@@ -108,6 +113,18 @@ def revise(connection: Connection, seq: int, outcome: Outcome, now: dt.datetime)
     if changed.rowcount == 1:
         post_outcomes(connection, [seq], now)
     return changed.rowcount == 1
+
+
+def prove(connection: Connection, seq: int, outcome: Outcome, now: dt.datetime) -> bool:
+    """End a job that waits for another attempt, because an earlier one has sent it after all."""
+    ended = connection.execute(
+        update(jobs)
+        .where(jobs.c.seq == seq, jobs.c.state.in_(sources(Event.PROVE)), jobs.c.attempts > 0)
+        .values(state=target(Event.PROVE), finished_at=now, revision=1, envelope=None, **outcome_columns(outcome))
+    )
+    if ended.rowcount == 1:
+        post_outcomes(connection, [seq], now)
+    return ended.rowcount == 1
 
 
 @dataclass(frozen=True)
@@ -134,22 +151,14 @@ def resolve(
 
     Returns how many were made ready and in doubt. An attempt that has ended meanwhile, or was begun anew, is not touched.
     """
-    again = [job for job in begun if job.task in repeatable]
-    lost = [job for job in begun if job.task not in repeatable]
-    for job in again:
-        connection.execute(_left_begun(Event.RECOVER, job).values(state=target(Event.RECOVER)))
+    again = [job.seq for job in begun if job.task in repeatable and _leave(connection, job, Event.RECOVER, {})]
     doubt = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
-    columns = outcome_columns(doubt) | {
-        "state": target(Event.DOUBT),
-        "finished_at": now,
-        "revision": 1,
-        "envelope": None,
-    }
-    doubtful = [job.seq for job in lost if connection.execute(_left_begun(Event.DOUBT, job).values(**columns)).rowcount]
+    ended = outcome_columns(doubt) | {"finished_at": now, "revision": 1, "envelope": None}
+    doubtful = [job.seq for job in begun if job.task not in repeatable and _leave(connection, job, Event.DOUBT, ended)]
     post_outcomes(connection, doubtful, now)
     connection.execute(
         update(attempts)
-        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([job.seq for job in begun]))
+        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([*again, *doubtful]))
         .values(ended_at=now, ending=str(ErrorCode.WORKER_LOST))
     )
     return len(again), len(doubtful)
@@ -180,8 +189,14 @@ def _own(event: Event, attempt: Attempt) -> Any:
     )
 
 
-def _left_begun(event: Event, job: Begun) -> Any:
-    return update(jobs).where(jobs.c.seq == job.seq, jobs.c.state.in_(sources(event)), jobs.c.fence == job.fence)
+def _leave(connection: Connection, job: Begun, event: Event, columns: dict[str, Any]) -> bool:
+    """Let ``event`` happen to a begun job; False if it has left that attempt meanwhile."""
+    left = connection.execute(
+        update(jobs)
+        .where(jobs.c.seq == job.seq, jobs.c.state.in_(sources(event)), jobs.c.fence == job.fence)
+        .values(state=target(event), **columns)
+    )
+    return left.rowcount == 1
 
 
 def _end_attempt(connection: Connection, attempt: Attempt, ending: str, now: dt.datetime) -> None:

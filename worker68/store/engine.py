@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker68.errors import DatabaseAway, SettingsError
 
-__all__ = ["Connection", "Engine", "open_engine", "reading", "transaction"]
+__all__ = ["Connection", "Engine", "first_line", "open_engine", "reading", "transaction"]
 
 #: How long a connection attempt may take: long enough for a busy server, short enough to say that it is away.
 CONNECT_TIMEOUT_SECONDS = 5
 #: How long a SQLite transaction waits for another process's.
 SQLITE_BUSY_TIMEOUT_MS = 5000
 
+#: SQLite has one writer at a time and lets the others sleep and try again. The threads of this process take turns instead.
+_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+
 
 def open_engine(url: str) -> Engine:
-    """Return an engine for ``DATABASE_URL``; nothing is connected yet. Raises ``SettingsError`` for a bad URL."""
+    """Return an engine for ``DATABASE_URL``; nothing is connected yet. Raises ``SettingsError`` for a bad URL.
+
+    Its errors do not show the values of a statement: they hold message text, and errors are logged.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -36,12 +44,14 @@ def open_engine(url: str) -> Engine:
             pool_size=4,
             max_overflow=12,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "worker68"},
         )
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
-        engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+        engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+        _turns[engine] = threading.Lock()
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
@@ -51,7 +61,7 @@ def open_engine(url: str) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """Run the block in one transaction; raise ``DatabaseAway`` when the database cannot be reached or cannot write."""
-    with _saying_away(), engine.begin() as connection:
+    with _saying_away(), _turns.get(engine, nullcontext()), engine.begin() as connection:
         yield connection
 
 
@@ -66,11 +76,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def _saying_away() -> Iterator[None]:
     try:
         yield
-    except (InterfaceError, PoolTimeout) as error:
-        raise DatabaseAway(_first_line(error)) from error
+    except (InterfaceError, InternalError, PoolTimeout) as error:  # internal: also a standby's "read-only transaction"
+        raise DatabaseAway(first_line(error)) from error
     except DBAPIError as error:
         if error.connection_invalidated or (isinstance(error, OperationalError) and _may_pass(error)):
-            raise DatabaseAway(_first_line(error)) from error
+            raise DatabaseAway(first_line(error)) from error
         raise
 
 
@@ -79,7 +89,8 @@ def _may_pass(error: OperationalError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what the database said, without the lines in which PostgreSQL quotes the row: they hold message text."""
     cause: Any = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, tuple_
-from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
-from worker68.errors import DatabaseRefused
+from worker68.errors import DatabaseAway, DatabaseRefused
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed
-from worker68.jobs.reply import Reply, error_dict
+from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
-from worker68.store.engine import transaction
-from worker68.store.outbox import Requester, pack_dead, pack_reply, post, post_outcomes, reply_of
-from worker68.store.tables import cancellations, jobs, requesters, suppressions
+from worker68.store.engine import first_line, transaction
+from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
+from worker68.store.suppressions import find_suppressed, suppressed_outcome
+from worker68.store.tables import BRIDGE_CODE_LENGTH, cancellations, jobs, plain, requesters
 
 #: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
 RACE_TRIES = 5
@@ -33,7 +33,8 @@ RACE_TRIES = 5
 class Entry:
     """A message that has an envelope, as its row will be. ``outcome``: it ends at once. ``row``: the columns of ``jobs``.
 
-    ``is_job`` is False for a message that is no valid job: it gets a row where the key is free, but does not hold the key.
+    ``is_job`` is False for a message that is no valid job: it is answered by itself, and gets a row where the key is free, but
+    does not hold the key.
     """
 
     row: dict[str, Any]
@@ -74,9 +75,13 @@ def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now:
                 return _Batch(connection, now).write(entries, dead)
         except IntegrityError as error:
             if attempt == RACE_TRIES - 1:
-                raise DatabaseRefused(str(error.orig)) from error
-        except (DBAPIError, StatementError) as error:
-            raise DatabaseRefused(str(error.orig)) from error
+                raise DatabaseRefused(first_line(error)) from None
+        except DataError as error:
+            raise DatabaseRefused(first_line(error)) from None
+        except DBAPIError as error:  # a table or a right is missing: no fault of the batch
+            raise DatabaseAway(str(error.orig)) from error
+        except StatementError as error:
+            raise DatabaseRefused(first_line(error)) from None
     raise AssertionError("unreachable")
 
 
@@ -91,32 +96,40 @@ class _Batch:
     def write(self, entries: Sequence[Entry], dead: Sequence[Dead]) -> list[Taken | None]:
         self._outgoing += [pack_dead(item.account, item.payload, self._now) for item in dead]
         known = self._find([entry.key for entry in entries])
-        barred = self._find_suppressed(entries)
+        barred = find_suppressed(self._connection, {_chat(entry) for entry in entries if entry.sends})
         revoked = self._find_revoked(entries)
         fresh: dict[tuple[str, str], tuple[int, Entry]] = {}
         joining: list[tuple[Entry, tuple[str, str]]] = []
         for index, entry in enumerate(entries):
             row = known.get(entry.key)
-            if row is not None and entry.is_job and row.error_code == ErrorCode.INVALID_JOB:
+            if not entry.is_job:
+                self._answer(entry, entry.outcome)
+                if row is None:
+                    fresh.setdefault(entry.key, (index, self._decide(entry, barred, revoked)))
+                continue
+            if row is not None and row.error_code == ErrorCode.INVALID_JOB:
                 self._connection.execute(delete(jobs).where(jobs.c.seq == row.seq))
                 del known[entry.key]
                 row = None
-            if row is None and entry.key not in fresh:
+            first = fresh.get(entry.key)
+            if row is None and (first is None or not first[1].is_job):
+                fresh.pop(entry.key, None)
                 fresh[entry.key] = (index, self._decide(entry, barred, revoked))
-            else:
-                content = row.content_hash if row is not None else fresh[entry.key][1].row["content_hash"]
-                if not entry.is_job:
-                    self._answer(entry, entry.outcome)
-                elif content != entry.row["content_hash"]:
-                    self._answer(entry, _conflict(entry))
-                else:
-                    joining.append((entry, entry.key))
-                    if row is not None and row.state == State.ENDED:
-                        self._outgoing += pack_reply(reply_of(row, entry.requester), entry.requester, self._now)
+                continue
+            content = row.content_hash if row is not None else fresh[entry.key][1].row["content_hash"]
+            if content != entry.row["content_hash"]:
+                self._answer(entry, _conflict(entry))
+                continue
+            joining.append((entry, entry.key))
+            if row is not None and row.state == State.ENDED:
+                self._outgoing += pack_reply(reply_of(row, entry.requester), entry.requester, self._now)
         jobs_made = self._insert([entry for _, entry in fresh.values()])
         by_key = {key: row.seq for key, row in known.items()}
         by_key |= {key: job.seq for key, job in zip(fresh, jobs_made, strict=True)}
-        self._join([(entry, by_key[key]) for entry, key in joining])
+        joined = self._join([(entry, by_key[key]) for entry, key in joining])
+        self._defer(
+            [entry for entry in joined if known.get(entry.key) is None or known[entry.key].state != State.ENDED]
+        )
         post(self._connection, self._outgoing)
         made = list(zip(jobs_made, fresh.values(), strict=True))
         post_outcomes(self._connection, [job.seq for job, (_, entry) in made if entry.outcome is not None], self._now)
@@ -133,14 +146,6 @@ class _Batch:
         rows = self._connection.execute(query)
         return {(row.account, row.job_id): row for row in rows}
 
-    def _find_suppressed(self, entries: Sequence[Entry]) -> set[tuple[str, str, int]]:
-        chats = {_chat(entry) for entry in entries if entry.sends}
-        if not chats:
-            return set()
-        columns = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
-        rows = self._connection.execute(select(*columns).where(tuple_(*columns).in_(chats)))
-        return {(row.account, row.chat_type, row.chat_id) for row in rows}
-
     def _find_revoked(self, entries: Sequence[Entry]) -> set[str]:
         ids = [entry.requester.task_id for entry in entries]
         query = select(cancellations.c.task_id).where(cancellations.c.task_id.in_(ids))
@@ -151,7 +156,7 @@ class _Batch:
         if outcome is None and entry.requester.task_id in revoked:
             outcome = cancelled("revoked before it arrived")
         if outcome is None and entry.sends and _chat(entry) in barred:
-            outcome = failed(ErrorCode.SUPPRESSED, "the chat is on the do-not-contact list")
+            outcome = suppressed_outcome()
         if outcome is None:
             return entry
         return Entry(_ended(entry.row, outcome, self._now), entry.requester, outcome, entry.is_job, entry.sends)
@@ -163,7 +168,7 @@ class _Batch:
         rows = [_UNFINISHED | entry.row | {"custom_msg_id": name} for entry, name in zip(entries, names, strict=True)]
         insertion = insert(jobs).returning(jobs.c.seq, sort_by_parameter_order=True)
         seqs = list(self._connection.scalars(insertion, rows))
-        self._join(list(zip(entries, seqs, strict=True)))
+        self._join([(entry, seq) for entry, seq in zip(entries, seqs, strict=True) if entry.is_job])
         return [Taken(seq, name) for seq, name in zip(seqs, names, strict=True)]
 
     def _draw_names(self, entries: Sequence[Entry]) -> list[int | None]:
@@ -177,21 +182,28 @@ class _Batch:
             drawn -= {name for name in self._connection.scalars(query) if name is not None}
         return [drawn.pop() if entry.sends and entry.outcome is None else None for entry in entries]
 
-    def _join(self, joining: Sequence[tuple[Entry, int]]) -> None:
-        """Add requesters to their jobs, leaving out those that are there already (a batch taken in twice)."""
-        wanted = {(seq, e.requester.task_id, e.requester.reply_to): e.requester for e, seq in joining}
+    def _defer(self, joined: Sequence[Entry]) -> None:
+        """Let Celery's results of those who joined a job that waits say so."""
+        for entry in joined:
+            if not entry.requester.ignore_result:
+                self._outgoing.append(pack_deferred(entry.row["account"], entry.requester.task_id, self._now))
+
+    def _join(self, joining: Sequence[tuple[Entry, int]]) -> list[Entry]:
+        """Add requesters to their jobs; return those that were not there already (a batch taken in twice)."""
+        wanted = {(seq, e.requester.task_id, e.requester.reply_to): e for e, seq in joining}
         if not wanted:
-            return
+            return []
         columns = (requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
         there = self._connection.execute(select(*columns).where(requesters.c.seq.in_({key[0] for key in wanted})))
         for row in there:
             wanted.pop((row.seq, row.task_id, row.reply_to), None)
         if wanted:
-            rows = [{"seq": seq, **_columns(requester)} for (seq, _, _), requester in wanted.items()]
+            rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
             self._connection.execute(insert(requesters), rows)
+        return list(wanted.values())
 
     def _answer(self, entry: Entry, outcome: Outcome | None) -> None:
-        """Answer a message whose key belongs to another job, which stays untouched."""
+        """Answer a message that is no job of its own: invalid, or in conflict with the job that holds its key."""
         assert outcome is not None
         reply = Reply(
             job_id=entry.row["job_id"],
@@ -206,7 +218,7 @@ class _Batch:
             finished_at=self._now,
             metadata=_decoded(entry.requester.metadata),
             revision=1,
-            reply_id=str(uuid.uuid4()),
+            reply_id=answer_id(entry.row["account"], entry.row["job_id"], entry.requester.task_id),
         )
         self._outgoing += pack_reply(reply, entry.requester, self._now)
 
@@ -240,8 +252,10 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "result": msgspec.json.encode(outcome.result).decode() if outcome.result is not None else None,
         "error_code": error.code if error else None,
-        "error_message": error.message if error else None,
-        "bridge_code": str(error.bridge_code) if error and error.bridge_code is not None else None,
+        "error_message": plain(error.message) if error else None,
+        "bridge_code": plain(str(error.bridge_code))[:BRIDGE_CODE_LENGTH]
+        if error and error.bridge_code is not None
+        else None,
         "reason": outcome.reason,
     }
 

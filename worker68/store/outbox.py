@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, or_, select
 
-from worker68.jobs.reply import Reply, celery_result, encode_reply, reply_id
+from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
 from worker68.store.engine import reading, transaction
 from worker68.store.tables import jobs, outbox, requesters
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A row of the outbox: ``kind`` is ``reply``, ``result`` or ``dead``."""
+    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``."""
 
     id: int
     account: str
@@ -50,6 +50,11 @@ def pack_reply(reply: Reply, to: Requester, now: dt.datetime) -> list[dict[str, 
 def pack_dead(account: str, payload: str, now: dt.datetime) -> dict[str, Any]:
     """Return the outbox row of a message that is set aside on ``worker68:dead``."""
     return _row(account, "dead", "", payload, now)
+
+
+def pack_deferred(account: str, task_id: str, now: dt.datetime) -> dict[str, Any]:
+    """Return the outbox row by which Celery's result says that the job waits, where it says nothing yet."""
+    return _row(account, "deferred", task_id, celery_deferred(task_id), now)
 
 
 def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

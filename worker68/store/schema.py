@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Engine
 
 import worker68
@@ -25,7 +26,13 @@ def upgrade(database_url: str) -> str:
     try:
         with reading(engine):
             pass
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            found = current_version(engine)
+            raise SettingsError(
+                f"the database is at version {found}, which this worker68 does not know: use the newer one ({error})"
+            ) from None
         return current_version(engine) or ""
     finally:
         engine.dispose()

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from worker68.jobs.snapshot import GroupRow, GroupsSeen
-from worker68.store.tables import groups, snapshot_changes, snapshots
+from worker68.store.tables import groups, plain, snapshot_changes, snapshots
 
 #: A snapshot that would remove more than this share of what is there is not applied: more likely a fault than a fact.
 SHRINK_LIMIT = 0.5
@@ -24,7 +24,7 @@ def apply_groups(connection: Connection, account: str, seen: GroupsSeen, now: dt
     """Write a snapshot of the account's groups; return ``snapshot_id``, ``count``, ``added``, ``removed``, ``changed``."""
     current = {row.group_id: row for row in connection.execute(select(groups).where(groups.c.account == account))}
     present = {group_id for group_id, row in current.items() if row.removed_at is None}
-    new = {row.group_id: row for row in seen.rows}
+    new = {row.group_id: _plain(row) for row in seen.rows}
     gone = present - new.keys() if seen.complete else set()
     suspicious = len(gone) > SHRINK_LIMIT * len(present) and len(present) > 1
     changes: list[dict[str, Any]] = []
@@ -88,6 +88,10 @@ def _write(
         )
     if fresh:
         connection.execute(insert(groups), fresh)
+
+
+def _plain(row: GroupRow) -> GroupRow:
+    return replace(row, name=plain(row.name), notice=plain(row.notice) if row.notice is not None else None)
 
 
 def _as_dict(row: Any) -> dict[str, Any]:

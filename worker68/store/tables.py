@@ -49,6 +49,15 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         return when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
 
 
+#: ``jobs.bridge_code`` at most; the bridge's are numbers, but nobody promises that.
+BRIDGE_CODE_LENGTH = 40
+
+
+def plain(words: str) -> str:
+    """Return the bridge's words as both databases can hold them: PostgreSQL's text has no NUL."""
+    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
 #: SQLite counts rows up by itself only in a column that is exactly INTEGER.
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -79,7 +88,7 @@ jobs = Table(
     Column("status", String(9)),
     Column("error_code", String(20)),
     Column("error_message", Text),
-    Column("bridge_code", String(40)),
+    Column("bridge_code", String(BRIDGE_CODE_LENGTH)),
     #: In words: why it waits, or why it ended without an attempt.
     Column("reason", Text),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -156,7 +165,7 @@ attempts = Table(
     Column("fence", BigInteger, nullable=False),
     Column("began_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
-    #: How it ended: a status, an error code, or ``not_written``.
+    #: How it ended: a status or an error code.
     Column("ending", String(20)),
     UniqueConstraint("seq", "number"),
 )
@@ -167,7 +176,7 @@ outbox = Table(
     metadata,
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     Column("account", String(64), nullable=False),
-    #: ``reply`` (address: the ``reply_to``), ``result`` (the Celery id), ``dead`` (empty).
+    #: ``reply`` (address: the ``reply_to``), ``result`` and ``deferred`` (the Celery id), ``dead`` (empty).
     Column("kind", String(8), nullable=False),
     Column("address", String(255), nullable=False),
     Column("payload", Text, nullable=False),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
@@ -18,6 +19,8 @@ from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, draw_custom_msg_id, outcome_columns
 from worker68.store.outbox import post_outcomes
 from worker68.store.tables import cancellations, jobs, requesters
+
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 #: The lane of jobs whose task nobody knows: it never runs.
 PARKED_LANE = "parked"
@@ -151,11 +154,23 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         asked = select(requesters.c.task_id, requesters.c.seq).where(requesters.c.task_id.in_(task_ids))
         known = connection.execute(asked).all()
         unseen = set(task_ids) - {row.task_id for row in known}
-        there = select(cancellations.c.task_id).where(cancellations.c.task_id.in_(unseen))
-        unseen -= set(connection.scalars(there))
         if unseen:
-            connection.execute(insert(cancellations), [{"task_id": id_, "cancelled_at": now} for id_ in unseen])
+            # Every worker of the fleet hears of a revoke, and they write at the same time.
+            connection.execute(
+                _INSERT[connection.dialect.name](cancellations).on_conflict_do_nothing(),
+                [{"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen)],
+            )
         return end_waiting_within(connection, {row.seq for row in known}, Event.CANCEL, cancelled(reason), now)
+
+
+def forget_cancellations(engine: Engine, before: dt.datetime) -> None:
+    """Forget ids that were revoked before then and never seen in a job."""
+    old = cancellations.c.cancelled_at < before
+    with reading(engine) as connection:
+        if connection.scalar(select(cancellations.c.task_id).where(old).limit(1)) is None:
+            return
+    with transaction(engine) as connection:
+        connection.execute(delete(cancellations).where(old))
 
 
 def count_waiting(engine: Engine, account: str) -> int:

@@ -29,15 +29,20 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._lock = threading.Lock()  # guards _closed: nothing is handed in after the thread's last look
+        self._closed = True
         self._waiting: queue.SimpleQueue[tuple[Write, Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="worker68-writer", daemon=True)
 
     def start(self) -> None:
+        self._closed = False
         self._thread.start()
 
     def stop(self) -> None:
         """Write what is waiting, then end the thread."""
-        self._waiting.put(None)
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -46,10 +51,11 @@ class Writer:
         ``work`` may run twice (its first transaction rolled back), so it must act on the connection only. Raises
         ``DatabaseAway`` when it is not known whether the commit happened: conditional statements make a repeat harmless.
         """
-        if not self._thread.is_alive():
-            raise DatabaseAway("the writer is not running")
         done: Future[T] = Future()
-        self._waiting.put((work, done))
+        with self._lock:
+            if self._closed:
+                raise DatabaseAway("the writer is not running")
+            self._waiting.put((work, done))
         return done.result()
 
     def _run(self) -> None:

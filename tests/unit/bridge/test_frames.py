@@ -224,4 +224,4 @@ def test_no_object_is_too_strange(frame: Any) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_are_too_strange(raw: bytes) -> None:
-    assert isinstance(decode(raw), Malformed | Reply | Hello)
+    assert isinstance(decode(raw), Malformed | Reply | Hello | Event | Network | Sightings)

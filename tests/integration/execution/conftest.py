@@ -1,0 +1,59 @@
+"""The tables on both databases or on SQLite only, a relay over real Redis, and a reader of what it publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.parts.ledger import Ledger, open_ledger
+from worker68.execution import relay as relay_module
+from worker68.execution.relay import Relay, RelaySettings
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[Ledger]:
+    """Runs the test on SQLite and on PostgreSQL."""
+    with open_ledger(database_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[Ledger]:
+    """For tests that are not about the database."""
+    with open_ledger(sqlite_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def reader(redis_url: str) -> Iterator[Any]:
+    """Another system that reads what worker68 publishes. (The client's own types allow for every reply of every mode.)"""
+    with Redis.from_url(redis_url, protocol=2, decode_responses=True, retry=Retry(NoBackoff(), 0)) as client:
+        yield client
+
+
+class OneWorker:
+    """Owns ``main`` and the front door; nobody else is there."""
+
+    def owned_accounts(self) -> list[str]:
+        return ["main"]
+
+    def others(self) -> list[str] | None:
+        return ["main"]
+
+
+@pytest.fixture
+def relay(sqlite: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A running relay, which tries again soon."""
+    monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
+    client = Redis.from_url(redis_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    relay = Relay(sqlite.engine, client, RelaySettings(reply_ttl=600), OneWorker())
+    relay.start()
+    yield relay
+    relay.stop()
+    client.close()

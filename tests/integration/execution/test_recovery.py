@@ -1,0 +1,138 @@
+"""What a new owner finds, and the sweeps: nothing stays begun, parked or overdue for ever."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parts.jobs import MUTE, NOW, SEND, message, mute_fields, send_fields
+from tests.parts.ledger import FENCE, Ledger
+from worker68.execution import recovery
+from worker68.execution.intake import PARKED_FOR
+from worker68.jobs.kinds import KINDS
+from worker68.jobs.states import State
+from worker68.store import suppressions
+from worker68.store.writer import Writer
+
+LATER = NOW + dt.timedelta(seconds=60)
+
+
+@pytest.fixture
+def writer(ledger: Ledger) -> Iterator[Writer]:
+    writer = Writer(ledger.engine)
+    writer.start()
+    yield writer
+    writer.stop()
+
+
+def states(ledger: Ledger) -> list[str]:
+    return [row.state for row in ledger.rows()]
+
+
+def test_a_new_owner_resolves_what_older_ones_left_begun(ledger: Ledger, writer: Writer) -> None:
+    send, mute, waiting = ledger.arrive(message(task_id="t"), message(MUTE, mute_fields()), message())
+    ledger.must_begin(send)
+    ledger.must_begin(mute)
+    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    assert states(ledger) == [State.ENDED, State.READY, State.READY]
+    assert ledger.told() == ["t: worker_lost"]
+    assert ledger.lane() == [mute.seq, waiting.seq]
+    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    assert ledger.told() == ["t: worker_lost"]
+
+
+def test_what_began_under_its_own_fence_is_left_alone(ledger: Ledger, writer: Writer) -> None:
+    ledger.must_begin(ledger.send())
+    recovery.take_over(writer, "main", FENCE, LATER)
+    assert states(ledger) == [State.SENDING]
+
+
+def test_another_accounts_attempts_are_left_alone(ledger: Ledger, writer: Writer) -> None:
+    ledger.must_begin(ledger.send(account="other"))
+    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    assert states(ledger) == [State.SENDING]
+
+
+def test_what_no_thread_carries_any_more_is_resolved(ledger: Ledger, writer: Writer) -> None:
+    carried, abandoned = ledger.send(), ledger.send()
+    ledger.must_begin(carried)
+    ledger.must_begin(abandoned)
+    recovery.resolve_abandoned(writer, "main", lambda seq: seq == carried.seq, LATER)
+    assert states(ledger) == [State.SENDING, State.ENDED]
+
+
+def test_an_attempt_of_a_lost_worker_that_ends_after_all_can_still_correct_the_doubt(
+    ledger: Ledger, writer: Writer
+) -> None:
+    job = ledger.send()
+    attempt = ledger.must_begin(job)
+    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    assert not ledger.settle(attempt)
+    assert ledger.revise(job.seq)
+    assert ledger.row(job.seq).status == "succeeded"
+
+
+def test_what_may_be_repeated_is_everything_but_a_send() -> None:
+    assert set(recovery.REPEATABLE) == {task for task, kind in KINDS.items() if not kind.sends}
+
+
+def test_what_is_overdue_ends(ledger: Ledger) -> None:
+    ledger.arrive(
+        message(kwargs=send_fields(expires_at=LATER.timestamp(), reply_to="orders"), task_id="t"), message(task_id="u")
+    )
+    assert recovery.expire_overdue(ledger.engine, "main", NOW) == 0
+    assert recovery.expire_overdue(ledger.engine, "main", LATER) == 1
+    assert ledger.told() == ["t: expired"]
+    assert states(ledger) == [State.ENDED, State.READY]
+
+
+class TestParked:
+    def park(self, ledger: Ledger, *messages: bytes) -> None:
+        """Take messages in as a worker does that knows nothing of sends yet."""
+        kind = KINDS.pop(SEND)
+        try:
+            ledger.arrive(*messages)
+        finally:
+            KINDS[SEND] = kind
+        assert set(states(ledger)) == {State.DEFERRED}
+
+    def test_a_job_whose_task_is_known_now_waits_for_its_turn(self, ledger: Ledger) -> None:
+        self.park(ledger, message(kwargs=send_fields(text="é\x00", reply_to="orders", job_id="a"), priority=3))
+        (job,) = recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER)
+        assert ledger.lane() == [job.seq]
+        assert (job.priority, job.job_id, job.fields.text) == (3, "a", "é\x00")  # type: ignore[attr-defined]
+        row = ledger.row(job.seq)
+        assert (row.state, row.due_at, row.reason, row.chat_id) == (State.READY, None, None, 389284)
+        assert row.custom_msg_id == job.custom_msg_id is not None
+        assert row.received_at == NOW
+        assert ledger.settle(ledger.must_begin(job))
+        assert [address for address, _ in ledger.replies()] == ["orders"]
+
+    def test_a_double_of_what_was_parked_joins_it_afterwards(self, ledger: Ledger) -> None:
+        self.park(ledger, message(kwargs=send_fields(job_id="a"), task_id="1"))
+        recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER)
+        assert ledger.arrive(message(kwargs=send_fields(job_id="a", mentions=[]), task_id="2")) == []
+        assert ledger.parcels() == []
+
+    def test_a_parked_job_that_turns_out_invalid_is_told(self, ledger: Ledger) -> None:
+        self.park(ledger, message(kwargs=send_fields(text=""), task_id="t"))
+        assert recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER) == []
+        assert ledger.told() == ["t: invalid_job"]
+        assert "text: " in ledger.rows()[0].error_message
+
+    def test_what_nobody_comes_to_know_ends_after_ten_minutes(self, ledger: Ledger) -> None:
+        ledger.arrive(message("worker68.later", {}, task_id="t"))
+        almost = NOW + PARKED_FOR - dt.timedelta(microseconds=1)
+        assert recovery.revive_parked(ledger.engine, ledger.intake, "main", almost) == []
+        assert states(ledger) == [State.DEFERRED]
+        assert recovery.revive_parked(ledger.engine, ledger.intake, "main", NOW + PARKED_FOR) == []
+        assert ledger.told() == ["t: invalid_job"]
+
+    def test_a_chat_that_was_suppressed_meanwhile_is_seen_when_the_turn_comes(self, ledger: Ledger) -> None:
+        self.park(ledger, message(kwargs=send_fields(), task_id="t"))
+        (revived,) = recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER)
+        assert not ledger.run(lambda connection: suppressions.is_suppressed(connection, revived))
+        ledger.suppress("group", 389284)
+        assert ledger.run(lambda connection: suppressions.is_suppressed(connection, revived))

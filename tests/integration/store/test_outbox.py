@@ -1,0 +1,43 @@
+"""Parcels lie in the outbox, oldest first, for whoever owns their account, until they are forgotten."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from tests.parts.jobs import NOW
+from tests.parts.ledger import Ledger
+from worker68.store.outbox import fetch, forget, pack_dead, post
+
+LATER = NOW + dt.timedelta(seconds=60)
+
+
+def put(ledger: Ledger, *accounts: str, at: dt.datetime = NOW) -> None:
+    ledger.run(lambda connection: post(connection, [pack_dead(account, account, at) for account in accounts]))
+
+
+def seen(ledger: Ledger, owned: list[str], others: list[str] | None, stale_before: dt.datetime = NOW) -> list[str]:
+    return [parcel.payload for parcel in fetch(ledger.engine, owned, others, stale_before, 100)]
+
+
+def test_an_owner_sees_the_parcels_of_its_accounts_in_their_order(ledger: Ledger) -> None:
+    put(ledger, "main", "other", "main", "third")
+    assert seen(ledger, ["main"], None) == ["main", "main"]
+    assert seen(ledger, ["main", "third"], None) == ["main", "main", "third"]
+    assert seen(ledger, [], None) == []
+    assert [parcel.payload for parcel in fetch(ledger.engine, ["main", "other"], None, NOW, 2)] == ["main", "other"]
+
+
+def test_the_owner_of_the_front_door_sees_what_nobody_else_will(ledger: Ledger) -> None:
+    put(ledger, "main", "nobody", "")
+    assert seen(ledger, [], ["main"]) == ["nobody", ""]
+    assert seen(ledger, [], ["main"], stale_before=LATER) == ["main", "nobody", ""]
+    assert seen(ledger, ["main"], []) == ["main", "nobody", ""]
+
+
+def test_what_is_forgotten_is_gone_and_nothing_else_is(ledger: Ledger) -> None:
+    put(ledger, "main", "other", "main")
+    first = fetch(ledger.engine, ["main"], None, NOW, 1)
+    forget(ledger.engine, [parcel.id for parcel in first])
+    forget(ledger.engine, [parcel.id for parcel in first])
+    forget(ledger.engine, [])
+    assert seen(ledger, ["main", "other"], None) == ["other", "main"]

@@ -1,0 +1,151 @@
+"""A popped batch becomes rows in pop order, once, however often it is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
+from tests.parts.ledger import Ledger
+from worker68.errors import DatabaseRefused
+from worker68.jobs.outcome import Status
+from worker68.jobs.states import State
+from worker68.store import intake, waiting
+from worker68.store.intake import Dead
+from worker68.store.tables import jobs, requesters
+
+
+def test_rows_come_in_pop_order(ledger: Ledger) -> None:
+    texts = [f"{number}" for number in range(50)]
+    made = ledger.arrive(*[message(kwargs=send_fields(text=text)) for text in texts])
+    assert [job.fields.text for job in made] == texts  # type: ignore[attr-defined]
+    assert [job.seq for job in made] == sorted(job.seq for job in made)
+    assert [row.job_id for row in ledger.rows()] == [job.job_id for job in made]
+    assert ledger.lane() == [job.seq for job in made]
+
+
+def test_the_order_goes_on_over_batches(ledger: Ledger) -> None:
+    first, second = ledger.send(), ledger.send()
+    assert first.seq < second.seq
+
+
+def test_a_batch_of_all_kinds_tells_which_ones_run(ledger: Ledger) -> None:
+    taken = ledger.take_in(
+        message(kwargs=send_fields()),
+        message(kwargs=send_fields(text="")),
+        message(MUTE, mute_fields()),
+        message(SYNC, {"expires_at": 5}),
+        message(SYNC, {}),
+        message("worker68.later", {}),
+    )
+    assert [job is not None for job in taken] == [True, False, True, False, True, True]
+
+
+def test_the_same_batch_again_changes_nothing(ledger: Ledger) -> None:
+    batch = [
+        message(kwargs=send_fields(job_id="a", reply_to="orders"), task_id="1"),
+        message(kwargs=send_fields(job_id="a"), task_id="2"),
+        message(MUTE, mute_fields(), task_id="3"),
+        message("worker68.later", {}, task_id="4"),
+    ]
+    ledger.take_in(*batch)
+    before = ledger.rows()
+    again = ledger.take_in(*batch, now=NOW + dt.timedelta(seconds=9))
+    assert again == [None] * 4
+    assert ledger.rows() == before
+    assert ledger.count(requesters) == 4
+    assert ledger.parcels() == []
+    assert [parcel.address for parcel in ledger.parcels("deferred")] == ["2"], "who joined is told once that it waits"
+
+
+def test_what_is_said_again_to_a_repeated_batch_bears_the_same_id(ledger: Ledger) -> None:
+    """At least once: a reader drops the double by its ``reply_id``."""
+    ledger.settled(job_id="done", reply_to="orders")
+    batch = [
+        message(kwargs=send_fields(job_id="done", text="other", reply_to="orders"), task_id="conflict"),
+        message(kwargs=send_fields(job_id="bad", text="", reply_to="orders"), task_id="invalid"),
+        message(kwargs=send_fields(job_id="done", reply_to="orders"), task_id="join"),
+    ]
+    ledger.clear_outbox()
+    ledger.take_in(*batch)
+    first = {reply["task_id"]: reply["reply_id"] for _, reply in ledger.replies()}
+    ledger.clear_outbox()
+    ledger.take_in(*batch, now=NOW + dt.timedelta(seconds=9))
+    assert {reply["task_id"]: reply["reply_id"] for _, reply in ledger.replies()} == first
+    assert first.keys() == {"conflict", "invalid", "join"}
+
+
+def test_what_ends_at_once_has_its_outcome_and_its_reply_with_it(ledger: Ledger) -> None:
+    ledger.arrive(message(kwargs=send_fields(expires_at=5, reply_to="orders", metadata={"a": 1}), task_id="t"))
+    (row,) = ledger.rows()
+    assert (row.state, row.status, row.envelope) == (State.ENDED, Status.EXPIRED, None)
+    ((address, reply),) = ledger.replies()
+    assert (address, reply["status"], reply["metadata"], reply["attempts"]) == ("orders", "expired", {"a": 1}, 0)
+    assert ledger.told() == ["t: expired"]
+
+
+def test_nobody_is_told_who_did_not_ask(ledger: Ledger) -> None:
+    ledger.arrive(message(kwargs=send_fields(expires_at=5), ignore_result=True))
+    assert ledger.parcels() == []
+
+
+def test_a_waiting_job_keeps_its_envelope_until_it_ends(ledger: Ledger) -> None:
+    raw = message(kwargs=send_fields())
+    (job,) = ledger.arrive(raw)
+    assert ledger.row(job.seq).envelope == raw.decode()
+    assert ledger.settle(ledger.must_begin(job))
+    assert ledger.row(job.seq).envelope is None
+
+
+def test_nothing_is_sent_to_a_chat_on_the_do_not_contact_list(ledger: Ledger) -> None:
+    ledger.suppress("group", 5)
+    ledger.take_in(
+        message(kwargs=send_fields(chat={"type": "group", "id": 5}), task_id="barred"),
+        message(kwargs=send_fields(chat={"type": "friend", "id": 5}), task_id="friend"),
+        message(kwargs=send_fields(chat={"type": "group", "id": 5}, account="other"), task_id="elsewhere"),
+        message(MUTE, mute_fields(group_id=5), task_id="moderation"),
+    )
+    assert ledger.told() == ["barred: suppressed"]
+    assert [row.status for row in ledger.rows()] == [Status.FAILED, None, None, None]
+
+
+def test_what_was_revoked_before_it_arrived_is_cancelled(ledger: Ledger) -> None:
+    assert waiting.cancel(ledger.engine, ["early", "early"], "revoked", NOW) == []
+    assert waiting.cancel(ledger.engine, ["early"], "revoked", NOW) == []
+    ledger.arrive(message(kwargs=send_fields(reply_to="orders"), task_id="early"))
+    assert ledger.told() == ["early: cancelled"]
+    assert [reply["status"] for _, reply in ledger.replies()] == ["cancelled"]
+
+
+def test_every_send_has_a_name_of_its_own_at_the_bridge(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([11111111111, 11111111111, 22222222222, 22222222222, 11111111111, 33333333333, 44444444444])
+    monkeypatch.setattr(intake, "draw_custom_msg_id", lambda: next(draws))
+    first = ledger.arrive(message(), message())
+    second = ledger.arrive(message(), message(MUTE, mute_fields()))
+    assert {job.custom_msg_id for job in first} == {11111111111, 22222222222}
+    assert [job.custom_msg_id for job in second] == [33333333333, None]
+    assert [row.custom_msg_id for row in ledger.rows()] == [job.custom_msg_id for job in [*first, *second]]
+
+
+def test_a_drawn_name_is_eleven_digits() -> None:
+    assert all(len(str(intake.draw_custom_msg_id())) == 11 for _ in range(1000))
+
+
+def test_messages_set_aside_are_written_with_the_batch(ledger: Ledger) -> None:
+    intake.take_in(ledger.engine, [], [Dead("main", '{"reason": "\\u0000"}')], NOW)
+    (parcel,) = ledger.parcels()
+    assert (parcel.kind, parcel.account, parcel.payload) == ("dead", "main", '{"reason": "\\u0000"}')
+
+
+def test_an_empty_batch_is_nothing(ledger: Ledger) -> None:
+    assert intake.take_in(ledger.engine, [], [], NOW) == []
+
+
+def test_a_batch_that_the_database_refuses_writes_nothing(ledger: Ledger) -> None:
+    good, bad = ledger.entries(message(), message())
+    bad.row["received_at"] = "never"
+    with pytest.raises(DatabaseRefused):
+        intake.take_in(ledger.engine, [good, bad], [], NOW)
+    assert ledger.count(jobs) == 0
+    assert ledger.count(requesters) == 0

@@ -1,0 +1,171 @@
+"""The waiting room: who is in a lane and in which order, what becomes due, and the ways out without running."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
+from tests.parts.ledger import Ledger
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
+from worker68.jobs.states import Event, State
+from worker68.store import attempts, waiting
+from worker68.store.tables import cancellations
+
+SOON = NOW + dt.timedelta(seconds=60)
+LATER = NOW + dt.timedelta(seconds=120)
+
+
+def to(chat: int, **fields: object) -> dict[str, object]:
+    return send_fields(chat={"type": "group", "id": chat}, **fields)
+
+
+def at(when: dt.datetime, **fields: object) -> bytes:
+    return message(kwargs=send_fields(send_at=when.timestamp(), **fields))
+
+
+def back_off(ledger: Ledger, job: Job, until: dt.datetime) -> None:
+    attempt = ledger.must_begin(job)
+    ledger.run(lambda connection: attempts.back_off(connection, attempt, until, "busy", "busy", NOW))
+
+
+def test_a_lane_is_ordered_by_priority_and_arrival(ledger: Ledger) -> None:
+    made = ledger.arrive(*[message(priority=priority) for priority in (5, 0, 9, 5, 0)])
+    seqs = [job.seq for job in made]
+    assert ledger.lane() == [seqs[1], seqs[4], seqs[0], seqs[3], seqs[2]]
+
+
+def test_the_depth_holds_for_each_lane(ledger: Ledger) -> None:
+    made = ledger.arrive(*[message(kwargs=to(chat)) for chat in (1, 2, 1, 2, 1, 1)], message(SYNC, {}))
+    seqs = [job.seq for job in made]
+    assert ledger.lane(depth=2) == [seqs[0], seqs[1], seqs[2], seqs[3], seqs[6]]
+    assert [job.seq for job in waiting.load_lanes(ledger.engine, "main", 1, [made[1].lane])] == [seqs[1]]
+    assert waiting.load_lanes(ledger.engine, "other", 5) == []
+    assert waiting.load_lanes(ledger.engine, "main", 5, []) == []
+
+
+def test_jobs_come_back_from_the_tables_as_they_went_in(ledger: Ledger) -> None:
+    made = ledger.arrive(
+        message(kwargs=send_fields(metadata={"a": 1}, ordered=False, expires_at=LATER.timestamp()), priority=3),
+        message(MUTE, mute_fields()),
+        message(SYNC, {"send_at": SOON.timestamp()}),
+    )
+    assert waiting.load_jobs(ledger.engine, [job.seq for job in made]) == made
+
+
+def test_only_what_waits_for_its_turn_is_in_a_lane(ledger: Ledger) -> None:
+    ready, begun, ended, tired = (ledger.send() for _ in range(4))
+    ledger.arrive(at(SOON), message("worker68.later", {}))
+    ledger.must_begin(begun)
+    ledger.settle(ledger.must_begin(ended))
+    back_off(ledger, tired, SOON)
+    assert ledger.lane() == [ready.seq, tired.seq]
+
+
+def test_a_job_enters_its_lane_when_it_is_due(ledger: Ledger) -> None:
+    (late,) = ledger.arrive(at(LATER))
+    (soon,) = ledger.arrive(at(SOON))
+    behind = ledger.send()
+    assert ledger.row(soon.seq).state == State.DEFERRED
+    assert waiting.next_due(ledger.engine, "main") == SOON
+    assert waiting.release_due(ledger.engine, "main", SOON - dt.timedelta(microseconds=1)) == []
+    (released,) = waiting.release_due(ledger.engine, "main", SOON)
+    assert (released.seq, released.state) == (soon.seq, State.READY)
+    assert waiting.release_due(ledger.engine, "main", SOON) == []
+    assert ledger.lane() == [soon.seq, behind.seq], "by arrival, not by when it became due"
+    assert waiting.next_due(ledger.engine, "main") == LATER
+    assert [job.seq for job in waiting.release_due(ledger.engine, "main", LATER)] == [late.seq]
+    assert waiting.next_due(ledger.engine, "main") is None
+
+
+def test_what_backs_off_or_is_parked_or_is_of_another_account_is_not_released(ledger: Ledger) -> None:
+    back_off(ledger, ledger.send(), SOON)
+    ledger.arrive(message("worker68.later", {}), at(SOON, account="other"))
+    assert waiting.release_due(ledger.engine, "main", NOW + dt.timedelta(days=1)) == []
+
+
+def test_a_release_takes_the_longest_due_first(ledger: Ledger) -> None:
+    made = ledger.arrive(*[at(NOW + dt.timedelta(seconds=second)) for second in (3, 1, 2)])
+    released = waiting.release_due(ledger.engine, "main", LATER, limit=2)
+    assert [job.seq for job in released] == [made[1].seq, made[2].seq]
+    assert [job.seq for job in waiting.release_due(ledger.engine, "main", LATER, limit=2)] == [made[0].seq]
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        (Event.EXPIRE, expired("late")),
+        (Event.CANCEL, cancelled("revoked")),
+        (Event.REFUSE, failed(ErrorCode.INVALID_JOB, "no")),
+    ],
+)
+def test_what_waits_can_be_ended_and_what_is_being_sent_cannot(ledger: Ledger, event: Event, outcome: Outcome) -> None:
+    ready, begun, tired, done = (ledger.send() for _ in range(4))
+    (deferred,) = ledger.arrive(at(SOON))
+    ledger.must_begin(begun)
+    back_off(ledger, tired, SOON)
+    ledger.settle(ledger.must_begin(done))
+    ledger.clear_outbox()
+    everyone = [ready.seq, begun.seq, tired.seq, done.seq, deferred.seq]
+    ended = waiting.end_waiting(ledger.engine, everyone, event, outcome, LATER)
+    assert sorted(ended) == sorted([ready.seq, tired.seq, deferred.seq])
+    assert waiting.end_waiting(ledger.engine, everyone, event, outcome, LATER) == []
+    assert ledger.row(begun.seq).state == State.SENDING
+    assert ledger.row(done.seq).status == "succeeded"
+    row = ledger.row(ready.seq)
+    assert (row.state, row.status, row.reason, row.finished_at) == ("ended", outcome.status, outcome.reason, LATER)
+    assert len(ledger.parcels("result")) == 3
+
+
+def test_what_is_overdue_is_found_while_it_waits(ledger: Ledger) -> None:
+    (ready, begun, later) = ledger.arrive(
+        message(kwargs=send_fields(expires_at=SOON.timestamp())),
+        message(kwargs=send_fields(expires_at=SOON.timestamp())),
+        message(kwargs=send_fields(expires_at=LATER.timestamp())),
+    )
+    (deferred,) = ledger.arrive(at(LATER, expires_at=SOON.timestamp()))
+    ledger.send()
+    ledger.must_begin(begun)
+    assert waiting.find_overdue(ledger.engine, "main", NOW) == []
+    assert sorted(waiting.find_overdue(ledger.engine, "main", SOON)) == [ready.seq, deferred.seq]
+    assert len(waiting.find_overdue(ledger.engine, "main", LATER, limit=1)) == 1
+    assert waiting.find_overdue(ledger.engine, "other", LATER) == []
+    assert later.seq in waiting.find_overdue(ledger.engine, "main", LATER)
+
+
+def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledger) -> None:
+    first, second = ledger.arrive(message(task_id="a"), message(task_id="b"))
+    ledger.must_begin(second)
+    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == [first.seq]
+    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == []
+    assert ledger.told() == ["a: cancelled"]
+    assert ledger.row(second.seq).state == State.SENDING
+    assert ledger.count(cancellations) == 1
+    assert ledger.arrive(message(task_id="unseen")) == []
+
+
+def test_a_revoke_of_many_ids_is_one_transaction(ledger: Ledger) -> None:
+    ids = [f"id-{number}" for number in range(3000)]
+    assert waiting.cancel(ledger.engine, ids, "revoked", NOW) == []
+    assert ledger.count(cancellations) == 3000
+
+
+def test_counts_what_has_not_ended(ledger: Ledger) -> None:
+    ledger.send()
+    ledger.must_begin(ledger.send())
+    ledger.settled()
+    ledger.arrive(at(SOON), message("worker68.later", {}), message(kwargs=send_fields(text="")))
+    ledger.send(account="other")
+    assert waiting.count_waiting(ledger.engine, "main") == 4
+
+
+def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
+    ready, begun = ledger.send(), ledger.send()
+    ledger.must_begin(begun)
+    waiting.write_reasons(ledger.engine, {ready.seq: "the bridge is away", begun.seq: "never", 10**9: "nobody"})
+    assert ledger.row(ready.seq).reason == "the bridge is away"
+    assert ledger.row(begun.seq).reason is None
+    ledger.must_begin(ready)
+    assert ledger.row(ready.seq).reason is None

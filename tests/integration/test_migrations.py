@@ -1,0 +1,100 @@
+"""The migrations lead an empty database to the tables that the code has, and back; and a wrong version says what to do."""
+
+from __future__ import annotations
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from tests.parts.jobs import message
+from tests.parts.ledger import Ledger
+from worker68.errors import DatabaseAway
+from worker68.store.engine import open_engine, transaction
+from worker68.store.schema import MIGRATIONS, check_version, configure, current_version, upgrade
+from worker68.store.tables import metadata
+
+HEAD = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def tables(url: str) -> set[str]:
+    engine = open_engine(url)
+    try:
+        return set(inspect(engine).get_table_names()) - {"alembic_version"}
+    finally:
+        engine.dispose()
+
+
+def test_an_empty_database_gets_every_table(database_url: str) -> None:
+    assert upgrade(database_url) == HEAD
+    assert tables(database_url) >= set(metadata.tables)
+
+
+def test_the_tables_of_the_migrations_are_those_of_the_code(database_url: str) -> None:
+    upgrade(database_url)
+    command.check(configure(database_url))
+
+
+def test_an_upgrade_of_the_newest_version_keeps_what_is_there(database_url: str) -> None:
+    upgrade(database_url)
+    ledger = Ledger(database_url)
+    job = ledger.send()
+    assert upgrade(database_url) == HEAD
+    assert ledger.lane() == [job.seq]
+    ledger.engine.dispose()
+
+
+def test_the_way_back_leads_to_an_empty_database_and_up_again(database_url: str) -> None:
+    upgrade(database_url)
+    command.downgrade(configure(database_url), "base")
+    assert tables(database_url) == set()
+    assert upgrade(database_url) == HEAD
+    command.check(configure(database_url))
+
+
+def test_the_migrated_tables_take_jobs_in(database_url: str) -> None:
+    upgrade(database_url)
+    ledger = Ledger(database_url)
+    (job,) = ledger.arrive(message())
+    assert ledger.settle(ledger.must_begin(job))
+    assert ledger.told() == [f"{job.task_id}: succeeded"]
+    ledger.engine.dispose()
+
+
+def test_a_number_is_never_used_again(database_url: str) -> None:
+    """Also where the newest row was deleted: whoever still holds its number must not meet another job."""
+    upgrade(database_url)
+    ledger = Ledger(database_url)
+    first = ledger.send()
+    ledger.run(lambda connection: connection.execute(text("DELETE FROM jobs")))
+    assert ledger.send().seq > first.seq
+    ledger.engine.dispose()
+
+
+def test_the_right_version_is_fine(database_url: str) -> None:
+    upgrade(database_url)
+    engine = open_engine(database_url)
+    check_version(engine)
+    assert current_version(engine) == HEAD
+    engine.dispose()
+
+
+def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with pytest.raises(DatabaseAway, match="has no tables yet: run `worker68 db upgrade`"):
+        check_version(engine)
+    engine.dispose()
+
+
+def test_another_version_says_which_and_what_to_do(database_url: str) -> None:
+    upgrade(database_url)
+    engine = open_engine(database_url)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(DatabaseAway, match=f"is at version 0000, not at {HEAD}: run `worker68 db upgrade`"):
+        check_version(engine)
+    engine.dispose()
+
+
+def test_there_is_one_newest_version() -> None:
+    assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1

@@ -1,0 +1,296 @@
+"""What is ready, and in which order: lanes, classes, priorities, limits, room, pauses, and jobs whose time is over."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fields
+from tests.parts.slots import Slots, refuse
+from worker68.clock import monotonic
+from worker68.errors import RedisAway
+from worker68.execution.dispatch import LANE_DEPTH, Choice, Dispatch
+from worker68.jobs.job import Job
+from worker68.jobs.states import State
+from worker68.limits.limiter import Ask, Grant, Refusal
+
+PLENTY = 1000
+
+
+class Room:
+    """A dispatch over a waiting room that is a list."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.slots = Slots()
+        self.sql: list[Job] = []
+        self.loads = 0
+        self.dispatch = Dispatch(account(**({"max_in_flight": PLENTY} | settings)), self.slots.as_limiter(), self.load)
+
+    def load(self, lanes: Sequence[str] | None) -> list[Job]:
+        self.loads += 1
+        if lanes is None:
+            lanes = sorted({there.lane for there in self.sql})
+        waiting = sorted((there for there in self.sql if there.lane in lanes), key=lambda j: (j.priority, j.seq))
+        return [there for lane in lanes for there in [w for w in waiting if w.lane == lane][:LANE_DEPTH]]
+
+    def add(self, *jobs: Job) -> None:
+        self.dispatch.add(jobs)
+
+    def look(self, room: int = PLENTY, one_send_per_chat: bool = False, now: dt.datetime = NOW) -> Choice:
+        return self.dispatch.choose(room, one_send_per_chat, now)
+
+    def choose(self, room: int = PLENTY, one_send_per_chat: bool = False) -> list[int]:
+        """Return the numbers of the jobs that may start now."""
+        return [ready.job.seq for ready in self.look(room, one_send_per_chat).ready]
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def send(seq: int, chat: int = 1, **columns: Any) -> Job:
+    ordered = columns.pop("ordered", True)
+    return job(seq, kwargs=send_fields(chat={"type": "group", "id": chat}, ordered=ordered), **columns)
+
+
+def mute(seq: int, group: int = 1, **columns: Any) -> Job:
+    return job(seq, MUTE, mute_fields(group_id=group), **columns)
+
+
+def test_a_lane_runs_one_at_a_time_in_its_order(room: Room) -> None:
+    jobs = [send(3), send(1), send(2)]
+    room.add(*jobs)
+    assert room.choose() == [1]
+    assert room.choose() == []
+    room.dispatch.finish(jobs[1])
+    assert room.choose() == [2]
+    room.dispatch.finish(jobs[2])
+    assert room.choose() == [3]
+
+
+def test_priority_comes_before_arrival_within_a_lane(room: Room) -> None:
+    room.add(send(1, priority=5), send(2, priority=0))
+    assert room.choose() == [2]
+
+
+def test_lanes_run_beside_each_other(room: Room) -> None:
+    room.add(send(1, chat=1), send(2, chat=2), mute(3, group=1), job(4, SYNC))
+    assert sorted(room.choose()) == [1, 2, 3, 4]
+
+
+def test_classes_come_first_then_priority_then_the_lane_that_has_waited_longest(room: Room) -> None:
+    room.add(job(1, SYNC), send(2, chat=2, priority=5), send(3, chat=3), send(4, chat=4), mute(5, group=5, priority=9))
+    assert room.choose() == [5, 3, 4, 2, 1]
+
+
+def test_the_lane_that_has_waited_longest_goes_first_whatever_its_numbers(room: Room) -> None:
+    room.add(send(10, chat=1))
+    room.add(send(1, chat=2))
+    assert room.choose(room=1) == [10]
+    room.add(send(2, chat=1))
+    room.dispatch.finish(send(10, chat=1))
+    assert room.choose(room=1) == [1]
+
+
+def test_jobs_that_opted_out_of_order_run_all_at_once(room: Room) -> None:
+    room.add(*[send(seq, ordered=False) for seq in (1, 2, 3)], send(4))
+    assert sorted(room.choose()) == [1, 2, 3, 4]
+
+
+def test_reads_of_one_subject_run_one_at_a_time_even_out_of_order(room: Room) -> None:
+    room.add(job(1, SYNC, {"ordered": False}), job(2, SYNC, {"ordered": False}))
+    assert room.choose() == [1]
+
+
+def test_an_old_bridge_gets_one_send_a_chat_at_a_time(room: Room) -> None:
+    first = send(1, ordered=False)
+    room.add(first, send(2, ordered=False), send(3), send(4, chat=2), mute(5))
+    assert sorted(room.choose(one_send_per_chat=True)) == [1, 4, 5]
+    assert room.choose(one_send_per_chat=True) == []
+
+
+def test_the_next_send_of_an_old_bridge_starts_when_the_first_has_left(room: Room) -> None:
+    room.add(send(1, ordered=False), send(2, ordered=False))
+    assert room.choose(one_send_per_chat=True) == [1]
+    room.dispatch.finish(send(1, ordered=False))
+    assert room.choose(one_send_per_chat=True) == [2]
+
+
+def test_no_more_than_the_room_given(room: Room) -> None:
+    room.add(*[send(seq, chat=seq) for seq in range(1, 6)])
+    assert room.choose(room=0) == []
+    assert room.choose(room=-3) == []
+    assert room.choose(room=2) == [1, 2]
+    assert room.slots.asked == 2, "no slot is taken for what cannot start"
+
+
+def test_no_more_than_the_account_may_have_in_flight() -> None:
+    room = Room(max_in_flight=2)
+    room.add(*[send(seq, chat=seq) for seq in range(1, 6)])
+    assert room.choose() == [1, 2]
+    assert room.dispatch.in_flight == 2
+    assert room.choose() == []
+    room.dispatch.finish(send(1, chat=1))
+    assert room.choose() == [3]
+
+
+def test_a_granted_slot_is_the_time_of_the_write(room: Room) -> None:
+    room.slots.rule = lambda ask: Grant(1.5)
+    room.add(send(1))
+    before = monotonic()
+    (ready,) = room.look().ready
+    assert before + 1.5 <= ready.write_at <= monotonic() + 1.5
+
+
+@pytest.mark.parametrize(
+    ("limit", "free"), [("account", []), ("chat", [4]), ("send", [3, 4]), ("moderate", [1, 2, 4]), ("read", [1, 2, 3])]
+)
+def test_a_limit_holds_up_what_it_is_for_and_nothing_else(room: Room, limit: str, free: list[int]) -> None:
+    room.slots.rule = refuse(limit, 60)
+    room.add(send(1, chat=1), send(2, chat=2), mute(3, group=3), job(4, SYNC))
+    choice = room.look()
+    assert sorted(ready.job.seq for ready in choice.ready) == free
+    assert choice.look_again_at is not None
+    assert choice.look_again_at > monotonic()
+    asked = room.slots.asked
+    assert room.choose() == []
+    assert room.slots.asked == asked, "a limit that said when to ask again is not asked before"
+
+
+def test_a_chats_limit_holds_up_that_chat_only(room: Room) -> None:
+    def rule(ask: Ask) -> Grant | Refusal:
+        return Refusal("chat", "key", 60) if ask.chat is not None and ask.chat.id == 1 else Grant(0.0)
+
+    room.slots.rule = rule
+    room.add(send(1, chat=1), mute(2, group=1), send(3, chat=2))
+    assert room.choose() == [3]
+    assert set(room.dispatch.explain(None)) == {1, 2}
+
+
+def test_a_limit_that_is_over_is_asked_again(room: Room) -> None:
+    room.slots.rule = refuse("account", 0.0)
+    room.add(send(1))
+    assert room.choose() == []
+    room.slots.rule = lambda ask: Grant(0.0)
+    assert room.choose() == [1]
+
+
+def test_what_was_put_back_keeps_its_place(room: Room) -> None:
+    first = send(1)
+    room.add(first, send(2))
+    assert room.choose() == [1]
+    room.dispatch.put_back(first, 0.0)
+    assert room.choose() == [1]
+
+
+def test_what_rests_holds_its_lane_up_until_its_time(room: Room) -> None:
+    first = send(1)
+    room.add(first, send(2), send(3, chat=2))
+    room.choose()
+    room.dispatch.put_back(replace(first, attempts=1), 60.0)
+    choice = room.look()
+    assert choice.ready == []
+    assert choice.look_again_at is not None
+    assert 0 < choice.look_again_at - monotonic() <= 60
+    assert room.dispatch.explain(None)[1] == "backing off after an attempt"
+
+
+def test_a_job_that_backs_off_in_sql_rests_here_too(room: Room) -> None:
+    tired = send(1, state=State.DEFERRED, attempts=1, due_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60))
+    room.sql = [tired, send(2)]
+    room.dispatch.rebuild()
+    choice = room.look()
+    assert choice.ready == []
+    assert choice.look_again_at is not None
+
+
+def test_what_is_there_already_is_not_there_twice(room: Room) -> None:
+    room.add(send(1), send(1))
+    room.add(send(1))
+    assert room.choose() == [1]
+    room.add(send(1))
+    room.dispatch.finish(send(1))
+    assert room.choose() == []
+
+
+def test_is_under_way_from_its_turn_to_its_end(room: Room) -> None:
+    room.add(send(1))
+    assert not room.dispatch.is_under_way(1)
+    room.choose()
+    assert room.dispatch.is_under_way(1)
+    room.dispatch.finish(send(1))
+    assert not room.dispatch.is_under_way(1)
+    assert room.dispatch.finished == 1
+
+
+def test_what_has_expired_comes_out_as_overdue_and_takes_no_slot(room: Room) -> None:
+    room.add(send(1, expires_at=NOW), send(2), send(3, chat=2, expires_at=NOW + dt.timedelta(microseconds=1)))
+    choice = room.look()
+    assert [late.seq for late in choice.overdue] == [1]
+    assert sorted(ready.job.seq for ready in choice.ready) == [2, 3], "the next of its lane goes on at once"
+    assert room.slots.asked == 2
+
+
+def test_what_is_older_than_max_age_comes_out_as_overdue() -> None:
+    room = Room(max_age=60.0)
+    old = NOW - dt.timedelta(seconds=61)
+    room.add(
+        send(1, chat=1, received_at=old),
+        send(2, chat=2, received_at=NOW - dt.timedelta(seconds=60)),
+        send(3, chat=3, received_at=old, due_at=NOW - dt.timedelta(seconds=1)),
+    )
+    choice = room.look()
+    assert [late.seq for late in choice.overdue] == [1]
+    assert sorted(ready.job.seq for ready in choice.ready) == [2, 3], "a later start is no age"
+
+
+def test_without_redis_nothing_starts_and_nothing_is_lost(room: Room) -> None:
+    def away(_ask: Ask) -> Grant | Refusal:
+        raise RedisAway("gone")
+
+    room.slots.rule = away
+    room.add(send(1), send(2, chat=2))
+    with pytest.raises(RedisAway):
+        room.look()
+    assert room.dispatch.in_flight == 0
+    room.slots.rule = lambda ask: Grant(0.0)
+    assert sorted(room.choose()) == [1, 2]
+
+
+def test_what_is_overdue_is_told_even_without_redis(room: Room) -> None:
+    def away(_ask: Ask) -> Grant | Refusal:
+        raise RedisAway("gone")
+
+    room.slots.rule = away
+    room.add(send(1, expires_at=NOW), send(2, chat=2))
+    assert [late.seq for late in room.look().overdue] == [1]
+
+
+def test_a_rebuild_takes_sqls_word_and_leaves_what_is_under_way(room: Room) -> None:
+    room.add(send(1), send(2), send(9, chat=2))
+    assert room.choose(room=1) == [1]
+    room.sql = [send(1), send(2), send(3)]
+    room.dispatch.rebuild()
+    assert room.choose() == [], "the lane's first is still under way"
+    room.dispatch.finish(send(1))
+    assert room.choose() == [2]
+
+
+def test_says_why_the_heads_wait(room: Room) -> None:
+    room.add(send(1), send(2), send(3, chat=2))
+    assert room.dispatch.explain("the bridge is away") == {1: "the bridge is away", 3: "the bridge is away"}
+    room.slots.rule = refuse("send", 60)
+    room.look()
+    assert room.dispatch.explain(None) == dict.fromkeys((1, 3), "limit send of the account's settings")
+    room.slots.rule = lambda ask: Grant(0.0)
+
+
+def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:
+    room.add(send(1), send(2))
+    room.choose()
+    assert room.dispatch.explain(None) == {2: "behind another job of its lane that is under way"}

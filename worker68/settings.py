@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,8 +24,10 @@ from worker68.limits.rates import Limits, parse_limits
 
 PREFIX = "WORKER68_"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhd]?)$")
-_ACCOUNT = re.compile(r"^[a-z0-9_-]{1,64}$")
+_LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
+_ACCOUNT = re.compile(r"[a-z0-9_-]{1,64}")
+#: Longer is a mistake, and soon more than clocks and Redis can count.
+_LONGEST_SECONDS = 3650 * 86400
 
 #: Documented paths that ``worker68.request`` may call by default (PROTOCOL.md, Documented requests).
 DOCUMENTED_PATHS = (
@@ -45,7 +48,7 @@ def parse_seconds(value: Any) -> float:
     """Return a length of time in seconds from a number or ``10s``, ``5m``, ``2h``, ``7d``."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    match = _LENGTH.match(value.strip()) if isinstance(value, str) else None
+    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("expected seconds or a length like 10s, 5m, 2h, 7d")
     return float(match[1]) * _UNITS[match[2] or "s"]
@@ -58,27 +61,37 @@ def parse_optional_seconds(value: Any) -> float | None:
     return parse_seconds(value)
 
 
-def _check_positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError("expected a length above zero")
+def _check_length(value: float | None) -> float | None:
+    if value is None or 0 < value <= _LONGEST_SECONDS:
+        return value
+    raise ValueError(f"expected a length {'of at most ten years' if value > 0 else 'above zero'}")
+
+
+def _check_url(value: str, schemes: tuple[str, str], expected: str) -> str:
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in schemes and parts.netloc != "" and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError(expected)
     return value
 
 
 def _check_redis_url(value: str) -> str:
-    if urlsplit(value).scheme not in ("redis", "rediss") or not urlsplit(value).netloc:
-        raise ValueError("expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB")
-    return value
+    return _check_url(value, ("redis", "rediss"), "expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB")
 
 
 def _check_bridge_url(value: str) -> str:
-    if urlsplit(value).scheme not in ("ws", "wss") or not urlsplit(value).netloc:
-        raise ValueError("expected ws://HOST:PORT, like ws://127.0.0.1:5600")
-    return value
+    return _check_url(value, ("ws", "wss"), "expected ws://HOST:PORT, like ws://127.0.0.1:5600")
 
 
-Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_check_positive)]
-OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds)]
+Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_check_length)]
+OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(_check_length)]
 BridgeUrl = Annotated[str, AfterValidator(_check_bridge_url)]
+OptionalPort = Annotated[
+    Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(lambda value: None if value == "off" else value)
+]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
@@ -141,7 +154,7 @@ class Settings(PerAccount, BaseSettings):
     lease_ttl: Length = 10.0
     keep_text: OptionalLength = None
     reply_ttl: Length = 7 * 86400.0
-    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_port: OptionalPort = None
     health_file: Path | None = None
     log_format: Literal["json", "text"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -166,25 +179,33 @@ class Settings(PerAccount, BaseSettings):
 
     def account_settings(self) -> dict[str, AccountSettings]:
         """Return the settings of each account; raise ``SettingsError`` for a wrong table."""
+        try:
+            general = parse_limits(self.limits)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
         tables = dict(self.accounts)
         if self.bridge_url is not None:
             tables["main"] = {"bridge_url": self.bridge_url} | tables.get("main", {})
-        return {name: self._account(name, table) for name, table in tables.items()}
+        return {name: self._account(name, table, general) for name, table in tables.items()}
 
-    def _account(self, name: str, table: dict[str, Any]) -> AccountSettings:
+    def _account(self, name: str, table: dict[str, Any], general_limits: Limits) -> AccountSettings:
         where = f"{PREFIX}ACCOUNTS[{name!r}]"
-        if not _ACCOUNT.match(name):
+        if not _ACCOUNT.fullmatch(name):
             raise SettingsError(f"{where}: an account's name has 1 to 64 of a-z, 0-9, _ and -")
         general = {key: getattr(self, key) for key in PerAccount.model_fields if key != "limits"}
         try:
             checked = AccountTable.model_validate({**general, **table})
         except ValidationError as error:
             raise SettingsError(_describe(error, lambda field: f"{where}.{field}")) from None
+        try:
+            limits = parse_limits(checked.limits, general_limits)
+        except ValueError as error:
+            raise SettingsError(f"{where}.limits: {error}") from None
         tasks = checked.allowed_tasks
         return AccountSettings(
             name=name,
             bridge_url=checked.bridge_url,
-            limits=self._limits(where, checked.limits),
+            limits=limits,
             confirm=checked.confirm,
             verdict_timeout=checked.verdict_timeout,
             reply_timeout=self.reply_timeout,
@@ -196,19 +217,10 @@ class Settings(PerAccount, BaseSettings):
             allowed_tasks=frozenset(tasks) if tasks is not None else None,
         )
 
-    def _limits(self, where: str, own: dict[str, Any] | str) -> Limits:
-        try:
-            general = parse_limits(self.limits)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
-        try:
-            return parse_limits(own, general)
-        except ValueError as error:
-            raise SettingsError(f"{where}.limits: {error}") from None
-
 
 def load_settings() -> Settings:
     """Return the settings of this process; raise ``SettingsError`` with one line for what is wrong."""
+    _refuse_unknown_names(os.environ)
     try:
         settings = Settings(**_read_file(os.environ.get(f"{PREFIX}CONFIG")))
     except ValidationError as error:
@@ -219,6 +231,19 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}: expected JSON, because it is a list or a table") from None
     settings.account_settings()
     return settings
+
+
+#: What Kubernetes puts into the environment of its own accord beside a service that is called worker68.
+_SERVICE_LINK = re.compile(rf"^{PREFIX}(SERVICE_(HOST|PORT)|PORT)(_|$)")
+
+
+def _refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    unknown = sorted(
+        name for name in environment if name.startswith(PREFIX) and name not in known and not _SERVICE_LINK.match(name)
+    )
+    if unknown:
+        raise SettingsError("; ".join(f"{name}: no such setting" for name in unknown))
 
 
 def _read_file(path: str | None) -> dict[str, Any]:
@@ -238,7 +263,7 @@ def _describe(error: ValidationError, name_of: Any) -> str:
     for item in error.errors(include_url=False, include_context=False):
         field = str(item["loc"][0]) if item["loc"] else "settings"
         if item["type"] == "extra_forbidden":
-            problems.append(f"{field}: no such setting")
+            problems.append(f"{name_of(field)}: no such setting")
             continue
         problem = item["msg"].removeprefix("Value error, ")
         problem = problem[:1].lower() + problem[1:]

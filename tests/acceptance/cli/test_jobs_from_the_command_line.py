@@ -1,0 +1,179 @@
+"""Asking for jobs, waiting for them, looking at them and cancelling them, with a real worker at the other end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.cli.conftest import COMMAND, Run
+from tests.acceptance.conftest import GROUP, MEMBER, Stage, name
+from tests.parts.worker import PATIENCE_SECONDS, environment
+
+SEND = ("send", "--group", str(GROUP))
+UNKNOWN_GROUP = 999_999
+
+
+def test_a_send_that_is_waited_for(stage: Stage, ask: Run) -> None:
+    words = name("hello")
+    done = ask(*SEND, words, "--wait")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("succeeded: message ")
+    assert done.stdout.count("\n") == 1
+    assert stage.sent(words) == 1
+
+
+def test_a_send_that_is_not_waited_for_prints_its_id(stage: Stage, ask: Run) -> None:
+    words, replies = name("hello"), name("replies")
+    done = ask(*SEND, words, "--reply-to", replies)
+    assert done.returncode == 0
+    assert stage.take_reply(replies)["task_id"] == done.stdout.strip()
+    assert stage.sent(words) == 1
+
+
+def test_json_is_the_reply(stage: Stage, ask: Run) -> None:
+    job_id = name("job")
+    done = ask(*SEND, name("hello"), "--wait", "--json", "--job-id", job_id)
+    reply = json.loads(done.stdout)
+    assert (reply["job_id"], reply["status"], reply["attempts"]) == (job_id, "succeeded", 1)
+    again = json.loads(ask(*SEND, "another text", "--wait", "--json", "--job-id", job_id).stdout)
+    assert (again["status"], again["error"]["code"]) == ("failed", "conflict")
+
+
+def test_a_job_that_fails_has_exit_code_1(ask: Run) -> None:
+    done = ask("send", "--group", str(UNKNOWN_GROUP), "hello", "--wait")
+    assert done.returncode == 1
+    assert done.stdout.startswith("failed: refused 404: ")
+
+
+def test_an_unknown_account_is_answered(ask: Run) -> None:
+    done = ask(*SEND, "hello", "--account", "nobody", "--wait")
+    assert done.returncode == 1
+    assert done.stdout.startswith("failed: unknown_account: ")
+
+
+def test_a_wait_that_is_over_says_how_to_look(stage: Stage, ask: Run) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    done = ask(*SEND, name("hello"), "--wait", "--timeout", "0.1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "goes on" in done.stderr
+    look = done.stderr.partition("`worker68 ")[2].partition("`")[0].split()
+    shown = stage.wait(lambda: (found := ask(*look, "--json")).returncode == 0 and found)
+    assert json.loads(shown.stdout)["requesters"][0]["task_id"] == look[-1]
+
+
+def test_mute_and_sync(stage: Stage, ask: Run) -> None:
+    muted = ask("mute", "--group", "441298", "--user", str(MEMBER), "--seconds", "61", "--wait")
+    assert (muted.returncode, muted.stdout[:10]) == (0, "succeeded:")
+    assert len(stage.mutes(61)) == 1
+    synced = json.loads(ask("sync", "groups", "--wait", "--json").stdout)
+    assert synced["result"]["count"] == 3
+
+
+def test_jobs_are_listed_newest_first(ask: Run) -> None:
+    ids = [name("job") for _ in range(3)]
+    for job_id in ids:
+        ask(*SEND, name("hello"), "--job-id", job_id, "--wait")
+    lines = json.loads(ask("jobs", "list", "--limit", "3", "--json", "--account", "main", "--state", "ended").stdout)
+    assert [line["job_id"] for line in lines] == ids[::-1]
+    table = ask("jobs", "list", "--limit", "2").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["job", ids[2], ids[1]]
+    assert ask("jobs", "list", "--account", "nobody-at-all").stdout == "no such jobs\n"
+
+
+def test_a_job_is_shown_without_its_text_unless_that_is_wanted(ask: Run) -> None:
+    job_id, words = name("job"), name("secret")
+    ask(*SEND, words, "--job-id", job_id, "--wait")
+    shown = ask("jobs", "show", job_id)
+    assert shown.returncode == 0
+    assert "succeeded: message" in shown.stdout
+    assert words not in shown.stdout
+    report = json.loads(ask("jobs", "show", job_id, "--json", LOG_CONTENT="true").stdout)
+    assert report["fields"]["text"] == words
+    assert report["job"]["status"] == "succeeded"
+    assert [one["ending"] for one in report["attempts"]] == ["succeeded"]
+
+
+def test_a_job_that_nobody_knows(ask: Run) -> None:
+    done = ask("jobs", "show", name("nobody"))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize("by", ["job_id", "task_id"])
+def test_a_waiting_job_is_cancelled(stage: Stage, ask: Run, by: str) -> None:
+    job_id, words = name("job"), name("hello")
+    result = stage.send(words, job_id=job_id, send_at="2999-01-01T00:00:00Z")
+    stage.wait(lambda: (row := stage.row(job_id)) and row["state"] == "deferred")
+    done = ask("jobs", "cancel", job_id if by == "job_id" else result.id, "--reason", "called off")
+    assert (done.returncode, done.stdout) == (0, f"cancelled {job_id}\n")
+    assert stage.end_of(result)["status"] == "cancelled"
+    row = stage.row(job_id)
+    assert row is not None
+    assert row["reason"] == "called off"
+    late = ask("jobs", "cancel", job_id)
+    assert late.returncode == 1
+    assert "too late" in late.stderr
+    assert "called off" in late.stderr
+
+
+def test_a_cancel_before_the_message(stage: Stage, ask: Run) -> None:
+    task_id, words = name("task"), name("hello")
+    done = ask("jobs", "cancel", task_id)
+    assert done.returncode == 0
+    assert "when" not in done.stderr
+    assert (
+        stage.end_of(
+            stage.send_task(
+                "worker68.send_message", options={"task_id": task_id}, chat={"type": "group", "id": GROUP}, text=words
+            )
+        )["status"]
+        == "cancelled"
+    )
+    assert stage.sent(words) == 0
+
+
+def test_check_leaves_the_one_connection_alone(stage: Stage, ask: Run) -> None:
+    stage.send(name("hello")).get(timeout=PATIENCE_SECONDS)
+    done = ask("check", "--json")
+    findings = {one["part"]: one for one in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stdout
+    assert set(findings) == {"redis", "database", "bridge of main"}
+    assert "holds its one connection" in findings["bridge of main"]["found"]
+    assert stage.bridge.connections == 1
+
+
+def test_a_reader_that_has_gone_is_no_error(stage: Stage) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "jobs", "list", "--json"],
+        env=environment(stage.worker.settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as said:
+        assert said.read() == b""
+    process.wait(PATIENCE_SECONDS)
+
+
+def test_without_a_worker_check_connects(command: Run, stage: Stage, redis_url: str, tmp_path: Path) -> None:
+    settings = stage.worker.settings | {"REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}
+    done = command("check", "--json", **settings)
+    findings = {one["part"]: one for one in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert findings["bridge of main"] == {
+        "part": "bridge of main",
+        "ok": True,
+        "found": f"{stage.bridge.url}: connected, Hello, logged in",
+        "remedy": None,
+    }
+    assert "worker68 db upgrade" in findings["database"]["found"]
+    assert not (tmp_path / "new.db").exists()
+    assert command("db", "upgrade", **settings).stdout.startswith("the database was empty, now it is at version ")
+    assert command("db", "upgrade", **settings).stdout.endswith(" already\n")
+    assert command("check", **settings).returncode == 0

@@ -1,0 +1,34 @@
+"""The command line within the tests' own process: nothing here reaches Redis, a database or a bridge."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from worker68.cli.main import main
+
+
+class Run(Protocol):
+    def __call__(self, *words: str, **settings: str) -> Result: ...
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run ``worker68`` with words and settings, and with no settings from outside."""
+    for name in [name for name in os.environ if name.startswith("WORKER68_")]:
+        monkeypatch.delenv(name)
+    handlers = logging.getLogger().handlers[:]
+
+    def invoke(*words: str, **settings: str) -> Result:
+        env = {f"WORKER68_{name}": value for name, value in settings.items()}
+        return CliRunner(env=env).invoke(main, words)
+
+    yield invoke
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers

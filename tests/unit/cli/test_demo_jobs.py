@@ -1,0 +1,49 @@
+"""The demo's jobs are what they say: all kinds, every way to end, and each text once, so that a double is seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from worker68.cli.demo.jobs import DemoJob, doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.jobs.kinds import KINDS
+from worker68.jobs.outcome import ErrorCode, Status
+
+
+@pytest.mark.parametrize("count", [0, 1, 40, 100])
+def test_as_many_ordinary_jobs_as_asked_for(count: int) -> None:
+    jobs = ordinary_jobs(count)
+    assert len(jobs) == count
+    assert all(job.status is Status.SUCCEEDED and not job.title for job in jobs)
+
+
+def test_all_kinds_and_all_statuses_are_there() -> None:
+    jobs = [*ordinary_jobs(40), *instructive_jobs(), doubtful_job()]
+    assert {job.task for job in jobs} == set(KINDS)
+    assert {job.status for job in jobs} == set(Status)
+
+
+def test_a_text_belongs_to_one_job() -> None:
+    jobs = [*ordinary_jobs(100), *instructive_jobs(), doubtful_job()]
+    keys = {
+        (job.fields.get("job_id") or index, job.fields["text"])
+        for index, job in enumerate(jobs)
+        if "text" in job.fields
+    }
+    assert max(Counter(text for _, text in keys).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "met"),
+    [
+        ("failed", {"code": "refused"}, True),
+        ("failed", {"code": "not_sent"}, False),
+        ("in_doubt", {"code": "refused"}, False),
+        ("succeeded", None, False),
+    ],
+)
+def test_only_the_expected_end_is_as_expected(status: str, error: dict[str, Any] | None, met: bool) -> None:
+    job = DemoJob("worker68.send_message", {}, "x", Status.FAILED, ErrorCode.REFUSED)
+    assert job.is_met_by({"status": status, "error": error}) is met

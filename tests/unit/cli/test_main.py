@@ -1,0 +1,138 @@
+"""What every command has: help with an example, one line for what is wrong, an exit code that says which kind of wrong."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from tests.unit.cli.conftest import Run
+from worker68.cli.main import COMMANDS, main
+from worker68.errors import DatabaseAway, RedisAway, SettingsError
+
+
+def every_command() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [()]
+    context = click.Context(main)
+    for name in COMMANDS:
+        command = main.get_command(context, name)
+        found.append((name,))
+        if isinstance(command, click.Group):
+            found += [(name, within) for within in command.commands]
+    return found
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_each_command_has_help_with_an_example(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.stdout
+    assert f"worker68 {' '.join(words)}" in result.stdout.partition("Example")[2]
+    assert result.stderr == ""
+
+
+def test_help_needs_no_settings_and_names_each_command(run: Run) -> None:
+    result = run("--help", LIMITS="nonsense")
+    assert result.exit_code == 0
+    assert all(f"\n  {name} " in result.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nope",), "No such command 'nope'"),
+        (("send", "hello"), "give either --group ID or --friend ID"),
+        (("send", "--group", "1", "--friend", "2", "hello"), "give either"),
+        (("send", "--group", "1"), "Missing argument 'TEXT'"),
+        (("send", "--group", "0", "hello"), "0 is not in the range"),
+        (("send", "--group", str(2**63), "hello"), "not in the range"),
+        (("send", "--group", "x", "hello"), "'x' is not a valid integer"),
+        (("send", "--group", "1", ""), "text: "),
+        (("send", "--group", "1", "x" * 20_001), "text: "),
+        (("send", "--group", "1", "x", "--account", "Main"), "account: "),
+        (("send", "--group", "1", "x", "--job-id", ""), "job_id: "),
+        (("send", "--group", "1", "x", "--reply-to", "a b"), "reply_to: "),
+        (("send", "--group", "1", "x", "--wait", "--timeout", "0"), "--timeout"),
+        (("mute", "--group", "1", "--user", "2"), "Missing option '--seconds'"),
+        (("mute", "--group", "1", "--user", "2", "--seconds", "-1"), "-1 is not in the range"),
+        (("sync", "everything"), "'everything' is not 'groups'"),
+        (("jobs", "list", "--state", "lost"), "'lost' is not one of"),
+        (("jobs", "list", "--limit", "0"), "0 is not in the range"),
+        (("jobs", "show"), "Missing argument 'ID'"),
+        (("simulator",), "Missing option '--port'"),
+        (("simulator", "--port", "65536"), "65536 is not in the range"),
+        (("demo", "--jobs", "-1"), "-1 is not in the range"),
+    ],
+)
+def test_asking_wrongly_is_one_line_and_status_2(run: Run, words: tuple[str, ...], told: str) -> None:
+    result = run(*words, REDIS_URL="redis://127.0.0.1:1/0")
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "--help" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_every_wrong_field_is_named_at_once(run: Run) -> None:
+    result = run("send", "--group", "1", "", "--account", "A", "--reply-to", "/")
+    assert all(f"{field}: " in result.stderr for field in ("text", "account", "reply_to"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("send", "--group", "1", "hello"),
+        ("mute", "--group", "1", "--user", "2", "--seconds", "3"),
+        ("sync", "groups"),
+        ("check",),
+        ("worker",),
+    ],
+    ids=" ".join,
+)
+def test_a_missing_setting_is_named_with_status_2(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("worker68: WORKER68_REDIS_URL is not set")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("db", "upgrade"), ("jobs", "list"), ("jobs", "show", "x"), ("jobs", "cancel", "x"), ("simulator", "--port", "0")],
+    ids=" ".join,
+)
+def test_a_wrong_setting_is_named_with_status_2(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words, VERDICT_TIMEOUT="soon")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("worker68: WORKER68_VERDICT_TIMEOUT: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (SettingsError("WORKER68_X is\nwrong"), 2, "worker68: WORKER68_X is wrong\n"),
+        (RedisAway("Redis is away"), 1, "worker68: Redis is away\n"),
+        (
+            DatabaseAway("refused"),
+            1,
+            "worker68: the database does not answer (refused); start it, or set WORKER68_DATABASE_URL to where it is\n",
+        ),
+        (DatabaseAway("no tables: run `worker68 db upgrade`"), 1, "worker68: no tables: run `worker68 db upgrade`\n"),
+        (KeyboardInterrupt(), 130, "\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_expected_error_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("worker68.cli.jobs.load_settings", fail)
+    result = run("jobs", "list")
+    assert (result.exit_code, result.stderr, result.stdout) == (code, told, "")
+
+
+def test_a_fault_of_ours_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker68.cli.jobs.load_settings", lambda: 1 / 0)
+    assert isinstance(run("jobs", "list").exception, ZeroDivisionError)

@@ -1,0 +1,164 @@
+"""The jobs of the demo, each with what should come of it.
+
+In: how many ordinary ones. Out: what a producer sends, and the status and error that are expected. Never: how it is sent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any, Final
+
+from worker68.clock import utc_now
+from worker68.jobs.outcome import ErrorCode, Status
+from worker68.simulator.population import (
+    FRIEND,
+    MANAGED_GROUP,
+    MUTABLE_MEMBER,
+    OTHER_FRIEND,
+    OWNED_GROUP,
+    PLAIN_GROUP,
+)
+
+SEND: Final = "worker68.send_message"
+MUTE: Final = "worker68.mute_member"
+SYNC: Final = "worker68.sync_groups"
+
+#: The reply list to which all replies go.
+REPLY_TO: Final = "demo"
+
+#: A chat that the simulated account does not have.
+UNKNOWN_GROUP: Final = 999_999
+#: How long the job waits that is to be sent later.
+LATER_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class DemoJob:
+    """A job to send. ``title`` is empty for the ordinary ones; ``revoke``: cancel it, as any Celery producer may."""
+
+    task: str
+    fields: dict[str, Any]
+    title: str = ""
+    status: Status = Status.SUCCEEDED
+    error: ErrorCode | None = None
+    revoke: bool = False
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return {"account": "main", "reply_to": REPLY_TO, **self.fields}
+
+    @property
+    def label(self) -> str:
+        """The job in a few words: its title, or its task and where it acts."""
+        if self.title:
+            return self.title
+        chat = self.fields.get("chat") or {"type": "group", "id": self.fields.get("group_id")}
+        name = self.task.removeprefix("worker68.")
+        return name if self.task == SYNC else f"{name} to {chat['type']} {chat['id']}"
+
+    def is_met_by(self, reply: dict[str, Any]) -> bool:
+        """Say whether the reply is the expected one."""
+        code = (reply["error"] or {}).get("code")
+        return bool(reply["status"] == self.status and code == self.error)
+
+
+def ordinary_jobs(count: int) -> list[DemoJob]:
+    """Return jobs of all three kinds, most of them messages, to two groups and two friends in turn."""
+    chats = cycle((group(MANAGED_GROUP), friend(FRIEND), group(OWNED_GROUP), friend(OTHER_FRIEND)))
+    return list(islice(_ordinary(chats), count))
+
+
+def _ordinary(chats: Iterator[dict[str, Any]]) -> Iterator[DemoJob]:
+    for number, kind in enumerate(cycle((SEND, SEND, MUTE, SEND, SEND, SEND, SYNC, SEND, SEND, SEND)), start=1):
+        if kind == SEND:
+            yield DemoJob(SEND, {"chat": next(chats), "text": f"message {number} of the demo"})
+        elif kind == MUTE:
+            yield DemoJob(MUTE, {"group_id": OWNED_GROUP, "user_id": MUTABLE_MEMBER, "seconds": 60 + number})
+        else:
+            yield DemoJob(SYNC, {})
+
+
+def instructive_jobs() -> list[DemoJob]:
+    """Return jobs that show the other ways in which a job may end. Their times count from now."""
+    now = utc_now()
+    once = {"job_id": "order-4711", "chat": group(MANAGED_GROUP)}
+    return [
+        DemoJob(SEND, {**once, "text": "your order is on its way"}, "job_id order-4711"),
+        DemoJob(SEND, {**once, "text": "your order is on its way"}, "the same again"),
+        DemoJob(
+            SEND,
+            {**once, "text": "your order is delayed"},
+            "order-4711, other text",
+            Status.FAILED,
+            ErrorCode.CONFLICT,
+        ),
+        DemoJob(
+            SEND,
+            {"chat": {"type": "grup", "id": "389284"}, "txt": "hello", "send_at": "tomorrow"},
+            "every field wrong",
+            Status.FAILED,
+            ErrorCode.INVALID_JOB,
+        ),
+        DemoJob(
+            SEND,
+            {"chat": group(UNKNOWN_GROUP), "text": "is anybody there?"},
+            "to an unknown group",
+            Status.FAILED,
+            ErrorCode.REFUSED,
+        ),
+        DemoJob(
+            SEND,
+            {"chat": group(PLAIN_GROUP), "text": "may I?"},
+            "to a muted group",
+            Status.FAILED,
+            ErrorCode.NOT_SENT,
+        ),
+        DemoJob(
+            SEND,
+            {
+                "chat": friend(FRIEND),
+                "text": "yesterday's news",
+                "expires_at": (now - dt.timedelta(hours=1)).isoformat(),
+            },
+            "expired an hour ago",
+            Status.EXPIRED,
+        ),
+        DemoJob(
+            SEND,
+            {
+                "chat": friend(OTHER_FRIEND),
+                "text": "as agreed",
+                "send_at": (now + dt.timedelta(seconds=LATER_SECONDS)).isoformat(),
+            },
+            f"send_at in {LATER_SECONDS:g} s",
+        ),
+        DemoJob(
+            SEND,
+            {"chat": friend(FRIEND), "text": "never mind", "send_at": (now + dt.timedelta(hours=1)).isoformat()},
+            "send_at in 1 h, revoked",
+            Status.CANCELLED,
+            revoke=True,
+        ),
+    ]
+
+
+def doubtful_job() -> DemoJob:
+    """Return a job that is sent while the bridge says nothing more about it."""
+    return DemoJob(
+        SEND,
+        {"chat": group(OWNED_GROUP), "text": "did you get this?"},
+        "the bridge falls silent",
+        Status.IN_DOUBT,
+        ErrorCode.NO_VERDICT,
+    )
+
+
+def group(chat_id: int) -> dict[str, Any]:
+    return {"type": "group", "id": chat_id}
+
+
+def friend(chat_id: int) -> dict[str, Any]:
+    return {"type": "friend", "id": chat_id}

@@ -1,0 +1,94 @@
+"""The play of the demo: what is sent, what is shown, and whether it came out as it should.
+
+In: how many jobs. Out: an exit code: 0, 1 with the reasons on standard error, or 128 + the signal that ended it. Never: a setting
+of this machine's; anything left behind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import click
+from rich.console import Console
+
+from worker68.cli.demo.jobs import doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.cli.demo.producer import DemoProducer, Ending
+from worker68.cli.demo.show import Live, count_statuses, print_endings
+from worker68.cli.demo.signals import Interruption
+from worker68.cli.demo.stage import LIMITS, VERDICT_TIMEOUT_SECONDS, Stage, forget_settings
+from worker68.cli.output import open_console
+from worker68.clock import Deadline, monotonic
+from worker68.simulator.server import Simulator
+
+#: Fifty jobs at ten a second, with room for a crowded machine.
+JOBS_SECONDS: Final = 14.0
+#: The doubtful job ends when its verdict has not come.
+DOUBT_SECONDS: Final = VERDICT_TIMEOUT_SECONDS + 4.0
+
+#: Where no terminal says how wide it is: the reasons are folded, so that the table can be read as a table.
+WIDTH: Final = 140
+
+
+def play(count: int) -> int:
+    """Start all parts, send the jobs, show what comes of them, and end all parts."""
+    interruption = Interruption()
+    forget_settings()
+    console = open_console(WIDTH)
+    started = monotonic()
+    with Stage(lambda line: console.print(f"  {line}"), interruption.heed) as stage:
+        problems = _play(stage, console, interruption, count)
+    if stage.worker_exit_code != 0:
+        problems.append(f"the worker's exit code was {stage.worker_exit_code}, not 0")
+    console.print(f"all parts are stopped, nothing is left behind; it took {monotonic() - started:.0f} s")
+    for problem in problems:
+        click.echo(f"worker68: demo: {problem}", err=True)
+    return 1 if problems else 0
+
+
+def _play(stage: Stage, console: Console, interruption: Interruption, count: int) -> list[str]:
+    """Send the jobs, show what happens, and return in words what did not come out as it should."""
+    with DemoProducer(stage.redis.url) as producer:
+        stage.wait_until_ready(producer.worker_hears)
+        jobs = instructive_jobs() + ordinary_jobs(count)
+        limits = ", ".join(f"{name} {rate}" for name, rate in LIMITS.items())
+        console.print(f"limits raised for this demo ({limits}); by default an account may write 60 times a minute")
+        console.print(f"{len(jobs) + 1} jobs, sent by a plain Celery client:")
+        started = monotonic()
+
+        def look() -> None:
+            interruption.heed()
+            stage.check_worker()
+
+        with Live(console, len(jobs) + 1) as live:
+            producer.send(jobs)
+            endings = live.follow(producer.await_endings(Deadline.after(JOBS_SECONDS), look))
+            stage.bridge.faults.verdict = "swallowed"
+            producer.send([doubtful_job()])
+            endings += live.follow(producer.await_endings(Deadline.after(DOUBT_SECONDS), look))
+        seconds = monotonic() - started
+        print_endings(console, endings)
+        console.print(f"{len(endings)} jobs in {seconds:.1f} s: {count_statuses(endings)}")
+        doubles = _find_doubles(stage.bridge)
+        console.print(f"the bridge was asked for {len(_asked(stage.bridge))} messages, {len(doubles) or 'none'} twice")
+        problems = [f"no reply in time: {job.label}" for job in producer.under_way]
+        problems += producer.find_contradictions(endings)
+    problems += [_contrast(ending) for ending in endings if not ending.as_expected]
+    return problems + doubles
+
+
+def _contrast(ending: Ending) -> str:
+    wanted, reply = ending.job, ending.reply
+    expected = f"{wanted.status}{f'/{wanted.error}' if wanted.error else ''}"
+    return f"{wanted.label}: expected {expected}, and it ended {reply['status']} with {reply['error']}"
+
+
+def _asked(bridge: Simulator) -> list[str]:
+    """Return the text of each message that the bridge was asked to send."""
+    frames = [one.frame for one in bridge.received]
+    return [frame["data"]["list"][0]["values"]["content"] for frame in frames if frame["type"] == "sendMsg"]
+
+
+def _find_doubles(bridge: Simulator) -> list[str]:
+    """Every text of the demo belongs to one job, so a text that was written twice is a message sent twice."""
+    return [f"written {times} times: {text!r}" for text, times in Counter(_asked(bridge)).items() if times > 1]

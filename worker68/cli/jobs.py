@@ -1,0 +1,220 @@
+"""``worker68 jobs``: look at the jobs in the database, and cancel one.
+
+In: a job's id, its own or that of a Celery message that asked for it. Out: its row in words or JSON. Message text is shown as its
+length, unless LOG_CONTENT says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+
+from worker68.cli.output import open_console, print_json, print_table, printable, show_time
+from worker68.cli.replies import describe_error, describe_result
+from worker68.clock import utc_now
+from worker68.errors import Worker68Error
+from worker68.jobs.states import State
+from worker68.settings import Settings, load_settings
+from worker68.store.engine import Engine
+from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs, open_ledger
+from worker68.store.waiting import cancel
+
+ACCOUNT = click.option("--account", help="Only jobs of this account.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class NoSuchJob(Worker68Error):
+    """No job has this id: it has not been taken in yet (is a worker running?), or the id belongs to another database."""
+
+
+@click.group()
+def jobs() -> None:
+    """Look at jobs, and cancel those that wait.
+
+    \b
+    Example:
+      worker68 jobs list --state deferred
+    """
+
+
+@jobs.command("list")
+@ACCOUNT
+@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only jobs that stand there.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
+@JSON
+def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    """List the newest jobs, newest first.
+
+    \b
+    Example:
+      worker68 jobs list --account main --state ready --limit 10
+    """
+    with _ledger(load_settings()) as engine:
+        lines = list_jobs(engine, account=account, state=state, limit=limit)
+    if as_json:
+        print_json(lines)
+    elif lines:
+        columns = ("job", "account", "task", "chat", "state", "status", "attempts", "received (UTC)", "why")
+        print_table(columns, map(_row, lines))
+    else:
+        click.echo("no such jobs")
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@ACCOUNT
+@JSON
+def show(job_id: str, account: str | None, as_json: bool) -> None:
+    """Show a job: where it stands and why, who asked for it, and each attempt.
+
+    ID is its job_id, or the Celery id of a message that asked for it.
+
+    \b
+    Example:
+      worker68 jobs show 7b1f0c9e-3f0e-4a53-9d0f-6f3f6a2e1f57
+    """
+    settings = load_settings()
+    with _ledger(settings) as engine:
+        report = _only(find_jobs(engine, job_id, account), job_id)
+    if report is None:
+        raise NoSuchJob(f"no job {job_id!r}: not taken in yet (is a worker running?), or in another database")
+    if not settings.log_content:
+        report = msgspec.structs.replace(report, fields=_without_text(report.fields))
+    if as_json:
+        print_json(msgspec.to_builtins(report) | {"explanation": explain(report)})
+    else:
+        _print(report)
+
+
+@jobs.command("cancel")
+@click.argument("job_id", metavar="ID")
+@ACCOUNT
+@click.option("--reason", default="cancelled by an operator", show_default=True, help="Why, for the job's row.")
+def cancel_(job_id: str, account: str | None, reason: str) -> int:
+    """Cancel a job of which nothing was written to the bridge yet.
+
+    ID is its job_id, or the Celery id of a message that asked for it. An id that is not known yet is remembered for a day: its
+    job is cancelled when it arrives.
+
+    \b
+    Example:
+      worker68 jobs cancel order-4711 --reason "customer called"
+    """
+    with _ledger(load_settings()) as engine:
+        report = _only(find_jobs(engine, job_id, account), job_id)
+        task_ids = [one.task_id for one in report.requesters] if report else [job_id]
+        ended = cancel(engine, task_ids, reason, utc_now())
+        if report is None:
+            click.echo(
+                f"no job with the id {job_id} yet: if a message with this Celery id arrives within a day, it is cancelled"
+            )
+            return 0
+        if report.job.seq in ended:
+            click.echo(f"cancelled {report.job.job_id}")
+            return 0
+        now = _only(find_jobs(engine, job_id, report.job.account), job_id)
+    click.echo(f"worker68: too late to cancel {job_id}: {explain(now) if now else 'it is gone'}", err=True)
+    return 1
+
+
+def explain(report: JobReport) -> str:
+    """Return in words where the job stands and why."""
+    job = report.job
+    match job.state:
+        case State.READY:
+            return f"ready: {job.reason or 'it waits for its turn'}"
+        case State.DEFERRED:
+            return f"deferred until {show_time(job.due_at)} UTC{f': {job.reason}' if job.reason else ''}"
+        case State.SENDING:
+            began = report.attempts[-1].began_at if report.attempts else None
+            return f"attempt {job.attempts} is under way since {show_time(began)} UTC"
+    ended = f"ended {show_time(job.finished_at)} UTC, {str(job.status).replace('_', ' ')}"
+    why = _error(job) or job.reason or describe_result(report.result)
+    return f"{ended}: {why}" if why else ended
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Engine]:
+    engine = open_ledger(settings.database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _only(found: list[JobReport], job_id: str) -> JobReport | None:
+    if len(found) > 1:
+        accounts = ", ".join(sorted({report.job.account for report in found}))
+        raise click.UsageError(f"{len(found)} jobs bear the id {job_id!r}, of the accounts {accounts}: give --account")
+    return found[0] if found else None
+
+
+def _row(job: JobLine) -> tuple[object, ...]:
+    return (
+        job.job_id,
+        job.account,
+        job.task.removeprefix("worker68."),
+        _chat(job),
+        job.state,
+        job.status,
+        job.attempts,
+        show_time(job.received_at),
+        _error(job) or job.reason,
+    )
+
+
+def _chat(job: JobLine) -> str | None:
+    return f"{job.chat_type} {job.chat_id}" if job.chat_id is not None else None
+
+
+def _error(job: JobLine) -> str | None:
+    if job.error_code is None:
+        return None
+    error = {"code": job.error_code, "message": job.error_message}
+    return describe_error(error | ({"bridge_code": job.bridge_code} if job.bridge_code is not None else {}))
+
+
+def _print(report: JobReport) -> None:
+    job = report.job
+    facts = {
+        "job": job.job_id,
+        "stands": explain(report),
+        "task": job.task,
+        "account": job.account,
+        "chat": _chat(job),
+        "fields": msgspec.json.encode(report.fields).decode(),
+        "result": msgspec.json.encode(report.result).decode() if report.result is not None else None,
+        "lane": f"{report.lane}, priority {report.priority}",
+        "custom_msg_id": report.custom_msg_id,
+        "received": show_time(job.received_at),
+        "expires": show_time(job.expires_at),
+        "revision": report.revision,
+    }
+    for name, value in facts.items():
+        if value is not None:
+            click.echo(f"{name + ':':15}{printable(str(value))}")
+    console = open_console()
+    print_table(
+        ("asked for by", "reply to"), ((one.task_id, one.reply_to or None) for one in report.requesters), console
+    )
+    if report.attempts:
+        tries = (
+            (one.number, show_time(one.began_at), show_time(one.ended_at), one.ending, one.owner)
+            for one in report.attempts
+        )
+        print_table(("attempt", "began (UTC)", "ended (UTC)", "ending", "owner"), tries, console)
+
+
+def _without_text(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with message text, also that of a quote, replaced by its length."""
+    shown = dict(fields)
+    for name, value in fields.items():
+        if name == "text" and isinstance(value, str):
+            shown[name] = f"({len(value)} characters)"
+        elif isinstance(value, dict):
+            shown[name] = _without_text(value)
+    return shown

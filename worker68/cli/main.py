@@ -1,0 +1,127 @@
+"""The ``worker68`` command: which commands there are, and what a failure looks like.
+
+In: the words of a command line. Out: an exit code (0 done, 1 not done or the answer is no, 2 asked wrongly or a setting is wrong,
+130 after Ctrl-C) and, for a failure, one line on standard error. Never: a traceback for anything but a fault of ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from typing import Any, Final, NoReturn
+
+import click
+import structlog
+
+from worker68.errors import DatabaseAway, SettingsError, Worker68Error
+
+#: Where each command is. A module is imported when its command is asked for: some need a tenth of a second, some a whole one.
+COMMANDS: Final = {
+    "demo": "worker68.cli.demo.command:demo",
+    "worker": "worker68.cli.worker:worker",
+    "simulator": "worker68.cli.simulator:simulator",
+    "db": "worker68.cli.database:db",
+    "send": "worker68.cli.send:send",
+    "mute": "worker68.cli.send:mute",
+    "sync": "worker68.cli.send:sync",
+    "jobs": "worker68.cli.jobs:jobs",
+    "check": "worker68.cli.check:check",
+}
+
+#: Packages that not every installation has, and the extra that brings each.
+EXTRAS: Final = {"websockets": "simulator"}
+
+DONE, NOT_DONE, ASKED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
+
+
+class Commands(click.Group):
+    """The commands, imported on demand. A command returns its exit code, None for 0."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run the command that the arguments name, and end the process with its exit code."""
+        extra |= {"standalone_mode": False, "prog_name": "worker68"}
+        try:
+            code = super().main(*args, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = _fall_silent()
+        except click.Abort:
+            code = INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as help_:
+            click.echo(help_.format_message(), err=True)
+            code = ASKED_WRONGLY
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "worker68"
+            code = _fail(f"{command}: {error.format_message().rstrip('.')} (see `{command} --help`)", ASKED_WRONGLY)
+        except click.ClickException as error:
+            code = _fail(f"worker68: {error.format_message()}", error.exit_code)
+        except ModuleNotFoundError as missing:
+            if missing.name not in EXTRAS:
+                raise
+            extra_ = EXTRAS[missing.name]
+            code = _fail(f"worker68: this needs the package {missing.name}: pip install 'worker68[{extra_}]'", NOT_DONE)
+        except SettingsError as error:
+            code = _fail(f"worker68: {error}", ASKED_WRONGLY)
+        except DatabaseAway as away:
+            # Only now: the database's libraries take a while to import, and most commands need none of them.
+            from worker68.cli.reach import explain_database
+
+            code = _fail(f"worker68: {explain_database(away)}", NOT_DONE)
+        except Worker68Error as error:
+            code = _fail(f"worker68: {error}", NOT_DONE)
+        sys.exit(code or DONE)
+
+
+def _find_version() -> str:
+    try:
+        return importlib.metadata.version("worker68")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(_find_version(), message="worker68 %(version)s")
+def main() -> None:
+    """Sends jobs from Redis through the rate-limited bridge of a 68 chat account, and says what became of them.
+
+    Settings come from the environment (WORKER68_...) or the TOML file that WORKER68_CONFIG names.
+
+    \b
+    Example, without any settings:
+      worker68 demo
+    """
+    quieten_logs()
+
+
+def quieten_logs() -> None:
+    """Let only log lines of errors through, to standard error: a command's standard output is its answer."""
+    logging.basicConfig(level=logging.ERROR, format="worker68: %(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _fail(line: str, code: int) -> int:
+    click.echo(" ".join(line.split()), err=True)
+    return code
+
+
+def _fall_silent() -> int:
+    """The reader of our output has gone: let nothing more be said, also when Python closes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return NOT_DONE

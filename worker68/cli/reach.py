@@ -1,0 +1,53 @@
+"""Reaching Redis and the database from the command line: giving up soon, and one line for whoever waits in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from celery.exceptions import BackendError
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from worker68.errors import DatabaseAway, RedisAway
+
+#: A Redis that does not answer a command within this is away for somebody who waits at a terminal.
+REDIS_SECONDS: Final = 3.0
+
+
+def open_redis(redis_url: str) -> Redis:
+    """Return a client that gives up at once; nothing is connected yet."""
+    return Redis.from_url(
+        redis_url,
+        protocol=2,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@contextmanager
+def saying_away(redis_url: str, consequence: str = "") -> Iterator[None]:
+    """Turn what a Redis that is away makes the libraries raise into one ``RedisAway``, which does not show the password."""
+    try:
+        yield
+    except (RedisError, OperationalError, BackendError, OSError) as error:
+        parts = urlsplit(redis_url)
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise RedisAway(
+            f"Redis at {parts.hostname}:{parts.port or 6379} does not answer ({reason}); {consequence}"
+            "start it, or set WORKER68_REDIS_URL to where it is"
+        ) from error
+
+
+def explain_database(away: DatabaseAway) -> str:
+    """Return what is wrong with the database and what to do, in one line."""
+    reason = str(away)
+    if "worker68 db upgrade" in reason:
+        return reason
+    return f"the database does not answer ({reason}); start it, or set WORKER68_DATABASE_URL to where it is"

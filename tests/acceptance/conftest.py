@@ -1,0 +1,251 @@
+"""The stage of the acceptance tests: a real worker between a real Redis, a real database and a simulated bridge.
+
+The tests speak to the worker only as other systems do: Celery messages and JSON into Redis, replies and results out of it, and the
+tables that others may read. One worker serves all tests of a module; each test has its own texts, reply names and job ids.
+"""
+
+# mypy: disallow-untyped-calls=False
+# because Celery is not typed.
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pytest
+import redis
+from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeout
+from celery.result import AsyncResult
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from tests.parts.postgres import PostgresServer
+from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess
+from worker68.embedded import EmbeddedRedis
+from worker68.simulator import Simulator
+from worker68.store.schema import upgrade
+
+SEND, MUTE, SYNC = "worker68.send_message", "worker68.mute_member", "worker68.sync_groups"
+
+#: In the simulator's world: the account may moderate this group; this friend and this group can be written to.
+GROUP, MEMBER = 389284, 7128348
+GROUP_CHAT = {"type": "group", "id": GROUP}
+
+#: Timeouts that are short, but longer than a crowded machine takes for an answer of the simulator; no limits that matter.
+SETTINGS: dict[str, object] = {
+    "VERDICT_TIMEOUT": 2,
+    "REPLY_TIMEOUT": 1,
+    "LIMITS": json.dumps(dict.fromkeys(("account", "chat", "send", "moderate", "read"), "1000/s+1000")),
+}
+
+
+#: Quick, but long enough for a test to act between the write and the verdict where it sets a longer one.
+VERDICT_DELAY_SECONDS = 0.05
+
+
+class Stage:
+    """Everything around one worker, and a producer's view of it. ``bridge`` is the one of the account ``main``."""
+
+    def __init__(
+        self, folder: Path, redis_server: EmbeddedRedis, database_url: str, bridges: dict[str, Simulator]
+    ) -> None:
+        self.redis_server = redis_server
+        self.bridges = bridges
+        self.bridge = bridges["main"]
+        self.redis = redis.Redis.from_url(redis_server.url, decode_responses=True, socket_timeout=2 * PATIENCE_SECONDS)
+        self.celery = Celery("producer", broker=redis_server.url, backend=redis_server.url, set_as_current=False)
+        self.database_url = database_url
+        self.database: Engine = create_engine(database_url, poolclass=NullPool)
+        settings = SETTINGS | {
+            "REDIS_URL": redis_server.url,
+            "DATABASE_URL": database_url,
+            "BRIDGE_URL": self.bridge.url,
+        }
+        self.worker = WorkerProcess(settings, folder / "worker.log")
+        self._others: list[WorkerProcess] = []
+
+    def close(self) -> None:
+        for worker in (self.worker, *self._others):
+            worker.kill()
+        self.celery.backend.result_consumer.stop()
+        # A result that is collected only now must not try to unsubscribe from a Redis that is gone.
+        self.celery.backend.result_consumer.subscribed_to.clear()
+        self.celery.backend.client.close()
+        self.celery.close()
+        self.redis.close()
+        self.database.dispose()
+
+    def second_worker(self) -> WorkerProcess:
+        """Return another worker of the same settings, not started yet; it ends with the stage."""
+        log = self.worker.log_file.with_name(f"worker-{len(self._others) + 2}.log")
+        self._others.append(WorkerProcess(self.worker.settings, log))
+        return self._others[-1]
+
+    # What a producer does
+
+    def send_task(self, task: str, queue: str = "worker68.main", *, options: Any = None, **fields: Any) -> AsyncResult:
+        """Ask for a job through Celery; ``options`` are those of ``send_task``."""
+        return self.celery.send_task(task, queue=queue, kwargs=fields, **(options or {}))
+
+    def send(self, words: str, **fields: Any) -> AsyncResult:
+        """Ask for a message to the usual group, unless ``fields`` say otherwise."""
+        return self.send_task(SEND, **{"chat": GROUP_CHAT, "text": words, **fields})
+
+    def push(self, message: Any, queue: str = "worker68.main") -> None:
+        """Push a message as a producer without Celery would: bytes as they are, anything else as JSON."""
+        self.redis.lpush(queue, message if isinstance(message, bytes | str) else json.dumps(message))
+
+    # What comes back
+
+    def end_of(self, result: AsyncResult) -> dict[str, Any]:
+        """Return the reply that Celery's result holds, however the job ended."""
+        try:
+            value = result.get(timeout=PATIENCE_SECONDS, propagate=False)
+        except CeleryTimeout:
+            pytest.fail(f"no result of {result.id}: {self.worker.last_words}")
+        reply: dict[str, Any] = value if isinstance(value, dict) else json.loads(value.args[0])
+        return reply
+
+    def stream(self, reply_to: str) -> list[dict[str, Any]]:
+        """Return the entries of a reply stream."""
+        entries: Any = self.redis.xrange(f"worker68:replies:{reply_to}:stream")
+        return [fields for _, fields in entries]
+
+    def take_reply(self, name: str) -> dict[str, Any]:
+        """Take the next reply from a reply list."""
+        taken = self.redis.blpop([f"worker68:replies:{name}"], timeout=PATIENCE_SECONDS)
+        assert taken is not None, f"no reply at {name}: {self.worker.last_words}"
+        reply: dict[str, Any] = json.loads(taken[1])
+        return reply
+
+    def row(self, job_id: str, account: str = "main") -> dict[str, Any] | None:
+        """Return the job's row, None if there is none."""
+        found = self.rows("SELECT * FROM jobs WHERE job_id = :job_id AND account = :account", job_id, account)
+        return found[0] if found else None
+
+    def rows(self, query: str, job_id: str = "", account: str = "main") -> list[dict[str, Any]]:
+        with self.database.connect() as connection:
+            rows = connection.execute(text(query), {"job_id": job_id, "account": account} if ":" in query else {})
+            return [dict(row) for row in rows.mappings()]
+
+    def dead(self, marker: str) -> list[dict[str, Any]]:
+        """Return what was set aside and holds the marker."""
+        return [json.loads(entry) for entry in self.redis.lrange("worker68:dead", 0, -1) if marker in entry]
+
+    # What the bridge saw
+
+    def sent(self, words: str, bridge: Simulator | None = None) -> int:
+        """Return how many messages with this text went out to a chat."""
+        return sum(message.text == words for message in (bridge or self.bridge).sent)
+
+    def wait_for_sent(self, mark: str, count: int) -> None:
+        """Wait until at least so many messages with ``mark`` in them went out."""
+        self.wait(lambda: sum(mark in message.text for message in self.bridge.sent) >= count)
+
+    def frames(self, words: str, bridge: Simulator | None = None) -> list[dict[str, Any]]:
+        """Return the frames of sends with this text that reached the bridge, whatever became of them."""
+        frames = [one.frame for one in (bridge or self.bridge).received]
+        return [frame for frame in frames if frame["type"] == "sendMsg" and _content(frame) == words]
+
+    def mutes(self, seconds: int) -> list[dict[str, Any]]:
+        """Return the data of the calls that asked for a mute of so many seconds."""
+        calls = [one.frame["data"] for one in self.bridge.received if one.frame["type"] == "request"]
+        return [call["data"] for call in calls if call["data"].get("shutupTime") == seconds]
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        return self.worker.wait(condition)
+
+
+class StageMaker(Protocol):
+    def __call__(
+        self,
+        database: str = "sqlite",
+        *,
+        tables: bool = True,
+        kind: Literal["new", "old"] = "new",
+        accounts: dict[str, dict[str, Any]] | None = None,
+        **settings: Any,
+    ) -> Stage: ...
+
+
+def _content(frame: dict[str, Any]) -> str:
+    content: str = frame["data"]["list"][0]["values"]["content"]
+    return content
+
+
+def name(prefix: str = "x") -> str:
+    """Return a name that nobody else uses: for texts, reply lists and job ids."""
+    return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+def envelope(task: str, kwargs: Any, *, task_id: str | None = None, **headers: Any) -> dict[str, Any]:
+    """Return the least that a producer without Celery must write: protocol 2 with the body as plain JSON."""
+    return {
+        "headers": {"task": task, "id": task_id or str(uuid.uuid4()), **headers},
+        "content-type": "application/json",
+        "body": json.dumps([[], kwargs, {}]),
+    }
+
+
+@pytest.fixture(scope="module")
+def make_stage(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[StageMaker]:
+    """Build stages whose worker is not started yet.
+
+    ``accounts``: tables of accounts beside ``main``; each gets a bridge of its own. ``settings``: by their names in the contract.
+    """
+    with ExitStack() as stack:
+
+        def make(
+            database: str = "sqlite",
+            *,
+            tables: bool = True,
+            kind: Literal["new", "old"] = "new",
+            accounts: dict[str, dict[str, Any]] | None = None,
+            **settings: Any,
+        ) -> Stage:
+            folder = tmp_path_factory.mktemp("stage")
+            url = f"sqlite:///{folder / 'worker68.db'}"
+            if database == "postgresql":
+                server: PostgresServer = request.getfixturevalue("postgres_server")
+                server.ensure_running()
+                url = stack.enter_context(server.database())
+            if tables:
+                upgrade(url)
+            redis_server = stack.enter_context(EmbeddedRedis(append_only=True))
+            bridges = {
+                account: stack.enter_context(
+                    Simulator(kind=kind, heartbeat_seconds=0.5, verdict_delay_seconds=VERDICT_DELAY_SECONDS)
+                )
+                for account in ("main", *(accounts or {}))
+            }
+            stage = Stage(folder, redis_server, url, bridges)
+            stack.callback(stage.close)
+            if accounts:
+                tables_of = {name: {"bridge_url": bridges[name].url} | table for name, table in accounts.items()}
+                stage.worker.settings["ACCOUNTS"] = json.dumps(tables_of)
+            stage.worker.settings.update(settings)
+            return stage
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def shared_stage(make_stage: StageMaker, request: pytest.FixtureRequest) -> Stage:
+    """The stage of a module, its worker running. A module parametrizes this with databases, and sets more in ``STAGE``."""
+    stage = make_stage(getattr(request, "param", "sqlite"), **getattr(request.module, "STAGE", {}))
+    stage.worker.start()
+    stage.worker.wait_ready()
+    return stage
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Iterator[Stage]:
+    """The module's stage, its bridges healthy again after each test."""
+    yield shared_stage
+    for bridge in shared_stage.bridges.values():
+        bridge.faults.clear()

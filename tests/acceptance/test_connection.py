@@ -1,0 +1,117 @@
+"""The bridge's connection fails around a write: what is in doubt, what is repeated, what just waits."""
+
+from __future__ import annotations
+
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, name
+
+
+def reconnect(stage: Stage) -> None:
+    """Cut the worker's connection and wait for its next one."""
+    stage.bridge.faults.refuse_connections = True
+    stage.bridge.drop_connections()
+    stage.wait(lambda: stage.bridge.connections == 0)
+    stage.bridge.faults.refuse_connections = False
+    stage.wait(lambda: stage.bridge.connections == 1)
+
+
+def test_a_send_whose_connection_drops_and_whose_verdict_never_comes_is_in_doubt(stage: Stage) -> None:
+    stage.bridge.faults.drop_before_answer.set(1)
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "connection_lost")
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_verdict_on_the_next_connection_counts(stage: Stage) -> None:
+    stage.bridge.faults.drop_before_answer.set(1)
+    stage.bridge.faults.done_anyway = True
+    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_drop_after_the_reply_costs_nothing_when_the_verdict_comes(stage: Stage) -> None:
+    stage.bridge.faults.drop_after_answer.set(1)
+    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert reply["status"] == "succeeded"
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_change_whose_connection_drops_is_made_again(stage: Stage) -> None:
+    stage.bridge.faults.drop_before_answer.set(1)
+
+    reply = stage.end_of(stage.send_task(MUTE, group_id=GROUP, user_id=MEMBER, seconds=601))
+
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 2)
+    assert len(stage.mutes(601)) == 2
+
+
+def test_a_read_whose_connection_drops_is_made_again(stage: Stage) -> None:
+    stage.bridge.faults.drop_before_answer.set(1)
+
+    reply = stage.end_of(stage.send_task(SYNC))
+
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 2)
+
+
+def test_jobs_wait_for_a_bridge_that_is_not_there_and_go_out_in_order(stage: Stage) -> None:
+    mark = name()
+    stage.bridge.stop()
+    results = [stage.send(f"{mark} {number}") for number in range(5)]
+    stage.wait(lambda: stage.redis.llen("worker68.main") == 0)
+    stage.wait(lambda: all(stage.row(result.id) for result in results))
+    rows = [stage.row(result.id) for result in results]
+    assert [row["state"] for row in rows if row] == ["ready"] * 5
+
+    stage.bridge.start()
+
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 5
+    assert [sent.text for sent in stage.bridge.sent if mark in sent.text] == [f"{mark} {number}" for number in range(5)]
+
+
+def test_nothing_is_written_before_hello(stage: Stage) -> None:
+    words = name()
+    stage.bridge.faults.no_hello = True
+    before = len(stage.bridge.received)
+    reconnect(stage)
+    result = stage.send(words)
+    stage.wait(lambda: stage.row(result.id))
+    assert len(stage.bridge.received) == before
+
+    stage.bridge.faults.clear()
+    stage.bridge.drop_connections()
+
+    assert stage.end_of(result)["status"] == "succeeded"
+    assert len(stage.frames(words)) == 1
+
+
+def test_there_is_one_connection_however_often_it_drops(stage: Stage) -> None:
+    for _ in range(3):
+        reconnect(stage)
+
+    assert stage.end_of(stage.send(name()))["status"] == "succeeded"
+    assert stage.bridge.connections == 1
+
+
+def test_a_flood_of_garbage_from_the_bridge_costs_no_job_its_outcome(stage: Stage) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 0.5
+    words = name()
+    result = stage.send(words)
+    stage.wait(lambda: stage.frames(words))
+
+    stage.bridge.send_garbage(
+        "not_json", "empty", "list", "number", "null", "deep", "huge_number", "invalid_utf8", "binary", "huge"
+    )
+
+    assert stage.end_of(result)["status"] == "succeeded"
+    assert len(stage.frames(words)) == 1

@@ -1,0 +1,128 @@
+"""kill -9: what was being sent is in doubt, everything else runs at the next owner, and nothing goes out twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, Stage, name
+from worker68.simulator import ALWAYS
+from worker68.simulator.population import FRIEND
+
+on_both = pytest.mark.parametrize("shared_stage", ["sqlite", "postgresql"], indirect=True, scope="module")
+on_sqlite = pytest.mark.parametrize("shared_stage", ["sqlite"], indirect=True, scope="module")
+on_postgresql = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
+
+STAGE = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 30, "REPLY_TIMEOUT": 30}
+
+
+def restart(stage: Stage) -> None:
+    stage.worker.kill()
+    stage.bridge.faults.clear()
+    stage.worker.start()
+
+
+@on_both
+def test_a_send_under_way_is_in_doubt_and_jobs_not_begun_are_run(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    words, waiting_words = name(), name()
+    lost, waiting = stage.send(words), stage.send(waiting_words)
+    stage.wait(lambda: stage.frames(words) and stage.row(waiting.id))
+
+    restart(stage)
+
+    reply = stage.end_of(lost)
+    assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("in_doubt", "worker_lost", 1)
+    assert stage.end_of(waiting)["status"] == "succeeded"
+    assert len(stage.frames(words)) == len(stage.frames(waiting_words)) == 1
+
+
+@on_postgresql
+def test_a_verdict_after_the_crash_ends_the_doubt(stage: Stage) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 6
+    words, reply_to = name(), name()
+    stage.send(words, reply_to=reply_to)
+    stage.wait(lambda: stage.frames(words))
+
+    restart(stage)
+
+    first, second = stage.take_reply(reply_to), stage.take_reply(reply_to)
+    assert (first["status"], first["error"]["code"]) == ("in_doubt", "worker_lost")
+    assert (second["status"], second["revision"]) == ("succeeded", 2)
+    assert len(stage.frames(words)) == 1
+
+
+@on_sqlite
+def test_a_change_under_way_is_made_again(stage: Stage) -> None:
+    stage.bridge.faults.silence.set("GroupMemberShutup", ALWAYS)
+    result = stage.send_task(MUTE, group_id=GROUP, user_id=MEMBER, seconds=90)
+    stage.wait(lambda: stage.mutes(90))
+
+    restart(stage)
+
+    reply = stage.end_of(result)
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 2)
+    assert len(stage.mutes(90)) == 2
+
+
+@on_both
+def test_a_backlog_outlives_kills_and_nothing_goes_out_twice(stage: Stage) -> None:
+    mark = name()
+    chats = [{"type": "friend", "id": FRIEND}, {"type": "group", "id": GROUP}]
+    results = [stage.send(f"{mark} {number}", chat=chats[number % 2]) for number in range(80)]
+
+    for at_least in (4, 30):
+        stage.wait_for_sent(mark, at_least)
+        restart(stage)
+
+    replies = [stage.end_of(result) for result in results]
+    assert {reply["status"] for reply in replies} <= {"succeeded", "in_doubt"}
+    doubtful = [reply for reply in replies if reply["status"] == "in_doubt"]
+    assert {reply["error"]["code"] for reply in doubtful} <= {"worker_lost"}
+    assert len(doubtful) <= 4
+    texts = [sent.text for sent in stage.bridge.sent if mark in sent.text]
+    assert len(texts) == len(set(texts))
+    assert len(texts) >= 80 - len(doubtful)
+    assert stage.redis.hlen("worker68:unacked:main") == 0
+    assert stage.rows("SELECT job_id FROM jobs WHERE state <> 'ended'") == []
+
+
+@on_postgresql
+def test_a_standby_takes_over_and_the_dead_owner_holds_nothing(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    standby = stage.second_worker()
+    standby.start()
+    standby.wait_ready()
+    words, waiting_words = name(), name()
+    lost, waiting = stage.send(words), stage.send(waiting_words)
+    stage.wait(lambda: stage.frames(words) and stage.row(waiting.id))
+    assert stage.bridge.connections == 1
+
+    stage.worker.kill()
+    stage.bridge.faults.clear()
+
+    assert stage.end_of(lost)["error"]["code"] == "worker_lost"
+    assert stage.end_of(waiting)["status"] == "succeeded"
+    assert len(stage.frames(words)) == len(stage.frames(waiting_words)) == 1
+    assert standby.stop() == 0
+    stage.worker.start()
+    stage.worker.wait_ready()
+
+
+@on_sqlite
+def test_an_owner_that_wakes_after_its_lease_writes_nothing_more(stage: Stage) -> None:
+    standby = stage.second_worker()
+    standby.start()
+    standby.wait_ready()
+    mark = name()
+    stage.worker.pause()
+    results = [stage.send(f"{mark} {number}") for number in range(10)]
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 10
+
+    stage.worker.resume()
+    stage.worker.wait_for_log("lease_lost")
+    results += [stage.send(f"{mark} {number}") for number in range(10, 15)]
+
+    assert [stage.end_of(result)["status"] for result in results[10:]] == ["succeeded"] * 5
+    texts = [sent.text for sent in stage.bridge.sent if mark in sent.text]
+    assert texts == [f"{mark} {number}" for number in range(15)]
+    standby.kill()

@@ -1,0 +1,165 @@
+"""Where jobs come in and who goes first: queues, priorities, classes, lanes, and two accounts in one worker."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, SYNC, Stage, envelope, name
+from worker68.simulator import Simulator
+from worker68.simulator.population import FRIEND, OWNED_GROUP
+
+STAGE = {"accounts": {"second": {"max_in_flight": 1}}}
+
+
+def texts(bridge: Simulator, mark: str) -> list[str]:
+    return [sent.text.removeprefix(f"{mark} ") for sent in bridge.sent if mark in sent.text]
+
+
+def test_front_door_and_account_queue_lead_to_the_same_account(stage: Stage) -> None:
+    for queue in ("worker68", "worker68.main"):
+        reply = stage.end_of(stage.send_task(SEND, queue, chat=GROUP_CHAT, text=name()))
+        assert (reply["status"], reply["account"]) == ("succeeded", "main")
+
+
+@pytest.mark.parametrize("queue", ["worker68", "worker68.second"])
+def test_each_account_writes_to_its_own_bridge(stage: Stage, queue: str) -> None:
+    words = name()
+
+    reply = stage.end_of(stage.send_task(SEND, queue, account="second", chat=GROUP_CHAT, text=words))
+
+    assert (reply["status"], reply["account"]) == ("succeeded", "second")
+    assert stage.sent(words, stage.bridges["second"]) == 1
+    assert stage.frames(words) == []
+
+
+def test_an_accounts_queue_needs_no_account(stage: Stage) -> None:
+    words = name()
+
+    reply = stage.end_of(stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=words))
+
+    assert reply["account"] == "second"
+    assert stage.sent(words, stage.bridges["second"]) == 1
+
+
+def test_one_job_id_in_two_accounts_is_two_jobs(stage: Stage) -> None:
+    words, job_id = name(), name()
+
+    for account in ("main", "second"):
+        assert (
+            stage.end_of(stage.send(words, queue="worker68", account=account, job_id=job_id))["status"] == "succeeded"
+        )
+
+    assert [stage.sent(words, bridge) for bridge in stage.bridges.values()] == [1, 1]
+
+
+def test_an_account_whose_bridge_is_down_does_not_hold_up_the_other(stage: Stage) -> None:
+    stage.bridges["second"].stop()
+    waiting = stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=name())
+
+    assert stage.end_of(stage.send(name()))["status"] == "succeeded"
+
+    stage.bridges["second"].start()
+    assert stage.end_of(waiting)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("queue", ["worker68", "worker68.main"])
+@pytest.mark.parametrize("separator", ["\x06\x16", ":"])
+def test_every_priority_list_is_read(stage: Stage, queue: str, separator: str) -> None:
+    words = name()
+    for step in (3, 6, 9):
+        stage.push(envelope(SEND, {"chat": GROUP_CHAT, "text": words}), f"{queue}{separator}{step}")
+
+    stage.wait(lambda: stage.sent(words) == 3)
+
+
+def test_celerys_own_priorities_arrive(stage: Stage) -> None:
+    results = [stage.send(name(), options={"priority": priority}) for priority in range(10)]
+
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 10
+    assert [row["priority"] for result in results if (row := stage.row(result.id))] == list(range(10))
+
+
+def test_a_chat_gets_its_messages_in_the_order_of_arrival(stage: Stage) -> None:
+    mark = name()
+    stage.bridge.faults.extra_verdict_delay_seconds = 0.02
+
+    results = [stage.send(f"{mark} {number}") for number in range(30)]
+
+    assert {stage.end_of(result)["status"] for result in results} == {"succeeded"}
+    assert texts(stage.bridge, mark) == [str(number) for number in range(30)]
+
+
+def test_a_busy_answer_does_not_cost_a_job_its_place(stage: Stage) -> None:
+    mark = name()
+    stage.bridge.faults.busy_sends.set(1)
+
+    results = [stage.send(f"{mark} {number}") for number in range(3)]
+
+    assert {stage.end_of(result)["status"] for result in results} == {"succeeded"}
+    assert texts(stage.bridge, mark) == ["0", "1", "2"]
+
+
+def test_a_silent_chat_does_not_hold_up_another(stage: Stage) -> None:
+    slow_words, quick_words = name(), name()
+    stage.bridge.faults.silence.set("sendMsg", 1)
+    slow = stage.send(slow_words)
+    stage.wait(lambda: stage.frames(slow_words))
+
+    quick = stage.send(quick_words, chat={"type": "friend", "id": FRIEND})
+
+    assert stage.end_of(quick)["status"] == "succeeded"
+    row = stage.row(slow.id)
+    assert row is not None
+    assert row["state"] == "sending"
+    assert stage.end_of(slow)["status"] == "in_doubt"
+
+
+def test_moderation_goes_before_sends_before_syncs(stage: Stage) -> None:
+    mark, bridge = name(), stage.bridges["second"]
+    bridge.stop()
+    queue = "worker68.second"
+    results = [
+        stage.send_task(SYNC, queue, options={"priority": 0}),
+        stage.send_task(SEND, queue, chat=GROUP_CHAT, text=f"{mark} low", options={"priority": 9}),
+        stage.send_task(SEND, queue, chat={"type": "friend", "id": FRIEND}, text=f"{mark} high"),
+        stage.send_task(MUTE, queue, group_id=GROUP, user_id=MEMBER, seconds=77, options={"priority": 9}),
+    ]
+    stage.wait(lambda: all(stage.row(result.id, "second") for result in results))
+    before = len(bridge.received)
+
+    bridge.start()
+
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 4
+    frames = [received.frame for received in bridge.received.copy()[before:]]
+    kinds = [frame["type"] for frame in frames if frame["type"] != "getApiUrl"]
+    assert kinds == ["request", "sendMsg", "sendMsg", "getGroups"]
+    assert texts(bridge, mark) == ["high", "low"]
+
+
+def test_priority_goes_before_arrival_within_a_chat(stage: Stage) -> None:
+    mark, bridge = name(), stage.bridges["second"]
+    bridge.stop()
+    results = [
+        stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=f"{mark} {p}", options={"priority": p})
+        for p in (9, 3, 6, 0)
+    ]
+    stage.wait(lambda: all(stage.row(result.id, "second") for result in results))
+
+    bridge.start()
+
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 4
+    assert texts(bridge, mark) == ["0", "3", "6", "9"]
+
+
+def test_unordered_jobs_need_not_wait_for_each_other(stage: Stage) -> None:
+    first_words, second_words = name(), name()
+    stage.end_of(stage.send(name()))  # The bridge has now given back an id, so two sends to one chat may be under way.
+    stage.bridge.faults.silence.set("sendMsg", 1)
+    chat = {"type": "group", "id": OWNED_GROUP}
+    slow = stage.send(first_words, chat=chat, ordered=False)
+    stage.wait(lambda: stage.frames(first_words))
+
+    quick = stage.send(second_words, chat=chat, ordered=False)
+
+    assert stage.end_of(quick)["status"] == "succeeded"
+    assert stage.end_of(slow)["status"] == "in_doubt"

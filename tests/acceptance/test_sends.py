@@ -1,0 +1,171 @@
+"""How sends end: each outcome that the bridge's word can lead to, and how often the message was written for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, name
+from worker68.simulator.population import FRIEND
+
+pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
+
+
+def test_a_send_succeeds_with_what_the_server_called_it(stage: Stage) -> None:
+    words = name()
+    reply = stage.end_of(stage.send(words))
+
+    (frame,) = stage.frames(words)
+    (sent,) = [message for message in stage.bridge.sent if message.text == words]
+    assert reply["status"] == "succeeded"
+    assert reply["error"] is None
+    assert reply["attempts"] == 1
+    assert list(reply["result"]) == ["custom_msg_id", "message_id", "sent_at"]
+    assert reply["result"]["custom_msg_id"] == frame["data"]["custom_msg_id"] == sent.custom_msg_id
+    assert reply["result"]["message_id"] == sent.message_id
+    assert len(sent.custom_msg_id) == 11
+
+
+def test_the_row_says_what_the_reply_says(stage: Stage) -> None:
+    reply = stage.end_of(stage.send(name()))
+
+    row = stage.row(reply["job_id"])
+    assert row is not None
+    assert (row["task"], row["chat_type"], row["chat_id"]) == (SEND, "group", GROUP_CHAT["id"])
+    assert (row["state"], row["status"], row["error_code"], row["attempts"]) == ("ended", "succeeded", None, 1)
+
+
+def test_a_friend_gets_every_character_that_was_asked_for(stage: Stage) -> None:
+    words = f'{name()} "quoted" \t 你好 👨‍👩‍👧 \u2028 </b>\nsecond line\n'
+
+    reply = stage.end_of(stage.send(words, chat={"type": "friend", "id": FRIEND}))
+
+    assert reply["status"] == "succeeded"
+    assert [(sent.chat_type, sent.chat_id) for sent in stage.bridge.sent if sent.text == words] == [("friend", FRIEND)]
+
+
+def test_quote_and_mentions_reach_the_bridge(stage: Stage) -> None:
+    words = name()
+    quote = {"message_id": 4626337038, "text": "hhh", "user_id": FRIEND, "name": "Pwgen"}
+
+    reply = stage.end_of(stage.send(words, quote=quote, mentions=[FRIEND, 7128348]))
+
+    (frame,) = stage.frames(words)
+    assert reply["status"] == "succeeded"
+    assert frame["data"]["quoteInfo"]["MsgID"] == 4626337038
+    assert frame["data"]["quoteInfo"]["content"] == "hhh"
+    assert frame["data"]["list"][0]["values"]["atUids"] == [FRIEND, 7128348]
+
+
+def test_a_refusal_is_final_and_says_the_bridges_own_code(stage: Stage) -> None:
+    stage.bridge.faults.refusals.set(1)
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["error"]["code"]) == ("failed", "refused")
+    assert reply["error"]["bridge_code"] == 403
+    assert "没有权限" in reply["error"]["message"]
+    assert len(stage.frames(words)) == 1
+    assert stage.sent(words) == 0
+
+
+def test_a_chat_that_the_bridge_does_not_know_is_refused(stage: Stage) -> None:
+    reply = stage.end_of(stage.send(name(), chat={"type": "group", "id": 999}))
+
+    assert (reply["status"], reply["error"]["code"], reply["error"]["bridge_code"]) == ("failed", "refused", 404)
+
+
+def test_a_verdict_outweighs_an_error_reply(stage: Stage) -> None:
+    stage.bridge.faults.busy_sends.set(1)
+    stage.bridge.faults.done_anyway = True
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_busy_bridge_is_asked_again_under_the_same_id(stage: Stage) -> None:
+    stage.bridge.faults.busy_sends.set(1)
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 2)
+    frames = stage.frames(words)
+    assert len(frames) == 2
+    assert len({frame["data"]["custom_msg_id"] for frame in frames}) == 1
+    assert stage.sent(words) == 1
+
+
+def test_a_quick_not_sent_is_a_failure(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "not_sent"
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("failed", "not_sent", 1)
+    assert len(stage.frames(words)) == 1
+
+
+def test_silence_is_in_doubt_and_not_sent_again(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    words, next_words = name(), name()
+
+    doubtful, following = stage.send(words), stage.send(next_words)
+    stage.wait(lambda: stage.frames(words))
+    stage.bridge.faults.clear()
+
+    reply = stage.end_of(doubtful)
+    assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "no_verdict")
+    assert reply["result"] is None
+    assert stage.end_of(following)["status"] == "succeeded"
+    assert len(stage.frames(words)) == 1
+
+
+def test_no_answer_at_all_to_a_send_is_in_doubt_and_not_sent_again(stage: Stage) -> None:
+    stage.bridge.faults.silence.set("sendMsg", 1)
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "no_verdict")
+    assert len(stage.frames(words)) == 1
+
+
+def test_the_accounts_own_message_proves_that_it_was_sent(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "none"
+
+    reply = stage.end_of(stage.send(name()))
+
+    assert reply["status"] == "succeeded"
+    assert reply["result"]["message_id"] is not None
+
+
+@pytest.mark.parametrize("fault", ["no_reply_to_sends", "verdict_before_reply", "echo_first", "no_echo", "garbage"])
+def test_a_bridge_of_other_habits_is_understood(stage: Stage, fault: str) -> None:
+    setattr(stage.bridge.faults, fault, True)
+    words = name()
+
+    reply = stage.end_of(stage.send(words))
+
+    assert reply["status"] == "succeeded"
+    assert len(stage.frames(words)) == 1
+
+
+def test_nothing_is_written_while_the_client_is_logged_out(stage: Stage) -> None:
+    words = name()
+    stage.bridge.log_out()
+    try:
+        result = stage.send(words)
+        stage.wait(lambda: stage.row(result.id))
+        row = stage.row(result.id)
+        assert row is not None
+        assert row["state"] == "ready"
+        assert stage.frames(words) == []
+    finally:
+        stage.bridge.log_in()
+
+    assert stage.end_of(result)["status"] == "succeeded"
+    assert len(stage.frames(words)) == 1

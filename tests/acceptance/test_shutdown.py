@@ -1,0 +1,70 @@
+"""SIGTERM: what is under way ends with its verdict, what has not begun waits for the next worker, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import Stage, StageMaker, name
+from worker68.simulator.population import FRIEND, OTHER_FRIEND
+
+
+@pytest.fixture
+def stage(make_stage: StageMaker) -> Stage:
+    stage = make_stage(VERDICT_TIMEOUT=10)
+    stage.worker.start()
+    stage.worker.wait_ready()
+    return stage
+
+
+def test_a_send_under_way_ends_with_its_verdict(stage: Stage) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 2
+    words, waiting_words, reply_to = name(), name(), name()
+    stage.send(words, reply_to=reply_to)
+    waiting = stage.send(waiting_words)
+    stage.wait(lambda: stage.frames(words))
+
+    assert stage.worker.stop() == 0
+
+    reply = stage.take_reply(reply_to)
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
+    assert stage.frames(waiting_words) == []
+    row = stage.row(waiting.id)
+    assert row is not None
+    assert (row["state"], row["attempts"]) == ("ready", 0)
+    assert "Traceback" not in stage.worker.log
+    assert stage.bridge.connections == 0
+    assert stage.redis.keys("worker68:lease:*") == []
+
+    stage.bridge.faults.clear()
+    stage.worker.start()
+    assert stage.end_of(waiting)["status"] == "succeeded"
+    assert stage.sent(waiting_words) == 1
+
+
+def test_a_backlog_is_neither_lost_nor_doubled_by_restarts(stage: Stage) -> None:
+    mark = name()
+    chats = [{"type": "friend", "id": FRIEND}, {"type": "friend", "id": OTHER_FRIEND}, {"type": "group", "id": 389284}]
+    results = [stage.send(f"{mark} {number}", chat=chats[number % 3]) for number in range(60)]
+
+    for at_least in (5, 25):
+        stage.wait_for_sent(mark, at_least)
+        assert stage.worker.stop() == 0
+        stage.worker.start()
+        stage.worker.wait_ready()
+
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 60
+    texts = [sent.text for sent in stage.bridge.sent if mark in sent.text]
+    assert sorted(texts) == sorted(f"{mark} {number}" for number in range(60))
+    for chat in chats:
+        numbers = [int(s.text.split()[-1]) for s in stage.bridge.sent if mark in s.text and s.chat_id == chat["id"]]
+        assert numbers == sorted(numbers)
+
+
+def test_sigterm_while_redis_is_away_ends_too(stage: Stage) -> None:
+    stage.end_of(stage.send(name()))
+    stage.redis_server.kill()
+    stage.wait(lambda: "redis_away" in stage.worker.log_since_start or "RedisAway" in stage.worker.log_since_start)
+
+    stage.worker.ask_to_stop()
+
+    assert stage.worker.wait_for_end() == 0

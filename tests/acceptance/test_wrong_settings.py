@@ -1,0 +1,71 @@
+"""A wrong setting: one line that names it, exit code 2, no traceback, whichever way the worker is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.parts.worker import CELERY, environment
+
+GOOD = {
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "BRIDGE_URL": "ws://127.0.0.1:1",
+    "DATABASE_URL": "sqlite:///worker68.db",
+}
+
+WRONG: dict[str, tuple[dict[str, str | None], str]] = {
+    "no Redis": ({"REDIS_URL": None}, "WORKER68_REDIS_URL"),
+    "a Redis URL of another kind": ({"REDIS_URL": "amqp://127.0.0.1"}, "WORKER68_REDIS_URL"),
+    "no account": ({"BRIDGE_URL": None}, "WORKER68_BRIDGE_URL"),
+    "a bridge URL of another kind": ({"BRIDGE_URL": "http://127.0.0.1:5600"}, "WORKER68_BRIDGE_URL"),
+    "a length of time": ({"VERDICT_TIMEOUT": "soon"}, "WORKER68_VERDICT_TIMEOUT"),
+    "a length below zero": ({"LEASE_TTL": "-1"}, "WORKER68_LEASE_TTL"),
+    "a count": ({"CONCURRENCY": "0"}, "WORKER68_CONCURRENCY"),
+    "a choice": ({"CONFIRM": "hope"}, "WORKER68_CONFIRM"),
+    "a limit": ({"LIMITS": '{"account": "60 per minute"}'}, "WORKER68_LIMITS"),
+    "no JSON": ({"ACCOUNTS": "{main}"}, "WORKER68_ACCOUNTS"),
+    "an account's name": ({"ACCOUNTS": '{"Main": {"bridge_url": "ws://h:1"}}'}, "WORKER68_ACCOUNTS"),
+    "an account's field": ({"ACCOUNTS": '{"b": {"bridge_url": "ws://h:1", "limit": {}}}'}, "limit"),
+    "a file that is not there": ({"CONFIG": "/nowhere/worker68.toml"}, "WORKER68_CONFIG"),
+    "a database of another kind": ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL"),
+    "a database in memory": ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
+    "no database URL": ({"DATABASE_URL": "worker68.db"}, "DATABASE_URL"),
+    "the password of a wrong URL": ({"REDIS_URL": "http://:hunter2@127.0.0.1"}, "WORKER68_REDIS_URL"),
+}
+
+
+def run(command: tuple[str, ...], changes: dict[str, str | None], folder: Path) -> subprocess.CompletedProcess[str]:
+    # As root, Celery adds a warning of its own.
+    quiet = {"PYTHONWARNINGS": "ignore"}
+    settings = {setting: value for setting, value in {**GOOD, **changes}.items() if value is not None}
+    return subprocess.run(
+        command, env=environment(settings) | quiet, cwd=folder, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_celery_says_it_in_one_line(case: str, tmp_path: Path) -> None:
+    changes, named = WRONG[case]
+
+    ended = run(CELERY, changes, tmp_path)
+
+    lines = ended.stderr.strip().splitlines()
+    assert ended.returncode == 2, ended.stderr
+    assert len(lines) == 1, ended.stderr
+    assert named in lines[0]
+    assert lines[0].startswith("worker68: ")
+    assert "hunter2" not in ended.stderr
+
+
+@pytest.mark.parametrize("case", ["no Redis", "a choice", "a database of another kind"])
+def test_the_worker_command_says_the_same(case: str, tmp_path: Path) -> None:
+    changes, named = WRONG[case]
+
+    ended = run((sys.executable, "-m", "worker68", "worker"), changes, tmp_path)
+
+    assert ended.returncode == 2, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert named in ended.stderr

@@ -132,16 +132,21 @@ def test_a_task_that_the_account_does_not_take_is_not_permitted(stage: Stage) ->
     assert stage.end_of(stage.send_task(SYNC, "worker68.reader"))["status"] == "succeeded"
 
 
-def test_nothing_is_sent_to_a_chat_on_the_do_not_contact_list(stage: Stage) -> None:
-    barred = {"type": "group", "id": 441298}
+def suppress(stage: Stage, group_id: int) -> None:
+    """Put a group on the do-not-contact list, as an operator would with SQL."""
     with stage.database.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO suppressions (account, chat_type, chat_id, reason, created_at)"
-                " VALUES ('main', 'group', 441298, 'asked to be left alone', :now)"
+                " VALUES ('main', 'group', :group_id, 'asked to be left alone', :now)"
             ),
-            {"now": dt.datetime.now(dt.UTC).replace(tzinfo=None)},
+            {"group_id": group_id, "now": dt.datetime.now(dt.UTC).replace(tzinfo=None)},
         )
+
+
+def test_nothing_is_sent_to_a_chat_on_the_do_not_contact_list(stage: Stage) -> None:
+    barred = {"type": "group", "id": 441298}
+    suppress(stage, 441298)
 
     assert refuse(stage, chat=barred, text="x")["code"] == "suppressed"
 
@@ -154,14 +159,7 @@ def test_a_chat_that_is_suppressed_while_its_job_waits_gets_nothing(stage: Stage
     words, chat = name(), {"type": "group", "id": 520117}
     result = stage.send(words, chat=chat, send_at=(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3)).isoformat())
     stage.wait(lambda: result.state == "DEFERRED")
-    with stage.database.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO suppressions (account, chat_type, chat_id, reason, created_at)"
-                " VALUES ('main', 'group', 520117, 'asked to be left alone', :now)"
-            ),
-            {"now": dt.datetime.now(dt.UTC).replace(tzinfo=None)},
-        )
+    suppress(stage, 520117)
 
     assert stage.end_of(result)["error"]["code"] == "suppressed"
     assert stage.sent(words) == 0

@@ -1,4 +1,4 @@
-"""A Redis that forgets when it is killed, unlike the one of the other tests, and clients that fail at once instead of trying again."""
+"""A Redis that forgets when it is killed, unlike that of the other tests, and clients that fail at once."""
 
 from __future__ import annotations
 

@@ -294,3 +294,26 @@ def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:
     room.add(send(1), send(2))
     room.choose()
     assert room.dispatch.explain(None) == {2: "behind another job of its lane that is under way"}
+
+
+def test_a_job_that_missed_its_slot_may_get_another(room: Room) -> None:
+    room.slots.rule = lambda ask: Grant(1.5)
+    slot = room.dispatch.take_new_slot(send(1))
+    assert slot is not None
+    assert 1.0 < slot - monotonic() <= 1.5
+
+    room.slots.rule = lambda ask: Refusal("chat", "key", 30.0)
+    assert room.dispatch.take_new_slot(send(1)) is None
+
+
+def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room) -> None:
+    room.add(mute(1), send(2))
+    choice = room.dispatch.choose(PLENTY, False, NOW, api_known=False)
+    assert [ready.job.seq for ready in choice.ready] == [2]
+    assert room.dispatch.explain(None)[1] == "the bridge has not told the address of the service's API yet"
+    assert room.choose() == [1]
+
+
+def test_a_send_to_any_chat_does_not_hold_up_what_goes_to_none(room: Room) -> None:
+    room.add(send(1, chat=1), mute(2), job(3, SYNC, {}))
+    assert sorted(room.choose(one_send_per_chat=True)) == [1, 2, 3]

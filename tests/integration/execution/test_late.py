@@ -1,0 +1,94 @@
+"""Evidence that nobody waits for any more: it ends or corrects the job that it belongs to, and never doubles a message."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parts.jobs import NOW
+from tests.parts.ledger import Ledger
+from tests.parts.worker import wait_until
+from worker68.bridge.correlation import LateEvidence
+from worker68.execution.late import LateDesk
+from worker68.jobs.evidence import Verdict
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import ErrorCode, Status, in_doubt
+from worker68.jobs.states import State
+from worker68.store import attempts
+from worker68.store.writer import Writer
+
+
+class Desk:
+    """A late desk on a real ledger."""
+
+    def __init__(self, ledger: Ledger, late: LateDesk) -> None:
+        self.ledger = ledger
+        self.late = late
+        self.announced = threading.Event()
+
+    def hand_in(self, job: Job, verdict: Verdict = Verdict.SENT) -> None:
+        self.late.hand_in("main", LateEvidence(str(job.custom_msg_id), verdict, 4711, NOW))
+
+    def ended_as(self, job: Job, status: Status) -> bool:
+        row = self.ledger.row(job.seq)
+        return (row.state, row.status) == (State.ENDED, status)
+
+
+@pytest.fixture
+def desk(ledger: Ledger) -> Iterator[Desk]:
+    writer = Writer(ledger.engine)
+    late = LateDesk(writer, lambda: made.announced.set())
+    made = Desk(ledger, late)
+    writer.start()
+    late.start()
+    yield made
+    late.stop()
+    writer.stop()
+
+
+def test_a_proof_ends_a_send_that_backs_off_so_that_it_is_not_sent_again(ledger: Ledger, desk: Desk) -> None:
+    job = ledger.send()
+    attempt = ledger.must_begin(job)
+    later = NOW + dt.timedelta(hours=1)
+    assert ledger.run(lambda connection: attempts.back_off(connection, attempt, later, "busy", "busy", NOW))
+
+    desk.hand_in(job)
+
+    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    assert ledger.begin(job, 2) is None, "there is nothing to try again"
+    assert desk.announced.wait(10)
+    assert len(ledger.told()) == 1
+
+
+def test_a_proof_corrects_a_send_that_is_in_doubt(ledger: Ledger, desk: Desk) -> None:
+    job = ledger.send()
+    assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
+
+    desk.hand_in(job)
+
+    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    assert ledger.row(job.seq).revision == 2
+
+
+def test_a_proof_that_comes_before_the_outcome_is_written_is_offered_again(ledger: Ledger, desk: Desk) -> None:
+    job = ledger.send()
+    attempt = ledger.must_begin(job)
+
+    desk.hand_in(job)
+    assert ledger.settle(attempt, in_doubt(ErrorCode.CONNECTION_LOST, "?"))
+
+    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+
+
+def test_a_job_that_was_never_tried_is_not_proven_by_a_number(ledger: Ledger, desk: Desk) -> None:
+    waiting, judged = ledger.send(job_id="waiting"), ledger.send(job_id="judged")
+    assert ledger.settle(ledger.must_begin(judged), in_doubt(ErrorCode.NO_VERDICT, "?"))
+
+    desk.hand_in(waiting)
+    desk.hand_in(judged)
+
+    wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
+    assert ledger.row(waiting.seq).state == State.READY

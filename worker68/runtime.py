@@ -28,7 +28,7 @@ from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.execution.late import LateDesk
-from worker68.execution.relay import Relay, RelaySettings
+from worker68.execution.relay import Relay
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.jobs.outcome import Outcome, TryAgain
@@ -83,7 +83,7 @@ class Runtime:
         self._limiter = Limiter(self._redis)
         self._pace = Pace(self._redis)
         self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
-        self._relay = Relay(self._engine, self._redis, RelaySettings(int(settings.reply_ttl)), self)
+        self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
         self._late = LateDesk(self._writer, self._relay.wake)

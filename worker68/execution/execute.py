@@ -206,4 +206,5 @@ class Execution:
                     if give_up.passed:
                         raise
                     time.sleep(DATABASE_PAUSE_SECONDS)
-                self.stopping.wait(DATABASE_PAUSE_SECONDS)
+                else:
+                    self.stopping.wait(DATABASE_PAUSE_SECONDS)

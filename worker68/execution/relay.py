@@ -10,7 +10,6 @@ import datetime as dt
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -53,20 +52,13 @@ class Ownership(Protocol):
     def others(self) -> list[str] | None: ...
 
 
-@dataclass(frozen=True)
-class RelaySettings:
-    """``reply_ttl``: seconds after which what nobody read is forgotten."""
-
-    reply_ttl: int
-
-
 class Relay:
     """One thread that publishes. ``wake``, ``defer`` and ``publish_event`` may be called from any thread."""
 
-    def __init__(self, engine: Engine, redis: Redis, settings: RelaySettings, ownership: Ownership) -> None:
+    def __init__(self, engine: Engine, redis: Redis, reply_ttl_seconds: int, ownership: Ownership) -> None:
         self._engine = engine
         self._redis = redis
-        self._settings = settings
+        self._reply_ttl = reply_ttl_seconds  # after it, what nobody read is forgotten
         self._ownership = ownership
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -153,14 +145,14 @@ class Relay:
 
     def _add(self, pipe: Pipeline, parcel: Parcel) -> int:
         """Add the commands that publish a parcel; return how many."""
-        ttl = self._settings.reply_ttl
+        ttl = self._reply_ttl
         if parcel.kind == "result":
             key = RESULT_PREFIX + parcel.address
             pipe.set(key, parcel.payload, ex=ttl)
             pipe.publish(key, parcel.payload)
             return 2
         if parcel.kind == "deferred":
-            pipe.set(RESULT_PREFIX + parcel.address, parcel.payload, ex=ttl, nx=True)
+            self._add_deferred(pipe, parcel.address, parcel.payload)
             return 1
         if parcel.kind == "dead":
             pipe.rpush(DEAD_KEY, parcel.payload)
@@ -173,6 +165,10 @@ class Relay:
             pipe.rpush(key, parcel.payload)
         pipe.expire(key, ttl)
         return 2
+
+    def _add_deferred(self, pipe: Pipeline, task_id: str, entry: str) -> None:
+        """Let Celery's result say that a job waits; never over a result, which a job that has ended meanwhile keeps."""
+        pipe.set(RESULT_PREFIX + task_id, entry, ex=self._reply_ttl, nx=True)
 
     def _set_aside(self, parcel: Parcel, failure: Exception) -> bool:
         """Set a parcel aside that Redis will never take (its key is of another type); False if it may later."""
@@ -190,8 +186,7 @@ class Relay:
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for task_id in waiting:
-                    # Never over a result: a job that has ended meanwhile keeps it.
-                    pipe.set(RESULT_PREFIX + task_id, celery_deferred(task_id), ex=self._settings.reply_ttl, nx=True)
+                    self._add_deferred(pipe, task_id, celery_deferred(task_id))
                 pipe.execute()
         except RedisError:
             self._deferred.extendleft(reversed(waiting))
@@ -205,7 +200,7 @@ class Relay:
             with self._redis.pipeline(transaction=False) as pipe:
                 for account, raw in waiting:
                     pipe.xadd(f"worker68:events:{account}", {"event": raw}, maxlen=STREAM_LENGTH, approximate=True)
-                    pipe.expire(f"worker68:events:{account}", self._settings.reply_ttl)
+                    pipe.expire(f"worker68:events:{account}", self._reply_ttl)
                 answers = pipe.execute(raise_on_error=False)
         except RedisError:
             self._events.extendleft(reversed(waiting))

@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from tests.parts.ledger import Ledger, open_ledger
 from worker68.execution import relay as relay_module
-from worker68.execution.relay import Relay, RelaySettings
+from worker68.execution.relay import Relay
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def relay(sqlite: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
     client = Redis.from_url(redis_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-    relay = Relay(sqlite.engine, client, RelaySettings(reply_ttl=600), OneWorker())
+    relay = Relay(sqlite.engine, client, 600, OneWorker())
     relay.start()
     yield relay
     relay.stop()

@@ -254,7 +254,8 @@ def write_locks() -> int:
     # fmt: off
     compile_lock: list[str | Path] = [
         uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url",
-        "--custom-compile-command", "python3 dev.py lock", "pyproject.toml",
+        # pip takes the newest of a package whose extra is asked for and not pinned, and then refuses it for want of a hash.
+        "--no-strip-extras", "--custom-compile-command", "python3 dev.py lock", "pyproject.toml",
     ]
     # fmt: on
     for lock, extras in ((LOCK, ["--all-extras"]), (RUNTIME_LOCK, [])):

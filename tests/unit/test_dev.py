@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 from worker68.clock import Deadline
 
@@ -109,12 +111,32 @@ class TestLocks:
         assert wanted_names(project["dependencies"]) <= locked_versions(LOCKS[0]).keys()
         assert wanted_names(project["dependencies"] + extras) <= locked_versions(LOCKS[1]).keys()
 
+    def test_extras_that_packages_ask_of_each_other_are_pinned_too(self) -> None:
+        """Pip looks for the newest version of what is asked for with an extra that the lock does not name."""
+        locked = set(re.findall(r"^([a-z0-9.-]+\[[a-z,]+\])==", LOCKS[1].read_text(), flags=re.MULTILINE))
+        asked = {
+            f"{requirement.name}[{','.join(sorted(requirement.extras))}]"
+            for package in locked_versions(LOCKS[1])
+            for requirement in requirements_of(package)
+            if requirement.extras and (requirement.marker is None or requirement.marker.evaluate({"extra": ""}))
+        }
+        assert asked
+        assert asked <= locked
+
     def test_production_runs_what_was_tested(self) -> None:
         assert locked_versions(LOCKS[0]).items() <= locked_versions(LOCKS[1]).items()
 
 
 def wanted_names(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=; ]", requirement)[0] for requirement in requirements}
+
+
+def requirements_of(package: str) -> list[Requirement]:
+    """Return what an installed package asks for; nothing of one that other machines need."""
+    try:
+        return [Requirement(text) for text in importlib.metadata.requires(package) or []]
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 
 def locked_versions(lock: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from worker68.errors import SettingsError
+from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
 
 PREFIX = "WORKER68_"
@@ -108,9 +109,11 @@ class PerAccount(BaseModel):
     max_in_flight: Count = 8
     max_waiting: Count = 200_000
     max_age: OptionalLength = None
-    allowed_tasks: list[str] | None = None
-    allowed_file_roots: list[str] = Field(default_factory=list)
-    allowed_paths: list[str] = Field(default_factory=lambda: list(DOCUMENTED_PATHS))
+    allowed_tasks: list[Annotated[str, AfterValidator(check_task)]] | None = None
+    allowed_file_roots: list[Annotated[str, AfterValidator(check_file_root)]] = Field(default_factory=list)
+    allowed_paths: list[Annotated[str, AfterValidator(check_api_path)]] = Field(
+        default_factory=lambda: list(DOCUMENTED_PATHS)
+    )
 
 
 class AccountTable(PerAccount):
@@ -134,10 +137,7 @@ class AccountSettings:
     max_in_flight: int
     max_waiting: int
     max_age: float | None
-    allowed_tasks: frozenset[str] | None
-
-    def permits(self, task: str) -> bool:
-        return self.allowed_tasks is None or task in self.allowed_tasks
+    permissions: Permissions
 
 
 class Settings(PerAccount, BaseSettings):
@@ -202,6 +202,11 @@ class Settings(PerAccount, BaseSettings):
         except ValueError as error:
             raise SettingsError(f"{where}.limits: {error}") from None
         tasks = checked.allowed_tasks
+        permissions = Permissions(
+            tasks=frozenset(tasks) if tasks is not None else None,
+            file_roots=tuple(checked.allowed_file_roots),
+            paths=frozenset(checked.allowed_paths),
+        )
         return AccountSettings(
             name=name,
             bridge_url=checked.bridge_url,
@@ -214,7 +219,7 @@ class Settings(PerAccount, BaseSettings):
             max_in_flight=checked.max_in_flight,
             max_waiting=checked.max_waiting,
             max_age=checked.max_age,
-            allowed_tasks=frozenset(tasks) if tasks is not None else None,
+            permissions=permissions,
         )
 
 

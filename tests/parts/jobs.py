@@ -17,9 +17,10 @@ import msgspec
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.job import Job, Order, read_order
 from worker68.jobs.kinds import KINDS
+from worker68.jobs.permission import Permissions
 from worker68.jobs.states import State
 from worker68.limits.rates import NO_LIMITS
-from worker68.settings import AccountSettings
+from worker68.settings import DOCUMENTED_PATHS, AccountSettings
 
 SEND: Final = "worker68.send_message"
 MUTE: Final = "worker68.mute_member"
@@ -112,6 +113,6 @@ def account(name: str = "main", **settings: Any) -> AccountSettings:
         max_in_flight=8,
         max_waiting=200_000,
         max_age=None,
-        allowed_tasks=None,
+        permissions=Permissions(paths=frozenset(DOCUMENTED_PATHS)),
     )
     return replace(made, **settings)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.parts.environment import BRIDGE, Environment
+from worker68.jobs.permission import Permissions
 from worker68.limits.rates import DEFAULT_LIMITS, NO_LIMITS, Rate
-from worker68.settings import parse_optional_seconds, parse_seconds
+from worker68.settings import DOCUMENTED_PATHS, parse_optional_seconds, parse_seconds
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
     assert (main.confirm, main.verdict_timeout, main.reply_timeout) == ("verdict", 30, 15)
     assert (main.verdict_match, main.newline) == ("auto", "escaped")
     assert (main.max_in_flight, main.max_waiting, main.max_age) == (8, 200_000, None)
-    assert main.permits("worker68.anything")
+    assert main.permissions == Permissions(tasks=None, file_roots=(), paths=frozenset(DOCUMENTED_PATHS))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
         ("VERDICT_MATCH", "chat", "chat"),
         ("NEWLINE", "raw", "raw"),
         ("ALLOWED_TASKS", '["worker68.sync_groups"]', ["worker68.sync_groups"]),
-        ("ALLOWED_FILE_ROOTS", '["/srv/files"]', ["/srv/files"]),
+        ("ALLOWED_FILE_ROOTS", '["C:/out"]', ["C:/out"]),
         ("ALLOWED_PATHS", "[]", []),
     ],
 )
@@ -146,21 +147,31 @@ class TestAccounts:
             "max_waiting": 5,
             "max_age": "1h",
             "allowed_tasks": ["worker68.sync_groups"],
+            "allowed_file_roots": ["D:/own/"],
+            "allowed_paths": ["/user/userInfo"],
             "limits": "off",
         }
         accounts = env.load(
-            BRIDGE_URL=BRIDGE, ACCOUNTS=json.dumps({"own": own}), MAX_IN_FLIGHT="4", CONFIRM="reply"
+            BRIDGE_URL=BRIDGE,
+            ACCOUNTS=json.dumps({"own": own}),
+            MAX_IN_FLIGHT="4",
+            CONFIRM="reply",
+            ALLOWED_FILE_ROOTS='["C:/general"]',
         ).account_settings()
         mine, main = accounts["own"], accounts["main"]
         assert (mine.confirm, mine.verdict_timeout, mine.verdict_match, mine.newline) == ("write", 60, "id", "raw")
         assert (mine.max_in_flight, mine.max_waiting, mine.max_age) == (2, 5, 3600)
         assert mine.limits == NO_LIMITS
-        assert not mine.permits("worker68.send_message")
-        assert mine.permits("worker68.sync_groups")
+        assert mine.permissions == Permissions(
+            tasks=frozenset({"worker68.sync_groups"}), file_roots=("D:/own/",), paths=frozenset({"/user/userInfo"})
+        )
+        assert main.permissions.why_not_task("worker68.send_message") is None
+        assert main.permissions.why_not_file("C:/general/a.txt") is None
+        assert main.permissions.why_not_file("D:/own/a.txt") is not None
         assert (main.max_in_flight, main.confirm, main.limits) == (4, "reply", DEFAULT_LIMITS)
 
     def test_no_task_allowed_is_not_the_same_as_all(self, env: Environment) -> None:
-        assert not env.account(ALLOWED_TASKS="[]").permits("worker68.sync_groups")
+        assert env.account(ALLOWED_TASKS="[]").permissions.why_not_task("worker68.sync_groups") is not None
 
     @pytest.mark.parametrize("value", ["off", '"off"'])
     def test_limits_can_be_off(self, env: Environment, value: str) -> None:

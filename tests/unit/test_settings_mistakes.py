@@ -55,7 +55,31 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
             "WORKER68_ALLOWED_TASKS: input should be a valid list",
         ),
         ({"ALLOWED_TASKS": '"worker68.send_message"'}, "WORKER68_ALLOWED_TASKS: input should be a valid list"),
+        (
+            {"ALLOWED_TASKS": '["worker68.send_mesage"]'},
+            "WORKER68_ALLOWED_TASKS: no such task; did you mean 'worker68.send_message'? (got 'worker68.send_mesage')",
+        ),
+        (
+            {"ALLOWED_TASKS": '["sync_groups"]'},
+            "WORKER68_ALLOWED_TASKS: no such task; did you mean 'worker68.sync_group",
+        ),
+        (
+            {"ALLOWED_TASKS": '["*"]'},
+            "WORKER68_ALLOWED_TASKS: expected full names of tasks like 'worker68.send_message'",
+        ),
         ({"ALLOWED_PATHS": "[5]"}, "WORKER68_ALLOWED_PATHS: input should be a valid string"),
+        (
+            {"ALLOWED_PATHS": '["https://evil.example/user/userInfo"]'},
+            "WORKER68_ALLOWED_PATHS: expected a path of plain names like /group/groupDetail: no host, no query",
+        ),
+        (
+            {"ALLOWED_FILE_ROOTS": '["outbox"]'},
+            "WORKER68_ALLOWED_FILE_ROOTS: expected an absolute folder of the bridge's machine like C:/outbox: ",
+        ),
+        (
+            {"ACCOUNTS": '{"a": {"bridge_url": "ws://h:1", "allowed_file_roots": ["C:/out/../.."]}}'},
+            "WORKER68_ACCOUNTS['a'].allowed_file_roots: expected an absolute folder of the bridge's machine like C:/outbox: ",
+        ),
         ({"ACCOUNTS": "{"}, "WORKER68_ACCOUNTS: expected JSON, because it is a list or a table"),
         ({"ACCOUNTS": "[]"}, "WORKER68_ACCOUNTS: input should be a valid dictionary"),
         ({"ACCOUNTS": '{"a": 5}'}, "WORKER68_ACCOUNTS: input should be a valid dictionary"),

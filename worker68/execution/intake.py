@@ -124,10 +124,9 @@ class Intake:
         account = self._accounts.get(order.account)
         if account is None:
             return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {order.account!r} is configured")
-        if not account.permits(order.kind.task):
-            return failed(
-                ErrorCode.NOT_PERMITTED, f"ALLOWED_TASKS of account {order.account!r} do not hold {order.kind.task}"
-            )
+        refusal = account.permissions.why_not_task(order.kind.task)
+        if refusal is not None:
+            return failed(ErrorCode.NOT_PERMITTED, refusal)
         if order.expires_at is not None:
             if order.expires_at <= now:
                 return expired("it had expired when it arrived")

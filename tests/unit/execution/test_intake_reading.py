@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.parts.jobs import MUTE, NOW, SEND, SYNC, account, message, mute_fields, send_fields
 from worker68.execution.intake import PARKED_FOR, Arrival, Intake
 from worker68.jobs.outcome import ErrorCode, Outcome, Status
+from worker68.jobs.permission import Permissions
 from worker68.jobs.states import State
 from worker68.store.engine import open_engine
 from worker68.store.intake import Dead, Entry
@@ -27,7 +28,7 @@ PAST = NOW - dt.timedelta(seconds=1)
 @pytest.fixture(scope="module")
 def intake() -> Intake:
     """Reading needs no database: this one is never opened."""
-    strict = account("strict", allowed_tasks=frozenset({SYNC}))
+    strict = account("strict", permissions=Permissions(tasks=frozenset({SYNC})))
     return Intake(open_engine("sqlite:///never-opened.db"), {"main": account(), "strict": strict})
 
 

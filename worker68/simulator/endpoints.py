@@ -5,27 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from worker68.simulator import events, shapes
+from worker68.simulator.paging import Listing, Paging, serve
+from worker68.simulator.population import OWNED_GROUP, meet_somebody
 from worker68.simulator.shapes import Json
-from worker68.simulator.world import Refusal, Refused, World
+from worker68.simulator.world import LARGEST_PAGE, Refusal, Refused, World
 
 T = TypeVar("T")
 
-#: The service's largest page (PROTOCOL.md, doc, for members); what comes when nobody says is not documented.
-LARGEST_PAGE: Final = 1000
-#: GroupMemberOnLineStatusList: uids in one call, seconds until the same uid may be asked again (PROTOCOL.md, seen).
+#: GroupMemberOnLineStatusList: uids in one call (PROTOCOL.md, seen).
 ONLINE_UIDS: Final = 40
-ONLINE_PAUSE_SECONDS: Final = 3.0
 
 
 class _Page(msgspec.Struct):
     pageNum: int = 1
-    pageSize: int = LARGEST_PAGE
+    pageSize: int = LARGEST_PAGE  # what comes when nobody says is not documented
 
 
 class _Target(msgspec.Struct):
@@ -85,71 +84,84 @@ def read_data(data: object, type_: type[T]) -> T:
         raise Refusal(Refused.INVALID) from error
 
 
-def _user_info(world: World, data: Json) -> Done:
+def _user_info(world: World, data: Json, paging: Paging) -> Done:
     return Done(shapes.own_profile(world))
 
 
-def _contacts_list(world: World, data: Json) -> Done:
+def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
     page = read_data(data, _Page)
-    entries = [shapes.contact(world.people[uid]) for uid in _cut(list(world.contacts), page, first=1)]
-    fields: Json = {"contactsList": entries} if entries else {}
-    if page.pageNum == 1:
-        fields |= {"count": len(world.contacts), "lastUpdateTime": str(world.contacts_changed_ms)}
-    return Done({**fields, "pageNum": page.pageNum})
+    contacts = Listing(
+        "contactsList",
+        list(world.contacts),
+        write=lambda uid: shapes.contact(world.people[uid]),
+        documented_count="number",
+        leave=world.drop_contact,
+        join=lambda: world.add_contact(meet_somebody(world), first=True),
+        changed_ms=world.contacts_changed_ms,
+    )
+    return Done({**_serve(world, contacts, paging, page, first=1), "pageNum": page.pageNum})
 
 
-def _contacts_detail(world: World, data: Json) -> Done:
+def _contacts_detail(world: World, data: Json, paging: Paging) -> Done:
     person = world.person(read_data(data, _Target).targetUid)
     return Done({"contactsDetailBase": shapes.contact_detail(world, person)})
 
 
-def _contacts_apply_list(world: World, data: Json) -> Done:
+def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:
     entries = [shapes.friend_request(world, one) for one in list(world.friend_requests)]
     return Done({"recordList": entries} if entries else {})
 
 
-def _group_req_list(world: World, data: Json) -> Done:
+def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
     page = read_data({"pageNum": 0, **data}, _Page)
-    entries = [shapes.group_request(world, one) for one in _cut(list(world.group_requests), page, first=0)]
-    fields: Json = {"recordList": entries} if entries else {}
-    if page.pageNum == 0:
-        fields["count"] = str(len(world.group_requests))
-    return Done(fields)
+    requests = Listing(
+        "recordList",
+        list(world.group_requests),
+        write=lambda request: shapes.group_request(world, request),
+        documented_count="string",
+        leave=world.drop_group_request,
+        join=lambda: world.ask_to_join(meet_somebody(world), OWNED_GROUP),
+    )
+    return Done(_serve(world, requests, paging, page, first=0))
 
 
-def _group_member_list(world: World, data: Json) -> Done:
+def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
     page = read_data(data, _MemberPage)
     group = world.group(page.groupId)
-    everybody = sorted(group.members.copy().values(), key=lambda one: one.role.value)
-    entries = [shapes.member(world, group, one) for one in _cut(everybody, page, first=1)]
-    fields: Json = {"members": entries} if entries else {}
-    if page.pageNum == 1:
-        fields |= {"count": str(len(everybody)), "lastUpdateTime": str(group.changed_ms)}
-    return Done(fields)
+    members = Listing(
+        "members",
+        group.order_members(),
+        write=lambda uid: shapes.member(world, group, group.members[uid]),
+        documented_count="string",
+        leave=lambda uid: uid != world.account and group.drop_member(uid),
+        join=lambda: group.add_member(meet_somebody(world), first=True),
+        changed_ms=group.changed_ms,
+    )
+    return Done(_serve(world, members, paging, page, first=1))
 
 
-def _online_status(world: World, data: Json) -> Done:
+def _online_status(world: World, data: Json, paging: Paging) -> Done:
     asked = read_data(data, _Online)
     group = world.group(asked.groupId)
     if len(asked.uids) > ONLINE_UIDS:
         raise Refusal(Refused.INVALID)
-    if not world.ask_online(asked.uids, pause_seconds=ONLINE_PAUSE_SECONDS):
+    if not world.ask_online(asked.uids):
         raise Busy
     entries = [shapes.online_status(world.people[uid]) for uid in asked.uids if uid in group.members]
     return Done({"userOnLineStatusList": entries} if entries else {})
 
 
-def _group_detail(world: World, data: Json) -> Done:
+def _group_detail(world: World, data: Json, paging: Paging) -> Done:
     return Done(shapes.group_detail(world, world.group(read_data(data, _GroupId).groupId)))
 
 
-def _group_member_shutup(world: World, data: Json) -> Done:
+def _group_member_shutup(world: World, data: Json, paging: Paging) -> Done:
     asked = read_data(data, _MemberShutup)
     world.mute_member(asked.groupId, asked.targetUid, asked.shutupTime)
     return Done({})
 
 
-def _group_update(world: World, data: Json) -> Done:
+def _group_update(world: World, data: Json, paging: Paging) -> Done:
     """Change a group. The parameters of ``op`` 6, 9 and 18 are not documented: these names are ours."""
     update = read_data(data, _GroupUpdate)
     group_id = update.groupParam.groupId
@@ -176,17 +188,14 @@ def _group_update(world: World, data: Json) -> Done:
     return Done({})
 
 
-def _cut(everything: Sequence[T], page: _Page, *, first: int) -> Sequence[T]:
-    size = min(page.pageSize, LARGEST_PAGE)
-    if page.pageNum < first or size < 1:
-        raise Refusal(Refused.INVALID)
-    start = (page.pageNum - first) * size
-    return everything[start : start + size]
+def _serve(world: World, listing: Listing[T], paging: Paging, page: _Page, *, first: int) -> Json:
+    """Serve a page of a list whose first page has the number ``first``."""
+    return serve(listing, paging, position=page.pageNum - first, size=min(page.pageSize, world.page_size))
 
 
 class Endpoint(NamedTuple):
     path: str
-    run: Callable[[World, Json], Done]
+    run: Callable[[World, Json, Paging], Done]
     is_group_proto: bool = False
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import md5
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any, Final
 
 from worker68.simulator.shapes import Json, sending_member, sending_user
@@ -52,7 +52,7 @@ def own_message(world: World, message: Message, *, line_break: str = "\n") -> Js
     content = message.text.replace("\n", line_break)
     extra: Json = {"links": []}
     if message.content_type == FILE:
-        name = PureWindowsPath(message.text).name if "\\" in message.text else PurePosixPath(message.text).name
+        name = PureWindowsPath(message.text).name
         # No file is read, so its size is made up.
         content = f"http://r11.aiolet.xyz/chat/file/{message.message_id}||{name}||11994"
         extra |= {"fileKey": "simulatedfilekey", "fileName": name, "fileSize": "11994", "size": "11994"}

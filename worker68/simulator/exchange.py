@@ -92,7 +92,16 @@ class Exchange:
             self.record_file.write(record)
 
     def _respond(self, request: Request) -> Answer:
-        return respond(self.world, request, kind=self.kind, check_api_base=self.faults.check_api_base)
+        answer = respond(
+            self.world,
+            request,
+            kind=self.kind,
+            check_api_base=self.faults.check_api_base,
+            paging=self.faults.paging,
+        )
+        if answer.body is None or "error" in answer.body:
+            return answer
+        return replace(answer, body=self.faults.spelling.write(answer.body))
 
     def _misanswer(self, request: Request) -> Answer | None:
         """Return what the faults want said instead of the truth, or None."""

@@ -1,78 +1,24 @@
 """Everything that can go wrong with a simulated bridge, as knobs that a test turns while the simulator runs.
 
 A plain knob holds until it is turned back; a ``Countdown`` holds for the next N frames that it concerns; a ``Trip`` acts once, on
-the Nth frame from now. Setting one is safe from any thread. Never: a fault that nobody asked for.
+the Nth frame from now. Setting one is safe from any thread. Those of paged lists are in ``paging.py``, those of the looseness of
+replies in ``spelling.py``. Never: a fault that nobody asked for.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-#: Set a ``Countdown`` to this for a fault that lasts until it is cleared.
-ALWAYS: Final = 2**62
+from worker68.simulator.countdown import Countdown, CountdownByType, Trip
+from worker68.simulator.paging import Paging
+from worker68.simulator.spelling import Spelling
 
 #: What becomes of a message, and what the bridge says of it.
 #: ``sent``: it goes out; verdict 1 and echo. ``not_sent``: it does not; verdict 0. ``gave_up``: it goes out, but the client has
 #: stopped waiting; verdict 0, no echo. ``corrected``: as before, then verdict 1 and echo after all. ``none``: it goes out; echo,
 #: no verdict. ``swallowed``: it does not go out, and nothing is said.
 Verdict = Literal["sent", "not_sent", "gave_up", "corrected", "none", "swallowed"]
-
-
-class Countdown:
-    """A fault for the next N times. The lock guards the number between the test's thread and the simulator's."""
-
-    def __init__(self, times: int = 0) -> None:
-        self._lock = threading.Lock()
-        self._times = times
-
-    def set(self, times: int) -> None:
-        with self._lock:
-            self._times = times
-
-    @property
-    def left(self) -> int:
-        return self._times
-
-    def take(self) -> bool:
-        """Use up one and say whether there was one."""
-        if self._times <= 0:
-            return False
-        with self._lock:
-            had_one = self._times > 0
-            self._times -= had_one
-            return had_one
-
-
-class Trip(Countdown):
-    """A fault that acts once: on the Nth time from now; 0 is never."""
-
-    def take(self) -> bool:
-        """Count one more and say whether it is the Nth."""
-        with self._lock:
-            is_last = self._times == 1
-            self._times = max(0, self._times - 1)
-            return is_last
-
-
-class CountdownByType:
-    """A countdown for each request type (``GroupDetail``, ``sendMsg``, ...). The lock guards the numbers."""
-
-    def __init__(self, times: dict[str, int] | None = None) -> None:
-        self._lock = threading.Lock()
-        self._times = Counter(times or {})
-
-    def set(self, request_type: str, times: int) -> None:
-        with self._lock:
-            self._times[request_type] = times
-
-    def take(self, request_type: str) -> bool:
-        with self._lock:
-            had_one = self._times[request_type] > 0
-            self._times[request_type] -= had_one
-            return had_one
 
 
 @dataclass(slots=True)
@@ -121,6 +67,10 @@ class Faults:
     """``restart68`` is answered with "restarting" before the connection drops."""
     check_api_base: bool = False
     """A ``request`` to another base than the world's ``api_url`` is refused with error 404."""
+
+    # Lists and how replies are written
+    paging: Paging = field(default_factory=Paging)
+    spelling: Spelling = field(default_factory=Spelling)
 
     # The connection
     drop_before_answer: Trip = field(default_factory=Trip)

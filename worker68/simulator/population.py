@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from worker68.simulator.world import Group, JoinRequest, Member, Notice, Person, Role, World
+from worker68.simulator.world import LARGEST_PAGE, Group, JoinRequest, Member, Notice, Person, Role, World
 
 ACCOUNT: Final = 4_008_697
 FRIEND: Final = 7_237_423
@@ -67,9 +67,11 @@ _BIRTH_MS: Final = 1_746_527_494_000
 _ICON: Final = "http://r11.aiolet.xyz/common/pic/{}.jpg"
 
 
-def build_world(*, seed: int = 68, contacts: int = 36, groups: int = 3, members: int = 12) -> World:
+def build_world(
+    *, seed: int = 68, contacts: int = 36, groups: int = 3, members: int = 12, page_size: int = LARGEST_PAGE
+) -> World:
     """Build the world: ``contacts`` friends (at least 2), ``groups`` (at least 3), ``members`` (at least 2) in each
-    group that is not documented.
+    group that is not documented. Nothing is paged out in more than ``page_size`` at a time.
     """
     dice = random.Random(seed)
     people = {person.uid: person for person in _documented_people(dice)}
@@ -88,8 +90,15 @@ def build_world(*, seed: int = 68, contacts: int = 36, groups: int = 3, members:
         groups={group.group_id: group for group in built},
         friend_requests=[JoinRequest(STRANGER, "验证：我是八方来财4", 1_759_928_661_000)],
         group_requests=[JoinRequest(uid, "我想加入", 1_766_200_000_000 + uid, OWNED_GROUP) for uid in applicants],
+        page_size=page_size,
         dice=dice,
     )
+
+
+def meet_somebody(world: World) -> int:
+    """Make a new person whom the service knows, and return the uid."""
+    (uid,) = _meet(world.dice, 1, world.people)
+    return uid
 
 
 def _documented_people(dice: random.Random) -> list[Person]:

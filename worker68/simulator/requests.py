@@ -16,6 +16,7 @@ import msgspec
 from worker68.simulator import shapes
 from worker68.simulator.endpoints import ENDPOINTS, Busy, read_data
 from worker68.simulator.events import Message
+from worker68.simulator.paging import Paging
 from worker68.simulator.sends import SENDS, BadSend, Kind, read_send
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import Refusal, World
@@ -79,7 +80,14 @@ def read_request(frame: object) -> Request:
     return Request(request_id, request_type, name if isinstance(name, str) else "", frame)
 
 
-def respond(world: World, request: Request, *, kind: Kind = "new", check_api_base: bool = False) -> Answer:
+def respond(
+    world: World,
+    request: Request,
+    *,
+    kind: Kind = "new",
+    check_api_base: bool = False,
+    paging: Paging | None = None,
+) -> Answer:
     """Carry a request out. An unknown type is never answered (PROTOCOL.md, seen)."""
     if request.type in SENDS:
         try:
@@ -88,7 +96,7 @@ def respond(world: World, request: Request, *, kind: Kind = "new", check_api_bas
             return _refuse(error.code, str(error))
     match request.type:
         case "request":
-            return _call_service(world, request, check_api_base=check_api_base)
+            return _call_service(world, request, paging or Paging(), check_api_base=check_api_base)
         case "getGroups":
             own = [group for group in world.groups.values() if world.account in group.members]
             return Answer({"data": [shapes.listed_group(world, group) for group in own]})
@@ -106,7 +114,7 @@ class _Call(msgspec.Struct):
     data: dict[str, Any] = {}
 
 
-def _call_service(world: World, request: Request, *, check_api_base: bool) -> Answer:
+def _call_service(world: World, request: Request, paging: Paging, *, check_api_base: bool) -> Answer:
     endpoint = ENDPOINTS.get(request.name)
     if endpoint is None:
         return Answer(None)
@@ -120,7 +128,7 @@ def _call_service(world: World, request: Request, *, check_api_base: bool) -> An
     if endpoint.is_group_proto and call.protoType != "group":
         return _refuse(BAD_REQUEST, "protoType 错误")
     try:
-        done = endpoint.run(world, call.data)
+        done = endpoint.run(world, call.data, paging)
     except Busy:
         return Answer({"error": BUSY_ERROR})
     except Refusal as refusal:

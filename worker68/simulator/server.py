@@ -58,7 +58,7 @@ class Simulator:
 
     ``heartbeat_seconds`` and ``verdict_delay_seconds`` may be set at run time and count from the next heartbeat, the next send.
     ``faults`` holds what is to go wrong; ``received`` and ``sent`` what came in and what went out; ``world`` may be read while
-    the simulator runs, but is its thread's to change.
+    the simulator runs, but is its thread's to change (``change``).
     """
 
     def __init__(
@@ -152,6 +152,10 @@ class Simulator:
                 signal.sigwait(to_wait_for)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def change(self, call: Callable[[World], T]) -> T:
+        """Change the world in the simulator's thread, like ``simulator.change(lambda world: world.drop_contact(7237423))``."""
+        return self._call(lambda: call(self.world))
 
     def emit(self, event: Json) -> int:
         """Push an event that nobody asked for (``simulator.events`` builds them); return how many clients it went to."""

@@ -6,6 +6,7 @@ say no. Never: a wire format, a socket, a thread. Only the simulator's own threa
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -15,6 +16,10 @@ from typing import Final, Literal
 
 ChatType = Literal["friend", "group"]
 
+#: The service's largest page (PROTOCOL.md, doc, for members).
+LARGEST_PAGE: Final = 1000
+#: The online status of the same uid may not be asked again within this time (PROTOCOL.md, seen).
+ONLINE_PAUSE_SECONDS: Final = 3.0
 #: Muted with no end: a point in time (ms) that no test reaches.
 FOR_EVER: Final = 4_070_908_800_000
 
@@ -84,11 +89,41 @@ class Group:
     picture: str = "http://r22.aiolet.xyz/config/default_group_icon.png"
     notice: Notice | None = None
     changed_ms: int = 1_766_114_002_864
+    _order: list[int] = field(default_factory=list)
+    _ordered: list[int] = field(default_factory=list)
 
     @property
     def host(self) -> int:
         """The uid of the member whose group it is, or 0 where a test has taken the host away."""
         return next((member.uid for member in self.members.values() if member.role is Role.HOST), 0)
+
+    def order_members(self) -> list[int]:
+        """Return the uids in the order of the member list: host, managers, the others, each as they came.
+
+        To sort a hundred thousand takes longer than a page should, so the order is kept until somebody comes or goes. To compare
+        who is here takes about a millisecond, and lets a test change ``members`` as it likes. Who only gets another rank stays
+        in place until then.
+        """
+        here = list(self.members)
+        if here != self._ordered:
+            self._order = sorted(here, key=lambda uid: self.members[uid].role.value)
+            self._ordered = here
+        return self._order
+
+    def add_member(self, uid: int, *, first: bool = False) -> None:
+        """Let a person in: as the last of all, or as the ``first`` of those without a rank."""
+        newcomer = {uid: Member(uid, Role.MEMBER)}
+        self.members = newcomer | self.members if first else self.members | newcomer
+        self.changed_ms = now_ms()
+
+    def drop_member(self, uid: int) -> bool:
+        """Let a member go; False for the host, who cannot, and for one who is none."""
+        member = self.members.get(uid)
+        if member is None or member.role is Role.HOST:
+            return False
+        del self.members[uid]
+        self.changed_ms = now_ms()
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +149,8 @@ class World:
     api_url: str = "https://webbiz.qika.xyz"
     signature: str = "专业定制各类聊天软件自动化机器人"
     contacts_changed_ms: int = 1_766_113_547_565
+    page_size: int = LARGEST_PAGE
+    online_pause_seconds: float = ONLINE_PAUSE_SECONDS
     dice: random.Random = field(default_factory=lambda: random.Random(68))
     _last_message_id: int = 4_688_196_815
     _last_notice_id: int = 1_048_784
@@ -178,6 +215,30 @@ class World:
         else:
             raise Refusal(Refused.INVALID)
 
+    def add_contact(self, uid: int, *, first: bool = False) -> None:
+        """Befriend somebody: as the last of the contacts, or as the first."""
+        self.contacts = {uid: None, **self.contacts} if first else {**self.contacts, uid: None}
+        self.contacts_changed_ms = now_ms()
+
+    def drop_contact(self, uid: int) -> bool:
+        """End a friendship; False where there is none."""
+        if uid not in self.contacts:
+            return False
+        del self.contacts[uid]
+        self.contacts_changed_ms = now_ms()
+        return True
+
+    def ask_to_join(self, uid: int, group_id: int) -> None:
+        """Let somebody ask to be a member of a group; the newest request is the first."""
+        self.group_requests.insert(0, JoinRequest(uid, "我想加入", now_ms(), group_id))
+
+    def drop_group_request(self, request: JoinRequest) -> bool:
+        """Let a request be answered or withdrawn; False where it is not there any more."""
+        if request not in self.group_requests:
+            return False
+        self.group_requests.remove(request)
+        return True
+
     def next_message_id(self) -> int:
         self._last_message_id += 1
         return self._last_message_id
@@ -186,11 +247,11 @@ class World:
         """Make a ``custom_msg_id`` of the bridge's own: 11 digits, no leading 0."""
         return str(self.dice.randrange(10**10, 10**11))
 
-    def ask_online(self, uids: Iterable[int], *, pause_seconds: float) -> bool:
-        """Say whether these may be asked now: none was asked within the last ``pause_seconds``, refused calls not counted."""
+    def ask_online(self, uids: Iterable[int]) -> bool:
+        """Say whether these may be asked now: none was asked within ``online_pause_seconds``, refused calls not counted."""
         now = time.monotonic()
         asked = set(uids)
-        if any(now - self._asked_online.get(uid, -pause_seconds) < pause_seconds for uid in asked):
+        if any(now - self._asked_online.get(uid, -math.inf) < self.online_pause_seconds for uid in asked):
             return False
         self._asked_online.update(dict.fromkeys(asked, now))
         return True

@@ -21,7 +21,7 @@ from worker68.simulator.population import (
 )
 from worker68.simulator.requests import Answer, Malformed, read_request, respond
 from worker68.simulator.sends import Kind
-from worker68.simulator.world import FOR_EVER, Refused, Role, World, now_ms
+from worker68.simulator.world import FOR_EVER, LARGEST_PAGE, Refused, Role, World, now_ms
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ class TestReads:
         world = build_world(members=1_200)
         page = data_of(call(world, "GroupMemberList", groupId=PLAIN_GROUP, pageSize=5_000, pageNum=1))
 
-        assert len(page["members"]) == endpoints.LARGEST_PAGE
+        assert len(page["members"]) == LARGEST_PAGE
 
     def test_contact_pages(self) -> None:
         world = build_world(contacts=25)

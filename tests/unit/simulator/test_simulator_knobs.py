@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from worker68.simulator.faults import ALWAYS, Countdown, CountdownByType, Faults, Trip
+from worker68.simulator.countdown import ALWAYS, Countdown, CountdownByType, Trip
+from worker68.simulator.faults import Faults
 from worker68.simulator.garbage import GARBAGE, HUGE_BYTES
 from worker68.simulator.records import Journal, Received, RecordFile, Sent
+from worker68.simulator.spelling import Spelling
 
 
 def sent(text: str) -> Sent:
@@ -47,13 +49,22 @@ def test_misspelt_fault_is_an_error() -> None:
     faults: Any = Faults()
     with pytest.raises(AttributeError):
         faults.no_ehco = True
+    with pytest.raises(AttributeError):
+        faults.paging.shrot_by = 1
+    with pytest.raises(AttributeError):
+        faults.spelling.swaped_ranks = True
 
 
 def test_clear_turns_everything_back() -> None:
     faults = Faults(no_echo=True, verdict="none")
     faults.busy_sends.set(5)
+    faults.paging.repeats.set(5)
+    faults.paging.count_off_by = 1
+    faults.spelling.swapped_ranks = True
     faults.clear()
     assert (faults.no_echo, faults.verdict, faults.busy_sends.left) == (False, "sent", 0)
+    assert (faults.paging.repeats.left, faults.paging.count_off_by) == (0, 0)
+    assert faults.spelling == Spelling()
 
 
 def test_each_garbage_frame_is_what_its_name_says() -> None:

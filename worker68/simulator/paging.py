@@ -1,0 +1,122 @@
+"""How a list of the world is cut into pages, and all that can go wrong with that.
+
+In: a list in its order, which page is asked for, the knobs. Out: the reply's fields for that page; where the knobs say so, the
+world changed behind it. ``Paging`` is part of ``Faults``: ``simulator.faults.paging.short_by = 1``. Never: a fault that nobody
+asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from worker68.simulator.countdown import Countdown
+from worker68.simulator.shapes import Json
+from worker68.simulator.world import Refusal, Refused
+
+T = TypeVar("T")
+
+CountType = Literal["documented", "number", "string"]
+
+#: How the last entry of each page cannot be read: without its uid; with null or letters as its uid; null instead of an entry.
+Unreadable = Literal["no_uid", "null_uid", "garbage_uid", "null_entry"]
+
+
+@dataclass(slots=True)
+class Paging:
+    """The knobs of paged lists: contacts, members, requests to join. They hold for all three. Pages are counted from 1 here."""
+
+    # Which entries a page holds
+    repeats: Countdown = field(default_factory=Countdown)
+    """The next N pages behind a first one are the page before them again. What they should have held is on no page then."""
+    only_first: bool = False
+    """Every page is the first one, for ever."""
+    short_by: int = 0
+    """Every page holds so many entries fewer than asked for, and the next goes on where it ended: nothing is lost."""
+    empty_page: int = 0
+    """This page is empty, and the next goes on where the one before ended: nothing is lost. 0: none."""
+    leaves: Countdown = field(default_factory=Countdown)
+    """After each of the next N pages, somebody on it is gone from the world: the first of the next page is on no page."""
+    joins: Countdown = field(default_factory=Countdown)
+    """After each of the next N pages, somebody is new at the head of the list: the last of the page is on the next one again."""
+    unreadable: Unreadable | None = None
+
+    # What a page says of the list
+    count_off_by: int = 0
+    """The announced count is so many too high, or too low."""
+    count_missing: bool = False
+    count_on_every_page: bool = False
+    """The count is not on the first page only; it follows the world where that changes."""
+    count_type: CountType = "documented"
+    """A number or a string, where the documented list has the other."""
+    moving_update_time: bool = False
+    """``lastUpdateTime`` is on every page, a little later each time. For lists that have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[T]):
+    """A paged list of the world: what is in it, how it is written, and how it can change."""
+
+    key: str
+    entries: Sequence[T]
+    write: Callable[[T], Json]
+    documented_count: Literal["number", "string"]
+    leave: Callable[[T], bool]
+    """Take an entry out of the world; False for one that cannot go."""
+    join: Callable[[], None]
+    """Put somebody new in front."""
+    changed_ms: int | None = None
+
+
+def serve(listing: Listing[T], paging: Paging, *, position: int, size: int) -> Json:
+    """Return the fields of the page at ``position``, counted from 0. Raise ``Refusal`` for a page that cannot be."""
+    if position < 0 or size < 1:
+        raise Refusal(Refused.INVALID)
+    shown = _cut(listing.entries, paging, position, size)
+    entries: list[Json | None] = [listing.write(one) for one in shown]
+    if entries and paging.unreadable is not None:
+        entries[-1] = _spoil(listing.write(shown[-1]), paging.unreadable)
+    fields: Json = {listing.key: entries} if entries else {}
+    fields |= _announce(listing, paging, position)
+    if paging.leaves.take():
+        any(listing.leave(one) for one in shown)  # the first that can go
+    if paging.joins.take():
+        listing.join()
+    return fields
+
+
+def _cut(everything: Sequence[T], paging: Paging, position: int, size: int) -> Sequence[T]:
+    if paging.only_first:
+        position = 0
+    elif position > 0 and paging.repeats.take():
+        position -= 1
+    if paging.empty_page and position + 1 >= paging.empty_page:
+        if position + 1 == paging.empty_page:
+            return ()
+        position -= 1
+    size = max(1, size - paging.short_by)
+    return everything[position * size : (position + 1) * size]
+
+
+def _announce(listing: Listing[T], paging: Paging, position: int) -> Json:
+    fields: Json = {}
+    if not paging.count_missing and (position == 0 or paging.count_on_every_page):
+        count = len(listing.entries) + paging.count_off_by
+        count_type = listing.documented_count if paging.count_type == "documented" else paging.count_type
+        fields["count"] = count if count_type == "number" else str(count)
+    if listing.changed_ms is not None and (position == 0 or paging.moving_update_time):
+        fields["lastUpdateTime"] = str(listing.changed_ms + position)
+    return fields
+
+
+def _spoil(entry: Json, how: Unreadable) -> Json | None:
+    """Make an entry unreadable. A member has its uid in ``user``, a contact and an applicant in ``userInfo``."""
+    if how == "null_entry":
+        return None
+    user = entry["user"] if "user" in entry else entry["userInfo"]
+    if how == "no_uid":
+        del user["uid"]
+    else:
+        user["uid"] = None if how == "null_uid" else "somebody"
+    return entry

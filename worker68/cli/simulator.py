@@ -44,6 +44,13 @@ from worker68.settings import load_settings
 @click.option(
     "--members", type=click.IntRange(2, 100_000), default=12, show_default=True, help="Members of a made-up group."
 )
+@click.option(
+    "--page-size",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="The most that one page of a list holds.",
+)
 @click.option("--seed", type=int, default=68, show_default=True, help="The same seed makes the same people and groups.")
 def simulator(
     port: int,
@@ -55,6 +62,7 @@ def simulator(
     contacts: int,
     groups: int,
     members: int,
+    page_size: int,
     seed: int,
 ) -> None:
     """Simulate a 68 bridge until Ctrl-C or SIGTERM. No message reaches anybody.
@@ -72,7 +80,7 @@ def simulator(
         host=host,
         port=port,
         kind=kind,
-        world=build_world(seed=seed, contacts=contacts, groups=groups, members=members),
+        world=build_world(seed=seed, contacts=contacts, groups=groups, members=members, page_size=page_size),
         heartbeat_seconds=heartbeat,
         verdict_delay_seconds=verdict_delay,
         log_file=log_file,

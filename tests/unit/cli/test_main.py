@@ -60,6 +60,7 @@ def test_help_needs_no_settings_and_names_each_command(run: Run) -> None:
         (("jobs", "show"), "Missing argument 'ID'"),
         (("simulator",), "Missing option '--port'"),
         (("simulator", "--port", "65536"), "65536 is not in the range"),
+        (("simulator", "--port", "0", "--page-size", "0"), "0 is not in the range"),
         (("demo", "--jobs", "-1"), "-1 is not in the range"),
     ],
 )

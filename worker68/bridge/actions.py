@@ -17,10 +17,10 @@ from worker68.jobs.fields import MuteMember, SendMessage
 from worker68.jobs.job import Job
 from worker68.jobs.judge import judge_request, judge_send
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed, succeeded
-from worker68.jobs.snapshot import GroupRow, GroupsSeen
+from worker68.jobs.snapshot import GROUPS, GroupRow, ListSeen
 from worker68.settings import AccountSettings
 
-Finding = Outcome | TryAgain | GroupsSeen
+Finding = Outcome | TryAgain | ListSeen
 Action = Callable[[Link, Job, AccountSettings, Guard], Finding]
 
 #: ``shutupTime`` that lifts a mute. [seen]
@@ -62,7 +62,8 @@ def sync_groups(link: Link, job: Job, account: AccountSettings, may_not_write: G
     if not isinstance(listed, list):
         return failed(ErrorCode.REFUSED, "the bridge's reply to getGroups holds no list of groups")
     rows = [row for entry in listed if (row := read_group(entry)) is not None]
-    return GroupsSeen(tuple(rows), complete=len(rows) == len(listed))
+    whole = len(rows) == len(listed)
+    return ListSeen(GROUPS, None, rows, whole, announced=None, note=None if whole else "entries could not be read")
 
 
 def read_group(entry: Any) -> GroupRow | None:

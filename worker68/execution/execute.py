@@ -24,7 +24,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed, in_doubt, succeeded
 from worker68.jobs.retry import attempts_allowed, back_off_seconds
-from worker68.jobs.snapshot import GroupsSeen
+from worker68.jobs.snapshot import ListSeen
 from worker68.jobs.states import Event
 from worker68.limits.pace import Pace
 from worker68.settings import AccountSettings
@@ -153,9 +153,7 @@ class Execution:
         try:
             if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
                 self.pace.report_busy(self.account.name)
-            elif isinstance(finding, GroupsSeen) or (
-                isinstance(finding, Outcome) and finding.status is Status.SUCCEEDED
-            ):
+            elif isinstance(finding, ListSeen) or (isinstance(finding, Outcome) and finding.status is Status.SUCCEEDED):
                 self.pace.note_success(self.account.name)
         except Exception as problem:  # noqa: BLE001 - the outcome matters more than the pace
             log.warning("pace_not_told", account=self.account.name, problem=str(problem))
@@ -173,15 +171,15 @@ class Execution:
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
-    def _record(self, attempt: Attempt, finding: Outcome | GroupsSeen) -> Outcome:
+    def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome:
         """Commit attempt, job and replies in one transaction, then let the next job of the lane go."""
         job = attempt.job
 
         def settle(connection: Connection) -> Outcome:
             now = utc_now()
             outcome = finding
-            if isinstance(outcome, GroupsSeen):
-                outcome = succeeded(dict(snapshots.apply_groups(connection, job.account, outcome, now)))
+            if isinstance(outcome, ListSeen):
+                outcome = succeeded(snapshots.apply(connection, job.account, outcome, now))
             if not attempts.settle(connection, attempt, outcome, now):
                 attempts.revise(connection, job.seq, outcome, now)
             return outcome

@@ -1,103 +1,103 @@
-"""Snapshots: the current state of groups, and what each sync changed in it. A snapshot never lies.
+"""Snapshots: the lists as they are now, and what each sync changed in them. A snapshot never lies.
 
-An incomplete one updates but removes nothing; one that has lost more than half is kept but not applied, and says so.
+In: what was read of a list. Out: a row of ``snapshots``, its changes, the list's table brought there. Never: a list in memory.
+An incomplete snapshot updates but removes nothing; one that has lost more than half is kept but not applied, and says so.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
-import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Insert, Update, func, insert, select, update
 
-from worker68.jobs.snapshot import GroupRow, GroupsSeen
-from worker68.store.tables import groups, plain, snapshot_changes, snapshots
+from worker68.jobs.snapshot import ListSeen
+from worker68.store.differences import Difference
+from worker68.store.staging import stage
+from worker68.store.tables import snapshots
 
 #: A snapshot that would remove more than this share of what is there is not applied: more likely a fault than a fact.
-SHRINK_LIMIT = 0.5
+SHRINK_LIMIT: Final = 0.5
 
 
-def apply_groups(connection: Connection, account: str, seen: GroupsSeen, now: dt.datetime) -> dict[str, int]:
-    """Write a snapshot of the account's groups; return ``snapshot_id``, ``count``, ``added``, ``removed``, ``changed``."""
-    current = {row.group_id: row for row in connection.execute(select(groups).where(groups.c.account == account))}
-    present = {group_id for group_id, row in current.items() if row.removed_at is None}
-    new = {row.group_id: _plain(row) for row in seen.rows}
-    gone = present - new.keys() if seen.complete else set()
-    suspicious = len(gone) > SHRINK_LIMIT * len(present) and len(present) > 1
-    changes: list[dict[str, Any]] = []
-    for group_id, row in new.items():
-        before = _as_dict(current[group_id]) if group_id in present else None
-        after = asdict(row)
-        if before is None:
-            changes.append(_change(group_id, "added", None, after))
-        elif before != after:
-            old = {name: before[name] for name in after if before[name] != after[name]}
-            changes.append(_change(group_id, "changed", old, {name: after[name] for name in old}))
-    changes += [_change(group_id, "removed", _as_dict(current[group_id]), None) for group_id in gone]
-    counts = {kind: sum(change["change"] == kind for change in changes) for kind in ("added", "removed", "changed")}
-    note = None
-    if suspicious:
-        note = f"not applied: {len(gone)} of {len(present)} groups would be gone; sync again, and look at the bridge"
-    elif not seen.complete:
-        note = "incomplete: nothing was marked as removed"
-    result = connection.execute(
-        insert(snapshots).values(
-            account=account,
-            kind="groups",
-            subject_id=None,
-            taken_at=now,
-            count=len(new),
-            complete=seen.complete,
-            applied=not suspicious,
-            note=note,
-            **counts,
-        )
+def apply(connection: Connection, account: str, seen: ListSeen, now: dt.datetime) -> dict[str, Any]:
+    """Write a snapshot within the caller's transaction; return what the job's reply says of it.
+
+    That is ``snapshot_id``, ``count``, ``added``, ``removed``, ``changed``; and where it is not as it should be, ``complete`` or
+    ``applied`` (false) and ``note``. What was not applied is counted all the same: it is what the snapshot found.
+    """
+    subject_id = seen.subject_id if seen.kind.by_group else None
+    _take_turn(connection, account, seen.kind.name, subject_id)
+    staged = stage(connection, seen)
+    difference = Difference(seen.kind, account, subject_id, staged.rows, connection.dialect.name)
+    note = _say_incomplete(seen, staged.count)
+    row: dict[str, Any] = {"complete": note is None, "applied": True, "note": note}
+    found = {"added": 0, "removed": 0, "changed": 0}
+    about = {
+        "account": account,
+        "kind": seen.kind.name,
+        "subject_id": subject_id,
+        "taken_at": now,
+        "count": staged.count,
+    }
+    inserted = connection.execute(insert(snapshots).values(**about, **row, **found)).inserted_primary_key
+    assert inserted is not None
+    snapshot_id = inserted[0]
+    found["added"] = _count(connection, difference.record_added(snapshot_id))
+    found["changed"] = _count(connection, difference.record_changed(snapshot_id))
+    if row["complete"]:
+        found["removed"] = _count(connection, difference.record_removed(snapshot_id))
+    if found["removed"] and not seen.kind.pending:
+        row |= _guard(found["removed"], connection.scalar(difference.count_present()) or 0, snapshot_id)
+    if any(found.values()):
+        connection.execute(update(snapshots).where(snapshots.c.id == snapshot_id).values(**row, **found))
+    if row["applied"]:
+        _bring_there(connection, difference, found, now)
+    staged.rows.drop(connection, checkfirst=False)
+    abnormal = {name: row[name] for name in ("complete", "applied") if not row[name]}
+    return {"snapshot_id": snapshot_id, "count": staged.count, **found, **abnormal} | (
+        {"note": row["note"]} if abnormal else {}
     )
-    assert result.inserted_primary_key is not None
-    snapshot_id = result.inserted_primary_key[0]
-    if changes:
-        connection.execute(insert(snapshot_changes), [{"snapshot_id": snapshot_id, **change} for change in changes])
-    if not suspicious:
-        _write(connection, account, changes, current, new, now)
-    return {"snapshot_id": snapshot_id, "count": len(new), **counts}
 
 
-def _write(
-    connection: Connection,
-    account: str,
-    changes: Sequence[dict[str, Any]],
-    current: dict[int, Any],
-    new: dict[int, GroupRow],
-    now: dt.datetime,
-) -> None:
-    fresh = []
-    for change in changes:
-        group_id = change["subject"]
-        if change["change"] == "removed":
-            values: dict[str, Any] = {"removed_at": now}
-        else:
-            values = {**asdict(new[group_id]), "updated_at": now, "removed_at": None}
-            if group_id not in current:
-                fresh.append({"account": account, **values})
-                continue
-        connection.execute(
-            update(groups).where(groups.c.account == account, groups.c.group_id == group_id).values(**values)
-        )
-    if fresh:
-        connection.execute(insert(groups), fresh)
+def _take_turn(connection: Connection, *what: object) -> None:
+    """Let two workers write a snapshot of the same list one after the other; SQLite does so by itself."""
+    if connection.dialect.name == "postgresql":
+        name = " ".join(map(str, ("worker68 snapshot", *what)))
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
-def _plain(row: GroupRow) -> GroupRow:
-    return replace(row, name=plain(row.name), notice=plain(row.notice) if row.notice is not None else None)
+def _say_incomplete(seen: ListSeen, count: int) -> str | None:
+    if not seen.whole:
+        why = seen.note or "the list was not read to its end"
+    elif seen.announced is not None and seen.announced != count:
+        why = f"the service announced {seen.announced} entries, and {count} were read"
+    else:
+        return None
+    return f"incomplete: {why}; nothing was marked as removed"
 
 
-def _as_dict(row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in GroupRow.__dataclass_fields__}
+def _guard(removed: int, present: int, snapshot_id: int) -> dict[str, Any]:
+    """Return what the snapshot's row says of a suspicious shrink, nothing where it is none."""
+    if present <= 1 or removed <= SHRINK_LIMIT * present:
+        return {}
+    note = (
+        f"not applied: {removed} of {present} entries would be gone; look into the 68 client, and sync again. "
+        f"If they are gone indeed: `worker68 snapshots accept {snapshot_id}`"
+    )
+    return {"applied": False, "note": note}
 
 
-def _change(subject: int, change: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
-    encoded = [msgspec.json.encode(value).decode() if value is not None else None for value in (old, new)]
-    return {"subject": subject, "change": change, "old": encoded[0], "new": encoded[1]}
+def _bring_there(connection: Connection, difference: Difference, found: dict[str, int], now: dt.datetime) -> None:
+    returned = 0
+    if found["added"]:
+        returned = found["added"] - _count(connection, difference.insert_new(now))
+    if returned or found["changed"]:
+        connection.execute(difference.update_known(now))
+    if found["removed"]:
+        connection.execute(difference.mark_removed(now))
+
+
+def _count(connection: Connection, statement: Insert | Update) -> int:
+    """Return how many rows the statement wrote."""
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

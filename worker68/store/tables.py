@@ -1,4 +1,4 @@
-"""The tables. ``jobs``, ``groups``, ``snapshots`` and ``snapshot_changes`` may be read by others (contract, section 5).
+"""The tables. ``jobs``, the five lists, ``snapshots`` and ``snapshot_changes`` may be read by others (contract, section 5).
 
 JSON is kept as text, not in a JSON type: PostgreSQL's refuses the escape of NUL, which a producer may send.
 """
@@ -202,6 +202,20 @@ suppressions = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+#: The lists, each as its last applied snapshots left it. A row says when it came or changed last, and since when it is gone.
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("handle", Text),
+    Column("icon", Text),
+    Column("friend", Boolean, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+)
+
 groups = Table(
     "groups",
     metadata,
@@ -209,11 +223,55 @@ groups = Table(
     Column("group_id", BigInteger, primary_key=True, autoincrement=False),
     Column("name", Text, nullable=False),
     Column("host_id", BigInteger),
-    Column("member_count", Integer),
+    Column("member_count", BigInteger),
     #: The account's own role: ``host``, ``admin``, ``member``.
     Column("role", String(6)),
     Column("muted", Boolean),
     Column("notice", Text),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("icon", Text),
+    Column("role", String(6)),
+    Column("friend", Boolean, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+)
+
+friend_requests = Table(
+    "friend_requests",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("handle", Text),
+    Column("icon", Text),
+    Column("message", Text),
+    Column("kind", Text),
+    Column("requested_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+)
+
+group_requests = Table(
+    "group_requests",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    #: 0 where the bridge names no group.
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("group_name", Text),
+    Column("message", Text),
+    Column("requested_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("removed_at", UtcDateTime),
 )
@@ -223,7 +281,9 @@ snapshots = Table(
     metadata,
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     Column("account", String(64), nullable=False),
+    #: The table of the list.
     Column("kind", String(16), nullable=False),
+    #: The group whose members they are; null for the lists of the whole account.
     Column("subject_id", BigInteger),
     Column("taken_at", UtcDateTime, nullable=False),
     Column("count", Integer, nullable=False),
@@ -240,8 +300,12 @@ snapshots = Table(
 snapshot_changes = Table(
     "snapshot_changes",
     metadata,
-    Column("snapshot_id", ForeignKey("snapshots.id", ondelete="CASCADE"), primary_key=True),
+    # No foreign key: checking each of 100,000 rows took PostgreSQL longer than writing them. They are written in the
+    # transaction that writes their snapshot, and never alone.
+    Column("snapshot_id", BigInteger, primary_key=True, autoincrement=False),
     Column("subject", BigInteger, primary_key=True, autoincrement=False),
+    #: Tells apart what one user asks of several groups; 0 in the other lists.
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("change", String(7), nullable=False),
     #: JSON objects of the fields that differ; null where there was or is no row.
     Column("old", Text),

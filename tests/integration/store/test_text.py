@@ -10,9 +10,8 @@ from sqlalchemy import select
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.outcome import ErrorCode, failed, in_doubt, succeeded
-from worker68.jobs.snapshot import GroupRow, GroupsSeen
-from worker68.store import attempts, waiting
-from worker68.store.snapshots import apply_groups
+from worker68.jobs.snapshot import GROUPS, GroupRow, ListSeen
+from worker68.store import attempts, snapshots, waiting
 from worker68.store.tables import groups
 
 ODD = {
@@ -75,8 +74,8 @@ def test_a_groups_odd_name_never_costs_a_snapshot(ledger: Ledger, text: str) -> 
     row = GroupRow(5, text, None, None, None, None, text)
 
     def apply() -> dict[str, Any]:
-        seen = GroupsSeen((row,), complete=True)
-        return ledger.run(lambda connection: apply_groups(connection, "main", seen, NOW))
+        seen = ListSeen(GROUPS, None, (row,), whole=True, announced=1)
+        return ledger.run(lambda connection: snapshots.apply(connection, "main", seen, NOW))
 
     assert apply()["added"] == 1
     again = apply()

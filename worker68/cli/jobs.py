@@ -6,21 +6,19 @@ length, unless LOG_CONTENT says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 import msgspec
 
+from worker68.cli.ledger import open_database
 from worker68.cli.output import open_console, print_json, print_table, printable, show_time
 from worker68.cli.replies import describe_error, describe_result
 from worker68.clock import utc_now
 from worker68.errors import Worker68Error
 from worker68.jobs.states import State
-from worker68.settings import Settings, load_settings
-from worker68.store.engine import Engine
-from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs, open_ledger
+from worker68.settings import load_settings
+from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
 from worker68.store.waiting import cancel
 
 ACCOUNT = click.option("--account", help="Only jobs of this account.")
@@ -53,7 +51,7 @@ def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> 
     Example:
       worker68 jobs list --account main --state ready --limit 10
     """
-    with _ledger(load_settings()) as engine:
+    with open_database() as engine:
         lines = list_jobs(engine, account=account, state=state, limit=limit)
     if as_json:
         print_json(lines)
@@ -78,7 +76,7 @@ def show(job_id: str, account: str | None, as_json: bool) -> None:
       worker68 jobs show 7b1f0c9e-3f0e-4a53-9d0f-6f3f6a2e1f57
     """
     settings = load_settings()
-    with _ledger(settings) as engine:
+    with open_database(settings) as engine:
         report = _only(find_jobs(engine, job_id, account), job_id)
     if report is None:
         raise NoSuchJob(f"no job {job_id!r}: not taken in yet (is a worker running?), or in another database")
@@ -104,7 +102,7 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     Example:
       worker68 jobs cancel order-4711 --reason "customer called"
     """
-    with _ledger(load_settings()) as engine:
+    with open_database() as engine:
         report = _only(find_jobs(engine, job_id, account), job_id)
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
         ended = cancel(engine, task_ids, reason, utc_now())
@@ -135,15 +133,6 @@ def explain(report: JobReport) -> str:
     ended = f"ended {show_time(job.finished_at)} UTC, {str(job.status).replace('_', ' ')}"
     why = _error(job) or job.reason or describe_result(report.result)
     return f"{ended}: {why}" if why else ended
-
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Engine]:
-    engine = open_ledger(settings.database_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _only(found: list[JobReport], job_id: str) -> JobReport | None:

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "mute": "worker68.cli.send:mute",
     "sync": "worker68.cli.send:sync",
     "jobs": "worker68.cli.jobs:jobs",
+    "snapshots": "worker68.cli.snapshots:snapshots",
     "check": "worker68.cli.check:check",
 }
 

@@ -1,0 +1,202 @@
+"""History: what the snapshots say, for people who look; and the one word by which an operator accepts a shrink.
+
+In: numbers of snapshots. Out: their rows, their changes, the net difference between two. Changes are read row by row: there may be
+a hundred thousand.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select, update
+
+from worker68.errors import Worker68Error
+from worker68.jobs.snapshot import LISTS
+from worker68.store.engine import reading, transaction
+from worker68.store.tables import metadata, snapshot_changes, snapshots
+
+#: Rows that are fetched at once.
+ROWS_AT_ONCE: Final = 1000
+
+
+class NoSuchSnapshot(Worker68Error):
+    """No snapshot has this number: look with `worker68 snapshots list`."""
+
+
+class NotComparable(Worker68Error):
+    """The two snapshots are not of the same list, or in the wrong order; or nothing says what lies between them."""
+
+
+class NotAcceptable(Worker68Error):
+    """There is nothing to accept in this snapshot, or it is not the newest of its list."""
+
+
+class SnapshotLine(msgspec.Struct, frozen=True):
+    """A row of ``snapshots``."""
+
+    id: int
+    account: str
+    kind: str
+    subject_id: int | None
+    taken_at: dt.datetime
+    count: int
+    complete: bool
+    applied: bool
+    note: str | None
+    added: int
+    removed: int
+    changed: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What happened to one entry. ``old`` and ``new``: the fields that differ; null where it was not, or is no more."""
+
+    subject: int
+    group_id: int
+    change: str
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+
+
+def list_snapshots(
+    engine: Engine, *, account: str | None, kind: str | None, group_id: int | None, limit: int
+) -> list[SnapshotLine]:
+    """Return the newest snapshots, newest first."""
+    query = select(snapshots).order_by(snapshots.c.id.desc()).limit(limit)
+    for column, wanted in (
+        (snapshots.c.account, account),
+        (snapshots.c.kind, kind),
+        (snapshots.c.subject_id, group_id),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    with reading(engine) as connection:
+        return [_line(row) for row in connection.execute(query)]
+
+
+def find_snapshot(engine: Engine, number: int) -> SnapshotLine:
+    """Raises ``NoSuchSnapshot``."""
+    with reading(engine) as connection:
+        return _find(connection, number)
+
+
+def read_changes(engine: Engine, snapshot: SnapshotLine) -> Iterator[Change]:
+    """Yield what the snapshot found changed, by subject."""
+    return _read(engine, snapshots.c.id == snapshot.id)
+
+
+def read_difference(engine: Engine, older: SnapshotLine, newer: SnapshotLine) -> Iterator[Change]:
+    """Yield what is different in ``newer`` from how ``older`` left the list, by subject. Raises ``NotComparable``.
+
+    What was undone in between does not show. Of the snapshots in between those count that were applied.
+    """
+    if _list_of(older) != _list_of(newer):
+        raise NotComparable(
+            f"snapshots {older.id} and {newer.id} are not of the same list: see `worker68 snapshots list`"
+        )
+    if older.id > newer.id:
+        raise NotComparable(f"give the older snapshot first: {newer.id} {older.id}")
+    if not older.applied:
+        raise NotComparable(f"snapshot {older.id} was not applied, so what came later does not build on it")
+    counts = or_(snapshots.c.applied, snapshots.c.id == newer.id)
+    between = and_(_same_list(older), snapshots.c.id > older.id, snapshots.c.id <= newer.id, counts)
+    for (subject, group_id), steps in groupby(_read(engine, between), lambda step: (step.subject, step.group_id)):
+        net = _add_up(subject, group_id, steps)
+        if net is not None:
+            yield net
+
+
+def accept(engine: Engine, number: int, now: dt.datetime) -> int:
+    """Mark as removed what a snapshot that was not applied did not see any more; return how many rows that were.
+
+    Only the newest of its list can be accepted. What it found added or changed comes with the next sync.
+    Raises ``NoSuchSnapshot`` or ``NotAcceptable``.
+    """
+    with transaction(engine) as connection:
+        snapshot = _find(connection, number)
+        if snapshot.applied:
+            raise NotAcceptable(f"snapshot {number} was applied: there is nothing to accept")
+        newest = connection.scalar(
+            select(snapshots.c.id).where(_same_list(snapshot)).order_by(snapshots.c.id.desc()).limit(1)
+        )
+        if newest != number:
+            raise NotAcceptable(f"snapshot {number} is not the newest of its list: look at {newest}")
+        (kind,) = (kind for kind in LISTS if kind.name == snapshot.kind)
+        table = metadata.tables[kind.name]
+        gone = select(snapshot_changes.c.subject).where(
+            snapshot_changes.c.snapshot_id == number, snapshot_changes.c.change == "removed"
+        )
+        mark = update(table).where(table.c.account == snapshot.account, table.c.removed_at.is_(None))
+        if kind.by_group:
+            mark = mark.where(table.c.group_id == snapshot.subject_id)
+        marked = connection.execute(mark.where(table.c[kind.key[0]].in_(gone)).values(removed_at=now)).rowcount
+        if marked == 0:
+            raise NotAcceptable(f"snapshot {number}: what it missed is marked as removed already")
+        note = f"{snapshot.note}. Accepted: {marked} rows were marked as removed"
+        connection.execute(update(snapshots).where(snapshots.c.id == number).values(note=note))
+        return marked
+
+
+def _read(engine: Engine, which: ColumnElement[bool]) -> Iterator[Change]:
+    """Yield the changes of the snapshots that ``which`` names, those of one subject together, in their order of time."""
+    wanted = snapshot_changes.c.snapshot_id.in_(select(snapshots.c.id).where(which))
+    order = (snapshot_changes.c.subject, snapshot_changes.c.group_id, snapshot_changes.c.snapshot_id)
+    query = select(*(snapshot_changes.c[name] for name in Change.__struct_fields__)).where(wanted).order_by(*order)
+    with reading(engine) as connection:
+        for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
+            yield Change(row.subject, row.group_id, row.change, _decode(row.old), _decode(row.new))
+
+
+def _decode(text: str | None) -> dict[str, Any] | None:
+    return msgspec.json.decode(text, type=dict[str, Any]) if text is not None else None
+
+
+def _add_up(subject: int, group_id: int, steps: Iterable[Change]) -> Change | None:
+    """Return what the steps come to; None where the last undoes the first.
+
+    Each field's first old value is how it was before, its last new one how it is now.
+    """
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    for number, step in enumerate(steps):
+        if number == 0 and step.old is not None:
+            before = {}
+        if before is not None and step.old is not None:
+            before = step.old | before
+        after = {**(after or {}), **step.new} if step.new is not None else None
+    if before is None or after is None:
+        if before is None and after is None:
+            return None
+        return Change(subject, group_id, "added" if before is None else "removed", before, after)
+    differing = [name for name in after if after[name] != before.get(name)]
+    if not differing:
+        return None
+    old, new = ({name: state.get(name) for name in differing} for state in (before, after))
+    return Change(subject, group_id, "changed", old, new)
+
+
+def _find(connection: Connection, number: int) -> SnapshotLine:
+    row = connection.execute(select(snapshots).where(snapshots.c.id == number)).one_or_none()
+    if row is None:
+        raise NoSuchSnapshot(f"no snapshot {number}: see `worker68 snapshots list`")
+    return _line(row)
+
+
+def _line(row: Row[Any]) -> SnapshotLine:
+    return SnapshotLine(*(getattr(row, name) for name in SnapshotLine.__struct_fields__))
+
+
+def _list_of(snapshot: SnapshotLine) -> tuple[str, str, int | None]:
+    return snapshot.account, snapshot.kind, snapshot.subject_id
+
+
+def _same_list(snapshot: SnapshotLine) -> ColumnElement[bool]:
+    return and_(
+        snapshots.c.account == snapshot.account,
+        snapshots.c.kind == snapshot.kind,
+        snapshots.c.subject_id.is_not_distinct_from(snapshot.subject_id),
+    )

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode
+from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
 from worker68.jobs.evidence import Verdict
@@ -194,7 +194,12 @@ class Correlation:
         if pending.evidence.replied:
             self._tally.count("double_replies")
             return []
-        pending.note_reply(reply)
+        try:
+            data, error = read_data(reply, pending.reply_shape)
+        except ValueError:
+            self._tally.count("malformed")
+            return []
+        pending.note_reply(data, error)
         return self._settle_if_done(pending)
 
     def _take_sightings(self, frame: Sightings, now: float) -> list[CorrelationEvent]:

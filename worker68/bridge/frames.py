@@ -9,24 +9,17 @@ Every tolerance here answers a statement of PROTOCOL.md whose grade is given bes
 from __future__ import annotations
 
 import datetime as dt
-import json
-import re
+import functools
 from typing import Any
 
 import msgspec
 
+from worker68.bridge.values import NOT_JSON, decode_json, mend, read_id, read_id_text, read_int, read_time
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-#: Ids and times are 64-bit [doc]. A longer number is no number of this protocol.
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-
 #: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
 _SERVICE_SUCCESS = 200
-
-_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -40,10 +33,13 @@ class Network(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The direct answer to a call. ``request_id`` is ``str(id)``: a number may come back for a string [seen]."""
+    """The direct answer to a call. ``request_id`` is ``str(id)``: a number may come back for a string [seen].
+
+    ``data`` is not decoded yet: only whoever asked knows what it should be (``read_data``).
+    """
 
     request_id: str
-    data: Any
+    data: msgspec.Raw
     error: BridgeError | None
 
 
@@ -109,26 +105,14 @@ def decode(raw: bytes) -> Frame:
     """Read one frame. Unknown fields are ignored; whatever cannot be read is ``Malformed``."""
     try:
         return _read(raw)
-    except _NOT_JSON:
-        mended = _mend(raw)
+    except NOT_JSON:
+        mended = mend(raw)
     if mended is None:
         return Malformed("not a JSON object")
     try:
         return _read(mended)
-    except _NOT_JSON:
+    except NOT_JSON:
         return Malformed("not a JSON object")
-
-
-def _mend(raw: bytes) -> bytes | None:
-    """Return the frame with its lone surrogates replaced, or None if it is no JSON either way.
-
-    The bridge is a JavaScript program: a name cut in the middle of an emoji is written as half a surrogate pair, which JSON's
-    grammar allows and UTF-8 does not. One such nickname must not make a whole contact list unreadable.
-    """
-    try:
-        return json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-8", "replace")
-    except (ValueError, RecursionError):
-        return None
 
 
 def _read(raw: bytes) -> Frame:
@@ -137,11 +121,30 @@ def _read(raw: bytes) -> Frame:
         return _read_unsolicited(envelope.operator, envelope.data, raw)
     if envelope.message == "Hello":
         return Hello()
-    request_id = _as_text(envelope.id)
+    request_id = read_id_text(envelope.id)
     if request_id is None:
         return Malformed("neither an id nor an operator")
-    data = msgspec.json.decode(envelope.data)
-    return Reply(request_id, data, _read_error(envelope.error) or _read_service_error(data))
+    return Reply(request_id, envelope.data, _read_error(envelope.error))
+
+
+def read_data(reply: Reply, shape: Any = Any) -> tuple[Any, BridgeError | None]:
+    """Return what a reply holds, as ``shape`` or, where it is something else, as plain JSON values; and its error.
+
+    The error is the bridge's own, or the service's, which stands in the data. Raises ValueError where the data is no JSON.
+    """
+    try:
+        data = decode_json(reply.data, _decoder(shape))
+    except msgspec.ValidationError:
+        try:
+            data = decode_json(reply.data, _decoder(Any))
+        except msgspec.ValidationError as error:  # a number that nothing can hold
+            raise ValueError(str(error)) from None
+    return data, reply.error or _read_service_error(data)
+
+
+@functools.cache
+def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(shape)
 
 
 def _read_unsolicited(operator: str, data: msgspec.Raw, raw: bytes) -> Frame:
@@ -171,30 +174,30 @@ def _read_verdict(chat: Chat | None, entry: Any) -> Sighting | None:
     if not isinstance(updated, dict):
         return None
     try:
-        verdict = Verdict(_as_int(updated.get("readStatus")))  # type: ignore[arg-type]  # None is a ValueError too
+        verdict = Verdict(read_int(updated.get("readStatus")))  # type: ignore[arg-type]  # None is a ValueError too
     except ValueError:
         return None
     return Sighting(
         chat=chat,
-        custom_msg_id=_as_text(entry.get("customMsgId")),
+        custom_msg_id=read_id_text(entry.get("customMsgId")),
         verdict=verdict,
-        message_id=_as_server_id(updated.get("MsgID")),
-        sent_at=_read_time(updated),
+        message_id=read_id(updated.get("MsgID")),
+        sent_at=_sent_time(updated),
     )
 
 
 def _read_echo(content: dict[str, Any]) -> Sighting:
     # [doc/seen] An own message with readStatus 1 and a MsgID is proof. Without a readStatus the MsgID says enough; with 0 or -1
     # beside it, it is not believed.
-    on_its_way = _as_int(content.get("readStatus", Verdict.SENT)) not in (Verdict.SENT, Verdict.READ)
+    on_its_way = read_int(content.get("readStatus", Verdict.SENT)) not in (Verdict.SENT, Verdict.READ)
     file_name = content.get("fileName")
     text = file_name if isinstance(file_name, str) else content.get("content")
     return Sighting(
         chat=_read_chat(content),
-        custom_msg_id=_as_text(content.get("customMsgId")),
+        custom_msg_id=read_id_text(content.get("customMsgId")),
         verdict=None,
-        message_id=None if on_its_way else _as_server_id(content.get("MsgID")),
-        sent_at=_read_time(content),
+        message_id=None if on_its_way else read_id(content.get("MsgID")),
+        sent_at=_sent_time(content),
         text=text if isinstance(text, str) else None,
     )
 
@@ -202,10 +205,10 @@ def _read_echo(content: dict[str, Any]) -> Sighting:
 def _read_chat(content: dict[str, Any]) -> Chat | None:
     match content.get("type"):
         case "friend":
-            chat_id = _as_int(content.get("id", content.get("friendId")))
+            chat_id = read_int(content.get("id", content.get("friendId")))
             return None if chat_id is None else Chat("friend", chat_id)
         case "group":
-            chat_id = _as_int(content.get("id", content.get("groupId")))
+            chat_id = read_int(content.get("id", content.get("groupId")))
             return None if chat_id is None else Chat("group", chat_id)
     return None
 
@@ -226,7 +229,7 @@ def _read_service_error(data: Any) -> BridgeError | None:
     """
     if isinstance(data, int) and not isinstance(data, bool):
         return None if data == _SERVICE_SUCCESS else BridgeError(data, "")
-    common = data.get("commonResult") if isinstance(data, dict) else None
+    common = data.get("commonResult") if isinstance(data, dict) else getattr(data, "commonResult", None)
     if not isinstance(common, dict) or "errCode" not in common:
         return None
     code = _as_code(common["errCode"])
@@ -234,8 +237,8 @@ def _read_service_error(data: Any) -> BridgeError | None:
 
 
 def _as_code(value: Any) -> int | str | None:
-    number = _as_int(value)
-    return number if number is not None else _as_text(value)
+    number = read_int(value)
+    return number if number is not None else read_id_text(value)
 
 
 def _in_words(value: Any) -> str:
@@ -244,35 +247,5 @@ def _in_words(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _as_text(value: Any) -> str | None:
-    """Return an id as text: the bridge may write one as a string or as a number [seen]."""
-    if isinstance(value, str):
-        return value.strip() or None
-    number = _as_int(value)
-    return None if number is None else str(number)
-
-
-def _as_int(value: Any) -> int | None:
-    """Return a 64-bit integer that came as a number or as a string of digits [doc], else None."""
-    whole_float = isinstance(value, float) and value.is_integer()
-    if whole_float or (isinstance(value, str) and _INTEGER.fullmatch(value.strip())):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        return None
-    return value
-
-
-def _as_server_id(value: Any) -> int | None:
-    number = _as_int(value)
-    return number if number is not None and number > 0 else None
-
-
-def _read_time(content: dict[str, Any]) -> dt.datetime | None:
-    """Return the time of a message: epoch milliseconds, as a string or a number [doc]."""
-    milliseconds = _as_int(content.get("time", content.get("sendTime")))
-    if milliseconds is None:
-        return None
-    try:
-        return _EPOCH + dt.timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None
+def _sent_time(content: dict[str, Any]) -> dt.datetime | None:
+    return read_time(content.get("time", content.get("sendTime")))

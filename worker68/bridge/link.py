@@ -72,6 +72,11 @@ class Link:
         return self.session.correlation.one_send_per_chat
 
     @property
+    def connections(self) -> int:
+        """How many connections were opened so far."""
+        return self.counters["connections"]
+
+    @property
     def counters(self) -> dict[str, int]:
         """What happened so far, by kind (``tally.Kind``)."""
         return self.session.tally.read()
@@ -92,9 +97,12 @@ class Link:
 
     # -- calls
 
-    def call(self, frame_type: str, data: Any = None, *, guard: Guard | None = None) -> Call:
-        """Make a plain call (``getGroups``, ``getApiUrl``, ``restart68``): its reply settles it, a lost connection ends it."""
-        pending = Pending(_new_request_id())
+    def call(self, frame_type: str, data: Any = None, *, reply_shape: Any = Any, guard: Guard | None = None) -> Call:
+        """Make a plain call (``getGroups``, ``getApiUrl``, ``restart68``): its reply settles it, a lost connection ends it.
+
+        The evidence has the reply's data as ``reply_shape`` where it is that, else as plain JSON values.
+        """
+        pending = Pending(_new_request_id(), reply_shape=reply_shape)
         return self._submit(pending, encode_call(pending.request_id, frame_type, data), guard)
 
     def request(
@@ -104,6 +112,7 @@ class Link:
         data: Any = None,
         proto_type: str | None = None,
         *,
+        reply_shape: Any = Any,
         guard: Guard | None = None,
     ) -> Call:
         """Call the service's HTTP API through the bridge. Refused while its base URL is not known."""
@@ -112,7 +121,8 @@ class Link:
             call = Call(Pending(_new_request_id()), b"", None, lambda call: None)
             call.finish(self._why_not_ready or "the bridge has not told the API's address yet")
             return call
-        return self.call("request", request_data(request_type, base + path, data, proto_type), guard=guard)
+        frame_data = request_data(request_type, base + path, data, proto_type)
+        return self.call("request", frame_data, reply_shape=reply_shape, guard=guard)
 
     def send(
         self, message: Message, custom_msg_id: str, *, confirm: Confirm | None = None, guard: Guard | None = None

@@ -7,10 +7,10 @@ Never: a decision about which call a frame belongs to (``correlation``), nor abo
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
-from worker68.bridge.frames import Reply, Sighting
-from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, Evidence, Verdict
+from worker68.bridge.frames import Sighting
+from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
 from worker68.jobs.judge import Confirm
 
@@ -33,12 +33,14 @@ class SendTerms:
 class Pending:
     """A call, registered from before its write until it is settled or its caller gives up.
 
-    ``foreign_id``: the id that the bridge itself gave this message, once known. ``held``: messages of the account's own seen
-    in this chat since the write, by their id, with the time: one of them may turn out to be this send.
+    ``reply_shape``: what the data of its reply should be, for msgspec. ``foreign_id``: the id that the bridge itself gave this
+    message, once known. ``held``: messages of the account's own seen in this chat since the write, by their id, with the time:
+    one of them may turn out to be this send.
     """
 
     request_id: str
     send: SendTerms | None = None
+    reply_shape: Any = Any
     evidence: Evidence = field(default_factory=Evidence)
     written_at: float | None = None
     written_whole: bool = False
@@ -80,8 +82,8 @@ class Pending:
         self.written_at = now
         self.evidence = replace(self.evidence, written=True)
 
-    def note_reply(self, reply: Reply) -> None:
-        self.evidence = replace(self.evidence, replied=True, data=reply.data, error=reply.error)
+    def note_reply(self, data: Any, error: BridgeError | None) -> None:
+        self.evidence = replace(self.evidence, replied=True, data=data, error=error)
 
     def note_connection_lost(self) -> None:
         self.evidence = replace(self.evidence, connection_lost=True)

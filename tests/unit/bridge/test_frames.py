@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode
+from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
 
@@ -34,9 +35,9 @@ def verdict_frame(entry: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply["type"])
 def test_documented_reply(reply: dict[str, Any]) -> None:
     seen = read(reply)
-    assert (seen.request_id, seen.data) == (reply["id"], reply.get("data"))
     expected = BridgeError(300, reply["error"]["errorDesc"]) if "error" in reply else None
-    assert seen.error == expected
+    assert seen.request_id == reply["id"]
+    assert read_data(seen) == (reply.get("data"), expected)
 
 
 def test_documented_state_events() -> None:
@@ -151,13 +152,42 @@ def test_error_in_every_shape_seen(error: Any, expected: BridgeError | None) -> 
     ],
 )
 def test_failure_of_the_service_without_an_error(data: Any, expected: BridgeError | None) -> None:
-    assert read({"id": "1", "type": "request", "data": data}).error == expected
+    assert read_data(read({"id": "1", "type": "request", "data": data})) == (data, expected)
 
 
 def test_name_cut_in_the_middle_of_an_emoji_does_not_spoil_the_reply() -> None:
     seen = decode(b'{"id":"1","type":"getGroups","data":[{"name":"a\\ud83e"}]}')
     assert isinstance(seen, Reply)
-    assert seen.data == [{"name": "a?"}]
+    assert read_data(seen) == ([{"name": "a?"}], None)
+
+
+class Page(msgspec.Struct):
+    members: list[msgspec.Raw]
+    commonResult: Any = None
+
+
+def test_data_of_the_expected_shape_is_read_as_that_with_its_error() -> None:
+    seen = read({"id": "1", "type": "request", "data": {"members": [{"uid": "7"}], "commonResult": {"errCode": 5}}})
+    page, error = read_data(seen, Page)
+    assert [bytes(entry) for entry in page.members] == [b'{"uid": "7"}']
+    assert error == BridgeError(5, "")
+
+
+@pytest.mark.parametrize(("data", "error"), [({"members": 1}, None), (1021, BridgeError(1021, "")), ([], None)])
+def test_data_of_another_shape_is_read_as_it_is(data: Any, error: BridgeError | None) -> None:
+    assert read_data(read({"id": "1", "type": "request", "data": data}), Page) == (data, error)
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"id":"1","data":"\xff"}', b'{"id":"1","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+)
+def test_data_that_is_no_json_is_an_error_of_the_reply_alone(raw: bytes) -> None:
+    seen = decode(raw)
+    if isinstance(seen, Reply):
+        with pytest.raises(ValueError, match="not JSON"):
+            read_data(seen)
+    else:
+        assert isinstance(seen, Malformed)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +203,6 @@ def test_name_cut_in_the_middle_of_an_emoji_does_not_spoil_the_reply() -> None:
         b'{"id":{}}',
         b'{"id":true}',
         b'{"id":1,"data":NaN}',
-        b'{"id":"1","data":"\xff"}',
         b'{"operator":"network"}',
         b'{"operator":"network","data":[]}',
         b'{"operator":"msgListPropertyUpdate","data":{}}',

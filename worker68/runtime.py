@@ -190,6 +190,7 @@ class Runtime:
             owned=lambda: lease.held,
             link=link,
             dispatch=dispatch,
+            limiter=self._limiter,
             pace=self._pace,
             engine=self._engine,
             writer=self._writer,

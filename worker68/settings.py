@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from worker68.errors import SettingsError
+from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
 
@@ -29,20 +30,6 @@ _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _ACCOUNT = re.compile(r"[a-z0-9_-]{1,64}")
 #: Longer is a mistake, and soon more than clocks and Redis can count.
 _LONGEST_SECONDS = 3650 * 86400
-
-#: Documented paths that ``worker68.request`` may call by default (PROTOCOL.md, Documented requests).
-DOCUMENTED_PATHS = (
-    "/user/userInfo",
-    "/contacts/contactsList",
-    "/contacts/contactsDetail",
-    "/contacts/contactsApplyList",
-    "/group/groupReqList",
-    "/group/groupMemberListV2",
-    "/group/groupMemberOnLineStatusList",
-    "/group/groupDetail",
-    "/group/groupUpdate",
-    "/group/groupMemberShutup",
-)
 
 
 def parse_seconds(value: Any) -> float:
@@ -112,7 +99,7 @@ class PerAccount(BaseModel):
     allowed_tasks: list[Annotated[str, AfterValidator(check_task)]] | None = None
     allowed_file_roots: list[Annotated[str, AfterValidator(check_file_root)]] = Field(default_factory=list)
     allowed_paths: list[Annotated[str, AfterValidator(check_api_path)]] = Field(
-        default_factory=lambda: list(DOCUMENTED_PATHS)
+        default_factory=lambda: list(DOCUMENTED)
     )
 
 

@@ -1,4 +1,4 @@
-"""every request: the lists that snapshots are taken of"""
+"""every request: jobs of two steps, and the lists that snapshots are taken of"""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("step", sa.SmallInteger(), server_default="0", nullable=False))
+    op.add_column("jobs", sa.Column("done", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("attempts_before", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("jobs", sa.Column("progress", sa.Text(), nullable=True))
+    op.add_column("attempts", sa.Column("step", sa.SmallInteger(), server_default="0", nullable=False))
     _create_list("contacts", ["user_id"], _text("handle"), _text("icon"), _flag("friend"))
     _create_list(
         "group_members", ["group_id", "user_id"], _text("icon"), sa.Column("role", sa.String(6)), _flag("friend")
@@ -57,6 +62,9 @@ def downgrade() -> None:
         groups.alter_column("member_count", existing_type=sa.BigInteger(), type_=sa.Integer())
     for name in ("group_requests", "friend_requests", "group_members", "contacts"):
         op.drop_table(name)
+    op.drop_column("attempts", "step")
+    for name in ("progress", "attempts_before", "done", "step"):
+        op.drop_column("jobs", name)
 
 
 def _create_list(name: str, key: list[str], *fields: sa.Column[object]) -> None:

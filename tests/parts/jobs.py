@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import msgspec
 
+from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.job import Job, Order, read_order
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.permission import Permissions
 from worker68.jobs.states import State
 from worker68.limits.rates import NO_LIMITS
-from worker68.settings import DOCUMENTED_PATHS, AccountSettings
+from worker68.settings import AccountSettings
 
 SEND: Final = "worker68.send_message"
 MUTE: Final = "worker68.mute_member"
@@ -40,6 +41,21 @@ def send_fields(**fields: Any) -> dict[str, Any]:
 
 def mute_fields(**fields: Any) -> dict[str, Any]:
     return {"group_id": 389284, "user_id": 7237423, "seconds": 600} | fields
+
+
+#: The least that each task needs to be a valid job.
+LEAST_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {task: {} for task in KINDS} | {
+    SEND: send_fields(),
+    "worker68.send_file": {"chat": CHAT, "path": "C:/outbox/b.mp4"},
+    "worker68.set_group_notice": {"group_id": 389284, "notice": "be kind"},
+    "worker68.mute_group": {"group_id": 389284},
+    MUTE: mute_fields(),
+    "worker68.sync_contact": {"user_id": 7237423},
+    "worker68.sync_group": {"group_id": 389284},
+    "worker68.sync_group_members": {"group_id": 389284},
+    "worker68.sync_online_status": {"group_id": 389284},
+    "worker68.request": {"type": "UserInfo", "path": "/user/userInfo"},
+}
 
 
 def message(
@@ -78,7 +94,7 @@ def order(
 
 def job(seq: int, task: str = SEND, kwargs: Mapping[str, Any] | None = None, **columns: Any) -> Job:
     """Return a ready job as SQL would give it."""
-    given = {SEND: send_fields, MUTE: mute_fields}.get(task, dict)() if kwargs is None else kwargs
+    given = LEAST_FIELDS[task] if kwargs is None else kwargs
     wanted = order(task, given)
     made = Job(
         seq=seq,
@@ -113,6 +129,6 @@ def account(name: str = "main", **settings: Any) -> AccountSettings:
         max_in_flight=8,
         max_waiting=200_000,
         max_age=None,
-        permissions=Permissions(paths=frozenset(DOCUMENTED_PATHS)),
+        permissions=Permissions(paths=frozenset(DOCUMENTED)),
     )
     return replace(made, **settings)

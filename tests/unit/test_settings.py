@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.parts.environment import BRIDGE, Environment
+from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.permission import Permissions
 from worker68.limits.rates import DEFAULT_LIMITS, NO_LIMITS, Rate
-from worker68.settings import DOCUMENTED_PATHS, parse_optional_seconds, parse_seconds
+from worker68.settings import parse_optional_seconds, parse_seconds
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
     assert (main.confirm, main.verdict_timeout, main.reply_timeout) == ("verdict", 30, 15)
     assert (main.verdict_match, main.newline) == ("auto", "escaped")
     assert (main.max_in_flight, main.max_waiting, main.max_age) == (8, 200_000, None)
-    assert main.permissions == Permissions(tasks=None, file_roots=(), paths=frozenset(DOCUMENTED_PATHS))
+    assert main.permissions == Permissions(tasks=None, file_roots=(), paths=frozenset(DOCUMENTED))
 
 
 @pytest.mark.parametrize(

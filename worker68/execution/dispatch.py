@@ -19,9 +19,8 @@ import structlog
 from worker68.clock import monotonic, utc_now
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import JobClass
+from worker68.jobs.kinds import Nature
 from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
-from worker68.limits.limiter import JobClass as LimitClass
 from worker68.settings import AccountSettings
 
 log = structlog.get_logger(__name__)
@@ -31,13 +30,6 @@ LANE_DEPTH = 20
 
 #: A job whose frame was not written is not tried again before this: whatever refused it needs a moment.
 NOT_WRITTEN_PAUSE_SECONDS = 0.5
-
-_LIMIT_CLASS: dict[JobClass, LimitClass] = {
-    JobClass.MODERATION: "moderate",
-    JobClass.SEND: "send",
-    JobClass.BROADCAST: "send",
-    JobClass.SYNC: "read",
-}
 
 
 @dataclass(frozen=True)
@@ -77,8 +69,9 @@ class Choice:
     look_again_at: float | None
 
 
-def _place(job: Job) -> tuple[int, int]:
-    return job.priority, job.seq
+def _place(job: Job) -> tuple[int, int, int]:
+    """A job whose change is made goes on before all others of its lane: its announcement belongs to it."""
+    return -job.step, job.priority, job.seq
 
 
 class Dispatch:
@@ -245,7 +238,25 @@ class Dispatch:
     def _startable(self, at: float, one_send_per_chat: bool) -> list[_Lane]:
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at, one_send_per_chat)]
         lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
+        lanes = self._heed_exclusive(lanes)
         return _one_send_each(lanes) if one_send_per_chat else lanes
+
+    def _heed_exclusive(self, lanes: list[_Lane]) -> list[_Lane]:
+        """Leave out what may not start because of an exclusive job: it waits until no send or change is under way.
+
+        Reads may be under way: what breaks off is read again.
+        """
+        if self._has_exclusive_under_way():
+            return []
+        for place, lane in enumerate(lanes):
+            if lane.jobs[0].kind.exclusive:
+                if place > 0:
+                    return lanes[:place]
+                return [] if any(job.now.nature is not Nature.READ for job in self._starting.values()) else [lane]
+        return lanes
+
+    def _has_exclusive_under_way(self) -> bool:
+        return any(job.kind.exclusive for job in self._starting.values())
 
     def _is_open(self, lane: _Lane, at: float, one_send_per_chat: bool) -> bool:
         if not lane.jobs or (lane.running and lane.exclusive):
@@ -255,7 +266,7 @@ class Dispatch:
             return False
         if one_send_per_chat and _chat_of_send(job) in self._sending_to:
             return False
-        if job.kind.through_api and not self._api_known:
+        if job.now.through_api and not self._api_known:
             return False
         return not any(scope in self._blocked for scope in _scopes(job))
 
@@ -287,9 +298,10 @@ class Dispatch:
         return job
 
     def _release(self, job: Job) -> None:
-        if self._starting.pop(job.seq, None) is None:
+        started = self._starting.pop(job.seq, None)  # as it was: its next step may be of another kind
+        if started is None:
             return
-        if chat := _chat_of_send(job):
+        if chat := _chat_of_send(started):
             left = self._sending_to.pop(chat) - 1
             if left:
                 self._sending_to[chat] = left
@@ -316,9 +328,13 @@ class Dispatch:
     def _why(self, lane: _Lane, at: float) -> str | None:
         if lane.running and lane.exclusive:
             return "behind another job of its lane that is under way"
+        if self._has_exclusive_under_way():
+            return "until the restart of the client is over"
+        if lane.jobs[0].kind.exclusive and self._starting:
+            return "until no send or change of the account is under way"
         if self._resting.get(lane.jobs[0].seq, at) > at:
             return "backing off after an attempt"
-        if lane.jobs[0].kind.through_api and not self._api_known:
+        if lane.jobs[0].now.through_api and not self._api_known:
             return "the bridge has not told the address of the service's API yet"
         for scope in _scopes(lane.jobs[0]):
             if scope in self._blocked:
@@ -327,11 +343,11 @@ class Dispatch:
 
 
 def _ask(job: Job) -> Ask:
-    return Ask(job.chat, _LIMIT_CLASS[job.kind.job_class])
+    return Ask(job.chat, job.now.limit)
 
 
 def _chat_of_send(job: Job) -> Chat | None:
-    return job.chat if job.kind.sends else None
+    return job.chat if job.now.message else None
 
 
 def _one_send_each(lanes: list[_Lane]) -> list[_Lane]:
@@ -348,7 +364,7 @@ def _one_send_each(lanes: list[_Lane]) -> list[_Lane]:
 
 def _scopes(job: Job) -> tuple[str, ...]:
     chat = job.chat
-    scopes = ("account", _LIMIT_CLASS[job.kind.job_class])
+    scopes = ("account", job.now.limit)
     return (*scopes, f"chat:{chat.type}:{chat.id}") if chat else scopes
 
 

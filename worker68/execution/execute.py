@@ -10,27 +10,33 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
-from worker68.bridge.actions import ACTIONS, Finding
+from worker68.bridge.actions import ACTIONS, READ_BACK, Finding
+from worker68.bridge.actions.online import RecentlyAsked
+from worker68.bridge.actions.turn import Turn, TurnOver, is_success
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution.allowance import TurnAllowance
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch, Ready
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed, in_doubt, succeeded
+from worker68.jobs.kinds import Nature
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
 from worker68.jobs.retry import attempts_allowed, back_off_seconds
 from worker68.jobs.snapshot import ListSeen
 from worker68.jobs.states import Event
+from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.settings import AccountSettings
 from worker68.store import attempts, snapshots, suppressions
 from worker68.store.attempts import Attempt
-from worker68.store.engine import Connection, Engine
+from worker68.store.engine import Connection, Engine, transaction
 from worker68.store.waiting import end_waiting_within
 from worker68.store.writer import Writer
 
@@ -56,11 +62,13 @@ class Execution:
     owned: Callable[[], bool]
     link: Link
     dispatch: Dispatch
+    limiter: Limiter
     pace: Pace
     engine: Engine
     writer: Writer
     stopping: threading.Event
     announce: Callable[[], None]
+    asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
 
     def run(self, ready: Ready) -> Outcome | TryAgain | None:
         """Bring one job to its outcome; None if it was not ours to run any more. Called on a thread of Celery's pool."""
@@ -72,11 +80,15 @@ class Execution:
         if attempt is None:
             self._drop(job)
             return None
-        finding = self._perform(attempt, ready.write_at)
-        conclusion = self._conclude(attempt, finding)
-        if isinstance(conclusion, TryAgain):
-            return self._return_to_lane(attempt, conclusion)
-        return self._record(attempt, conclusion)
+        with ExitStack() as kept:
+            turn = self._give_turn(attempt, kept)
+            finding = self._perform(turn, ready.write_at)
+            conclusion = self._conclude(attempt, turn, finding)
+            if isinstance(conclusion, TryAgain):
+                return self._return_to_lane(attempt, conclusion)
+            if is_success(conclusion) and not job.is_last_step:
+                return self._advance(attempt, conclusion)
+            return self._record(attempt, conclusion)
 
     def _may_not_start(self, job: Job) -> str | None:
         if self.stopping.is_set():
@@ -93,7 +105,7 @@ class Execution:
         self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
 
     def _drop(self, job: Job) -> None:
-        """It was suppressed meanwhile, or somebody else ended it (expiry, cancel) or has begun it."""
+        """It may not run any more, or somebody else ended it (expiry, cancel) or has begun it."""
         log.info("job_not_ready_any_more", job_id=job.job_id, account=job.account)
         self.dispatch.finish(job)
         self.announce()
@@ -103,16 +115,41 @@ class Execution:
 
         def begin(connection: Connection) -> bool:
             now = utc_now()
-            if job.kind.sends and suppressions.is_suppressed(connection, job):
-                end_waiting_within(connection, [job.seq], Event.REFUSE, suppressions.suppressed_outcome(), now)
+            refusal = self._may_not_run(connection, job)
+            if refusal is not None:
+                end_waiting_within(connection, [job.seq], Event.REFUSE, refusal, now)
                 return False
             return attempts.begin(connection, attempt, now)
 
         return attempt if self._write(begin) else None
 
-    def _perform(self, attempt: Attempt, write_at: float) -> Finding:
-        """Let the job's frames leave at their slot's time, and wait for what comes back."""
+    def _may_not_run(self, connection: Connection, job: Job) -> Outcome | None:
+        """Say why a job that intake let in may not run any more: the settings or the do-not-contact list may have changed."""
+        refusal = self.account.permissions.why_not(job.task, job.fields)
+        if refusal is not None:
+            return failed(ErrorCode.NOT_PERMITTED, refusal)
+        return suppressions.suppressed_outcome() if suppressions.is_suppressed(connection, job) else None
+
+    def _give_turn(self, attempt: Attempt, kept: ExitStack) -> Turn:
         job = attempt.job
+        allowance = TurnAllowance(
+            attempt=attempt,
+            account=self.account,
+            link=self.link,
+            limiter=self.limiter,
+            engine=self.engine,
+            writer=self.writer,
+            stopping=self.stopping,
+            owned=self.owned,
+            report=self._tell_pace,
+            asked=self.asked_online,
+            kept=kept,
+        )
+        return Turn(self.link, job, self.account, lambda: self._may_not_write(job), allowance)
+
+    def _perform(self, turn: Turn, write_at: float) -> Finding:
+        """Let the job's frames leave, the first at its slot's time, and wait for what comes back."""
+        job = turn.job
         if monotonic() - write_at > SLOT_SECONDS:
             try:
                 new_slot = self.dispatch.take_new_slot(job)
@@ -124,12 +161,14 @@ class Execution:
         if self.stopping.wait(write_at - monotonic()):
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
-            return ACTIONS[job.task](self.link, job, self.account, lambda: self._may_not_write(job))
+            return ACTIONS[job.task][job.step](turn)
+        except TurnOver as over:
+            return over.finding
         except Exception as error:
             log.exception("action_failed", job_id=job.job_id, task=job.task)
             code, what = ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"
             # Nobody knows how far it got: a send may have gone out.
-            return in_doubt(code, what) if job.kind.sends else failed(code, what)
+            return in_doubt(code, what) if job.now.nature is Nature.SEND else failed(code, what)
 
     def _may_not_write(self, job: Job) -> str | None:
         """Be asked on the I/O thread just before the first byte leaves."""
@@ -139,21 +178,33 @@ class Execution:
             return "expired"
         return None
 
-    def _conclude(self, attempt: Attempt, finding: Finding) -> Finding:
+    def _conclude(self, attempt: Attempt, turn: Turn, finding: Finding) -> Finding:
         """Turn "try again" into an outcome where the tries are used up, and tell the pace how busy the service is."""
         self._tell_pace(finding)
-        if not isinstance(finding, TryAgain):
-            return finding
-        if finding.spent and attempt.number >= attempts_allowed(finding.code):
-            return give_up(finding, attempt.number)
+        if isinstance(finding, TryAgain):
+            if not finding.spent or attempt.number_in_step < attempts_allowed(finding.code):
+                return finding
+            finding = give_up(finding, attempt.number_in_step)
+        if isinstance(finding, Outcome) and not is_success(finding):
+            return self._read_back(turn) or finding
         return finding
+
+    def _read_back(self, turn: Turn) -> Finding | None:
+        """Look whether a change that seems to have failed was made after all; None where it was not, or nothing shows it."""
+        look = READ_BACK.get(turn.job.task)
+        if look is None or turn.job.now.nature is not Nature.CHANGE:
+            return None
+        try:
+            return look(turn)
+        except TurnOver as over:
+            return over.finding
 
     def _tell_pace(self, finding: Finding) -> None:
         """Slow the account down after a busy answer, and let it recover after successes."""
         try:
             if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
                 self.pace.report_busy(self.account.name)
-            elif isinstance(finding, ListSeen) or (isinstance(finding, Outcome) and finding.status is Status.SUCCEEDED):
+            elif isinstance(finding, ListSeen) or is_success(finding):
                 self.pace.note_success(self.account.name)
         except Exception as problem:  # noqa: BLE001 - the outcome matters more than the pace
             log.warning("pace_not_told", account=self.account.name, problem=str(problem))
@@ -164,39 +215,67 @@ class Execution:
             self._write(lambda connection: attempts.give_back(connection, attempt))
             self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
             return None
-        seconds = back_off_seconds(attempt.number)
+        seconds = back_off_seconds(attempt.number_in_step)
         due_at = now + dt.timedelta(seconds=seconds)
         self._write(lambda connection: attempts.back_off(connection, attempt, due_at, again.code, again.reason, now))
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
+    def _advance(self, attempt: Attempt, conclusion: Finding) -> TryAgain:
+        """Commit that this step is done; the next one waits for its turn, before all others of its lane."""
+        job = attempt.job
+        assert isinstance(conclusion, Outcome)
+        assert conclusion.result is not None
+        done = conclusion.result
+        self._write(lambda connection: attempts.advance(connection, attempt, done, utc_now()))
+        log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, steps_done=job.step + 1)
+        further = replace(job, step=job.step + 1, done=done, attempts=attempt.number, attempts_before=attempt.number)
+        self.dispatch.put_back(further, 0.0)
+        return TryAgain(ErrorCode.UNAVAILABLE, "one step is done, the next waits for its turn", spent=True)
+
     def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome:
         """Commit attempt, job and replies in one transaction, then let the next job of the lane go."""
         job = attempt.job
-
-        def settle(connection: Connection) -> Outcome:
-            now = utc_now()
-            outcome = finding
-            if isinstance(outcome, ListSeen):
-                outcome = succeeded(snapshots.apply(connection, job.account, outcome, now))
-            if not attempts.settle(connection, attempt, outcome, now):
-                attempts.revise(connection, job.seq, outcome, now)
-            return outcome
-
-        outcome = self._write(settle)
+        if isinstance(finding, ListSeen):
+            outcome = self._settle_list(attempt, finding)
+        else:
+            outcome = self._settle(attempt, whole_outcome(finding, job.done))
         self.dispatch.finish(job)
         self.announce()
         code = outcome.error.code if outcome.error else None
         log.info("job_ended", job_id=job.job_id, account=job.account, task=job.task, status=outcome.status, code=code)
         return outcome
 
+    def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        return self._write(lambda connection: _end(connection, attempt, outcome))
+
+    def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome:
+        """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes."""
+
+        def settle(connection: Connection) -> Outcome:
+            counts = snapshots.apply(connection, attempt.job.account, seen, utc_now())
+            if seen.kind.by_group:
+                counts["group_id"] = seen.subject_id
+            return _end(connection, attempt, succeeded(counts))
+
+        try:
+            return self._until_written(lambda: _in_transaction(self.engine, settle))
+        except DatabaseAway:
+            raise
+        except Exception as error:
+            log.exception("snapshot_failed", job_id=attempt.job.job_id, task=attempt.job.task)
+            return self._settle(attempt, failed(ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"))
+
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Write through the group commit; while the database is away, keep what is known here and try again."""
+        return self._until_written(lambda: self.writer.write(work))
+
+    def _until_written(self, write: Callable[[], T]) -> T:
         give_up: Deadline | None = None
         while True:
             try:
-                return self.writer.write(work)
+                return write()
             except DatabaseAway as away:
                 log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
                 if self.stopping.is_set():
@@ -206,3 +285,16 @@ class Execution:
                     time.sleep(DATABASE_PAUSE_SECONDS)
                 else:
                     self.stopping.wait(DATABASE_PAUSE_SECONDS)
+
+
+def _end(connection: Connection, attempt: Attempt, outcome: Outcome) -> Outcome:
+    """End the job; where it was ended otherwise meanwhile, what was seen here corrects that."""
+    now = utc_now()
+    if not attempts.settle(connection, attempt, outcome, now):
+        attempts.revise(connection, attempt.job.seq, outcome, now)
+    return outcome
+
+
+def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with transaction(engine) as connection:
+        return work(connection)

@@ -118,13 +118,13 @@ class Intake:
         }
         outcome = self._end_at_once(order, now)
         requester = _requester(envelope, order.common)
-        return _Reading(Entry(row, requester, outcome, sends=order.kind.sends), order)
+        return _Reading(Entry(row, requester, outcome, sends=order.kind.sends(order.fields)), order)
 
     def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
         account = self._accounts.get(order.account)
         if account is None:
             return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {order.account!r} is configured")
-        refusal = account.permissions.why_not_task(order.kind.task)
+        refusal = account.permissions.why_not(order.kind.task, order.fields)
         if refusal is not None:
             return failed(ErrorCode.NOT_PERMITTED, refusal)
         if order.expires_at is not None:

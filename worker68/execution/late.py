@@ -17,7 +17,7 @@ from worker68.bridge.correlation import LateEvidence
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway
 from worker68.jobs.evidence import Verdict
-from worker68.jobs.outcome import Outcome, succeeded
+from worker68.jobs.outcome import Outcome, succeeded, whole_outcome
 from worker68.store import attempts
 from worker68.store.engine import Connection
 from worker68.store.writer import Writer
@@ -81,9 +81,9 @@ class LateDesk:
             sent = attempts.find_sent(connection, account, int(seen.custom_msg_id))
             if sent is None:
                 return None
-            now = utc_now()
-            revised = attempts.revise(connection, sent.seq, outcome, now)
-            return revised or attempts.prove(connection, sent.seq, outcome, now) or (False if sent.sending else None)
+            now, whole = utc_now(), whole_outcome(outcome, sent.done)
+            revised = attempts.revise(connection, sent.seq, whole, now)
+            return revised or attempts.prove(connection, sent.seq, whole, now) or (False if sent.sending else None)
 
         revised = self._writer.write(revise)
         if revised:

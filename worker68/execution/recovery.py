@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from worker68.execution.intake import Intake, unknown_task_outcome
@@ -23,8 +24,14 @@ from worker68.store.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-#: Tasks whose attempt may be made again by itself.
-REPEATABLE = [task for task, kind in KINDS.items() if kind.nature is not Nature.SEND]
+
+def is_repeatable(job: attempts.Begun) -> bool:
+    """Whether the step that a job had begun may be made again by itself. Of a task that is not known here nobody can say so."""
+    kind = KINDS.get(job.task)
+    if kind is None:
+        return False
+    step = kind.steps_of(msgspec.json.decode(job.fields, type=kind.fields))[job.step]
+    return step.nature is not Nature.SEND
 
 
 def take_over(writer: Writer, account: str, fence: int, now: dt.datetime) -> None:
@@ -40,7 +47,7 @@ def resolve_abandoned(writer: Writer, account: str, under_way: Callable[[int], b
 def _resolve(writer: Writer, account: str, is_abandoned: Callable[[attempts.Begun], bool], now: dt.datetime) -> None:
     def work(connection: Connection) -> tuple[int, int]:
         begun = [job for job in attempts.find_begun(connection, account) if is_abandoned(job)]
-        return attempts.resolve(connection, begun, REPEATABLE, now) if begun else (0, 0)
+        return attempts.resolve(connection, begun, is_repeatable, now) if begun else (0, 0)
 
     again, doubt = writer.write(work)
     if again or doubt:

@@ -12,7 +12,7 @@ import msgspec
 from worker68.errors import FieldError, InvalidJob
 from worker68.jobs.envelope import Envelope
 from worker68.jobs.fields import Chat, Common
-from worker68.jobs.kinds import KINDS, Kind
+from worker68.jobs.kinds import KINDS, Kind, Step
 from worker68.jobs.states import State
 from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fields
 
@@ -38,7 +38,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of ``jobs``, as far as the way to the bridge needs it."""
+    """A row of ``jobs``, as far as the way to the bridge needs it.
+
+    ``step``: how many of its steps are done; ``done``: their result, None before the first; ``attempts_before``: their attempts.
+    """
 
     seq: int
     job_id: str
@@ -54,12 +57,24 @@ class Job:
     received_at: dt.datetime
     due_at: dt.datetime | None
     expires_at: dt.datetime | None
+    step: int = 0
+    attempts_before: int = 0
+    done: dict[str, Any] | None = None
     #: Whether the producer looks at Celery's own result; known only of a job just taken in.
     wants_result: bool = True
 
     @property
     def kind(self) -> Kind:
         return KINDS[self.task]
+
+    @property
+    def now(self) -> Step:
+        """The step that is to be done next."""
+        return self.kind.steps_of(self.fields)[self.step]
+
+    @property
+    def is_last_step(self) -> bool:
+        return self.step == len(self.kind.steps_of(self.fields)) - 1
 
     @property
     def chat(self) -> Chat | None:

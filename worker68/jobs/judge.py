@@ -46,6 +46,19 @@ def judge_request(seen: Evidence) -> Outcome | TryAgain:
     return TryAgain(ErrorCode.UNAVAILABLE, f"written, but {cause}", spent=True)
 
 
+def judge_unknown_call(seen: Evidence) -> Outcome | TryAgain:
+    """Say what became of a call that nobody knows to be repeatable: it is made once, and a silence leaves it in doubt."""
+    finding = judge_request(seen)
+    if not isinstance(finding, TryAgain) or not finding.spent:
+        return finding
+    if seen.error is not None:
+        return failed(
+            finding.code, f"{finding.reason}; not repeated, for what it does is not known", finding.bridge_code
+        )
+    code = ErrorCode.CONNECTION_LOST if seen.connection_lost else ErrorCode.NO_VERDICT
+    return in_doubt(code, f"the call was {finding.reason}; it may have been carried out")
+
+
 def give_up(try_again: TryAgain, attempts: int) -> Outcome:
     """Return the outcome of a job whose tries are used up."""
     tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -71,6 +71,16 @@ class TryAgain:
     reason: str
     spent: bool
     bridge_code: int | str | None = None
+
+
+def whole_outcome(last: Outcome, done: dict[str, Any] | None) -> Outcome:
+    """Return the outcome of a job's last step as the job's: its result says what the steps before it did (``done``).
+
+    Only an announcement has a step before it.
+    """
+    if done is None:
+        return last
+    return replace(last, result=done | {"announcement": last.result})
 
 
 def succeeded(result: dict[str, Any]) -> Outcome:

@@ -11,6 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
+from worker68.jobs.fields import RawRequest, SendFile
 from worker68.jobs.windows_paths import WindowsPath, read_file_path, read_folder_path
 
 #: Every task of the contract, section 1, also those that this version does not know yet: a newer worker may share the settings.
@@ -57,6 +60,15 @@ class Permissions:
         for path in sorted(self.paths):
             check_api_path(path)
         object.__setattr__(self, "_roots", tuple(map(_read_root, self.file_roots)))
+
+    def why_not(self, task: str, fields: msgspec.Struct) -> str | None:
+        """Say why a job may not be run, by its task and by what it asks for; None where it may."""
+        refusal = self.why_not_task(task)
+        if refusal is None and isinstance(fields, SendFile):
+            refusal = self.why_not_file(fields.path)
+        if refusal is None and isinstance(fields, RawRequest):
+            refusal = self.why_not_path(fields.path)
+        return refusal
 
     def why_not_task(self, task: str) -> str | None:
         if self.tasks is None or task in self.tasks:

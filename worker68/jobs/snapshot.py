@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+Role = Literal["host", "admin", "member"]
 ListName = Literal["contacts", "groups", "group_members", "friend_requests", "group_requests"]
 
 
@@ -70,13 +71,16 @@ class GroupRequestRow(msgspec.Struct, frozen=True, array_like=True):
     requested_at: dt.datetime | None
 
 
+Row = ContactRow | GroupRow | MemberRow | FriendRequestRow | GroupRequestRow
+
+
 @dataclass(frozen=True)
 class ListKind:
     """A list that snapshots are taken of."""
 
     #: ``snapshots.kind``, and the name of the table that holds the list as it is now.
     name: ListName
-    row: type[msgspec.Struct]
+    row: type[Row]
     #: The fields that tell two entries apart; the first is ``snapshot_changes.subject``.
     key: tuple[str, ...]
     #: There is one such list for each group: the snapshot's ``subject_id`` is the group.
@@ -102,7 +106,7 @@ class ListSeen:
     #: The group, where the list is of one group.
     subject_id: int | None
     #: May be iterated more than once. Of several rows with the same key the last one holds.
-    rows: Iterable[msgspec.Struct]
+    rows: Iterable[Row]
     #: Read to its end, every entry readable.
     whole: bool
     #: How many entries there are, as the service says.

@@ -32,6 +32,7 @@ class Event(StrEnum):
     SETTLE = "settle"  # execution, with an outcome
     BACK_OFF = "back_off"  # execution: tried, to be tried again later
     GIVE_BACK = "give_back"  # execution: begun, but no byte was written
+    ADVANCE = "advance"  # execution: one step is done, the next waits for its turn
     RECOVER = "recover"  # the new owner: the attempt of a dead worker may be repeated
     DOUBT = "doubt"  # the new owner: the attempt of a dead worker may have gone out
     EXPIRE = "expire"  # the owner: its time is over
@@ -57,6 +58,7 @@ TRANSITIONS: MappingProxyType[tuple[State, Event], State] = MappingProxyType(
         (State.SENDING, Event.SETTLE): State.ENDED,
         (State.SENDING, Event.BACK_OFF): State.DEFERRED,
         (State.SENDING, Event.GIVE_BACK): State.READY,
+        (State.SENDING, Event.ADVANCE): State.READY,
         (State.SENDING, Event.RECOVER): State.READY,
         (State.SENDING, Event.DOUBT): State.ENDED,
         (State.ENDED, Event.REVISE): State.ENDED,

@@ -7,28 +7,33 @@ of transitions allows it, so a repeat after an unknown commit does no harm.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt, whole_outcome
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.intake import outcome_columns
+from worker68.store.intake import decode_done, outcome_columns
 from worker68.store.outbox import post_outcomes
 from worker68.store.tables import attempts, jobs, plain
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try, by one owner of the account under one fencing number."""
+    """One try of the job's next step, by one owner of the account under one fencing number."""
 
     job: Job
     number: int
     owner: str
     fence: int
+
+    @property
+    def number_in_step(self) -> int:
+        return self.number - self.job.attempts_before
 
 
 def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
@@ -58,7 +63,12 @@ def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
     if connection.scalar(there) is None:
         connection.execute(
             insert(attempts).values(
-                seq=attempt.job.seq, number=attempt.number, owner=attempt.owner, fence=attempt.fence, began_at=now
+                seq=attempt.job.seq,
+                number=attempt.number,
+                step=attempt.job.step,
+                owner=attempt.owner,
+                fence=attempt.fence,
+                began_at=now,
             )
         )
     return True
@@ -68,7 +78,12 @@ def settle(connection: Connection, attempt: Attempt, outcome: Outcome, now: dt.d
     """End the job with its outcome and post the replies; False if it had ended otherwise before (see ``revise``)."""
     ended = connection.execute(
         _own(Event.SETTLE, attempt).values(
-            state=target(Event.SETTLE), finished_at=now, revision=1, envelope=None, **outcome_columns(outcome)
+            state=target(Event.SETTLE),
+            finished_at=now,
+            revision=1,
+            envelope=None,
+            progress=None,
+            **outcome_columns(outcome),
         )
     )
     _end_attempt(connection, attempt, outcome.error.code if outcome.error else outcome.status, now)
@@ -76,6 +91,23 @@ def settle(connection: Connection, attempt: Attempt, outcome: Outcome, now: dt.d
         post_outcomes(connection, [attempt.job.seq], now)
         return True
     return False
+
+
+def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now: dt.datetime) -> bool:
+    """Record that a step is done, so that the job goes on at the next one, whoever runs it; False if it is not ours any more.
+
+    ``done``: what the steps so far have to show in the job's result.
+    """
+    changed = connection.execute(
+        _own(Event.ADVANCE, attempt).values(
+            state=target(Event.ADVANCE),
+            step=attempt.job.step + 1,
+            done=msgspec.json.encode(done).decode(),
+            attempts_before=attempt.number,
+        )
+    )
+    _end_attempt(connection, attempt, Status.SUCCEEDED, now)
+    return changed.rowcount == 1
 
 
 def back_off(
@@ -129,32 +161,40 @@ def prove(connection: Connection, seq: int, outcome: Outcome, now: dt.datetime) 
 
 @dataclass(frozen=True)
 class Begun:
-    """A job in ``sending``, begun under ``fence``."""
+    """A job in ``sending``, begun under ``fence``. ``fields`` and ``done`` are JSON."""
 
     seq: int
     task: str
     fence: int
+    step: int
+    fields: str
+    done: str | None
 
 
 def find_begun(connection: Connection, account: str) -> list[Begun]:
     """Return the jobs of the account whose attempt is begun and not ended."""
-    query = select(jobs.c.seq, jobs.c.task, jobs.c.fence).where(
-        jobs.c.account == account, jobs.c.state == State.SENDING
-    )
+    columns = (jobs.c.seq, jobs.c.task, jobs.c.fence, jobs.c.step, jobs.c.fields, jobs.c.done)
+    query = select(*columns).where(jobs.c.account == account, jobs.c.state == State.SENDING)
     return [Begun(*row) for row in connection.execute(query)]
 
 
 def resolve(
-    connection: Connection, begun: list[Begun], repeatable: Container[str], now: dt.datetime
+    connection: Connection, begun: list[Begun], is_repeatable: Callable[[Begun], bool], now: dt.datetime
 ) -> tuple[int, int]:
-    """Resolve attempts whose end nobody will record: of ``repeatable`` tasks they are ready again, the others in doubt.
+    """Resolve attempts whose end nobody will record: what is repeatable is ready again, the rest in doubt.
 
     Returns how many were made ready and in doubt. An attempt that has ended meanwhile, or was begun anew, is not touched.
     """
-    again = [job.seq for job in begun if job.task in repeatable and _leave(connection, job, Event.RECOVER, {})]
+    repeatable = {job.seq for job in begun if is_repeatable(job)}
+    again = [job.seq for job in begun if job.seq in repeatable and _leave(connection, job, Event.RECOVER, {})]
     doubt = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
-    ended = outcome_columns(doubt) | {"finished_at": now, "revision": 1, "envelope": None}
-    doubtful = [job.seq for job in begun if job.task not in repeatable and _leave(connection, job, Event.DOUBT, ended)]
+    ended = {"finished_at": now, "revision": 1, "envelope": None, "progress": None}
+    doubtful = [
+        job.seq
+        for job in begun
+        if job.seq not in repeatable
+        and _leave(connection, job, Event.DOUBT, ended | outcome_columns(whole_outcome(doubt, decode_done(job.done))))
+    ]
     post_outcomes(connection, doubtful, now)
     connection.execute(
         update(attempts)
@@ -166,17 +206,25 @@ def resolve(
 
 @dataclass(frozen=True)
 class Sent:
-    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet."""
+    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet. ``done``: by its earlier steps."""
 
     seq: int
     sending: bool
+    done: dict[str, Any] | None
 
 
 def find_sent(connection: Connection, account: str, custom_msg_id: int) -> Sent | None:
     """Return the job that was sent under ``custom_msg_id``."""
-    query = select(jobs.c.seq, jobs.c.state).where(jobs.c.account == account, jobs.c.custom_msg_id == custom_msg_id)
+    query = select(jobs.c.seq, jobs.c.state, jobs.c.done)
+    query = query.where(jobs.c.account == account, jobs.c.custom_msg_id == custom_msg_id)
     row = connection.execute(query).first()
-    return Sent(row.seq, row.state == State.SENDING) if row else None
+    return Sent(row.seq, row.state == State.SENDING, decode_done(row.done)) if row else None
+
+
+def note_progress(connection: Connection, attempt: Attempt, words: str) -> None:
+    """Show how far an attempt under way has come."""
+    mine = and_(jobs.c.seq == attempt.job.seq, jobs.c.state == State.SENDING, jobs.c.fence == attempt.fence)
+    connection.execute(update(jobs).where(mine).values(progress=words))
 
 
 def _own(event: Event, attempt: Attempt) -> Any:

@@ -260,6 +260,11 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def decode_done(done: str | None) -> dict[str, Any] | None:
+    """Return what ``jobs.done`` says: the result of the steps that are done."""
+    return msgspec.json.decode(done, type=dict[str, Any]) if done is not None else None
+
+
 def _conflict(entry: Entry) -> Outcome:
     return failed(
         ErrorCode.CONFLICT,

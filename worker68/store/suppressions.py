@@ -24,9 +24,13 @@ def find_suppressed(connection: Connection, chats: Collection[ChatKey]) -> set[C
 
 
 def is_suppressed(connection: Connection, job: Job) -> bool:
-    """Say whether the chat of a send is on the list."""
+    """Say whether the job has a message to send to a chat that is on the list: then its earlier steps are not made either."""
     chat = job.chat
-    return chat is not None and bool(find_suppressed(connection, {(job.account, chat.type, chat.id)}))
+    return (
+        chat is not None
+        and job.kind.sends(job.fields)
+        and bool(find_suppressed(connection, {(job.account, chat.type, chat.id)}))
+    )
 
 
 def suppressed_outcome() -> Outcome:

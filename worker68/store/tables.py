@@ -92,6 +92,12 @@ jobs = Table(
     #: In words: why it waits, or why it ended without an attempt.
     Column("reason", Text),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    #: How many of its steps are done (a change that is announced has two), their result as JSON, and their attempts.
+    Column("step", SmallInteger, nullable=False, server_default="0"),
+    Column("done", Text),
+    Column("attempts_before", Integer, nullable=False, server_default="0"),
+    #: In words: how far a long attempt has come.
+    Column("progress", Text),
     Column("custom_msg_id", BigInteger),
     Column("received_at", UtcDateTime, nullable=False),
     #: Not before this; null when it may run at once.
@@ -161,6 +167,8 @@ attempts = Table(
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     Column("seq", ForeignKey("jobs.seq", ondelete="CASCADE"), nullable=False),
     Column("number", Integer, nullable=False),
+    #: Which of the job's steps was tried, from 0.
+    Column("step", SmallInteger, nullable=False, server_default="0"),
     Column("owner", String(128), nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("began_at", UtcDateTime, nullable=False),

@@ -13,10 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
-from worker68.jobs.outcome import Outcome, cancelled
+from worker68.jobs.outcome import Outcome, cancelled, whole_outcome
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
-from worker68.store.intake import Entry, Taken, draw_custom_msg_id, outcome_columns
+from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
 from worker68.store.outbox import post_outcomes
 from worker68.store.tables import cancellations, jobs, requesters
 
@@ -30,16 +30,19 @@ IN_LANE: ColumnElement[bool] = or_(
     jobs.c.state == State.READY, and_(jobs.c.state == State.DEFERRED, jobs.c.attempts > 0)
 )
 
+#: The order within a lane. A job whose change is made goes on before all others: its announcement belongs to it.
+_PLACE = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+
 
 def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | None = None) -> list[Job]:
     """Return the first ``depth`` jobs of each lane of the account (of ``lanes`` only, if given), in their order."""
-    rank = func.row_number().over(partition_by=jobs.c.lane, order_by=(jobs.c.priority, jobs.c.seq)).label("rank")
+    rank = func.row_number().over(partition_by=jobs.c.lane, order_by=_PLACE).label("rank")
     query = select(jobs.c.seq, rank).where(jobs.c.account == account, IN_LANE, jobs.c.task.in_(KINDS))
     if lanes is not None:
         query = query.where(jobs.c.lane.in_(lanes))
     ranked = query.subquery()
     heads = select(jobs).join(ranked, ranked.c.seq == jobs.c.seq).where(ranked.c.rank <= depth)
-    return _load(engine, heads.order_by(jobs.c.priority, jobs.c.seq))
+    return _load(engine, heads.order_by(*_PLACE))
 
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
@@ -135,17 +138,26 @@ def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outc
 def end_waiting_within(
     connection: Connection, seqs: Iterable[int], event: Event, outcome: Outcome, now: dt.datetime
 ) -> list[int]:
-    """Do as ``end_waiting`` within the caller's transaction."""
-    ended = list(
+    """Do as ``end_waiting`` within the caller's transaction. What earlier steps of a job have done stands in its result."""
+    seqs = set(seqs)
+    begun = select(jobs.c.seq, jobs.c.done).where(jobs.c.seq.in_(seqs), jobs.c.done.is_not(None))
+    done = {row.seq: decode_done(row.done) for row in connection.execute(begun)}
+    ended = _end(connection, seqs - done.keys(), event, outcome, now)
+    for seq, result in done.items():
+        ended += _end(connection, {seq}, event, whole_outcome(outcome, result), now)
+    post_outcomes(connection, ended, now)
+    return ended
+
+
+def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome, now: dt.datetime) -> list[int]:
+    return list(
         connection.scalars(
             update(jobs)
-            .where(jobs.c.seq.in_(list(seqs)), jobs.c.state.in_(sources(event)))
+            .where(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(event)))
             .values(state=target(event), finished_at=now, revision=1, envelope=None, **outcome_columns(outcome))
             .returning(jobs.c.seq)
         )
     )
-    post_outcomes(connection, ended, now)
-    return ended
 
 
 def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> list[int]:
@@ -210,4 +222,7 @@ def _job(row: Row[Any]) -> Job:
         received_at=row.received_at,
         due_at=row.due_at,
         expires_at=row.expires_at,
+        step=row.step,
+        attempts_before=row.attempts_before,
+        done=decode_done(row.done),
     )

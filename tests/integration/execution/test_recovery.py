@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.parts.jobs import MUTE, NOW, SEND, message, mute_fields, send_fields
+from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, job, message, mute_fields, send_fields
 from tests.parts.ledger import FENCE, Ledger
 from worker68.execution import recovery
 from worker68.execution.intake import PARKED_FOR
-from worker68.jobs.kinds import KINDS
+from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.states import State
 from worker68.store import suppressions
+from worker68.store.attempts import Begun
 from worker68.store.writer import Writer
 
 LATER = NOW + dt.timedelta(seconds=60)
@@ -74,8 +76,16 @@ def test_an_attempt_of_a_lost_worker_that_ends_after_all_can_still_correct_the_d
     assert ledger.row(job.seq).status == "succeeded"
 
 
-def test_what_may_be_repeated_is_everything_but_a_send() -> None:
-    assert set(recovery.REPEATABLE) == {task for task, kind in KINDS.items() if not kind.sends}
+@pytest.mark.parametrize("task", KINDS)
+def test_what_may_be_repeated_is_everything_but_a_send(task: str) -> None:
+    fields = json.dumps(LEAST_FIELDS[task])
+    for number, step in enumerate(job(1, task).kind.steps_of(job(1, task).fields)):
+        begun = Begun(1, task, FENCE, number, fields, None)
+        assert recovery.is_repeatable(begun) == (step.nature is not Nature.SEND)
+
+
+def test_a_task_that_is_not_known_here_is_not_repeated() -> None:
+    assert not recovery.is_repeatable(Begun(1, "worker68.later", FENCE, 0, "{}", None))
 
 
 def test_what_is_overdue_ends(ledger: Ledger) -> None:

@@ -186,8 +186,8 @@ def test_what_a_lost_worker_left_begun_is_in_doubt_or_ready_again(ledger: Ledger
         (send.seq, send.task, FENCE),
         (mute.seq, mute.task, FENCE),
     }
-    assert ledger.run(lambda connection: attempts.resolve(connection, begun, [MUTE], LATER)) == (1, 1)
-    assert ledger.run(lambda connection: attempts.resolve(connection, begun, [MUTE], LATER)) == (0, 0)
+    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == (1, 1)
+    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == (0, 0)
     assert [ledger.row(job.seq).state for job in (send, mute, untouched)] == ["ended", "ready", "ready"]
     row = ledger.row(send.seq)
     assert (row.status, row.error_code, row.envelope, row.finished_at) == ("in_doubt", "worker_lost", None, LATER)
@@ -196,13 +196,17 @@ def test_what_a_lost_worker_left_begun_is_in_doubt_or_ready_again(ledger: Ledger
     assert ledger.begin(mute, 2, owner="worker-b", fence=8) is not None
 
 
+def is_mute(begun: attempts.Begun) -> bool:
+    return begun.task == MUTE
+
+
 def test_what_was_begun_anew_is_not_resolved_by_an_old_look(ledger: Ledger) -> None:
     mute = ledger.arrive(message(MUTE, mute_fields()))[0]
     attempt = ledger.must_begin(mute)
     begun = ledger.run(lambda connection: attempts.find_begun(connection, "main"))
     assert give_back(ledger, attempt)
     assert ledger.begin(mute, owner="worker-b", fence=8) is not None
-    assert ledger.run(lambda connection: attempts.resolve(connection, begun, [MUTE], LATER)) == (0, 0)
+    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == (0, 0)
     assert ledger.row(mute.seq).state == State.SENDING
     assert ledger.tries(mute.seq) == [(1, None)], "its attempt goes on"
 
@@ -215,9 +219,9 @@ def test_a_send_is_found_by_its_name_at_the_bridge(ledger: Ledger) -> None:
     def find(account: str) -> object:
         return ledger.run(lambda connection: attempts.find_sent(connection, account, name))
 
-    assert find("main") == attempts.Sent(job.seq, sending=False)
+    assert find("main") == attempts.Sent(job.seq, sending=False, done=None)
     attempt = ledger.must_begin(job)
-    assert find("main") == attempts.Sent(job.seq, sending=True)
+    assert find("main") == attempts.Sent(job.seq, sending=True, done=None)
     ledger.settle(attempt)
-    assert find("main") == attempts.Sent(job.seq, sending=False)
+    assert find("main") == attempts.Sent(job.seq, sending=False, done=None)
     assert find("other") is None

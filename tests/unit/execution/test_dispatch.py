@@ -317,3 +317,77 @@ def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room) -> None:
 def test_a_send_to_any_chat_does_not_hold_up_what_goes_to_none(room: Room) -> None:
     room.add(send(1, chat=1), mute(2), job(3, SYNC, {}))
     assert sorted(room.choose(one_send_per_chat=True)) == [1, 2, 3]
+
+
+def restart(seq: int) -> Job:
+    return job(seq, "worker68.restart_client", {})
+
+
+class TestExclusive:
+    """A restart of the client drops the connection: nothing that must not be repeated may be under way then."""
+
+    def test_waits_until_no_send_or_change_is_under_way_and_lets_nothing_start_meanwhile(self, room: Room) -> None:
+        first = send(1)
+        room.add(first)
+        assert room.choose() == [1]
+        room.add(mute(4), restart(2), send(3, chat=2))
+        assert room.choose() == [4]  # a lane of its class that has waited longer comes first
+        room.dispatch.finish(mute(4))
+        assert room.choose() == []
+        room.dispatch.finish(first)
+        assert room.choose() == [2]
+        assert room.choose() == []
+        room.dispatch.finish(restart(2))
+        assert room.choose() == [3]
+
+    def test_does_not_wait_for_reads(self, room: Room) -> None:
+        room.add(job(1, SYNC))
+        assert room.choose() == [1]
+        room.add(restart(2))
+        assert room.choose() == [2]
+
+    def test_holds_nobody_up_while_its_limit_refuses_it(self, room: Room) -> None:
+        room.slots.rule = refuse("moderate", 60.0)
+        room.add(restart(1), send(2))
+        assert room.choose() == [2]
+
+    def test_says_why_others_wait(self, room: Room) -> None:
+        room.add(restart(1))
+        assert room.choose() == [1]
+        room.add(send(2))
+        assert room.dispatch.explain(None) == {2: "until the restart of the client is over"}
+
+    def test_says_why_it_waits(self, room: Room) -> None:
+        room.add(send(1))
+        assert room.choose() == [1]
+        room.add(restart(2))
+        assert room.dispatch.explain(None) == {2: "until no send or change of the account is under way"}
+
+
+class TestSteps:
+    def test_the_announcement_of_a_change_goes_before_all_others_of_its_lane(self, room: Room) -> None:
+        change = job(1, "worker68.mute_group", priority=5)
+        room.add(change)
+        assert room.choose() == [1]
+        room.add(mute(2, group=389284, priority=0))
+        room.dispatch.put_back(replace(change, step=1), 0.0)
+        assert room.choose() == [1]
+
+    def test_an_announcement_is_a_send(self, room: Room) -> None:
+        asked: list[Ask] = []
+
+        def note(ask: Ask) -> Grant:
+            asked.append(ask)
+            return Grant(0.0)
+
+        room.slots.rule = note
+        change = job(1, "worker68.mute_group")
+        room.add(change)
+        assert room.choose(one_send_per_chat=True) == [1]
+        room.dispatch.put_back(replace(change, step=1), 0.0)
+        assert room.choose(one_send_per_chat=True) == [1]
+        assert [ask.job_class for ask in asked] == ["moderate", "send"]
+        room.add(send(2, chat=389284))
+        assert room.choose(one_send_per_chat=True) == []
+        room.dispatch.finish(replace(change, step=1))
+        assert room.choose(one_send_per_chat=True) == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
-from worker68.jobs.judge import Confirm, give_up, judge_request, judge_send
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
+from worker68.jobs.judge import Confirm, give_up, judge_request, judge_send, judge_unknown_call
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, in_doubt, succeeded, whole_outcome
 
 Seen: TypeAlias = dict[str, Any]
 
@@ -192,3 +193,41 @@ def test_a_proof_that_it_was_sent_beats_everything(seen: Evidence) -> None:
     conclusion = judge_send(seen, 12345678901, "verdict")
     proven = seen.echo or seen.verdict in (Verdict.SENT, Verdict.READ)
     assert proven == (isinstance(conclusion, Outcome) and conclusion.status is Status.SUCCEEDED)
+
+
+SILENCE = Evidence(written=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (SILENCE, ErrorCode.NO_VERDICT),
+        (replace(SILENCE, connection_lost=True), ErrorCode.CONNECTION_LOST),
+    ],
+)
+def test_a_call_that_nobody_knows_and_nobody_answered_is_in_doubt(seen: Evidence, code: ErrorCode) -> None:
+    outcome = judge_unknown_call(seen)
+    assert isinstance(outcome, Outcome)
+    assert outcome.error is not None
+    assert (outcome.status, outcome.error.code) == (Status.IN_DOUBT, code)
+
+
+def test_a_call_that_nobody_knows_is_tried_again_only_where_not_a_byte_was_written() -> None:
+    again = judge_unknown_call(Evidence())
+    assert isinstance(again, TryAgain)
+    assert not again.spent
+    busy = judge_unknown_call(replace(SILENCE, replied=True, error=BridgeError(300, "busy")))
+    assert isinstance(busy, Outcome)
+    assert busy.error is not None
+    assert (busy.status, busy.error.code, busy.error.bridge_code) == (Status.FAILED, ErrorCode.BUSY, 300)
+    done = judge_unknown_call(replace(SILENCE, replied=True, data={"paid": 1}))
+    assert done == succeeded({"data": {"paid": 1}})
+
+
+def test_the_outcome_of_an_announcement_says_what_was_done_before_it() -> None:
+    done = {"muted": True, "announcement": None}
+    sent = {"custom_msg_id": "1"}
+    assert whole_outcome(succeeded(sent), done).result == {"muted": True, "announcement": sent}
+    lost = whole_outcome(in_doubt(ErrorCode.NO_VERDICT, "?"), done)
+    assert (lost.status, lost.result) == (Status.IN_DOUBT, done)
+    assert whole_outcome(succeeded(sent), None).result == sent

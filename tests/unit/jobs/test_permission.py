@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.permission import CONTRACT_TASKS, Permissions, check_api_path, check_task
-from worker68.settings import DOCUMENTED_PATHS
 
 BASE = "https://webbiz.example"
 
@@ -53,8 +53,8 @@ def test_a_refusal_tells_neither_the_roots_nor_the_path(path: str) -> None:
 
 
 def test_api_paths_match_letter_by_letter() -> None:
-    documented = Permissions(paths=frozenset(DOCUMENTED_PATHS))
-    for path in DOCUMENTED_PATHS:
+    documented = Permissions(paths=frozenset(DOCUMENTED))
+    for path in DOCUMENTED:
         assert documented.why_not_path(path) is None
         for other in (
             path.upper(),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.parts.jobs import MUTE, SEND, SYNC, mute_fields, order, send_fields
+from tests.parts.jobs import LEAST_FIELDS, MUTE, SEND, SYNC, mute_fields, order, send_fields
 from worker68.errors import FieldError, InvalidJob
 from worker68.jobs.fields import SendMessage
 from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fields
@@ -141,6 +141,38 @@ def test_a_mute_has_a_length_that_the_bridge_can_take(seconds: Any) -> None:
 
 def test_zero_seconds_lift_a_mute() -> None:
     assert order(MUTE, mute_fields(seconds=0)).fields.seconds == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("task", "changed", "field"),
+    [
+        ("send_file", {"path": ""}, "path"),
+        ("send_file", {"path": "C:/" + "x" * 5000}, "path"),
+        ("send_file", {"text": "hello"}, "text"),
+        ("set_group_notice", {"notice": ""}, "notice"),
+        ("set_group_notice", {"announce": "yes"}, "announce"),
+        ("mute_group", {"muted": 1}, "muted"),
+        ("mute_group", {"announcement_text": ""}, "announcement_text"),
+        ("mute_group", {"group": 5}, "group"),
+        ("sync_contact", {"user_id": "7"}, "user_id"),
+        ("sync_contacts", {"user_id": 7}, "user_id"),
+        ("sync_group_members", {"group_id": None}, "group_id"),
+        ("sync_online_status", {"user_ids": [1, 0]}, "user_ids[1]"),
+        ("sync_online_status", {"user_ids": 7}, "user_ids"),
+        ("request", {"path": None}, "path"),
+        ("request", {"data": [1]}, "data"),
+        ("request", {"url": "https://elsewhere/user"}, "url"),
+        ("restart_client", {"force": True}, "force"),
+    ],
+)
+def test_names_the_wrong_field_of_every_task(task: str, changed: dict[str, Any], field: str) -> None:
+    name = f"worker68.{task}"
+    assert list(problems(name, {**LEAST_FIELDS[name], **changed})) == [field]
+
+
+@pytest.mark.parametrize("task", LEAST_FIELDS)
+def test_takes_the_least_of_every_task(task: str) -> None:
+    assert order(task, LEAST_FIELDS[task]).kind.task == task
 
 
 def test_missing_fields_are_called_missing() -> None:

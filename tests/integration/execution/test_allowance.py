@@ -1,0 +1,195 @@
+"""What an action may have while it runs: further slots under real limits, and an end of every wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+from sqlalchemy import insert
+
+from tests.parts.jobs import NOW, account
+from tests.parts.ledger import Ledger
+from worker68.bridge.actions.online import RecentlyAsked
+from worker68.bridge.actions.turn import TurnOver
+from worker68.bridge.link import Link
+from worker68.clock import monotonic
+from worker68.embedded import EmbeddedRedis
+from worker68.execution import allowance as module
+from worker68.execution.allowance import TurnAllowance
+from worker68.execution.spool import MEMORY_BYTES, Spool
+from worker68.jobs.snapshot import MemberRow
+from worker68.limits.limiter import Limiter
+from worker68.limits.rates import parse_limits
+from worker68.store.tables import group_members
+from worker68.store.writer import Writer
+
+
+@dataclass
+class Bridge:
+    """A link of which only the readiness matters."""
+
+    ready: bool = True
+
+
+@pytest.fixture
+def bridge() -> Bridge:
+    return Bridge()
+
+
+@pytest.fixture
+def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAllowance]:
+    writer = Writer(sqlite.engine)
+    writer.start()
+    with ExitStack() as kept, Redis.from_url(redis_url, protocol=2) as client:
+        yield TurnAllowance(
+            attempt=sqlite.must_begin(sqlite.send()),
+            account=account(),
+            link=cast(Link, bridge),
+            limiter=Limiter(client),
+            engine=sqlite.engine,
+            writer=writer,
+            stopping=threading.Event(),
+            owned=lambda: True,
+            report=lambda finding: None,
+            asked=RecentlyAsked(),
+            kept=kept,
+        )
+    writer.stop()
+
+
+def over(allowance: TurnAllowance, *arguments: Any) -> str:
+    """Return why a wait for a slot ended without one."""
+    with pytest.raises(TurnOver) as ended:
+        allowance.wait_for_slot("read")
+    assert not ended.value.finding.spent
+    return ended.value.finding.reason
+
+
+def test_each_slot_is_one_of_the_accounts_limits(allowance: TurnAllowance) -> None:
+    allowance.account = account(limits=parse_limits({"read": "10/s", "account": "off"}))
+    began = monotonic()
+    for _ in range(4):
+        allowance.wait_for_slot("read")
+    # Not how long it took, but that it was not less than three intervals.
+    assert monotonic() - began >= 0.3
+
+
+def test_a_refused_slot_is_waited_for(allowance: TurnAllowance) -> None:
+    """The limiter grants at most 2 s ahead; beyond it refuses, and is asked again."""
+    allowance.account = account(limits=parse_limits({"read": "20/m", "account": "off"}))
+    allowance.wait_for_slot("read")
+    waiting = threading.Thread(target=lambda: _end_of(allowance))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    allowance.stopping.set()
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_a_worker_that_stops_ends_the_wait(allowance: TurnAllowance) -> None:
+    allowance.stopping.set()
+    assert over(allowance) == "the worker is stopping"
+
+
+def test_a_lost_account_ends_the_wait(allowance: TurnAllowance) -> None:
+    allowance.owned = lambda: False
+    assert over(allowance) == "this worker does not own the account any more"
+
+
+def test_a_bridge_that_stays_away_ends_the_wait(
+    allowance: TurnAllowance, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BRIDGE_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
+    bridge.ready = False
+    assert over(allowance) == "the bridge went away in the middle of it"
+
+
+def test_a_bridge_that_comes_back_goes_on(
+    allowance: TurnAllowance, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
+    bridge.ready = False
+    waiting = threading.Thread(target=allowance.wait_for_slot, args=("read",))
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    bridge.ready = True
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_while_redis_is_away_no_slot_is_given(allowance: TurnAllowance, redis_server: EmbeddedRedis) -> None:
+    redis_server.kill()
+    waiting = threading.Thread(target=lambda: _end_of(allowance))
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive()
+    allowance.stopping.set()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_progress_is_written_only_now_and_then(
+    allowance: TurnAllowance, sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seq = allowance.attempt.job.seq
+    allowance.note_progress("read 1 of 9")
+    assert sqlite.row(seq).progress is None
+    allowance._progress_at = 0.0
+    allowance.note_progress("read 2 of 9")
+    allowance.note_progress("read 3 of 9")
+    assert sqlite.row(seq).progress == "read 2 of 9"
+
+
+def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, sqlite: Ledger) -> None:
+    def member(user_id: int, group_id: int = 5, name: str = "main", removed: bool = False) -> dict[str, Any]:
+        times = {"updated_at": NOW, "removed_at": NOW if removed else None}
+        row = {"user_id": user_id, "name": "", "icon": None, "role": "member", "friend": False}
+        return {"account": name, "group_id": group_id, **row, **times}
+
+    rows = [member(3), member(1), member(2, removed=True), member(4, group_id=6), member(9, name="other")]
+    sqlite.run(lambda connection: connection.execute(insert(group_members), rows))
+    assert allowance.known_members(5) == [1, 3]
+
+
+ROWS = [MemberRow(number, "花开富贵🌽" * 20, None, "member", False) for number in range(10_000)]
+
+
+class TestSpool:
+    def test_gives_the_rows_back_in_their_order_as_often_as_wanted(self) -> None:
+        spool = Spool(MemberRow)
+        for start in range(0, len(ROWS), 1000):
+            spool.add(ROWS[start : start + 1000])
+        assert spool._end > MEMORY_BYTES
+        assert list(spool) == ROWS
+        assert list(spool) == ROWS
+        spool.close()
+
+    def test_may_be_gone_through_twice_at_once_and_filled_between(self) -> None:
+        spool = Spool(MemberRow)
+        spool.add(ROWS[:3])
+        first, second = iter(spool), iter(spool)
+        assert next(first) == next(second) == ROWS[0]
+        spool.add(ROWS[3:5])
+        assert list(second) == ROWS[1:5]
+        assert list(first) == ROWS[1:5]
+        spool.close()
+
+    def test_is_closed_with_the_attempt(self, allowance: TurnAllowance) -> None:
+        spool = allowance.collect(MemberRow)
+        spool.add(ROWS[:1])
+        allowance.kept.close()
+        with pytest.raises(ValueError, match="closed"):
+            list(spool)
+
+
+def _end_of(allowance: TurnAllowance) -> None:
+    with pytest.raises(TurnOver):
+        allowance.wait_for_slot("read")

@@ -1,0 +1,72 @@
+"""A stand-in for what execution lets an action have: it grants everything at once, and remembers what was asked for.
+
+The real one is tested in ``tests/integration/execution/test_allowance.py``; this one keeps to the same protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.parts.jobs import account, job
+from worker68.bridge.actions.online import RecentlyAsked
+from worker68.bridge.actions.turn import Turn
+from worker68.bridge.link import Link
+from worker68.jobs.kinds import LimitClass
+from worker68.jobs.outcome import Outcome, TryAgain
+from worker68.jobs.snapshot import Row
+
+
+class Collected:
+    """Rows in memory, with the size of each page."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.pages: list[int] = []
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        self.pages.append(len(rows))
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+
+@dataclass
+class FreeAllowance:
+    """Grants everything at once."""
+
+    slots: list[LimitClass] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    reported: list[Outcome | TryAgain] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)
+    members: list[int] = field(default_factory=list)
+    asked: RecentlyAsked = field(default_factory=RecentlyAsked)
+
+    def wait_for_slot(self, limit: LimitClass) -> None:
+        self.slots.append(limit)
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    def report(self, finding: Outcome | TryAgain) -> None:
+        self.reported.append(finding)
+
+    def note_progress(self, words: str) -> None:
+        self.progress.append(words)
+
+    def collect(self, row: type[Row]) -> Collected:
+        return Collected()
+
+    def known_members(self, group_id: int) -> list[int]:
+        return self.members
+
+    def recently_asked(self, user_ids: Iterable[int]) -> float:
+        return self.asked.ask(user_ids)
+
+
+def turn(link: Link, task: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Turn:
+    """Return the turn of a job of ``task`` with these fields."""
+    wanted = job(1, task, fields, step=step)
+    return Turn(link, wanted, account(reply_timeout=2.0), lambda: None, allowance or FreeAllowance())

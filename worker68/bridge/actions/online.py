@@ -1,0 +1,100 @@
+"""Who of a group is online: a few users a call, and none of them again too soon.
+
+Both bounds are [seen] (PROTOCOL.md, Requests and replies). A huge group takes minutes, because each call takes its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from worker68.bridge.actions.lists import read_members
+from worker68.bridge.actions.turn import Turn, is_success
+from worker68.bridge.values import read_id
+from worker68.clock import monotonic
+from worker68.jobs import api
+from worker68.jobs.evidence import Evidence
+from worker68.jobs.fields import OnlineStatus
+from worker68.jobs.judge import judge_request
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
+from worker68.jobs.snapshot import ListSeen, MemberRow
+
+USERS_A_CALL = 40
+#: The same user may be asked for again after this; a little more than the bound, because the service's clock is another one.
+PAUSE_SECONDS = 3.2
+
+
+class RecentlyAsked:
+    """The users of one account whose online status was asked for a moment ago. Used by one thread at a time: reads of the same
+    subject come one after the other, and two groups that share a user may be a call apart.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[int, float] = {}
+
+    def ask(self, user_ids: Iterable[int]) -> float:
+        """Take note that they are asked for now and return 0; or return how many seconds to wait, and note nothing."""
+        now, wanted = monotonic(), list(user_ids)
+        self._asked = {user_id: at for user_id, at in self._asked.items() if now - at < PAUSE_SECONDS}
+        newest = max((self._asked[user_id] for user_id in wanted if user_id in self._asked), default=None)
+        if newest is not None:
+            return newest + PAUSE_SECONDS - now
+        self._asked |= dict.fromkeys(wanted, now)
+        return 0.0
+
+
+class _Reply(msgspec.Struct):
+    commonResult: Any = None
+    userOnLineStatusList: list[Any] | None = None
+
+
+def sync_online_status(turn: Turn) -> Outcome | TryAgain:
+    """Ask for the given users, or for all known members; where none is known, the group's member list is read first."""
+    fields = turn.job.fields
+    assert isinstance(fields, OnlineStatus)
+    wanted = _whom(turn, fields)
+    if not isinstance(wanted, list):
+        return wanted
+    online: list[int] = []
+    offline: list[int] = []
+    for number, part in enumerate(_cut(wanted)):
+        ask = partial(_ask, turn, fields.group_id, part)
+        finding = judge_request(ask()) if number == 0 else turn.ask_on(ask, pause_seconds=PAUSE_SECONDS)
+        if not isinstance(finding, Outcome) or not is_success(finding):
+            return finding
+        assert finding.result is not None
+        reply = finding.result["data"]
+        if not isinstance(reply, _Reply):
+            return failed(ErrorCode.REFUSED, "the bridge's reply holds no list of online statuses")
+        for status in reply.userOnLineStatusList or ():
+            if isinstance(status, dict) and (user_id := read_id(status.get("uid"))) is not None:
+                (online if status.get("online") is True else offline).append(user_id)
+        turn.allowance.note_progress(f"checked {min((number + 1) * USERS_A_CALL, len(wanted))} of {len(wanted)}")
+    return succeeded({"online": online, "offline": offline, "checked": len(online) + len(offline)})
+
+
+def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Outcome | TryAgain:
+    if fields.user_ids is not None:
+        return list(dict.fromkeys(fields.user_ids))
+    known = turn.allowance.known_members(fields.group_id)
+    if known:
+        return known
+    seen = read_members(turn, fields.group_id)
+    if not isinstance(seen, ListSeen):
+        return seen
+    return list(dict.fromkeys(row.user_id for row in seen.rows if isinstance(row, MemberRow)))
+
+
+def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
+    while (seconds := turn.allowance.recently_asked(user_ids)) > 0:
+        turn.allowance.pause(seconds)
+    data = {"groupId": group_id, "uids": user_ids}
+    return turn.ask(api.GROUP_MEMBER_ONLINE, data, reply_shape=_Reply)
+
+
+def _cut(user_ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(user_ids), USERS_A_CALL):
+        yield user_ids[start : start + USERS_A_CALL]

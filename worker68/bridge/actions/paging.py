@@ -1,0 +1,188 @@
+"""Reading a list to its end, page by page, and saying honestly whether that is what was done.
+
+In: how one page is asked for and read. Out: the rows, collected outside of memory, and whether they are the whole list. A list is
+whole where its end was seen, every entry could be read, and nothing changed meanwhile as far as the service shows it; what it
+announced is compared with the distinct rows by whoever writes them. Never: more than three pages in memory; an endless read.
+
+``count`` and ``lastUpdateTime`` may be on the first page only. [seen] Whether a page may be short or empty in the middle, or come
+again, is [open]: so each of these is survived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from worker68.bridge.actions.turn import Rows, Turn, is_success
+from worker68.bridge.values import read_int
+from worker68.jobs.evidence import Evidence
+from worker68.jobs.judge import judge_request
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed
+from worker68.jobs.snapshot import ListKind, ListSeen, Row
+
+R = TypeVar("R", bound=Row)
+
+#: At the largest page of the protocol this is ten million entries.
+MOST_PAGES = 10_000
+
+
+@dataclass(frozen=True)
+class ListSource(Generic[R]):
+    """How a list is read. ``ask``: asks for the page of a number. ``entries``: a page's entries, None where its data is no page.
+
+    ``page_size``: what is asked for, None where the service decides. ``paged`` is False for a list that one reply holds.
+    """
+
+    kind: ListKind
+    ask: Callable[[Turn, int], Evidence]
+    entries: Callable[[Any], Sequence[msgspec.Raw] | None]
+    read: Callable[[msgspec.Raw], R | None]
+    first: int = 1
+    page_size: int | None = None
+    paged: bool = True
+
+
+@dataclass(frozen=True)
+class _Page:
+    rows: list[Row]
+    unreadable: int
+    announced: int | None
+    changed: str | None
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) + self.unreadable
+
+
+def read_list(turn: Turn, source: ListSource[Any], subject_id: int | None = None) -> ListSeen | Outcome | TryAgain:
+    """Read a list to its end."""
+    first = _read_page(source, judge_request(source.ask(turn, source.first)))
+    if not isinstance(first, _Page):
+        return first
+    reading = _Reading(turn, source, subject_id, turn.allowance.collect(source.kind.row), first)
+    return reading.go_on()
+
+
+class _Reading:
+    """A list of which the first page has come."""
+
+    def __init__(self, turn: Turn, source: ListSource[Any], subject_id: int | None, rows: Rows, first: _Page) -> None:
+        self._turn = turn
+        self._source = source
+        self._subject_id = subject_id
+        self._rows = rows
+        self._first = first
+        self._announced = first.announced
+        self._total = self._unreadable = self._empty_in_a_row = 0
+        self._key = attrgetter(*source.kind.key)
+        self._note: str | None = None
+        self._keep(first)
+
+    def go_on(self) -> ListSeen | Outcome | TryAgain:
+        """Read the further pages until the end is seen or nothing more can be learnt."""
+        page, number = self._first, self._source.first
+        while not self._is_at_end(page, number):
+            following = self._ask(number + 1)
+            if isinstance(following, _Page) and self._repeats(page, following):
+                following = self._ask(number + 1)  # once more: it may have been a slip
+                if isinstance(following, _Page) and self._repeats(page, following):
+                    self._end_at_repeat(page, number + 1)
+                    break
+            if not isinstance(following, _Page):
+                return following
+            page, number = following, number + 1
+            self._keep(page)
+        if number > self._source.first:
+            self._look_back()
+        return self._finish()
+
+    def _keep(self, page: _Page) -> None:
+        self._rows.add(page.rows)
+        self._total += page.size
+        self._unreadable += page.unreadable
+        self._empty_in_a_row = 0 if page.size else self._empty_in_a_row + 1
+        if page.announced is not None and page.announced != self._announced:
+            if self._announced is not None:
+                self._note = "the list changed while it was read"
+            self._announced = page.announced
+        if self._announced is not None and self._total < self._announced:
+            self._turn.allowance.note_progress(f"read {self._total} of {self._announced}")
+
+    def _is_at_end(self, page: _Page, number: int) -> bool:
+        """Whether nothing more can be expected: an empty page alone is no end where more was announced."""
+        announced = self._announced
+        if not self._source.paged or self._total == announced:
+            return True
+        if page.size == 0 and (announced is None or self._empty_in_a_row > 1):
+            return True
+        if announced is not None and self._total > announced and not self._is_full(page):
+            return True
+        if number - self._source.first + 1 >= MOST_PAGES:
+            self._note = f"not read further than {MOST_PAGES} pages"
+            return True
+        return False
+
+    def _is_full(self, page: _Page) -> bool:
+        return self._source.page_size is not None and page.size >= self._source.page_size
+
+    def _repeats(self, page: _Page, following: _Page) -> bool:
+        """Whether a page, or the first one, has come again: then the service pays no heed to the number."""
+        keys = list(map(self._key, following.rows))
+        return bool(keys) and any(keys == list(map(self._key, seen.rows)) for seen in (page, self._first))
+
+    def _end_at_repeat(self, page: _Page, number: int) -> None:
+        """A service may answer a page beyond the end with the last one; only a short one tells that from a fault."""
+        ended = self._announced is None and self._source.page_size is not None and not self._is_full(page)
+        if not ended:
+            self._note = f"page {number} came as one before it"
+
+    def _look_back(self) -> None:
+        """Ask for the first page again: who has come or gone between two pages may have moved an entry past us."""
+        first = self._ask(self._source.first)
+        if not isinstance(first, _Page):
+            self._note = self._note or "it could not be checked whether the list changed while it was read"
+        elif (first.announced, first.changed) != (self._first.announced, self._first.changed):
+            self._note = self._note or "the list changed while it was read"
+
+    def _ask(self, number: int) -> _Page | Outcome | TryAgain:
+        finding = self._turn.ask_on(partial(self._source.ask, self._turn, number))
+        return _read_page(self._source, finding)
+
+    def _finish(self) -> ListSeen:
+        note = self._note
+        if self._unreadable:
+            entries = "1 entry" if self._unreadable == 1 else f"{self._unreadable} entries"
+            note = note or f"{entries} could not be read"
+        return ListSeen(
+            self._source.kind,
+            self._subject_id,
+            self._rows,
+            whole=note is None,
+            announced=self._announced,
+            note=note,
+        )
+
+
+def _read_page(source: ListSource[Any], finding: Outcome | TryAgain) -> _Page | Outcome | TryAgain:
+    if not isinstance(finding, Outcome) or not is_success(finding):
+        return finding
+    assert finding.result is not None
+    data = finding.result["data"]
+    entries = source.entries(data)
+    if entries is None:
+        what = source.kind.name.replace("_", " ")
+        return failed(ErrorCode.REFUSED, f"the bridge's reply holds no list of {what}")
+    read = [source.read(entry) for entry in entries]
+    rows: list[Row] = [row for row in read if row is not None]
+    changed = getattr(data, "lastUpdateTime", None)
+    return _Page(
+        rows,
+        len(read) - len(rows),
+        announced=read_int(getattr(data, "count", None)),
+        changed=None if changed is None else str(changed),
+    )

@@ -1,0 +1,32 @@
+"""Restarting the 68 client: it drops the connection, and comes back with a new Hello."""
+
+from __future__ import annotations
+
+from worker68.bridge.actions.turn import Turn
+from worker68.clock import Deadline, monotonic
+from worker68.jobs.judge import judge_request
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
+
+#: From the write to a bridge that is ready again. A desktop program starts in seconds; longer, and somebody must look at it.
+BACK_WITHIN_SECONDS = 120.0
+LOOK_SECONDS = 0.1
+
+
+def restart_client(turn: Turn) -> Outcome | TryAgain:
+    """Restart the client and wait until its bridge is ready again. Expect no reply, or "restarting", then a drop. [doc/open]"""
+    connections = turn.link.connections
+    deadline = Deadline.after(BACK_WITHIN_SECONDS)
+    started = monotonic()
+    seen = turn.call("restart68", limit="moderate")
+    if not seen.written or seen.error is not None:
+        return judge_request(seen)
+    while not deadline.passed:
+        if turn.link.ready and turn.link.connections > connections:
+            return succeeded({"restarted_in": round(monotonic() - started, 3)})
+        turn.allowance.pause(LOOK_SECONDS)
+    if turn.link.connections == connections and turn.link.ready:
+        return TryAgain(ErrorCode.UNAVAILABLE, "written, but the client did not restart", spent=True)
+    problem = turn.link.why_not_ready or "the connection was lost"
+    return failed(
+        ErrorCode.UNAVAILABLE, f"the client went away and was not back within {BACK_WITHIN_SECONDS:g} s: {problem}"
+    )

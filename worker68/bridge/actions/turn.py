@@ -1,0 +1,130 @@
+"""A job's turn at the bridge, as its action sees it: what it may call, and how it comes by the right to write once more.
+
+In: a job, the link of its account, and what execution lets it have. Out: evidence. The first frame has its slot already; each
+further one takes a slot of its own, so that the limits hold for an action of a hundred pages too. Never: SQL; a wait that does not
+end when the worker stops or loses the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from worker68.bridge.calls import Call, Guard
+from worker68.bridge.link import Link
+from worker68.bridge.messages import Message
+from worker68.clock import Deadline
+from worker68.jobs.api import ApiCall
+from worker68.jobs.evidence import Evidence
+from worker68.jobs.job import Job
+from worker68.jobs.judge import judge_request
+from worker68.jobs.kinds import LimitClass
+from worker68.jobs.outcome import Outcome, Status, TryAgain
+from worker68.jobs.retry import back_off_seconds
+from worker68.jobs.snapshot import Row
+from worker68.settings import AccountSettings
+
+#: How often a page or a part in the middle of a long read is asked for: the whole is begun anew only after that.
+TRIES_IN_PLACE = 4
+
+
+class TurnOver(Exception):
+    """The action must end here: the worker stops, or has lost the account. ``finding`` says what becomes of the job."""
+
+    def __init__(self, finding: TryAgain) -> None:
+        self.finding = finding
+        super().__init__(finding.reason)
+
+
+class Rows(Protocol):
+    """Where an action puts the rows of a list, page by page."""
+
+    def add(self, rows: Sequence[Row]) -> None: ...
+
+    def __iter__(self) -> Any: ...
+
+
+class Allowance(Protocol):
+    """What execution lets an action have. Each of these may raise ``TurnOver``."""
+
+    def wait_for_slot(self, limit: LimitClass) -> None:
+        """Return when a further frame may be written."""
+
+    def pause(self, seconds: float) -> None: ...
+
+    def report(self, finding: Outcome | TryAgain) -> None:
+        """Tell the pace how a call in the middle of an action ended."""
+
+    def note_progress(self, words: str) -> None:
+        """Show how far the action has come."""
+
+    def collect(self, row: type[Row]) -> Rows: ...
+
+    def known_members(self, group_id: int) -> list[int]:
+        """Return the members of a group as the last snapshot has them."""
+
+    def recently_asked(self, user_ids: Iterable[int]) -> float:
+        """Take note that these users' online status is asked for now, or return how long to wait before it may be."""
+
+
+@dataclass
+class Turn:
+    """One job's turn. Used by one thread. ``may_not_write`` is asked on the I/O thread just before each first byte."""
+
+    link: Link
+    job: Job
+    account: AccountSettings
+    may_not_write: Guard
+    allowance: Allowance
+    _has_slot: bool = field(default=True, init=False)
+
+    def send(self, message: Message) -> Evidence:
+        """Send the job's message and wait for the evidence that the account's settings ask for."""
+        assert self.job.custom_msg_id is not None
+        confirm = self.account.confirm
+        self._take_slot("send")
+        call = self.link.send(message, str(self.job.custom_msg_id), confirm=confirm, guard=self.may_not_write)
+        seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
+        return call.wait(Deadline.after(seconds))
+
+    def call(self, frame_type: str, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
+        """Make a plain call to the bridge and wait for its reply."""
+        self._take_slot(limit)
+        return self._wait(self.link.call(frame_type, reply_shape=reply_shape, guard=self.may_not_write))
+
+    def ask(self, call: ApiCall, data: Any = None, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
+        """Call the service's API through the bridge and wait for its reply."""
+        self._take_slot(limit)
+        return self._wait(
+            self.link.request(
+                call.type, call.path, data, call.proto_type, reply_shape=reply_shape, guard=self.may_not_write
+            )
+        )
+
+    def ask_on(self, ask: Callable[[], Evidence], *, pause_seconds: float = 0.0) -> Outcome | TryAgain:
+        """Make a read in the middle of a longer one: what may be tried again is tried again here, so that nothing read is lost.
+
+        ``pause_seconds``: what the service wants between two tries at least.
+        """
+        for number in range(1, TRIES_IN_PLACE + 1):
+            finding = judge_request(ask())
+            self.allowance.report(finding)
+            if not isinstance(finding, TryAgain):
+                return finding
+            if number < TRIES_IN_PLACE:
+                self.allowance.pause(max(pause_seconds, back_off_seconds(number)))
+        return finding
+
+    def _wait(self, call: Call) -> Evidence:
+        return call.wait(Deadline.after(self.account.reply_timeout))
+
+    def _take_slot(self, limit: LimitClass) -> None:
+        if self._has_slot:
+            self._has_slot = False
+        else:
+            self.allowance.wait_for_slot(limit)
+
+
+def is_success(finding: object) -> bool:
+    return isinstance(finding, Outcome) and finding.status is Status.SUCCEEDED

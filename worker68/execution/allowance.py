@@ -1,0 +1,113 @@
+"""What an action may have of execution while it runs: further slots, time, a place for rows, a word about how far it has come.
+
+In: the attempt, and the parts of the runtime that serve it. Out: slots under the account's limits. Each wait ends when the worker
+stops or loses the account, as ``TurnOver``. Never: a frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+import structlog
+
+from worker68.bridge.actions.online import RecentlyAsked
+from worker68.bridge.actions.turn import TurnOver
+from worker68.bridge.link import Link
+from worker68.clock import Deadline, monotonic
+from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution.spool import Spool
+from worker68.jobs.kinds import LimitClass
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
+from worker68.jobs.snapshot import Row
+from worker68.limits.limiter import Ask, Grant, Limiter
+from worker68.settings import AccountSettings
+from worker68.store import attempts
+from worker68.store.attempts import Attempt
+from worker68.store.engine import Engine
+from worker68.store.members import known_members
+from worker68.store.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+#: A bridge that is away in the middle of an action is waited for this long; then the job begins anew when it is back.
+BRIDGE_PATIENCE_SECONDS = 60.0
+#: The longest sleep: whether the account is still ours is looked at in between.
+SLICE_SECONDS = 1.0
+#: Progress is written at most this often; what takes no longer shows none.
+PROGRESS_SECONDS = 2.0
+
+
+@dataclass
+class TurnAllowance:
+    """The allowance of one attempt. Used by the thread that runs it. ``kept`` closes what was collected."""
+
+    attempt: Attempt
+    account: AccountSettings
+    link: Link
+    limiter: Limiter
+    engine: Engine
+    writer: Writer
+    stopping: threading.Event
+    owned: Callable[[], bool]
+    report: Callable[[Outcome | TryAgain], None]
+    asked: RecentlyAsked
+    kept: ExitStack
+    _progress_at: float = field(default_factory=lambda: monotonic() + PROGRESS_SECONDS)
+
+    def wait_for_slot(self, limit: LimitClass) -> None:
+        """Return when a further frame may be written: the bridge is ready, and the account's limits have a slot."""
+        patience = Deadline.after(BRIDGE_PATIENCE_SECONDS)
+        while True:
+            if not self.link.ready:
+                if patience.passed:
+                    raise _over("the bridge went away in the middle of it")
+                self.pause(SLICE_SECONDS)
+                continue
+            try:
+                (answer,) = self.limiter.acquire(self.account.name, self.account.limits, [Ask(None, limit)])
+            except RedisAway as away:
+                log.warning("redis_away", problem=str(away), where="execution", remedy="nothing more is written")
+                self.pause(SLICE_SECONDS)
+                continue
+            if isinstance(answer, Grant):
+                self.pause(answer.wait_seconds)
+                return
+            self.pause(answer.retry_after_seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        until = Deadline.after(seconds)
+        while True:
+            if not self.owned():
+                raise _over("this worker does not own the account any more")
+            if self.stopping.wait(min(SLICE_SECONDS, until.remaining())):
+                raise _over("the worker is stopping")
+            if until.passed:
+                return
+
+    def note_progress(self, words: str) -> None:
+        if monotonic() < self._progress_at:
+            return
+        self._progress_at = monotonic() + PROGRESS_SECONDS
+        job = self.attempt.job
+        log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, progress=words)
+        try:
+            self.writer.write(lambda connection: attempts.note_progress(connection, self.attempt, words))
+        except DatabaseAway as away:
+            log.warning("progress_not_written", job_id=job.job_id, problem=str(away))
+
+    def collect(self, row: type[Row]) -> Spool:
+        return self.kept.enter_context(closing(Spool(row)))
+
+    def known_members(self, group_id: int) -> list[int]:
+        return known_members(self.engine, self.account.name, group_id)
+
+    def recently_asked(self, user_ids: Iterable[int]) -> float:
+        return self.asked.ask(user_ids)
+
+
+def _over(reason: str) -> TurnOver:
+    return TurnOver(TryAgain(ErrorCode.UNAVAILABLE, reason, spent=False))

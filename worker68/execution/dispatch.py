@@ -103,6 +103,14 @@ class Dispatch:
     def in_flight(self) -> int:
         return len(self._starting)
 
+    @property
+    def _reads_under_way(self) -> int:
+        return sum(job.now.nature is Nature.READ for job in self._starting.values())
+
+    @property
+    def _most_reads(self) -> int:
+        return max(1, self._account.max_in_flight // 2)
+
     def is_under_way(self, seq: int) -> bool:
         """Whether a thread of this worker carries the job from its turn to its end."""
         return seq in self._starting
@@ -238,8 +246,14 @@ class Dispatch:
     def _startable(self, at: float, one_send_per_chat: bool) -> list[_Lane]:
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at, one_send_per_chat)]
         lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
-        lanes = self._heed_exclusive(lanes)
+        lanes = self._leave_room_beside_reads(self._heed_exclusive(lanes))
         return _one_send_each(lanes) if one_send_per_chat else lanes
+
+    def _leave_room_beside_reads(self, lanes: list[_Lane]) -> list[_Lane]:
+        """Leave out reads beyond their share: a long list is read for minutes, and sends and moderation must find room."""
+        reads = [lane for lane in lanes if lane.jobs[0].now.nature is Nature.READ]
+        too_many = {lane.name for lane in reads[max(0, self._most_reads - self._reads_under_way) :]}
+        return [lane for lane in lanes if lane.name not in too_many] if too_many else lanes
 
     def _heed_exclusive(self, lanes: list[_Lane]) -> list[_Lane]:
         """Leave out what may not start because of an exclusive job: it waits until no send or change is under way.
@@ -334,6 +348,8 @@ class Dispatch:
             return "until no send or change of the account is under way"
         if self._resting.get(lane.jobs[0].seq, at) > at:
             return "backing off after an attempt"
+        if lane.jobs[0].now.nature is Nature.READ and self._reads_under_way >= self._most_reads:
+            return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
         if lane.jobs[0].now.through_api and not self._api_known:
             return "the bridge has not told the address of the service's API yet"
         for scope in _scopes(lane.jobs[0]):

@@ -198,6 +198,9 @@ class Execution:
             return look(turn)
         except TurnOver as over:
             return over.finding
+        except Exception:
+            log.exception("read_back_failed", job_id=turn.job.job_id, task=turn.job.task)
+            return None
 
     def _tell_pace(self, finding: Finding) -> None:
         """Slow the account down after a busy answer, and let it recover after successes."""
@@ -222,13 +225,15 @@ class Execution:
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
-    def _advance(self, attempt: Attempt, conclusion: Finding) -> TryAgain:
+    def _advance(self, attempt: Attempt, conclusion: Finding) -> TryAgain | None:
         """Commit that this step is done; the next one waits for its turn, before all others of its lane."""
         job = attempt.job
         assert isinstance(conclusion, Outcome)
         assert conclusion.result is not None
         done = conclusion.result
-        self._write(lambda connection: attempts.advance(connection, attempt, done, utc_now()))
+        if not self._write(lambda connection: attempts.advance(connection, attempt, done, utc_now())):
+            self._drop(job)
+            return None
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, steps_done=job.step + 1)
         further = replace(job, step=job.step + 1, done=done, attempts=attempt.number, attempts_before=attempt.number)
         self.dispatch.put_back(further, 0.0)

@@ -42,7 +42,7 @@ def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
     in_lane = or_(jobs.c.state == State.READY, jobs.c.attempts > 0)
     begun = connection.execute(
         update(jobs)
-        .where(jobs.c.seq == attempt.job.seq)
+        .where(jobs.c.seq == attempt.job.seq, jobs.c.step == attempt.job.step)
         .where(
             or_(
                 and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == attempt.number - 1),

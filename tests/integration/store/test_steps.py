@@ -69,6 +69,12 @@ def test_an_attempt_that_is_not_ours_any_more_advances_nothing(ledger: Ledger) -
     assert ledger.row(job.seq).step == 0
 
 
+def test_a_step_that_is_not_the_next_one_is_not_begun(ledger: Ledger) -> None:
+    job = arrive(ledger)
+    assert ledger.begin(replace(job, step=1, done=DONE)) is None
+    assert ledger.begin(job) is not None
+
+
 def test_the_reply_says_what_both_steps_did(ledger: Ledger) -> None:
     job = muted(ledger)
     assert ledger.settle(ledger.must_begin(job, 3), whole_outcome(SENT, job.done))

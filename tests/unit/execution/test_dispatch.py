@@ -391,3 +391,21 @@ class TestSteps:
         assert room.choose(one_send_per_chat=True) == []
         room.dispatch.finish(replace(change, step=1))
         assert room.choose(one_send_per_chat=True) == [2]
+
+
+class TestReads:
+    def test_reads_leave_room_for_sends(self) -> None:
+        room = Room(max_in_flight=4)
+        reads = [job(seq, "worker68.sync_group", {"group_id": seq}) for seq in range(1, 5)]
+        room.add(*reads)
+        assert room.choose() == [1, 2]
+        assert room.dispatch.explain(None)[3].startswith("behind other reads")
+        room.add(send(9))
+        assert room.choose() == [9]
+        room.dispatch.finish(reads[0])
+        assert room.choose() == [3]
+
+    def test_where_one_job_may_run_at_once_it_may_be_a_read(self) -> None:
+        room = Room(max_in_flight=1)
+        room.add(job(1, SYNC))
+        assert room.choose() == [1]

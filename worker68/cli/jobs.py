@@ -51,7 +51,7 @@ def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> 
     Example:
       worker68 jobs list --account main --state ready --limit 10
     """
-    with open_database() as engine:
+    with open_database(load_settings()) as engine:
         lines = list_jobs(engine, account=account, state=state, limit=limit)
     if as_json:
         print_json(lines)
@@ -102,7 +102,7 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     Example:
       worker68 jobs cancel order-4711 --reason "customer called"
     """
-    with open_database() as engine:
+    with open_database(load_settings()) as engine:
         report = _only(find_jobs(engine, job_id, account), job_id)
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
         ended = cancel(engine, task_ids, reason, utc_now())

@@ -15,6 +15,7 @@ from worker68.cli.ledger import open_database
 from worker68.cli.output import print_json, print_table, printable, show_time
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import LISTS
+from worker68.settings import load_settings
 from worker68.store.history import (
     Change,
     SnapshotLine,
@@ -56,7 +57,7 @@ def list_(account: str | None, kind: str | None, group_id: int | None, limit: in
     Example:
       worker68 snapshots list --account main --kind contacts --limit 10
     """
-    with open_database() as engine:
+    with open_database(load_settings()) as engine:
         lines = list_snapshots(engine, account=account, kind=kind, group_id=group_id, limit=limit)
     if as_json:
         print_json(lines)
@@ -78,7 +79,7 @@ def show(number: int, limit: int | None, as_json: bool) -> None:
     Example:
       worker68 snapshots show 17 --limit 200
     """
-    with open_database() as engine:
+    with open_database(load_settings()) as engine:
         snapshot = find_snapshot(engine, number)
         changes = list(islice(read_changes(engine, snapshot), _most(limit, as_json)))
     if as_json:
@@ -117,7 +118,7 @@ def diff(number: int, later: int | None, limit: int | None, as_json: bool) -> No
       worker68 snapshots diff 17
       worker68 snapshots diff 17 42
     """
-    with open_database() as engine:
+    with open_database(load_settings()) as engine:
         compared = [find_snapshot(engine, each) for each in (number, later) if each is not None]
         found = read_changes(engine, compared[0]) if later is None else read_difference(engine, *compared)
         changes = list(islice(found, _most(limit, as_json)))
@@ -146,7 +147,7 @@ def accept_(number: int) -> None:
     Example:
       worker68 snapshots accept 17
     """
-    with open_database() as engine:
+    with open_database(load_settings()) as engine:
         marked = accept(engine, number, utc_now())
     click.echo(f"accepted snapshot {number}: {marked} rows are marked as removed; sync again for the rest")
 

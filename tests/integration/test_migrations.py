@@ -9,7 +9,9 @@ from sqlalchemy import inspect, text
 
 from tests.parts.jobs import message
 from tests.parts.ledger import Ledger
+from tests.parts.lists import Lists, contacts, counts
 from worker68.errors import DatabaseAway
+from worker68.jobs.snapshot import GROUPS, GroupRow
 from worker68.store.engine import open_engine, transaction
 from worker68.store.schema import MIGRATIONS, check_version, configure, current_version, upgrade
 from worker68.store.tables import metadata
@@ -50,6 +52,34 @@ def test_the_way_back_leads_to_an_empty_database_and_up_again(database_url: str)
     assert tables(database_url) == set()
     assert upgrade(database_url) == HEAD
     command.check(configure(database_url))
+
+
+def test_the_snapshots_of_the_first_version_are_kept_there_and_back(database_url: str) -> None:
+    config = configure(database_url)
+    command.upgrade(config, "0001")
+    ledger = Ledger(database_url)
+    now = "'2026-11-23 12:00:00'"
+    statements = (
+        f"INSERT INTO groups VALUES ('main', 5, 'five', 1, 2, 'host', false, 'n', {now}, NULL)",
+        "INSERT INTO snapshots (account, kind, taken_at, count, complete, applied, added, removed, changed)"
+        f" VALUES ('main', 'groups', {now}, 1, true, true, 1, 0, 0)",
+        """INSERT INTO snapshot_changes VALUES (1, 5, 'added', NULL, '{"name":"five"}')""",
+    )
+    with transaction(ledger.engine) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    assert upgrade(database_url) == HEAD
+    lists = Lists(ledger)
+    assert lists.changes(1) == {5: ("added", None, {"name": "five"})}
+    assert counts(lists.see([GroupRow(5, "five", 1, 2, "host", False, "n")], GROUPS)) == (1, 0, 0, 0)
+    assert counts(lists.see(contacts(1))) == (1, 1, 0, 0)
+    ledger.engine.dispose()
+    command.downgrade(config, "0001")
+    upgrade(database_url)
+    assert lists.changes(1) == {5: ("added", None, {"name": "five"})}
+    assert lists.rows(GROUPS)[0].member_count == 2
+    assert lists.rows() == []
+    ledger.engine.dispose()
 
 
 def test_the_migrated_tables_take_jobs_in(database_url: str) -> None:

@@ -36,7 +36,7 @@ def upgrade() -> None:
     with op.batch_alter_table("groups") as groups:
         # The bridge's numbers have 64 bits.
         groups.alter_column("member_count", existing_type=sa.Integer(), type_=sa.BigInteger())
-    with op.batch_alter_table("snapshot_changes") as changes:
+    with op.batch_alter_table("snapshot_changes", table_kwargs={"sqlite_with_rowid": False}) as changes:
         changes.drop_constraint("fk_snapshot_changes_snapshot_id", type_="foreignkey")
         changes.drop_constraint("pk_snapshot_changes", type_="primary")
         changes.add_column(

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Boolean,
+    Column,
     ColumnElement,
     Insert,
     Integer,
@@ -42,7 +43,7 @@ from worker68.store.tables import UtcDateTime, metadata, snapshot_changes
 
 Json = ColumnElement[str]
 
-#: Three of them make a time of PostgreSQL's what SQLite keeps: RFC 3339 to the microsecond, in UTC.
+#: How PostgreSQL is to write a time, so that both databases say the same: RFC 3339 to the microsecond, in UTC.
 _RFC_3339: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 
@@ -163,14 +164,16 @@ class Difference:
         ]
         return _concatenate([_words("{"), func.substr(_concatenate(pieces), 2, type_=Text), _words("}")])
 
-    def _value(self, column: ColumnElement[Any]) -> Json:
+    def _value(self, column: Column[Any]) -> Json:
         """Return one value as JSON."""
         kind, in_sqlite = column.type, self.dialect == "sqlite"
         value: Json
         if isinstance(kind, String):
-            value = func.json_quote(column, type_=Text) if in_sqlite else cast(func.to_json(column), Text)
+            if in_sqlite:
+                return func.json_quote(column, type_=Text)  # which also knows null
+            value = cast(func.to_json(column), Text)
         elif isinstance(kind, Boolean):
-            value = case((column.is_(None), null()), (column, _words("true")), else_=_words("false"))
+            value = case((column, _words("true")), (~column, _words("false")))
         elif isinstance(kind, UtcDateTime):
             if in_sqlite:
                 time = func.replace(type_coerce(column, Text), " ", "T", type_=Text) + _words("Z")
@@ -179,7 +182,7 @@ class Difference:
             value = _words('"') + time + _words('"')
         else:
             value = cast(column, Text)
-        return func.coalesce(value, _words("null"), type_=Text)
+        return func.coalesce(value, _words("null"), type_=Text) if column.nullable else value
 
 
 def _into_changes(query: Select[Any]) -> Insert:

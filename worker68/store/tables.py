@@ -318,4 +318,6 @@ snapshot_changes = Table(
     #: JSON objects of the fields that differ; null where there was or is no row.
     Column("old", Text),
     Column("new", Text),
+    # Written in the order of the key, and only read in it: one tree in place of two.
+    sqlite_with_rowid=False,
 )

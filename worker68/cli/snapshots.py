@@ -19,12 +19,12 @@ from worker68.settings import load_settings
 from worker68.store.history import (
     Change,
     SnapshotLine,
-    accept,
     find_snapshot,
     list_snapshots,
     read_changes,
     read_difference,
 )
+from worker68.store.snapshots import accept
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 #: Changes that somebody at a terminal is shown.

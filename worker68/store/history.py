@@ -1,7 +1,7 @@
-"""History: what the snapshots say, for people who look; and the one word by which an operator accepts a shrink.
+"""History: what the snapshots say, for people who look. Reads only.
 
-In: numbers of snapshots. Out: their rows, their changes, the net difference between two. Changes are read row by row: there may be
-a hundred thousand.
+In: numbers of snapshots. Out: their rows, their changes, the net difference between two. Never: all changes in memory, for there
+may be a hundred thousand.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from itertools import groupby
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select
 
 from worker68.errors import Worker68Error
-from worker68.jobs.snapshot import LISTS
-from worker68.store.engine import reading, transaction
-from worker68.store.tables import metadata, snapshot_changes, snapshots
+from worker68.store.engine import reading
+from worker68.store.tables import snapshot_changes, snapshots
 
 #: Rows that are fetched at once.
 ROWS_AT_ONCE: Final = 1000
@@ -29,10 +28,6 @@ class NoSuchSnapshot(Worker68Error):
 
 class NotComparable(Worker68Error):
     """The two snapshots are not of the same list, or in the wrong order; or nothing says what lies between them."""
-
-
-class NotAcceptable(Worker68Error):
-    """There is nothing to accept in this snapshot, or it is not the newest of its list."""
 
 
 class SnapshotLine(msgspec.Struct, frozen=True):
@@ -81,7 +76,7 @@ def list_snapshots(
 def find_snapshot(engine: Engine, number: int) -> SnapshotLine:
     """Raises ``NoSuchSnapshot``."""
     with reading(engine) as connection:
-        return _find(connection, number)
+        return find_within(connection, number)
 
 
 def read_changes(engine: Engine, snapshot: SnapshotLine) -> Iterator[Change]:
@@ -103,42 +98,11 @@ def read_difference(engine: Engine, older: SnapshotLine, newer: SnapshotLine) ->
     if not older.applied:
         raise NotComparable(f"snapshot {older.id} was not applied, so what came later does not build on it")
     counts = or_(snapshots.c.applied, snapshots.c.id == newer.id)
-    between = and_(_same_list(older), snapshots.c.id > older.id, snapshots.c.id <= newer.id, counts)
+    between = and_(same_list(older), snapshots.c.id > older.id, snapshots.c.id <= newer.id, counts)
     for (subject, group_id), steps in groupby(_read(engine, between), lambda step: (step.subject, step.group_id)):
         net = _add_up(subject, group_id, steps)
         if net is not None:
             yield net
-
-
-def accept(engine: Engine, number: int, now: dt.datetime) -> int:
-    """Mark as removed what a snapshot that was not applied did not see any more; return how many rows that were.
-
-    Only the newest of its list can be accepted. What it found added or changed comes with the next sync.
-    Raises ``NoSuchSnapshot`` or ``NotAcceptable``.
-    """
-    with transaction(engine) as connection:
-        snapshot = _find(connection, number)
-        if snapshot.applied:
-            raise NotAcceptable(f"snapshot {number} was applied: there is nothing to accept")
-        newest = connection.scalar(
-            select(snapshots.c.id).where(_same_list(snapshot)).order_by(snapshots.c.id.desc()).limit(1)
-        )
-        if newest != number:
-            raise NotAcceptable(f"snapshot {number} is not the newest of its list: look at {newest}")
-        (kind,) = (kind for kind in LISTS if kind.name == snapshot.kind)
-        table = metadata.tables[kind.name]
-        gone = select(snapshot_changes.c.subject).where(
-            snapshot_changes.c.snapshot_id == number, snapshot_changes.c.change == "removed"
-        )
-        mark = update(table).where(table.c.account == snapshot.account, table.c.removed_at.is_(None))
-        if kind.by_group:
-            mark = mark.where(table.c.group_id == snapshot.subject_id)
-        marked = connection.execute(mark.where(table.c[kind.key[0]].in_(gone)).values(removed_at=now)).rowcount
-        if marked == 0:
-            raise NotAcceptable(f"snapshot {number}: what it missed is marked as removed already")
-        note = f"{snapshot.note}. Accepted: {marked} rows were marked as removed"
-        connection.execute(update(snapshots).where(snapshots.c.id == number).values(note=note))
-        return marked
 
 
 def _read(engine: Engine, which: ColumnElement[bool]) -> Iterator[Change]:
@@ -179,7 +143,8 @@ def _add_up(subject: int, group_id: int, steps: Iterable[Change]) -> Change | No
     return Change(subject, group_id, "changed", old, new)
 
 
-def _find(connection: Connection, number: int) -> SnapshotLine:
+def find_within(connection: Connection, number: int) -> SnapshotLine:
+    """Raises ``NoSuchSnapshot``."""
     row = connection.execute(select(snapshots).where(snapshots.c.id == number)).one_or_none()
     if row is None:
         raise NoSuchSnapshot(f"no snapshot {number}: see `worker68 snapshots list`")
@@ -194,7 +159,8 @@ def _list_of(snapshot: SnapshotLine) -> tuple[str, str, int | None]:
     return snapshot.account, snapshot.kind, snapshot.subject_id
 
 
-def _same_list(snapshot: SnapshotLine) -> ColumnElement[bool]:
+def same_list(snapshot: SnapshotLine) -> ColumnElement[bool]:
+    """Return the condition for the snapshots of the same list."""
     return and_(
         snapshots.c.account == snapshot.account,
         snapshots.c.kind == snapshot.kind,

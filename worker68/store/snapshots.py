@@ -1,6 +1,7 @@
 """Snapshots: the lists as they are now, and what each sync changed in them. A snapshot never lies.
 
-In: what was read of a list. Out: a row of ``snapshots``, its changes, the list's table brought there. Never: a list in memory.
+In: what was read of a list, or an operator's word for it. Out: a row of ``snapshots``, its changes, the list's table brought
+there. Never: a list in memory.
 An incomplete snapshot updates but removes nothing; one that has lost more than half is kept but not applied, and says so.
 """
 
@@ -9,15 +10,22 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Update, func, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Update, func, insert, select, update
 
-from worker68.jobs.snapshot import ListSeen
+from worker68.errors import Worker68Error
+from worker68.jobs.snapshot import LISTS, ListSeen
 from worker68.store.differences import Difference
+from worker68.store.engine import transaction
+from worker68.store.history import find_within, same_list
 from worker68.store.staging import stage
-from worker68.store.tables import snapshots
+from worker68.store.tables import metadata, plain, snapshot_changes, snapshots
 
 #: A snapshot that would remove more than this share of what is there is not applied: more likely a fault than a fact.
 SHRINK_LIMIT: Final = 0.5
+
+
+class NotAcceptable(Worker68Error):
+    """There is nothing to accept in this snapshot, or it is not the newest of its list."""
 
 
 def apply(connection: Connection, account: str, seen: ListSeen, now: dt.datetime) -> dict[str, Any]:
@@ -26,38 +34,61 @@ def apply(connection: Connection, account: str, seen: ListSeen, now: dt.datetime
     That is ``snapshot_id``, ``count``, ``added``, ``removed``, ``changed``; and where it is not as it should be, ``complete`` or
     ``applied`` (false) and ``note``. What was not applied is counted all the same: it is what the snapshot found.
     """
-    subject_id = seen.subject_id if seen.kind.by_group else None
-    _take_turn(connection, account, seen.kind.name, subject_id)
+    assert (seen.subject_id is not None) == seen.kind.by_group, f"{seen.kind.name} of {seen.subject_id}"
+    _take_turn(connection, account, seen.kind.name, seen.subject_id)
     staged = stage(connection, seen)
-    difference = Difference(seen.kind, account, subject_id, staged.rows, connection.dialect.name)
-    note = _say_incomplete(seen, staged.count)
-    row: dict[str, Any] = {"complete": note is None, "applied": True, "note": note}
-    found = {"added": 0, "removed": 0, "changed": 0}
-    about = {
-        "account": account,
-        "kind": seen.kind.name,
-        "subject_id": subject_id,
-        "taken_at": now,
-        "count": staged.count,
-    }
-    inserted = connection.execute(insert(snapshots).values(**about, **row, **found)).inserted_primary_key
+    difference = Difference(seen.kind, account, seen.subject_id, staged.rows, connection.dialect.name)
+    incomplete = _say_incomplete(seen, staged.count)
+    state: dict[str, Any] = {"complete": incomplete is None, "applied": True, "note": incomplete}
+    about = {"account": account, "kind": seen.kind.name, "subject_id": seen.subject_id}
+    row = about | state | {"taken_at": now, "count": staged.count}
+    nothing = {"added": 0, "removed": 0, "changed": 0}
+    inserted = connection.execute(insert(snapshots).values(**row, **nothing)).inserted_primary_key
     assert inserted is not None
     snapshot_id = inserted[0]
-    found["added"] = _count(connection, difference.record_added(snapshot_id))
-    found["changed"] = _count(connection, difference.record_changed(snapshot_id))
-    if row["complete"]:
-        found["removed"] = _count(connection, difference.record_removed(snapshot_id))
+    found = _record(connection, difference, snapshot_id, complete=state["complete"])
     if found["removed"] and not seen.kind.pending:
-        row |= _guard(found["removed"], connection.scalar(difference.count_present()) or 0, snapshot_id)
-    if any(found.values()):
-        connection.execute(update(snapshots).where(snapshots.c.id == snapshot_id).values(**row, **found))
-    if row["applied"]:
+        state |= _guard(found["removed"], connection.scalar(difference.count_present()) or 0, snapshot_id)
+    if found != nothing:
+        connection.execute(update(snapshots).where(snapshots.c.id == snapshot_id).values(**state, **found))
+    if state["applied"]:
         _bring_there(connection, difference, found, now)
     staged.rows.drop(connection, checkfirst=False)
-    abnormal = {name: row[name] for name in ("complete", "applied") if not row[name]}
-    return {"snapshot_id": snapshot_id, "count": staged.count, **found, **abnormal} | (
-        {"note": row["note"]} if abnormal else {}
-    )
+    told = {"snapshot_id": snapshot_id, "count": staged.count} | found
+    abnormal = {name: False for name in ("complete", "applied") if not state[name]}
+    return told | abnormal | ({"note": state["note"]} if abnormal else {})
+
+
+def accept(engine: Engine, number: int, now: dt.datetime) -> int:
+    """Mark as removed what a snapshot that was not applied did not see any more; return how many rows that were.
+
+    Only the newest of its list can be accepted. What it found added or changed comes with the next sync.
+    Raises ``NoSuchSnapshot`` or ``NotAcceptable``.
+    """
+    with transaction(engine) as connection:
+        snapshot = find_within(connection, number)
+        _take_turn(connection, snapshot.account, snapshot.kind, snapshot.subject_id)
+        if snapshot.applied:
+            raise NotAcceptable(f"snapshot {number} was applied: there is nothing to accept")
+        newest = connection.scalar(
+            select(snapshots.c.id).where(same_list(snapshot)).order_by(snapshots.c.id.desc()).limit(1)
+        )
+        if newest != number:
+            raise NotAcceptable(f"snapshot {number} is not the newest of its list: look at {newest}")
+        (kind,) = (kind for kind in LISTS if kind.name == snapshot.kind)
+        table = metadata.tables[kind.name]
+        gone = select(snapshot_changes.c.subject).where(
+            snapshot_changes.c.snapshot_id == number, snapshot_changes.c.change == "removed"
+        )
+        mark = update(table).where(table.c.account == snapshot.account, table.c.removed_at.is_(None))
+        if kind.by_group:
+            mark = mark.where(table.c.group_id == snapshot.subject_id)
+        marked = connection.execute(mark.where(table.c[kind.key[0]].in_(gone)).values(removed_at=now)).rowcount
+        if marked == 0:
+            raise NotAcceptable(f"snapshot {number}: what it missed is marked as removed already")
+        note = f"{snapshot.note}. Accepted: {marked} rows were marked as removed"
+        connection.execute(update(snapshots).where(snapshots.c.id == number).values(note=note))
+        return marked
 
 
 def _take_turn(connection: Connection, *what: object) -> None:
@@ -69,7 +100,7 @@ def _take_turn(connection: Connection, *what: object) -> None:
 
 def _say_incomplete(seen: ListSeen, count: int) -> str | None:
     if not seen.whole:
-        why = seen.note or "the list was not read to its end"
+        why = plain(seen.note) if seen.note else "the list was not read to its end"
     elif seen.announced is not None and seen.announced != count:
         why = f"the service announced {seen.announced} entries, and {count} were read"
     else:
@@ -86,6 +117,15 @@ def _guard(removed: int, present: int, snapshot_id: int) -> dict[str, Any]:
         f"If they are gone indeed: `worker68 snapshots accept {snapshot_id}`"
     )
     return {"applied": False, "note": note}
+
+
+def _record(connection: Connection, difference: Difference, snapshot_id: int, *, complete: bool) -> dict[str, int]:
+    """Record the changes; return how many there are of each kind. From what was not read to its end nothing is missing."""
+    return {
+        "added": _count(connection, difference.record_added(snapshot_id)),
+        "removed": _count(connection, difference.record_removed(snapshot_id)) if complete else 0,
+        "changed": _count(connection, difference.record_changed(snapshot_id)),
+    }
 
 
 def _bring_there(connection: Connection, difference: Difference, found: dict[str, int], now: dt.datetime) -> None:

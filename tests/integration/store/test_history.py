@@ -8,27 +8,20 @@ import msgspec
 import pytest
 
 from tests.parts.jobs import NOW
-from tests.parts.ledger import Ledger
 from tests.parts.lists import GROUP, Lists, contact, contacts, counts, member
 from worker68.jobs.snapshot import GROUP_MEMBERS
 from worker68.store.history import (
     Change,
     NoSuchSnapshot,
-    NotAcceptable,
     NotComparable,
-    accept,
     find_snapshot,
     list_snapshots,
     read_changes,
     read_difference,
 )
+from worker68.store.snapshots import NotAcceptable, accept
 
 CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
-
-
-@pytest.fixture
-def lists(ledger: Ledger) -> Lists:
-    return Lists(ledger)
 
 
 def see(lists: Lists, *snapshots: Sequence[msgspec.Struct]) -> list[int]:

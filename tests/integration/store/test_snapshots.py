@@ -36,11 +36,6 @@ from worker68.store.tables import snapshots as snapshots_table
 CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
 
 
-@pytest.fixture
-def lists(ledger: Ledger) -> Lists:
-    return Lists(ledger)
-
-
 @pytest.mark.parametrize("kind", LISTS, ids=lambda kind: kind.name)
 def test_a_row_has_the_columns_of_its_table(kind: ListKind) -> None:
     table = metadata.tables[kind.name]

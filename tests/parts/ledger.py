@@ -84,7 +84,7 @@ class Ledger:
 
     def begin(self, job: Job, number: int = 1, owner: str = OWNER, fence: int = FENCE) -> Attempt | None:
         attempt = Attempt(job, number, owner, fence)
-        return attempt if self.run(lambda connection: attempts.begin(connection, attempt, NOW)) else None
+        return attempt if self.run(lambda connection: attempts.begin(connection, [attempt], NOW))[0] else None
 
     def must_begin(self, job: Job, number: int = 1) -> Attempt:
         attempt = self.begin(job, number)
@@ -92,7 +92,7 @@ class Ledger:
         return attempt
 
     def settle(self, attempt: Attempt, outcome: Outcome = SENT, now: dt.datetime = NOW) -> bool:
-        return self.run(lambda connection: attempts.settle(connection, attempt, outcome, now))
+        return self.run(lambda connection: attempts.settle(connection, [(attempt, outcome)], now))[0]
 
     def revise(self, seq: int, outcome: Outcome = SENT) -> bool:
         return self.run(lambda connection: attempts.revise(connection, seq, outcome, NOW))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -34,7 +34,7 @@ from worker68.jobs.states import Event
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.settings import AccountSettings
-from worker68.store import attempts, snapshots, suppressions
+from worker68.store import attempts, snapshots
 from worker68.store.attempts import Attempt
 from worker68.store.engine import Connection, Engine, transaction
 from worker68.store.waiting import end_waiting_within
@@ -112,23 +112,13 @@ class Execution:
 
     def _begin(self, job: Job) -> Attempt | None:
         attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
-
-        def begin(connection: Connection) -> bool:
-            now = utc_now()
-            refusal = self._may_not_run(connection, job)
-            if refusal is not None:
-                end_waiting_within(connection, [job.seq], Event.REFUSE, refusal, now)
-                return False
-            return attempts.begin(connection, attempt, now)
-
-        return attempt if self._write(begin) else None
-
-    def _may_not_run(self, connection: Connection, job: Job) -> Outcome | None:
-        """Say why a job that intake let in may not run any more: the settings or the do-not-contact list may have changed."""
+        # Intake let it in, but the settings may have changed since.
         refusal = self.account.permissions.why_not(job.task, job.fields)
         if refusal is not None:
-            return failed(ErrorCode.NOT_PERMITTED, refusal)
-        return suppressions.suppressed_outcome() if suppressions.is_suppressed(connection, job) else None
+            outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
+            self._write(lambda connection: end_waiting_within(connection, [job.seq], Event.REFUSE, outcome, utc_now()))
+            return None
+        return attempt if self._until_written(lambda: self.writer.write_with(_begin, attempt)) else None
 
     def _give_turn(self, attempt: Attempt, kept: ExitStack) -> Turn:
         job = attempt.job
@@ -253,7 +243,7 @@ class Execution:
         return outcome
 
     def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        return self._write(lambda connection: _end(connection, attempt, outcome))
+        return self._until_written(lambda: self.writer.write_with(_end, (attempt, outcome)))
 
     def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome:
         """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes."""
@@ -262,7 +252,7 @@ class Execution:
             counts = snapshots.apply(connection, attempt.job.account, seen, utc_now())
             if seen.kind.by_group:
                 counts["group_id"] = seen.subject_id
-            return _end(connection, attempt, succeeded(counts))
+            return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
             return self._until_written(lambda: _in_transaction(self.engine, settle))
@@ -292,12 +282,18 @@ class Execution:
                     self.stopping.wait(DATABASE_PAUSE_SECONDS)
 
 
-def _end(connection: Connection, attempt: Attempt, outcome: Outcome) -> Outcome:
-    """End the job; where it was ended otherwise meanwhile, what was seen here corrects that."""
+def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:
+    return attempts.begin(connection, batch, utc_now())
+
+
+def _end(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]]) -> list[Outcome]:
+    """End the jobs; where one was ended otherwise meanwhile, what was seen here corrects that."""
     now = utc_now()
-    if not attempts.settle(connection, attempt, outcome, now):
-        attempts.revise(connection, attempt.job.seq, outcome, now)
-    return outcome
+    settled = attempts.settle(connection, batch, now)
+    for (attempt, outcome), done in zip(batch, settled, strict=True):
+        if not done:
+            attempts.revise(connection, attempt.job.seq, outcome, now)
+    return [outcome for _, outcome in batch]
 
 
 def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:

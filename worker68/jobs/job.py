@@ -73,6 +73,11 @@ class Job:
         return self.kind.steps_of(self.fields)[self.step]
 
     @property
+    def sends(self) -> bool:
+        """Whether one of its steps sends a message."""
+        return self.kind.sends(self.fields)
+
+    @property
     def is_last_step(self) -> bool:
         return self.step == len(self.kind.steps_of(self.fields)) - 1
 

@@ -7,19 +7,23 @@ of transitions allows it, so a repeat after an unknown commit does no harm.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Insert, Update, and_, bindparam, delete, or_, select, update
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt, whole_outcome
 from worker68.jobs.states import Event, State, sources, target
+from worker68.store.batches import batch_of, pack
 from worker68.store.intake import decode_done, outcome_columns
 from worker68.store.outbox import post_outcomes
-from worker68.store.tables import attempts, jobs, plain
+from worker68.store.suppressions import find_barred, suppressed_outcome
+from worker68.store.tables import INSERT, UtcDateTime, attempts, jobs, plain
+from worker68.store.waiting import end_waiting_within
 
 
 @dataclass(frozen=True)
@@ -36,61 +40,95 @@ class Attempt:
         return self.number - self.job.attempts_before
 
 
-def begin(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
-    """Commit that bytes may leave from now on; False if the job is not ready any more (ended, or begun elsewhere)."""
-    mine = and_(jobs.c.state == State.SENDING, jobs.c.owner == attempt.owner, jobs.c.fence == attempt.fence)
+def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) -> list[bool]:
+    """Commit of each attempt that bytes may leave from now on; False where its job is not ready any more.
+
+    That is: it has ended, or was begun elsewhere, or its chat is on the do-not-contact list, so that it ends here.
+    """
+    barred = find_barred(connection, [attempt.job for attempt in batch])
+    if barred:
+        end_waiting_within(connection, barred, Event.REFUSE, suppressed_outcome(), now)
+    rows = [_identity(attempt) | {"step": attempt.job.step} for attempt in batch if attempt.job.seq not in barred]
+    begun = set(connection.scalars(_begin(connection.dialect.name), pack(rows)))
+    made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
+    if made:
+        connection.execute(_make_attempts(connection.dialect.name), made)
+    return [attempt.job.seq in begun for attempt in batch]
+
+
+def settle(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]], now: dt.datetime) -> list[bool]:
+    """End each job with its outcome and post the replies; False where it had ended otherwise before (see ``revise``)."""
+    rows = []
+    for attempt, outcome in batch:
+        ending = outcome.error.code if outcome.error else outcome.status
+        rows.append(_identity(attempt) | outcome_columns(outcome) | {"ending": ending})
+    dialect, packed = connection.dialect.name, pack(rows)
+    ended = set(connection.scalars(_settle(dialect), packed | {"now": now}))
+    connection.execute(_end_attempts(dialect), packed | {"now": now})
+    post_outcomes(connection, ended, now)
+    return [attempt.job.seq in ended for attempt, _ in batch]
+
+
+def _identity(attempt: Attempt) -> dict[str, Any]:
+    return {"seq": attempt.job.seq, "number": attempt.number, "owner": attempt.owner, "fence": attempt.fence}
+
+
+#: What tells one attempt from all others, in a batch.
+_IDENTITY: Final = (jobs.c.seq, attempts.c.number, jobs.c.owner, jobs.c.fence)
+_OUTCOME: Final = tuple(
+    jobs.c[name] for name in ("status", "result", "error_code", "error_message", "bridge_code", "reason")
+)
+
+
+@functools.cache
+def _begin(dialect: str) -> Update:
+    batch = batch_of(dialect, *_IDENTITY, attempts.c.step).c
+    mine = and_(jobs.c.state == State.SENDING, jobs.c.owner == batch.owner, jobs.c.fence == batch.fence)
     in_lane = or_(jobs.c.state == State.READY, jobs.c.attempts > 0)
-    begun = connection.execute(
+    fresh = and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == batch.number - 1)
+    return (
         update(jobs)
-        .where(jobs.c.seq == attempt.job.seq, jobs.c.step == attempt.job.step)
-        .where(
-            or_(
-                and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == attempt.number - 1),
-                and_(mine, jobs.c.attempts == attempt.number),
-            )
-        )
-        .values(
-            state=target(Event.BEGIN),
-            attempts=attempt.number,
-            owner=attempt.owner,
-            fence=attempt.fence,
-            reason=None,
-        )
+        .where(jobs.c.seq == batch.seq, jobs.c.step == batch.step)
+        .where(or_(fresh, and_(mine, jobs.c.attempts == batch.number)))
+        .values(state=target(Event.BEGIN), attempts=batch.number, owner=batch.owner, fence=batch.fence, reason=None)
+        .returning(jobs.c.seq)
     )
-    if begun.rowcount != 1:
-        return False
-    there = select(attempts.c.id).where(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
-    if connection.scalar(there) is None:
-        connection.execute(
-            insert(attempts).values(
-                seq=attempt.job.seq,
-                number=attempt.number,
-                step=attempt.job.step,
-                owner=attempt.owner,
-                fence=attempt.fence,
-                began_at=now,
-            )
-        )
-    return True
 
 
-def settle(connection: Connection, attempt: Attempt, outcome: Outcome, now: dt.datetime) -> bool:
-    """End the job with its outcome and post the replies; False if it had ended otherwise before (see ``revise``)."""
-    ended = connection.execute(
-        _own(Event.SETTLE, attempt).values(
+@functools.cache
+def _make_attempts(dialect: str) -> Insert:
+    """A commit that nobody knows to have happened may be repeated: then the attempt is there already."""
+    made: Insert = INSERT[dialect](attempts).on_conflict_do_nothing()
+    return made
+
+
+@functools.cache
+def _settle(dialect: str) -> Update:
+    batch = batch_of(dialect, *_IDENTITY, *_OUTCOME).c
+    return (
+        update(jobs)
+        .where(jobs.c.seq == batch.seq, jobs.c.state.in_(sources(Event.SETTLE)), jobs.c.attempts == batch.number)
+        .where(jobs.c.owner == batch.owner, jobs.c.fence == batch.fence)
+        .values({column: batch[column.name] for column in _OUTCOME})
+        .values(
             state=target(Event.SETTLE),
-            finished_at=now,
+            finished_at=bindparam("now", type_=UtcDateTime()),
             revision=1,
             envelope=None,
             progress=None,
-            **outcome_columns(outcome),
         )
+        .returning(jobs.c.seq)
     )
-    _end_attempt(connection, attempt, outcome.error.code if outcome.error else outcome.status, now)
-    if ended.rowcount == 1:
-        post_outcomes(connection, [attempt.job.seq], now)
-        return True
-    return False
+
+
+@functools.cache
+def _end_attempts(dialect: str) -> Update:
+    batch = batch_of(dialect, *_IDENTITY, attempts.c.ending).c
+    return (
+        update(attempts)
+        .where(attempts.c.seq == batch.seq, attempts.c.number == batch.number, attempts.c.ended_at.is_(None))
+        .values(ended_at=bindparam("now", type_=UtcDateTime()), ending=batch.ending)
+    )
 
 
 def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now: dt.datetime) -> bool:

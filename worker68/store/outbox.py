@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Delete, Engine, Row, Select, delete, insert, or_, select
 
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
+from worker68.store.batches import batch_of, pack
 from worker68.store.engine import reading, transaction
 from worker68.store.tables import jobs, outbox, requesters
 
@@ -65,16 +67,30 @@ def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime) -> None:
     """Add to the outbox, for each of these ended jobs, a reply to everyone who asked for it."""
-    seqs = list(seqs)
-    if not seqs:
+    asked = [{"seq": seq} for seq in seqs]
+    if not asked:
         return
-    query = select(jobs, requesters.c.task_id, requesters.c.reply_to, requesters.c.metadata, requesters.c.ignore_result)
-    query = query.join(requesters, requesters.c.seq == jobs.c.seq).where(jobs.c.seq.in_(seqs))
     rows: list[dict[str, Any]] = []
-    for row in connection.execute(query.order_by(requesters.c.id)):
+    for row in connection.execute(_who_asked(connection.dialect.name), pack(asked)):
         to = Requester(row.task_id, row.reply_to, row.metadata, row.ignore_result)
         rows += pack_reply(reply_of(row, to), to, now)
     post(connection, rows)
+
+
+#: What ``reply_of`` needs of a job's row.
+_OF_REPLY: Final = (
+    *("job_id", "task", "account", "status", "result", "error_code", "error_message", "bridge_code", "attempts"),
+    *("received_at", "finished_at", "revision"),
+)
+
+
+@functools.cache
+def _who_asked(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, jobs.c.seq)
+    who = (requesters.c.task_id, requesters.c.reply_to, requesters.c.metadata, requesters.c.ignore_result)
+    query = select(*(jobs.c[name] for name in _OF_REPLY), *who).select_from(batch)
+    query = query.join(jobs, jobs.c.seq == batch.c.seq).join(requesters, requesters.c.seq == jobs.c.seq)
+    return query.order_by(requesters.c.id)
 
 
 def reply_of(row: Row[Any], to: Requester) -> Reply:
@@ -121,7 +137,12 @@ def fetch(
 def forget(engine: Engine, ids: Sequence[int]) -> None:
     """Delete parcels that Redis has."""
     with transaction(engine) as connection:
-        connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
+        connection.execute(_forget(connection.dialect.name), pack({"id": id_} for id_ in ids))
+
+
+@functools.cache
+def _forget(dialect: str) -> Delete:
+    return delete(outbox).where(outbox.c.id.in_(select(batch_of(dialect, outbox.c.id).c.id)))
 
 
 def _row(account: str, kind: str, address: str, payload: str, now: dt.datetime) -> dict[str, Any]:

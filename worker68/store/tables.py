@@ -6,7 +6,7 @@ JSON is kept as text, not in a JSON type: PostgreSQL's refuses the escape of NUL
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -26,6 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -48,6 +49,9 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         when: dt.datetime = value
         return when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
 
+
+#: The INSERT of each database that knows ON CONFLICT, by its dialect.
+INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 #: ``jobs.bridge_code`` at most; the bridge's are numbers, but nobody promises that.
 BRIDGE_CODE_LENGTH = 40

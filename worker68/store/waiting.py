@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
@@ -18,9 +17,7 @@ from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
 from worker68.store.outbox import post_outcomes
-from worker68.store.tables import cancellations, jobs, requesters
-
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+from worker68.store.tables import INSERT, cancellations, jobs, requesters
 
 #: The lane of jobs whose task nobody knows: it never runs.
 PARKED_LANE = "parked"
@@ -169,7 +166,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         if unseen:
             # Every worker of the fleet hears of a revoke, and they write at the same time.
             connection.execute(
-                _INSERT[connection.dialect.name](cancellations).on_conflict_do_nothing(),
+                INSERT[connection.dialect.name](cancellations).on_conflict_do_nothing(),
                 [{"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen)],
             )
         return end_waiting_within(connection, {row.seq for row in known}, Event.CANCEL, cancelled(reason), now)

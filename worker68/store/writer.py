@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -18,20 +19,32 @@ from worker68.errors import DatabaseAway
 from worker68.store.engine import transaction
 
 T = TypeVar("T")
-Write = Callable[[Connection], Any]
+I = TypeVar("I")  # noqa: E741
+Work = Callable[[Connection], T]
+#: Does the same for many: its answers stand in the order of what it was given.
+Verb = Callable[[Connection, Sequence[I]], Sequence[T]]
 
 #: Writes in one transaction at most: it bounds how long the first one waits for the last.
 GROUP_LIMIT = 64
 
 
+@dataclass(frozen=True)
+class _Write:
+    """What one thread wants written: ``verb`` is told of ``item`` together with those of other threads."""
+
+    verb: Verb[Any, Any]
+    item: Any
+    done: Future[Any] = field(default_factory=Future)
+
+
 class Writer:
-    """The thread that writes. ``write`` may be called from any thread; it returns what the work returned, once committed."""
+    """The thread that writes. ``write`` and ``write_with`` may be called from any thread; they return once it is committed."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()  # guards _closed: nothing is handed in after the thread's last look
         self._closed = True
-        self._waiting: queue.SimpleQueue[tuple[Write, Future[Any]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="worker68-writer", daemon=True)
 
     def start(self) -> None:
@@ -45,18 +58,23 @@ class Writer:
             self._waiting.put(None)
         self._thread.join()
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction and return its result after the commit.
 
         ``work`` may run twice (its first transaction rolled back), so it must act on the connection only. Raises
         ``DatabaseAway`` when it is not known whether the commit happened: conditional statements make a repeat harmless.
         """
-        done: Future[T] = Future()
+        return self.write_with(_each, work)
+
+    def write_with(self, verb: Verb[I, T], item: I) -> T:
+        """Do as ``write``; what waits for the same ``verb`` is done by one call of it, whose statements serve them all."""
+        write = _Write(verb, item)
         with self._lock:
             if self._closed:
                 raise DatabaseAway("the writer is not running")
-            self._waiting.put((work, done))
-        return done.result()
+            self._waiting.put(write)
+        answer: T = write.done.result()
+        return answer
 
     def _run(self) -> None:
         stopping = False
@@ -76,19 +94,33 @@ class Writer:
                 group.append(item)
             self._commit(group)
 
-    def _commit(self, group: list[tuple[Write, Future[Any]]]) -> None:
+    def _commit(self, group: list[_Write]) -> None:
+        answers: list[tuple[_Write, Any]] = []
         try:
             with transaction(self._engine) as connection:
-                results = [work(connection) for work, _ in group]
+                for verb, writes in _by_verb(group):
+                    answers += zip(writes, verb(connection, [write.item for write in writes]), strict=True)
         except DatabaseAway as away:
-            for _, done in group:
-                done.set_exception(away)
+            for write in group:
+                write.done.set_exception(away)
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked
             if len(group) == 1:
-                group[0][1].set_exception(error)
+                group[0].done.set_exception(error)
             else:
-                for item in group:
-                    self._commit([item])
+                for write in group:
+                    self._commit([write])
         else:
-            for (_, done), result in zip(group, results, strict=True):
-                done.set_result(result)
+            for write, answer in answers:
+                write.done.set_result(answer)
+
+
+def _each(connection: Connection, works: Sequence[Work[T]]) -> list[T]:
+    return [work(connection) for work in works]
+
+
+def _by_verb(group: Sequence[_Write]) -> Iterable[tuple[Verb[Any, Any], list[_Write]]]:
+    """Gather what goes together. Each thread waits for its write, so that no two in a group depend on each other."""
+    gathered: dict[Verb[Any, Any], list[_Write]] = {}
+    for write in group:
+        gathered.setdefault(write.verb, []).append(write)
+    return gathered.items()

@@ -143,6 +143,6 @@ class TestParked:
     def test_a_chat_that_was_suppressed_meanwhile_is_seen_when_the_turn_comes(self, ledger: Ledger) -> None:
         self.park(ledger, message(kwargs=send_fields(), task_id="t"))
         (revived,) = recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER)
-        assert not ledger.run(lambda connection: suppressions.is_suppressed(connection, revived))
+        assert not ledger.run(lambda connection: suppressions.find_barred(connection, [revived]))
         ledger.suppress("group", 389284)
-        assert ledger.run(lambda connection: suppressions.is_suppressed(connection, revived))
+        assert ledger.run(lambda connection: suppressions.find_barred(connection, [revived])) == {revived.seq}

@@ -97,7 +97,7 @@ def test_a_write_may_run_twice_and_counts_once(ledger: Ledger, writer: Writer, t
     def fail(_connection: Connection) -> object:
         raise LookupError
 
-    settle: Callable[[Connection], object] = lambda connection: attempts.settle(connection, attempt, SENT, NOW)  # noqa: E731
+    settle: Callable[[Connection], object] = lambda connection: attempts.settle(connection, [(attempt, SENT)], NOW)[0]  # noqa: E731
     waiting = Gate(writer, threads).write_together([settle, fail, settle])
     assert sorted(str(waiting[place].result(30)) for place in (0, 2)) == ["False", "True"]
     assert len(ledger.replies()) == 1
@@ -114,4 +114,4 @@ def test_what_waits_is_written_before_the_writer_stops(ledger: Ledger) -> None:
 
 def begin(job: Job) -> Callable[[Connection], object]:
     attempt = Attempt(job, 1, OWNER, FENCE)
-    return lambda connection: attempts.begin(connection, attempt, NOW)
+    return lambda connection: attempts.begin(connection, [attempt], NOW)[0]

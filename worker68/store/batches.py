@@ -1,0 +1,39 @@
+"""A batch of rows as a table within a statement, so that one statement serves many jobs and its text is always the same.
+
+In: the columns, once; the rows, with each execution, as one parameter of JSON. Out: what stands in the FROM of an UPDATE or an
+INSERT. A list of values in the statement itself would be another statement for each length: built, compiled and parsed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Column, FromClause, Text, bindparam, cast, column, func, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+#: The name of the parameter that holds the rows.
+ROWS: Final = "rows"
+
+
+def batch_of(dialect: str, *columns: Column[Any]) -> FromClause:
+    """Return the table ``batch`` with these columns' names and types, for a statement that is executed with ``pack``ed rows."""
+    given = bindparam(ROWS, type_=Text)
+    if dialect == "postgresql":
+        fields = [column(each.name, each.type) for each in columns]
+        return (
+            func.jsonb_to_recordset(cast(given, JSONB))
+            .table_valued(*fields, name="batch")
+            .render_derived(with_types=True)
+        )
+    each_row = func.json_each(given).table_valued("value", name="each_row")
+    values = [
+        func.json_extract(each_row.c.value, f"$.{each.name}", type_=each.type).label(each.name) for each in columns
+    ]
+    return select(*values).select_from(each_row).subquery("batch")
+
+
+def pack(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the parameter for the rows. Text may hold no NUL: PostgreSQL refuses it in JSON as it does in text."""
+    return {ROWS: msgspec.json.encode(list(rows)).decode()}

@@ -49,7 +49,7 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
     if barred:
         end_waiting_within(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     rows = [_identity(attempt) | {"step": attempt.job.step} for attempt in batch if attempt.job.seq not in barred]
-    begun = set(connection.scalars(_begin(connection.dialect.name), pack(rows)))
+    begun = set(connection.scalars(_begin(connection.dialect.name), pack(connection.dialect.name, rows)))
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:
         connection.execute(_make_attempts(connection.dialect.name), made)
@@ -62,7 +62,8 @@ def settle(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]], now
     for attempt, outcome in batch:
         ending = outcome.error.code if outcome.error else outcome.status
         rows.append(_identity(attempt) | outcome_columns(outcome) | {"ending": ending})
-    dialect, packed = connection.dialect.name, pack(rows)
+    dialect = connection.dialect.name
+    packed = pack(dialect, rows)
     ended = set(connection.scalars(_settle(dialect), packed | {"now": now}))
     connection.execute(_end_attempts(dialect), packed | {"now": now})
     post_outcomes(connection, ended, now)

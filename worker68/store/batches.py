@@ -6,18 +6,19 @@ INSERT. A list of values in the statement itself would be another statement for 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, FromClause, Text, bindparam, cast, column, func, select
+from sqlalchemy import ColumnClause, FromClause, Text, bindparam, cast, column, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 #: The name of the parameter that holds the rows.
 ROWS: Final = "rows"
 
 
-def batch_of(dialect: str, *columns: Column[Any]) -> FromClause:
+def batch_of(dialect: str, *columns: ColumnClause[Any]) -> FromClause:
     """Return the table ``batch`` with these columns' names and types, for a statement that is executed with ``pack``ed rows."""
     given = bindparam(ROWS, type_=Text)
     if dialect == "postgresql":
@@ -34,6 +35,14 @@ def batch_of(dialect: str, *columns: Column[Any]) -> FromClause:
     return select(*values).select_from(each_row).subquery("batch")
 
 
-def pack(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def pack(dialect: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the parameter for the rows. Text may hold no NUL: PostgreSQL refuses it in JSON as it does in text."""
-    return {ROWS: msgspec.json.encode(list(rows)).decode()}
+    given: Iterable[Mapping[str, Any]] = rows
+    if dialect == "sqlite":
+        given = ({name: _kept(value) for name, value in row.items()} for row in rows)
+    return {ROWS: msgspec.json.encode(list(given)).decode()}
+
+
+def _kept(value: Any) -> Any:
+    """Return a time as SQLite keeps it: text that sorts, always to the microsecond, in UTC without an offset."""
+    return f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}" if isinstance(value, dt.datetime) else value

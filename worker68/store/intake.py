@@ -7,19 +7,35 @@ same content its requester joins the job, with other content it gets a conflict.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    and_,
+    column,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed
 from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
+from worker68.store.batches import batch_of, pack
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
 from worker68.store.suppressions import find_suppressed, suppressed_outcome
@@ -139,17 +155,17 @@ class _Batch:
         return taken
 
     def _find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
-        # Locked, so that a job that is just being settled either tells the new requester or is seen here as ended.
-        query = (
-            select(jobs).where(tuple_(jobs.c.account, jobs.c.job_id).in_(keys)).order_by(jobs.c.seq).with_for_update()
-        )
-        rows = self._connection.execute(query)
+        rows = self._select(_find_jobs, ({"account": account, "job_id": job_id} for account, job_id in keys))
         return {(row.account, row.job_id): row for row in rows}
 
     def _find_revoked(self, entries: Sequence[Entry]) -> set[str]:
-        ids = [entry.requester.task_id for entry in entries]
-        query = select(cancellations.c.task_id).where(cancellations.c.task_id.in_(ids))
-        return set(self._connection.scalars(query))
+        rows = self._select(_find_cancelled, ({"task_id": entry.requester.task_id} for entry in entries))
+        return {row.task_id for row in rows}
+
+    def _select(self, query: Callable[[str], Any], rows: Iterable[dict[str, Any]]) -> Sequence[Row[Any]]:
+        """Execute a statement on a batch of rows."""
+        dialect = self._connection.dialect.name
+        return self._connection.execute(query(dialect), pack(dialect, rows)).all()
 
     def _decide(self, entry: Entry, barred: set[tuple[str, str, int]], revoked: set[str]) -> Entry:
         outcome = entry.outcome
@@ -162,13 +178,21 @@ class _Batch:
         return Entry(_ended(entry.row, outcome, self._now), entry.requester, outcome, entry.is_job, entry.sends)
 
     def _insert(self, entries: Sequence[Entry]) -> list[Taken]:
+        """Insert new jobs in their order, with those who asked for them."""
         if not entries:
             return []
         names = self._draw_names(entries)
-        rows = [_UNFINISHED | entry.row | {"custom_msg_id": name} for entry, name in zip(entries, names, strict=True)]
-        insertion = insert(jobs).returning(jobs.c.seq, sort_by_parameter_order=True)
-        seqs = list(self._connection.scalars(insertion, rows))
-        self._join([(entry, seq) for entry, seq in zip(entries, seqs, strict=True) if entry.is_job])
+        rows = [
+            _UNFINISHED | entry.row | {"custom_msg_id": name, "place": place}
+            for place, (entry, name) in enumerate(zip(entries, names, strict=True))
+        ]
+        made = {(row.account, row.job_id): row.seq for row in self._select(_insert_jobs, rows)}
+        seqs = [made[entry.key] for entry in entries]
+        asking = [
+            {"seq": seq, **_columns(entry.requester)} for entry, seq in zip(entries, seqs, strict=True) if entry.is_job
+        ]
+        if asking:
+            self._connection.execute(insert(requesters), asking)
         return [Taken(seq, name) for seq, name in zip(seqs, names, strict=True)]
 
     def _draw_names(self, entries: Sequence[Entry]) -> list[int | None]:
@@ -178,8 +202,8 @@ class _Batch:
         while len(drawn) < wanted:
             drawn |= {draw_custom_msg_id() for _ in range(wanted - len(drawn))}
             accounts = {entry.row["account"] for entry in entries}
-            query = select(jobs.c.custom_msg_id).where(jobs.c.account.in_(accounts), jobs.c.custom_msg_id.in_(drawn))
-            drawn -= {name for name in self._connection.scalars(query) if name is not None}
+            asked = [{"account": account, "custom_msg_id": name} for account in accounts for name in drawn]
+            drawn -= {row.custom_msg_id for row in self._select(_find_names, asked)}
         return [drawn.pop() if entry.sends and entry.outcome is None else None for entry in entries]
 
     def _defer(self, joined: Sequence[Entry]) -> None:
@@ -223,6 +247,42 @@ class _Batch:
         self._outgoing += pack_reply(reply, entry.requester, self._now)
 
 
+@functools.cache
+def _find_jobs(dialect: str) -> Select[Any]:
+    """Locked, so that a job that is just being settled either tells the new requester or is seen here as ended."""
+    batch = batch_of(dialect, jobs.c.account, jobs.c.job_id).c
+    query = select(jobs).join_from(batch.account.table, jobs, _same(batch, jobs.c.account, jobs.c.job_id))
+    return query.order_by(jobs.c.seq).with_for_update(of=jobs)
+
+
+@functools.cache
+def _find_cancelled(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, cancellations.c.task_id).c
+    return select(cancellations.c.task_id).join_from(
+        batch.task_id.table, cancellations, _same(batch, cancellations.c.task_id)
+    )
+
+
+@functools.cache
+def _find_names(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, jobs.c.account, jobs.c.custom_msg_id).c
+    same = _same(batch, jobs.c.account, jobs.c.custom_msg_id)
+    return select(jobs.c.custom_msg_id).join_from(batch.account.table, jobs, same)
+
+
+@functools.cache
+def _insert_jobs(dialect: str) -> ReturningInsert[Any]:
+    """The numbers are drawn in the order of the rows: ``place``."""
+    columns = [jobs.c[name] for name in _NEW]
+    batch = batch_of(dialect, *columns, column("place", Integer)).c
+    rows = select(*(batch[name] for name in _NEW)).order_by(batch.place)
+    return insert(jobs).from_select(_NEW, rows).returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
+
+
+def _same(batch: Any, *columns: Column[Any]) -> ColumnElement[bool]:
+    return and_(*(batch[each.name] == each for each in columns))
+
+
 #: The columns that only ended jobs fill: every row of one insertion has the same columns.
 _UNFINISHED: dict[str, Any] = {
     "status": None,
@@ -234,6 +294,14 @@ _UNFINISHED: dict[str, Any] = {
     "finished_at": None,
     "revision": 0,
 }
+
+
+#: The columns of a new job.
+_NEW: Final = (
+    *("job_id", "account", "task", "chat_type", "chat_id", "lane", "job_class", "priority", "ordered", "state"),
+    *("custom_msg_id", "received_at", "due_at", "expires_at", "content_hash", "fields", "envelope"),
+    *_UNFINISHED,
+)
 
 
 def draw_custom_msg_id() -> int:

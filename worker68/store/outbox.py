@@ -71,7 +71,8 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
     if not asked:
         return
     rows: list[dict[str, Any]] = []
-    for row in connection.execute(_who_asked(connection.dialect.name), pack(asked)):
+    dialect = connection.dialect.name
+    for row in connection.execute(_who_asked(dialect), pack(dialect, asked)):
         to = Requester(row.task_id, row.reply_to, row.metadata, row.ignore_result)
         rows += pack_reply(reply_of(row, to), to, now)
     post(connection, rows)
@@ -137,7 +138,8 @@ def fetch(
 def forget(engine: Engine, ids: Sequence[int]) -> None:
     """Delete parcels that Redis has."""
     with transaction(engine) as connection:
-        connection.execute(_forget(connection.dialect.name), pack({"id": id_} for id_ in ids))
+        dialect = connection.dialect.name
+        connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from sqlalchemy import Row, select
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.jobs.snapshot import CONTACTS, ContactRow, GroupRequestRow, ListKind, ListSeen, MemberRow
+from worker68.jobs.snapshot import Row as SeenRow
 from worker68.store import snapshots
 from worker68.store.engine import reading
 from worker68.store.tables import metadata, snapshot_changes
@@ -47,7 +48,7 @@ class Lists:
 
     def see(
         self,
-        rows: Iterable[msgspec.Struct],
+        rows: Iterable[SeenRow],
         kind: ListKind = CONTACTS,
         *,
         account: str = "main",

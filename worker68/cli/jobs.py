@@ -6,20 +6,26 @@ length, unless LOG_CONTENT says otherwise.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from worker68.cli.ledger import open_database
 from worker68.cli.output import open_console, print_json, print_table, printable, show_time
-from worker68.cli.replies import describe_error, describe_result
+from worker68.cli.replies import describe_error, describe_result, shorten
 from worker68.clock import utc_now
 from worker68.errors import Worker68Error
+from worker68.jobs.kinds import KINDS, Step
 from worker68.jobs.states import State
 from worker68.settings import load_settings
 from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
 from worker68.store.waiting import cancel
+
+#: Fields that hold the text of a message or of a notice.
+TEXTS: Final = {"text", "notice", "announcement_text"}
+#: A result may name a hundred thousand users; ``--json`` prints all of it.
+RESULT_LENGTH: Final = 1000
 
 ACCOUNT = click.option("--account", help="Only jobs of this account.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -129,7 +135,8 @@ def explain(report: JobReport) -> str:
             return f"deferred until {show_time(job.due_at)} UTC{f': {job.reason}' if job.reason else ''}"
         case State.SENDING:
             began = report.attempts[-1].began_at if report.attempts else None
-            return f"attempt {job.attempts} is under way since {show_time(began)} UTC"
+            so_far = f": {report.progress}" if report.progress else ""
+            return f"attempt {job.attempts} is under way since {show_time(began)} UTC{so_far}"
     ended = f"ended {show_time(job.finished_at)} UTC, {str(job.status).replace('_', ' ')}"
     why = _error(job) or job.reason or describe_result(report.result)
     return f"{ended}: {why}" if why else ended
@@ -175,8 +182,9 @@ def _print(report: JobReport) -> None:
         "task": job.task,
         "account": job.account,
         "chat": _chat(job),
-        "fields": msgspec.json.encode(report.fields).decode(),
-        "result": msgspec.json.encode(report.result).decode() if report.result is not None else None,
+        "fields": _json(report.fields),
+        "step": _step(report),
+        "result": shorten(_json(report.result), RESULT_LENGTH) if report.result is not None else None,
         "lane": f"{report.lane}, priority {report.priority}",
         "custom_msg_id": report.custom_msg_id,
         "received": show_time(job.received_at),
@@ -191,18 +199,56 @@ def _print(report: JobReport) -> None:
         ("asked for by", "reply to"), ((one.task_id, one.reply_to or None) for one in report.requesters), console
     )
     if report.attempts:
+        names = _name_steps(report)
+        columns = ("attempt", *(("of",) if names else ()), "began (UTC)", "ended (UTC)", "ending", "owner")
         tries = (
-            (one.number, show_time(one.began_at), show_time(one.ended_at), one.ending, one.owner)
+            (
+                one.number,
+                *((names[one.step],) if names else ()),
+                show_time(one.began_at),
+                show_time(one.ended_at),
+                one.ending,
+                one.owner,
+            )
             for one in report.attempts
         )
-        print_table(("attempt", "began (UTC)", "ended (UTC)", "ending", "owner"), tries, console)
+        print_table(columns, tries, console)
+
+
+def _name_steps(report: JobReport) -> tuple[str, ...]:
+    """Return what to call the steps of a job that has several, of others nothing."""
+    kind = KINDS.get(report.job.task)
+    if kind is None:
+        return ()
+    try:
+        steps = kind.steps_of(msgspec.convert(report.fields, kind.fields))
+    except msgspec.ValidationError:
+        return ()  # it ended as invalid
+    return tuple(map(_name_step, steps)) if len(steps) > 1 else ()
+
+
+def _name_step(step: Step) -> str:
+    return "announcement" if step.message else "change"
+
+
+def _step(report: JobReport) -> str | None:
+    """Say at which of its steps a job stands, or ended, and what those before it have done."""
+    names = _name_steps(report)
+    if not names:
+        return None
+    done = describe_result(report.done)
+    return f"{report.step + 1} of {len(names)}, the {names[report.step]}{f'; done before: {done}' if done else ''}"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _without_text(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with message text, also that of a quote, replaced by its length."""
+    """Return the fields with the text of messages, quotes and notices replaced by its length."""
     shown = dict(fields)
     for name, value in fields.items():
-        if name == "text" and isinstance(value, str):
+        if name in TEXTS and isinstance(value, str):
             shown[name] = f"({len(value)} characters)"
         elif isinstance(value, dict):
             shown[name] = _without_text(value)

@@ -45,9 +45,10 @@ class RequesterLine(msgspec.Struct, frozen=True):
 
 
 class AttemptLine(msgspec.Struct, frozen=True):
-    """One try; ``ended_at`` and ``ending`` are null while it is under way."""
+    """One try of one of the job's steps (from 0); ``ended_at`` and ``ending`` are null while it is under way."""
 
     number: int
+    step: int
     owner: str
     fence: int
     began_at: dt.datetime
@@ -56,7 +57,10 @@ class AttemptLine(msgspec.Struct, frozen=True):
 
 
 class JobReport(msgspec.Struct, frozen=True):
-    """All about one job. ``fields`` are the task's own, message text included."""
+    """All about one job. ``fields`` are the task's own, message text included.
+
+    ``step``: how many of its steps are done, ``done``: their result. ``progress``, in words: how far a long attempt has come.
+    """
 
     job: JobLine
     priority: int
@@ -65,6 +69,9 @@ class JobReport(msgspec.Struct, frozen=True):
     custom_msg_id: int | None
     fields: dict[str, Any]
     result: dict[str, Any] | None
+    step: int
+    done: dict[str, Any] | None
+    progress: str | None
     requesters: list[RequesterLine]
     attempts: list[AttemptLine]
 
@@ -131,6 +138,9 @@ def _report(connection: Connection, row: Row[Any]) -> JobReport:
         custom_msg_id=row.custom_msg_id,
         fields=msgspec.json.decode(row.fields),
         result=msgspec.json.decode(row.result) if row.result else None,
+        step=row.step,
+        done=msgspec.json.decode(row.done) if row.done else None,
+        progress=row.progress,
         requesters=[RequesterLine(*one) for one in connection.execute(asked.order_by(requesters.c.id))],
         attempts=[AttemptLine(*one) for one in connection.execute(tried.order_by(attempts.c.number))],
     )

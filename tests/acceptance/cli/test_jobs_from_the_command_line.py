@@ -73,6 +73,56 @@ def test_mute_and_sync(stage: Stage, ask: Run) -> None:
     assert synced["result"]["count"] == 3
 
 
+def test_a_group_is_muted_and_told(stage: Stage, ask: Run) -> None:
+    job_id, words = name("job"), name("quiet")
+    muted = ask("mute", "--group", str(GROUP), "--all", "--text", words, "--job-id", job_id, "--wait")
+    assert (muted.returncode, muted.stdout[:32]) == (0, "succeeded: muted, announcement: "), muted
+    assert stage.bridge.world.groups[GROUP].muted
+    assert stage.sent(words) == 1
+    shown = ask("jobs", "show", job_id).stdout
+    assert "2 of 2, the announcement; done before: muted" in shown
+    assert words not in shown
+    lifted = ask("mute", "--group", str(GROUP), "--off", "--no-announce", "--wait")
+    assert (lifted.returncode, lifted.stdout[:20]) == (0, "succeeded: not muted")
+    assert not stage.bridge.world.groups[GROUP].muted
+
+
+def test_a_notice_of_two_lines_is_set_and_told(stage: Stage, ask: Run) -> None:
+    words = f"{name('notice')}\nsecond line"
+    done = ask("notice", "--group", str(GROUP), words, "--wait", "--json")
+    assert json.loads(done.stdout)["result"]["announcement"]["message_id"]
+    notice = stage.bridge.world.groups[GROUP].notice
+    assert notice is not None
+    assert notice.text == words
+    assert len(stage.frames(words.replace("\n", "\\n"))) == 1
+
+
+def test_a_person_a_list_of_a_group_and_who_is_online(ask: Run) -> None:
+    group = ("--group", str(GROUP))
+    for words, told in (
+        (("contact", "--user", str(MEMBER)), f"user id {MEMBER}, "),
+        (("members", *group), "count 4, added 4, removed 0, changed 0, "),
+        (("online", *group, "--user", str(MEMBER), "--user", "4008697"), "checked 2 "),
+    ):
+        done = ask("sync", *words, "--wait")
+        assert done.returncode == 0, done
+        assert told in done.stdout
+
+
+def test_a_call_in_own_words_and_what_is_not_permitted(ask: Run) -> None:
+    call = ("request", "UserInfo", "/user/userInfo", "--wait", "--json")
+    assert json.loads(ask(*call).stdout)["result"]["data"]["userInfo"]["uid"] == "4008697"
+    for words in (("request", "UserInfo", "/user/other"), ("send", "--group", str(GROUP), "--file", "C:/secrets.txt")):
+        refused = ask(*words, "--wait")
+        assert (refused.returncode, refused.stdout[:22]) == (1, "failed: not_permitted:")
+
+
+def test_a_restart_of_the_client(stage: Stage, ask: Run) -> None:
+    done = ask("restart-client", "--wait")
+    assert (done.returncode, done.stdout[:24]) == (0, "succeeded: restarted in "), done
+    assert stage.bridge.connections == 1
+
+
 def test_jobs_are_listed_newest_first(ask: Run) -> None:
     ids = [name("job") for _ in range(3)]
     for job_id in ids:

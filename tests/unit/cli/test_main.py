@@ -42,7 +42,6 @@ def test_help_needs_no_settings_and_names_each_command(run: Run) -> None:
         (("nope",), "No such command 'nope'"),
         (("send", "hello"), "give either --group ID or --friend ID"),
         (("send", "--group", "1", "--friend", "2", "hello"), "give either"),
-        (("send", "--group", "1"), "Missing argument 'TEXT'"),
         (("send", "--group", "0", "hello"), "0 is not in the range"),
         (("send", "--group", str(2**63), "hello"), "not in the range"),
         (("send", "--group", "x", "hello"), "'x' is not a valid integer"),
@@ -52,9 +51,42 @@ def test_help_needs_no_settings_and_names_each_command(run: Run) -> None:
         (("send", "--group", "1", "x", "--job-id", ""), "job_id: "),
         (("send", "--group", "1", "x", "--reply-to", "a b"), "reply_to: "),
         (("send", "--group", "1", "x", "--wait", "--timeout", "0"), "--timeout"),
-        (("mute", "--group", "1", "--user", "2"), "Missing option '--seconds'"),
+        (("send", "--group", "1"), "give either TEXT or --file PATH"),
+        (("send", "--group", "1", "hello", "--file", "C:/x"), "give either TEXT or --file PATH"),
+        (("send", "--group", "1", "--file", ""), "path: "),
+        (("mute", "--group", "1"), "give one of: --user ID with --seconds N, --all, --off"),
+        (("mute", "--group", "1", "--all", "--off"), "give one of"),
+        (("mute", "--group", "1", "--all", "--user", "2", "--seconds", "3"), "give one of"),
+        (("mute", "--all"), "Missing option '--group'"),
+        (("mute", "--group", "1", "--user", "2"), "belong together"),
+        (("mute", "--group", "1", "--seconds", "2"), "belong together"),
         (("mute", "--group", "1", "--user", "2", "--seconds", "-1"), "-1 is not in the range"),
-        (("sync", "everything"), "'everything' is not 'groups'"),
+        (
+            ("mute", "--group", "1", "--user", "2", "--seconds", "3", "--no-announce"),
+            "only --all and --off are announced",
+        ),
+        (
+            ("mute", "--group", "1", "--user", "2", "--seconds", "3", "--text", "x"),
+            "only --all and --off are announced",
+        ),
+        (("mute", "--group", "1", "--all", "--no-announce", "--text", "x"), "nobody would read --text"),
+        (("mute", "--group", "1", "--all", "--text", ""), "announcement_text: "),
+        (("notice", "hello"), "Missing option '--group'"),
+        (("notice", "--group", "1"), "Missing argument 'TEXT'"),
+        (("notice", "--group", "1", ""), "notice: "),
+        (("sync",), "Missing argument 'WHAT'"),
+        (("sync", "everything"), "'everything' is not one of 'profile', 'contacts'"),
+        (("sync", "members"), "members needs --group ID"),
+        (("sync", "group"), "group needs --group ID"),
+        (("sync", "online", "--user", "1"), "online needs --group ID"),
+        (("sync", "contact"), "contact needs --user ID"),
+        (("sync", "contact", "--user", "1", "--user", "2"), "contact needs --user ID, once"),
+        (("sync", "groups", "--group", "1", "--user", "2"), "groups takes no --group; groups takes no --user"),
+        (("request", "UserInfo"), "Missing argument 'PATH'"),
+        (("request", "UserInfo", "/user/userInfo", "--data", "{"), "--data: expected a JSON object"),
+        (("request", "UserInfo", "/user/userInfo", "--data", "[1]"), "--data: expected a JSON object"),
+        (("request", "", "/user/userInfo"), "type: "),
+        (("restart-client", "main"), "unexpected extra argument"),
         (("jobs", "list", "--state", "lost"), "'lost' is not one of"),
         (("jobs", "list", "--limit", "0"), "0 is not in the range"),
         (("jobs", "show"), "Missing argument 'ID'"),
@@ -83,7 +115,13 @@ def test_every_wrong_field_is_named_at_once(run: Run) -> None:
     [
         ("send", "--group", "1", "hello"),
         ("mute", "--group", "1", "--user", "2", "--seconds", "3"),
+        ("mute", "--group", "1", "--off"),
+        ("notice", "--group", "1", "hello"),
         ("sync", "groups"),
+        ("sync", "online", "--group", "1", "--user", "2"),
+        ("api-url",),
+        ("request", "UserInfo", "/user/userInfo"),
+        ("restart-client",),
         ("check",),
         ("worker",),
     ],
@@ -129,11 +167,11 @@ def test_an_expected_error_is_one_line(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("worker68.cli.jobs.load_settings", fail)
+    monkeypatch.setattr("worker68.cli.ledger.load_settings", fail)
     result = run("jobs", "list")
     assert (result.exit_code, result.stderr, result.stdout) == (code, told, "")
 
 
 def test_a_fault_of_ours_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker68.cli.jobs.load_settings", lambda: 1 / 0)
+    monkeypatch.setattr("worker68.cli.ledger.load_settings", lambda: 1 / 0)
     assert isinstance(run("jobs", "list").exception, ZeroDivisionError)

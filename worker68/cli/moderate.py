@@ -1,0 +1,95 @@
+"""``worker68 mute`` and ``notice``: moderation of a group; ``restart-client``: of the bridge itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from worker68.cli.asking import ID, ask_for, job_options
+
+#: A change is tried four times, 15 s each by default, with back-off between; its announcement waits for a slot and a verdict.
+CHANGE_SECONDS: Final = 150.0
+#: A worker waits two minutes for the client to come back; before that, for sends under way.
+RESTART_SECONDS: Final = 180.0
+
+
+@click.command(short_help="Mute a member or a whole group, or lift it.")
+@click.option("--group", type=ID, required=True, help="In which group.")
+@click.option("--user", type=ID, help="Mute this member, for --seconds.")
+@click.option("--seconds", type=click.IntRange(0, 2**31 - 1), help="For how long; 0 lifts the member's mute.")
+@click.option("--all", "everybody", is_flag=True, help="Mute the whole group.")
+@click.option("--off", is_flag=True, help="Lift the mute of the whole group.")
+@click.option(
+    "--announce/--no-announce",
+    default=None,
+    help="Whether the group is told, with --all and --off.  [default: announce]",
+)
+@click.option("--text", help="What the group is told.  [default: the words of the 68 client]")
+@job_options(CHANGE_SECONDS)
+def mute(
+    group: int,
+    user: int | None,
+    seconds: int | None,
+    everybody: bool,
+    off: bool,
+    announce: bool | None,
+    text: str | None,
+    **options: Any,
+) -> int:
+    """Mute a member of a group for some seconds, or the whole group, or lift it.
+
+    A mute of the whole group is announced in it, unless that is not wanted; a member's mute is not.
+
+    \b
+    Example:
+      worker68 mute --group 441298 --user 7128348 --seconds 600 --wait
+      worker68 mute --group 441298 --all --text "Back at nine." --wait
+      worker68 mute --group 441298 --off --no-announce
+    """
+    is_member = user is not None or seconds is not None
+    if is_member + everybody + off != 1:
+        raise click.UsageError("give one of: --user ID with --seconds N, --all, --off")
+    if is_member:
+        if user is None or seconds is None:
+            raise click.UsageError("--user ID and --seconds N belong together; 0 seconds lift the mute")
+        if announce is not None or text is not None:
+            raise click.UsageError("only --all and --off are announced: leave out --announce, --no-announce and --text")
+        return ask_for("worker68.mute_member", {"group_id": group, "user_id": user, "seconds": seconds}, **options)
+    if announce is False and text is not None:
+        raise click.UsageError("with --no-announce nobody would read --text")
+    fields: dict[str, Any] = {"group_id": group, "muted": everybody, "announce": announce is not False}
+    if text is not None:
+        fields["announcement_text"] = text
+    return ask_for("worker68.mute_group", fields, **options)
+
+
+@click.command(short_help="Set a group's notice.")
+@click.option("--group", type=ID, required=True, help="Whose notice.")
+@click.option("--announce/--no-announce", default=True, show_default=True, help="Whether the group is told.")
+@click.argument("text")
+@job_options(CHANGE_SECONDS)
+def notice(group: int, announce: bool, text: str, **options: Any) -> int:
+    """Set the notice of a group to TEXT, and tell the group.
+
+    TEXT may have several lines. Put -- before a TEXT that begins with a dash.
+
+    \b
+    Example:
+      worker68 notice --group 389284 "Closed on Friday." --wait
+    """
+    return ask_for("worker68.set_group_notice", {"group_id": group, "notice": text, "announce": announce}, **options)
+
+
+@click.command("restart-client", short_help="Restart an account's 68 client.")
+@job_options(RESTART_SECONDS)
+def restart_client(**options: Any) -> int:
+    """Restart an account's 68 client, and wait until its bridge is ready again.
+
+    It begins when no send or change of the account is under way; the account's other jobs wait meanwhile, and none of them fails.
+
+    \b
+    Example:
+      worker68 restart-client --account main --wait
+    """
+    return ask_for("worker68.restart_client", {}, **options)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 from worker68.cli.demo.jobs import DemoJob, doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.cli.demo.kinds import jobs_of_other_kinds
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import ErrorCode, Status
 
@@ -19,20 +21,35 @@ def test_as_many_ordinary_jobs_as_asked_for(count: int) -> None:
     assert all(job.status is Status.SUCCEEDED and not job.title for job in jobs)
 
 
+def every_job(ordinary: int) -> list[DemoJob]:
+    return [*instructive_jobs(), *jobs_of_other_kinds(), *ordinary_jobs(ordinary), doubtful_job()]
+
+
 def test_all_kinds_and_all_statuses_are_there() -> None:
-    jobs = [*ordinary_jobs(40), *instructive_jobs(), doubtful_job()]
+    jobs = every_job(40)
     assert {job.task for job in jobs} == set(KINDS)
     assert {job.status for job in jobs} == set(Status)
 
 
+def test_it_knows_of_each_job_whether_it_sends() -> None:
+    for job in every_job(40):
+        if job.error is not ErrorCode.INVALID_JOB:
+            kind = KINDS[job.task]
+            assert kind.sends(msgspec.convert(job.fields, _own(kind.fields))) is (job.message is not None), job.label
+
+
 def test_a_text_belongs_to_one_job() -> None:
-    jobs = [*ordinary_jobs(100), *instructive_jobs(), doubtful_job()]
+    jobs = every_job(100)
     keys = {
-        (job.fields.get("job_id") or index, job.fields["text"])
-        for index, job in enumerate(jobs)
-        if "text" in job.fields
+        (job.fields.get("job_id") or index, job.message) for index, job in enumerate(jobs) if job.message is not None
     }
     assert max(Counter(text for _, text in keys).values()) == 1
+    assert any("\n" in text for _, text in keys)
+
+
+def _own(fields: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The same struct, without an objection to the fields that every job takes."""
+    return msgspec.defstruct("Own", [], bases=(fields,), forbid_unknown_fields=False, frozen=True)
 
 
 @pytest.mark.parametrize(

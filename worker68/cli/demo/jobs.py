@@ -55,9 +55,19 @@ class DemoJob:
         """The job in a few words: its title, or its task and where it acts."""
         if self.title:
             return self.title
-        chat = self.fields.get("chat") or {"type": "group", "id": self.fields.get("group_id")}
-        name = self.task.removeprefix("worker68.")
-        return name if self.task == SYNC else f"{name} to {chat['type']} {chat['id']}"
+        name, fields = self.task.removeprefix("worker68."), self.fields
+        if "chat" in fields:
+            return f"{name} to {fields['chat']['type']} {fields['chat']['id']}"
+        if "group_id" in fields:
+            return f"{name} in group {fields['group_id']}"
+        return name
+
+    @property
+    def message(self) -> str | None:
+        """What a chat gets to see of it: a text, a file's path, an announcement; None where it sends nothing."""
+        announced = self.fields.get("notice") or self.fields.get("announcement_text")
+        sent = self.fields.get("text") or self.fields.get("path" if "chat" in self.fields else "")
+        return sent or (announced if self.fields.get("announce", True) else None)
 
     def is_met_by(self, reply: dict[str, Any]) -> bool:
         """Say whether the reply is the expected one."""

@@ -7,21 +7,25 @@ of this machine's; anything left behind.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 import click
 from rich.console import Console
 
-from worker68.cli.demo.jobs import doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.bridge.messages import wire_text
+from worker68.cli.demo.jobs import DemoJob, doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.cli.demo.kinds import jobs_of_other_kinds
 from worker68.cli.demo.producer import DemoProducer, Ending
 from worker68.cli.demo.show import Live, count_statuses, print_endings
 from worker68.cli.demo.signals import Interruption
 from worker68.cli.demo.stage import LIMITS, VERDICT_TIMEOUT_SECONDS, Stage, forget_settings
 from worker68.cli.output import open_console
 from worker68.clock import Deadline, monotonic
+from worker68.jobs.outcome import Status
 from worker68.simulator.server import Simulator
 
-#: Fifty jobs at ten a second, with room for a crowded machine.
+#: Some seventy jobs and a restart of the client take half of it; the rest is for a crowded machine.
 JOBS_SECONDS: Final = 14.0
 #: The doubtful job ends when its verdict has not come.
 DOUBT_SECONDS: Final = VERDICT_TIMEOUT_SECONDS + 4.0
@@ -50,7 +54,7 @@ def _play(stage: Stage, console: Console, interruption: Interruption, count: int
     """Send the jobs, show what happens, and return in words what did not come out as it should."""
     with DemoProducer(stage.redis.url) as producer:
         stage.wait_until_ready(producer.worker_hears)
-        jobs = instructive_jobs() + ordinary_jobs(count)
+        jobs = instructive_jobs() + jobs_of_other_kinds() + ordinary_jobs(count)
         limits = ", ".join(f"{name} {rate}" for name, rate in LIMITS.items())
         console.print(f"limits raised for this demo ({limits}); by default an account may write 60 times a minute")
         console.print(f"{len(jobs) + 1} jobs, sent by a plain Celery client:")
@@ -74,7 +78,8 @@ def _play(stage: Stage, console: Console, interruption: Interruption, count: int
         problems = [f"no reply in time: {job.label}" for job in producer.under_way]
         problems += producer.find_contradictions(endings)
     problems += [_contrast(ending) for ending in endings if not ending.as_expected]
-    return problems + doubles
+    succeeded = [ending.job for ending in endings if ending.reply["status"] == Status.SUCCEEDED]
+    return problems + doubles + _find_missing(stage.bridge, succeeded)
 
 
 def _contrast(ending: Ending) -> str:
@@ -84,11 +89,23 @@ def _contrast(ending: Ending) -> str:
 
 
 def _asked(bridge: Simulator) -> list[str]:
-    """Return the text of each message that the bridge was asked to send."""
-    frames = [one.frame for one in bridge.received]
-    return [frame["data"]["list"][0]["values"]["content"] for frame in frames if frame["type"] == "sendMsg"]
+    """Return what the bridge was asked to send: the text of each message and announcement, the path of each file."""
+    asked = []
+    for frame in (one.frame for one in bridge.received):
+        if frame["type"] == "sendMsg":
+            asked.append(frame["data"]["list"][0]["values"]["content"])
+        elif frame["type"] == "sendFile":
+            asked.append(frame["data"]["file"])
+    return asked
 
 
 def _find_doubles(bridge: Simulator) -> list[str]:
     """Every text of the demo belongs to one job, so a text that was written twice is a message sent twice."""
     return [f"written {times} times: {text!r}" for text, times in Counter(_asked(bridge)).items() if times > 1]
+
+
+def _find_missing(bridge: Simulator, succeeded: Iterable[DemoJob]) -> list[str]:
+    """A job that has succeeded has sent what it was to send."""
+    asked = set(_asked(bridge))
+    wanted = [(job.label, wire_text(job.message, "escaped")) for job in succeeded if job.message is not None]
+    return [f"never written: {label}" for label, text in wanted if text not in asked]

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from worker68.cli.demo.producer import Ending
 from worker68.cli.output import STYLES, print_table, printable
-from worker68.cli.replies import describe_error, describe_result
+from worker68.cli.replies import describe_end, describe_result
 
 COLUMNS: Final = ("job", "status", "waited", "verdict", "reply")
 
@@ -80,13 +80,14 @@ def _sum_rows(endings: Iterable[Ending]) -> list[tuple[str, ...]]:
     for task, ones in by_task.items():
         waited = sorted(one.waited for one in ones)
         last = ones[-1].reply
+        several = len(ones) > 1
         rows.append(
             (
                 f"{len(ones)} x {task.removeprefix('worker68.')}",
                 str(last["status"]),
-                f"{waited[0]:.1f}-{waited[-1]:.1f} s",
+                f"{waited[0]:.1f}-{waited[-1]:.1f} s" if several else f"{waited[0]:.1f} s",
                 _verdict(last, task),
-                f"the last one: {describe_result(last['result'])}",
+                f"{'the last one: ' if several else ''}{describe_result(last['result'])}",
             )
         )
     return rows
@@ -94,19 +95,17 @@ def _sum_rows(endings: Iterable[Ending]) -> list[tuple[str, ...]]:
 
 def _row(ending: Ending) -> tuple[str, ...]:
     reply = ending.reply
-    said = describe_error(reply["error"]) if reply["error"] else describe_result(reply["result"])
     return (
         ending.job.label,
         str(reply["status"]),
         f"{ending.waited:.1f} s",
         _verdict(reply, ending.job.task),
-        said or f"{reply['attempts']} attempts",
+        describe_end(reply) or f"{reply['attempts']} attempts",
     )
 
 
 def _verdict(reply: dict[str, Any], task: str) -> str:
-    if not task.endswith("send_message"):
-        return "-"
-    if reply["status"] == "succeeded":
+    result = reply["result"] or {}
+    if "custom_msg_id" in (result.get("announcement") or result):
         return "1 sent"
-    return _VERDICTS.get((reply["error"] or {}).get("code", ""), "-")
+    return _VERDICTS.get((reply["error"] or {}).get("code", ""), "-") if task.endswith("send_message") else "-"

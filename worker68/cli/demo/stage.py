@@ -30,7 +30,19 @@ from worker68.store.schema import upgrade
 from worker68.tether import end_process, tether
 
 #: Some dozens of jobs at the default of 60 a minute would take a minute.
-LIMITS: Final = {"account": "600/m+10", "chat": "120/m+5", "send": "600/m+10", "moderate": "600/m", "read": "600/m"}
+LIMITS: Final = {
+    "account": "1200/m+10",
+    "chat": "240/m+5",
+    "send": "900/m+10",
+    "moderate": "600/m",
+    "read": "600/m",
+}
+
+#: The folder of the bridge's machine from which files may be sent.
+FILE_ROOT: Final = "C:/outbox"
+
+#: A list of the simulated service has several pages, small as it is.
+PAGE_SIZE: Final = 10
 
 #: Simulated verdicts take 0.2 s; by default a worker waits 30 s for one.
 VERDICT_TIMEOUT_SECONDS: Final = 3
@@ -71,7 +83,7 @@ class Stage:
         self._heed = heed
         self._stack = ExitStack()
         self.redis = EmbeddedRedis()
-        world = build_world()
+        world = build_world(page_size=PAGE_SIZE)
         world.groups[PLAIN_GROUP].muted = True
         self.bridge = Simulator(world=world, heartbeat_seconds=HEARTBEAT_SECONDS)
         self.worker_exit_code: int | None = None
@@ -127,6 +139,7 @@ class Stage:
             "BRIDGE_URL": self.bridge.url,
             "LIMITS": json.dumps(LIMITS),
             "VERDICT_TIMEOUT": str(VERDICT_TIMEOUT_SECONDS),
+            "ALLOWED_FILE_ROOTS": json.dumps([FILE_ROOT]),
         }
         with self._log.open("wb") as output:
             return subprocess.Popen(

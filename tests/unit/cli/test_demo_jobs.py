@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker68.cli.demo.jobs import DemoJob, doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.cli.demo.jobs import DemoJob, instructive_jobs, jobs_without_verdict, ordinary_jobs
 from worker68.cli.demo.kinds import jobs_of_other_kinds
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import ErrorCode, Status
@@ -22,7 +22,7 @@ def test_as_many_ordinary_jobs_as_asked_for(count: int) -> None:
 
 
 def every_job(ordinary: int) -> list[DemoJob]:
-    return [*instructive_jobs(), *jobs_of_other_kinds(), *ordinary_jobs(ordinary), doubtful_job()]
+    return [*instructive_jobs(), *jobs_of_other_kinds(), *ordinary_jobs(ordinary), *jobs_without_verdict()]
 
 
 def test_all_kinds_and_all_statuses_are_there() -> None:

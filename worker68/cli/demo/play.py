@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from worker68.bridge.messages import wire_text
-from worker68.cli.demo.jobs import DemoJob, doubtful_job, instructive_jobs, ordinary_jobs
+from worker68.cli.demo.jobs import DemoJob, instructive_jobs, jobs_without_verdict, ordinary_jobs
 from worker68.cli.demo.kinds import jobs_of_other_kinds
 from worker68.cli.demo.producer import DemoProducer, Ending
 from worker68.cli.demo.show import Live, count_statuses, print_endings
@@ -27,7 +27,7 @@ from worker68.simulator.server import Simulator
 
 #: Some seventy jobs and a restart of the client take half of it; the rest is for a crowded machine.
 JOBS_SECONDS: Final = 14.0
-#: The doubtful job ends when its verdict has not come.
+#: The last jobs end when their verdict has not come.
 DOUBT_SECONDS: Final = VERDICT_TIMEOUT_SECONDS + 4.0
 
 #: Where no terminal says how wide it is: the reasons are folded, so that the table can be read as a table.
@@ -55,20 +55,21 @@ def _play(stage: Stage, console: Console, interruption: Interruption, count: int
     with DemoProducer(stage.redis.url) as producer:
         stage.wait_until_ready(producer.worker_hears)
         jobs = instructive_jobs() + jobs_of_other_kinds() + ordinary_jobs(count)
+        last = jobs_without_verdict()
         limits = ", ".join(f"{name} {rate}" for name, rate in LIMITS.items())
         console.print(f"limits raised for this demo ({limits}); by default an account may write 60 times a minute")
-        console.print(f"{len(jobs) + 1} jobs, sent by a plain Celery client:")
+        console.print(f"{len(jobs) + len(last)} jobs, sent by a plain Celery client:")
         started = monotonic()
 
         def look() -> None:
             interruption.heed()
             stage.check_worker()
 
-        with Live(console, len(jobs) + 1) as live:
+        with Live(console, len(jobs) + len(last)) as live:
             producer.send(jobs)
             endings = live.follow(producer.await_endings(Deadline.after(JOBS_SECONDS), look))
             stage.bridge.faults.verdict = "swallowed"
-            producer.send([doubtful_job()])
+            producer.send(last)
             endings += live.follow(producer.await_endings(Deadline.after(DOUBT_SECONDS), look))
         seconds = monotonic() - started
         print_endings(console, endings)

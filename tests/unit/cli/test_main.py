@@ -167,11 +167,11 @@ def test_an_expected_error_is_one_line(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("worker68.cli.ledger.load_settings", fail)
+    monkeypatch.setattr("worker68.cli.jobs.open_database", fail)
     result = run("jobs", "list")
     assert (result.exit_code, result.stderr, result.stdout) == (code, told, "")
 
 
 def test_a_fault_of_ours_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker68.cli.ledger.load_settings", lambda: 1 / 0)
+    monkeypatch.setattr("worker68.cli.jobs.open_database", lambda *_: 1 / 0)
     assert isinstance(run("jobs", "list").exception, ZeroDivisionError)

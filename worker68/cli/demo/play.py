@@ -25,10 +25,10 @@ from worker68.clock import Deadline, monotonic
 from worker68.jobs.outcome import Status
 from worker68.simulator.server import Simulator
 
-#: Some seventy jobs and a restart of the client take half of it; the rest is for a crowded machine.
-JOBS_SECONDS: Final = 14.0
+#: Some sixty jobs and a restart of the client take four seconds; the rest is for a crowded machine.
+JOBS_SECONDS: Final = 30.0
 #: The last jobs end when their verdict has not come.
-DOUBT_SECONDS: Final = VERDICT_TIMEOUT_SECONDS + 4.0
+DOUBT_SECONDS: Final = VERDICT_TIMEOUT_SECONDS + 10.0
 
 #: Where no terminal says how wide it is: the reasons are folded, so that the table can be read as a table.
 WIDTH: Final = 140

@@ -48,11 +48,11 @@ PAGE_SIZE: Final = 10
 VERDICT_TIMEOUT_SECONDS: Final = 3
 
 #: A worker starts in two seconds; on a crowded machine in more.
-START_SECONDS: Final = 12.0
+START_SECONDS: Final = 30.0
 #: Between two looks whether the worker has come up.
 PAUSE_SECONDS: Final = 0.05
-#: What is under way ends within the verdict timeout.
-STOP_SECONDS: Final = 5.0
+#: What is under way ends within the verdict timeout; on a crowded machine the worker's own end takes a while.
+STOP_SECONDS: Final = 10.0
 
 #: A bridge's own 3 s would only make the start longer: a worker sends nothing before the first heartbeat.
 HEARTBEAT_SECONDS: Final = 0.5

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import pytest
 
 from tests.parts.jobs import NOW
 from tests.parts.lists import GROUP, Lists, contact, contacts, counts, member
-from worker68.jobs.snapshot import GROUP_MEMBERS
+from worker68.jobs.snapshot import GROUP_MEMBERS, Row
 from worker68.store.history import (
     Change,
     NoSuchSnapshot,
@@ -24,7 +23,7 @@ from worker68.store.snapshots import NotAcceptable, accept
 CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
 
 
-def see(lists: Lists, *snapshots: Sequence[msgspec.Struct]) -> list[int]:
+def see(lists: Lists, *snapshots: Sequence[Row]) -> list[int]:
     """Apply snapshots one after the other, beside two who are always there; return their numbers."""
     return [int(lists.see([*rows, *contacts(98, 99)])["snapshot_id"]) for rows in snapshots]
 
@@ -102,7 +101,7 @@ def test_the_changes_of_one_snapshot(lists: Lists) -> None:
         pytest.param([contacts(1), contacts(1)], None, id="nothing"),
     ],
 )
-def test_the_net_difference(lists: Lists, states: list[list[msgspec.Struct]], net: tuple[object, ...] | None) -> None:
+def test_the_net_difference(lists: Lists, states: list[list[Row]], net: tuple[object, ...] | None) -> None:
     first, *_, last = see(lists, *states)
     found = [(change.change, change.old, change.new) for change in difference(lists, first, last)]
     assert found == ([net] if net else [])

@@ -27,6 +27,7 @@ from worker68.jobs.snapshot import (
     GroupRow,
     ListKind,
     ListSeen,
+    Row,
 )
 from worker68.store import snapshots
 from worker68.store.engine import Connection, reading
@@ -325,7 +326,7 @@ def test_a_rollback_leaves_nothing_and_a_repeat_does_it_all(lists: Lists) -> Non
 
 
 def test_rows_that_cannot_be_read_leave_nothing(lists: Lists) -> None:
-    def rows() -> Iterator[msgspec.Struct]:
+    def rows() -> Iterator[Row]:
         yield from contacts(1, 2)
         raise OSError("the file is gone")
 
@@ -360,7 +361,7 @@ def test_two_workers_at_the_same_list_take_turns(lists: Lists) -> None:
 def test_a_database_that_goes_away_meanwhile_is_away(postgres_url: str) -> None:
     with open_ledger(postgres_url) as ledger, open_ledger(postgres_url) as other:
 
-        def rows() -> Iterator[msgspec.Struct]:
+        def rows() -> Iterator[Row]:
             yield from contacts(*range(1000))
             other.run(lambda connection: connection.execute(text(END_OTHERS)))
             yield from contacts(*range(1000, 50_000))
@@ -378,7 +379,7 @@ END_OTHERS = (
 
 
 def test_memory_is_bounded_by_a_page_and_not_by_the_list(lists: Lists) -> None:
-    def rows(many: int) -> Iterator[msgspec.Struct]:
+    def rows(many: int) -> Iterator[Row]:
         for number in range(many):
             yield member(number, f"{number}" + "长" * 200)
 

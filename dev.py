@@ -52,7 +52,8 @@ COMMANDS = {
 }
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
-TESTS = ("pytest", "--cov", "--cov-report=term")
+# Most tests wait for processes: two at a time take little more than half as long. A file stays together, for it shares a worker.
+TESTS = ("pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--cov", "--cov-report=term")
 
 
 class Failed(Exception):

@@ -100,6 +100,10 @@ class Stage:
         """Push a message as a producer without Celery would: bytes as they are, anything else as JSON."""
         self.redis.lpush(queue, message if isinstance(message, bytes | str) else json.dumps(message))
 
+    def run(self, task: str, queue: str = "worker68.main", **fields: Any) -> dict[str, Any]:
+        """Ask for a job by its task's short name, and return the reply once it has ended."""
+        return self.end_of(self.send_task(f"worker68.{task}", queue, **fields))
+
     # What comes back
 
     def end_of(self, result: AsyncResult) -> dict[str, Any]:
@@ -152,10 +156,14 @@ class Stage:
         frames = [one.frame for one in (bridge or self.bridge).received]
         return [frame for frame in frames if frame["type"] == "sendMsg" and _content(frame) == words]
 
+    def calls(self, call_type: str, bridge: Simulator | None = None) -> list[dict[str, Any]]:
+        """Return the data of the calls of the service's API, by the type of the call."""
+        calls = [one.frame["data"] for one in (bridge or self.bridge).received if one.frame["type"] == "request"]
+        return [call.get("data", {}) for call in calls if call["type"] == call_type]
+
     def mutes(self, seconds: int) -> list[dict[str, Any]]:
         """Return the data of the calls that asked for a mute of so many seconds."""
-        calls = [one.frame["data"] for one in self.bridge.received if one.frame["type"] == "request"]
-        return [call["data"] for call in calls if call["data"].get("shutupTime") == seconds]
+        return [call for call in self.calls("GroupMemberShutup") if call["shutupTime"] == seconds]
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         return self.worker.wait(condition)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.acceptance.conftest import GROUP, MEMBER, MUTE, Stage, name
@@ -126,3 +128,55 @@ def test_an_owner_that_wakes_after_its_lease_writes_nothing_more(stage: Stage) -
     texts = [sent.text for sent in stage.bridge.sent if mark in sent.text]
     assert texts == [f"{mark} {number}" for number in range(15)]
     standby.kill()
+
+
+def set_notice(stage: Stage, words: str, reply_to: str = "") -> Any:
+    return stage.send_task("worker68.set_group_notice", group_id=GROUP, notice=words, reply_to=reply_to or name())
+
+
+def notices(stage: Stage, words: str) -> int:
+    """Return how often the bridge was asked to set this notice."""
+    return sum(call["groupParam"].get("notice") == words for call in stage.calls("GroupUpdate"))
+
+
+@on_both
+def test_a_job_whose_change_was_made_goes_on_at_the_announcement(stage: Stage) -> None:
+    words = name()
+    stage.bridge.faults.reply_delay_seconds = 0.8
+    result = set_notice(stage, words)
+    stage.wait(lambda: notices(stage, words))
+    stage.bridge.log_out()  # so that the announcement waits
+    stage.wait(lambda: (stage.row(result.id) or {}).get("step") == 1)
+
+    stage.worker.kill()
+    stage.bridge.log_in()
+    stage.bridge.faults.clear()
+    stage.worker.start()
+
+    reply = stage.end_of(result)
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 2)
+    assert type(reply["result"]["notice_id"]) is int
+    assert type(reply["result"]["announcement"]["message_id"]) is int
+    assert (notices(stage, words), len(stage.frames(words)), stage.sent(words)) == (1, 1, 1)
+
+
+@on_postgresql
+def test_an_announcement_under_way_is_in_doubt_until_its_verdict_and_never_made_again(stage: Stage) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 6
+    words, reply_to = name(), name()
+    result = set_notice(stage, words, reply_to)
+    stage.wait(lambda: stage.frames(words))
+
+    restart(stage)
+
+    first, second = stage.take_reply(reply_to), stage.take_reply(reply_to)
+    assert (first["status"], first["error"]["code"]) == ("in_doubt", "worker_lost")
+    assert type(first["result"]["notice_id"]) is int
+    assert first["result"]["announcement"] is None
+    assert (second["status"], second["error"], second["revision"]) == ("succeeded", None, 2)
+    assert second["result"]["notice_id"] == first["result"]["notice_id"]
+    assert type(second["result"]["announcement"]["message_id"]) is int
+    assert (notices(stage, words), len(stage.frames(words))) == (1, 1)
+    row = stage.row(result.id)
+    assert row is not None
+    assert (row["state"], row["status"], row["revision"]) == ("ended", "succeeded", 2)

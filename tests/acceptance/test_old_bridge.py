@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import Stage, StageMaker, name
+from tests.acceptance.conftest import GROUP, Stage, StageMaker, name
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
 
 
@@ -53,3 +53,25 @@ def test_a_not_sent_that_is_tied_only_by_chat_is_in_doubt(stage: Stage) -> None:
     reply = stage.end_of(stage.send(name()))
 
     assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "no_verdict")
+
+
+def test_announcements_and_sends_to_a_group_take_turns_and_each_gets_its_own_verdict(stage: Stage) -> None:
+    words = [name() for _ in range(9)]
+    results = []
+    for number, each in enumerate(words):
+        match number % 3:
+            case 0:
+                results.append(stage.send_task("worker68.set_group_notice", group_id=GROUP, notice=each))
+            case 1:
+                fields = {"group_id": GROUP, "muted": False, "announcement_text": each}
+                results.append(stage.send_task("worker68.mute_group", **fields))
+            case _:
+                results.append(stage.send(each, ordered=False))
+
+    replies = [stage.end_of(result) for result in results]
+
+    assert [reply["status"] for reply in replies] == ["succeeded"] * 9
+    by_text = {sent.text: sent.message_id for sent in stage.bridge.sent}
+    told = [(reply["result"].get("announcement") or reply["result"])["message_id"] for reply in replies]
+    assert told == [by_text[each] for each in words]
+    assert [stage.sent(each) for each in words] == [1] * 9

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import eventually
+from tests.parts.frames import DOCUMENTED_REQUESTS, plain
 from tests.parts.turns import Collected, FreeAllowance, turn
 from worker68.bridge.actions import ACTIONS, READ_BACK
 from worker68.bridge.actions.online import USERS_A_CALL
@@ -31,10 +30,6 @@ from worker68.simulator.population import (
     STRANGER,
 )
 
-FRAMES = {
-    frame["name"]: frame["request"]
-    for frame in json.loads((Path(__file__).parents[2] / "fixtures/protocol/frames.json").read_text(encoding="utf-8"))
-}
 GROUP_CHAT = {"type": "group", "id": MANAGED_GROUP}
 
 #: Documented frame -> the task, the step, and the fields that lead to it.
@@ -112,21 +107,9 @@ def frames_of(bridge: Simulator, frame_type: str) -> list[dict[str, Any]]:
     return [call["data"] for call in calls if call["type"] == frame_type]
 
 
-def plain(frame: dict[str, Any]) -> dict[str, Any]:
-    """Return a frame without what differs from one to the next: its id, the API's address, and our name for a message."""
-    plain: dict[str, Any] = json.loads(
-        json.dumps({key: value for key, value in frame.items() if key not in ("id", "custom_msg_id")})
-    )
-    data = plain.get("data", {})
-    data.pop("custom_msg_id", None)
-    if "url" in data:
-        data["url"] = "/" + data["url"].split("/", 3)[3]
-    return plain
-
-
 class TestDocumentedFrames:
     def test_every_documented_frame_is_written_by_some_action(self) -> None:
-        assert DOCUMENTED.keys() == FRAMES.keys()
+        assert DOCUMENTED.keys() == DOCUMENTED_REQUESTS.keys()
 
     def test_every_task_has_an_action_for_each_of_its_steps(self) -> None:
         assert ACTIONS.keys() == KINDS.keys()
@@ -139,7 +122,7 @@ class TestDocumentedFrames:
         finding = act(link, task, step=step, **fields)
         assert not isinstance(finding, TryAgain), finding
         written = bridge.received[before].frame
-        assert plain(written) == plain(FRAMES[name])
+        assert plain(written) == plain(DOCUMENTED_REQUESTS[name])
         if written["type"] == "sendFile":
             assert written["custom_msg_id"] == "10000000001"
         elif written["type"] == "sendMsg":

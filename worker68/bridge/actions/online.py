@@ -5,6 +5,7 @@ Both bounds are [seen] (PROTOCOL.md, Requests and replies). A huge group takes m
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -28,22 +29,23 @@ PAUSE_SECONDS = 3.2
 
 
 class RecentlyAsked:
-    """The users of one account whose online status was asked for a moment ago. Used by one thread at a time: reads of the same
-    subject come one after the other, and two groups that share a user may be a call apart.
-    """
+    """The users of one account whose online status was asked for a moment ago. Thread-safe: two groups may share a user."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the look and the note as one
         self._asked: dict[int, float] = {}
 
     def ask(self, user_ids: Iterable[int]) -> float:
         """Take note that they are asked for now and return 0; or return how many seconds to wait, and note nothing."""
-        now, wanted = monotonic(), list(user_ids)
-        self._asked = {user_id: at for user_id, at in self._asked.items() if now - at < PAUSE_SECONDS}
-        newest = max((self._asked[user_id] for user_id in wanted if user_id in self._asked), default=None)
-        if newest is not None:
-            return newest + PAUSE_SECONDS - now
-        self._asked |= dict.fromkeys(wanted, now)
-        return 0.0
+        wanted = list(user_ids)
+        with self._lock:
+            now = monotonic()
+            self._asked = {user_id: at for user_id, at in self._asked.items() if now - at < PAUSE_SECONDS}
+            newest = max((self._asked[user_id] for user_id in wanted if user_id in self._asked), default=None)
+            if newest is not None:
+                return newest + PAUSE_SECONDS - now
+            self._asked |= dict.fromkeys(wanted, now)
+            return 0.0
 
 
 class _Reply(msgspec.Struct):
@@ -89,8 +91,12 @@ def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Outcome | TryAgain:
 
 
 def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
+    """Ask once the slot is there: while it is waited for, another job may ask for the same users."""
+    turn.hold_slot("read")
     while (seconds := turn.allowance.recently_asked(user_ids)) > 0:
+        turn.forgo_slot()
         turn.allowance.pause(seconds)
+        turn.hold_slot("read")
     data = {"groupId": group_id, "uids": user_ids}
     return turn.ask(api.GROUP_MEMBER_ONLINE, data, reply_shape=_Reply)
 

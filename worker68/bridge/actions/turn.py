@@ -119,11 +119,19 @@ class Turn:
     def _wait(self, call: Call) -> Evidence:
         return call.wait(Deadline.after(self.account.reply_timeout))
 
-    def _take_slot(self, limit: LimitClass) -> None:
-        if self._has_slot:
-            self._has_slot = False
-        else:
+    def hold_slot(self, limit: LimitClass) -> None:
+        """Return with a slot in hand for the next frame, which should be written at once; wait for one where there is none."""
+        if not self._has_slot:
             self.allowance.wait_for_slot(limit)
+            self._has_slot = True
+
+    def forgo_slot(self) -> None:
+        """Leave the slot unused: what comes first will take longer than it lasts."""
+        self._has_slot = False
+
+    def _take_slot(self, limit: LimitClass) -> None:
+        self.hold_slot(limit)
+        self._has_slot = False
 
 
 def is_success(finding: object) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import GROUP, MEMBER, MUTE, Stage, name
 from worker68.simulator import ALWAYS
-from worker68.simulator.population import FRIEND
+from worker68.simulator.population import FRIEND, STRANGER
 
 on_both = pytest.mark.parametrize("shared_stage", ["sqlite", "postgresql"], indirect=True, scope="module")
 on_sqlite = pytest.mark.parametrize("shared_stage", ["sqlite"], indirect=True, scope="module")
@@ -180,3 +180,26 @@ def test_an_announcement_under_way_is_in_doubt_until_its_verdict_and_never_made_
     row = stage.row(result.id)
     assert row is not None
     assert (row["state"], row["status"], row["revision"]) == ("ended", "succeeded", 2)
+
+
+@on_postgresql
+def test_a_list_that_was_read_before_the_account_was_lost_does_not_overwrite_a_newer_one(stage: Stage) -> None:
+    stage.bridge.faults.reply_delay_seconds = 1
+    standby = stage.second_worker()
+    standby.start()
+    standby.wait_ready()
+    result = stage.send_task("worker68.sync_contacts")
+    stage.wait(lambda: stage.calls("ContactsList"))
+    stage.worker.pause()  # its reply comes, and lies unread while the other worker takes over
+    stage.bridge.faults.clear()
+    stage.bridge.change(lambda world: world.add_contact(STRANGER))
+    assert stage.end_of(result)["status"] == "succeeded"
+
+    stage.worker.resume()
+    stage.worker.wait_for_log("lease_lost")
+    stage.wait(lambda: any(end in stage.worker.log_since_start for end in ("job_ended", "job_not_ready_any_more")))
+
+    there = stage.rows("SELECT user_id FROM contacts WHERE removed_at IS NULL")
+    assert STRANGER in {row["user_id"] for row in there}
+    assert len(stage.rows("SELECT id FROM snapshots WHERE kind = 'contacts'")) == 1
+    standby.kill()

@@ -229,11 +229,15 @@ class Execution:
         self.dispatch.put_back(further, 0.0)
         return TryAgain(ErrorCode.UNAVAILABLE, "one step is done, the next waits for its turn", spent=True)
 
-    def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome:
+    def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome | None:
         """Commit attempt, job and replies in one transaction, then let the next job of the lane go."""
         job = attempt.job
         if isinstance(finding, ListSeen):
-            outcome = self._settle_list(attempt, finding)
+            settled = self._settle_list(attempt, finding)
+            if settled is None:
+                self._drop(job)
+                return None
+            outcome = settled
         else:
             outcome = self._settle(attempt, whole_outcome(finding, job.done))
         self.dispatch.finish(job)
@@ -245,10 +249,15 @@ class Execution:
     def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         return self._until_written(lambda: self.writer.write_with(_end, (attempt, outcome)))
 
-    def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome:
-        """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes."""
+    def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
+        """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes.
 
-        def settle(connection: Connection) -> Outcome:
+        None where another owner has the job: its snapshot may be there already, and this one is older.
+        """
+
+        def settle(connection: Connection) -> Outcome | None:
+            if not attempts.is_under_way(connection, attempt):
+                return None
             counts = snapshots.apply(connection, attempt.job.account, seen, utc_now())
             if seen.kind.by_group:
                 counts["group_id"] = seen.subject_id

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Insert, Update, and_, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindparam, delete, or_, select, update
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt, whole_outcome
@@ -130,6 +130,12 @@ def _end_attempts(dialect: str) -> Update:
         .where(attempts.c.seq == batch.seq, attempts.c.number == batch.number, attempts.c.ended_at.is_(None))
         .values(ended_at=bindparam("now", type_=UtcDateTime()), ending=batch.ending)
     )
+
+
+def is_under_way(connection: Connection, attempt: Attempt) -> bool:
+    """Whether the attempt is still ours to end; if so, nobody else can take it before the transaction is over."""
+    ours = select(jobs.c.seq).where(*_ours(Event.SETTLE, attempt)).with_for_update()
+    return connection.scalar(ours) is not None
 
 
 def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now: dt.datetime) -> bool:
@@ -267,7 +273,11 @@ def note_progress(connection: Connection, attempt: Attempt, words: str) -> None:
 
 
 def _own(event: Event, attempt: Attempt) -> Any:
-    return update(jobs).where(
+    return update(jobs).where(*_ours(event, attempt))
+
+
+def _ours(event: Event, attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
+    return (
         jobs.c.seq == attempt.job.seq,
         jobs.c.state.in_(sources(event)),
         jobs.c.attempts == attempt.number,

@@ -129,6 +129,23 @@ def test_progress_is_shown_while_an_attempt_is_under_way_and_gone_afterwards(led
     assert ledger.row(attempt.job.seq).progress is None
 
 
+@pytest.mark.parametrize("way", ["back off", "give back", "recover"])
+def test_an_attempt_that_begins_anew_shows_no_old_progress(ledger: Ledger, way: str) -> None:
+    attempt = ledger.must_begin(arrive(ledger))
+    ledger.run(lambda connection: attempts.note_progress(connection, attempt, "read 5 of 9"))
+
+    def leave(connection: Any) -> object:
+        if way == "back off":
+            return attempts.back_off(connection, attempt, LATER, "busy", "busy", NOW)
+        if way == "give back":
+            return attempts.give_back(connection, attempt)
+        return attempts.resolve(connection, attempts.find_begun(connection, "main"), lambda begun: True, NOW)
+
+    assert ledger.run(leave)
+    row = ledger.row(attempt.job.seq)
+    assert (row.state != State.SENDING, row.progress) == (True, None)
+
+
 def test_the_do_not_contact_list_forbids_what_would_announce_and_nothing_else(ledger: Ledger) -> None:
     ledger.suppress("group", 389284)
     announced = message(MUTE_GROUP, {"group_id": 389284}, task_id="announced")

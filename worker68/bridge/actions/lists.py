@@ -97,7 +97,7 @@ def _ask_group_requests(turn: Turn, number: int) -> Evidence:
 
 
 def _contacts(data: Any) -> Entries | None:
-    return data.contactsList or () if isinstance(data, _Contacts) else None
+    return _entries(data, data.contactsList) if isinstance(data, _Contacts) else None
 
 
 def _groups(data: Any) -> Entries | None:
@@ -105,11 +105,16 @@ def _groups(data: Any) -> Entries | None:
 
 
 def _members(data: Any) -> Entries | None:
-    return data.members or () if isinstance(data, _Members) else None
+    return _entries(data, data.members) if isinstance(data, _Members) else None
 
 
 def _requests(data: Any) -> Entries | None:
-    return data.recordList or () if isinstance(data, _Requests) else None
+    return _entries(data, data.recordList) if isinstance(data, _Requests) else None
+
+
+def _entries(data: ListReply, entries: list[msgspec.Raw] | None) -> Entries | None:
+    """An empty list is left out of the service's replies; data without the service's own result is no reply of its. [doc/seen]"""
+    return () if entries is None and data.commonResult is not None else entries
 
 
 _CONTACTS = ListSource(snapshot.CONTACTS, _ask_contacts, _contacts, rows.read_contact)

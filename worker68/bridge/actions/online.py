@@ -69,7 +69,7 @@ def sync_online_status(turn: Turn) -> Outcome | TryAgain:
             return finding
         assert finding.result is not None
         reply = finding.result["data"]
-        if not isinstance(reply, _Reply):
+        if not isinstance(reply, _Reply) or reply.commonResult is None:
             return failed(ErrorCode.REFUSED, "the bridge's reply holds no list of online statuses")
         for status in reply.userOnLineStatusList or ():
             if isinstance(status, dict) and (user_id := read_id(status.get("uid"))) is not None:

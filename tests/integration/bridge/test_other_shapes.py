@@ -1,0 +1,59 @@
+"""A bridge that answers something else than it was asked for: said to be refused, and never taken for an empty list."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from tests.integration.bridge.conftest import Worker
+from tests.integration.bridge.servers import WellBehavedBridge
+from tests.parts.turns import Collected, turn
+from worker68.bridge.actions import ACTIONS
+from worker68.bridge.link import Link
+from worker68.jobs.outcome import ErrorCode, Outcome
+from worker68.jobs.snapshot import ListSeen
+from worker68.simulator.population import FRIEND, MANAGED_GROUP
+
+READS: dict[str, dict[str, Any]] = {
+    "sync_profile": {},
+    "sync_contacts": {},
+    "sync_contact": {"user_id": FRIEND},
+    "sync_friend_requests": {},
+    "sync_groups": {},
+    "sync_group": {"group_id": MANAGED_GROUP},
+    "sync_group_members": {"group_id": MANAGED_GROUP},
+    "sync_group_requests": {},
+    "sync_online_status": {"group_id": MANAGED_GROUP, "user_ids": [FRIEND]},
+}
+OTHER_SHAPES: tuple[Any, ...] = ({}, {"list": [], "count": 0}, [], [7], "success", None, True, 200, 1.5, {"data": {}})
+
+
+@pytest.fixture
+def link(worker: Worker, bridge: WellBehavedBridge) -> Link:
+    return worker.ready_link(bridge.url)
+
+
+def read(link: Link, bridge: WellBehavedBridge, task: str, data: Any) -> Any:
+    bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": data}]
+    return ACTIONS[f"worker68.{task}"][0](turn(link, f"worker68.{task}", **READS[task]))
+
+
+@pytest.mark.parametrize("task", READS)
+def test_another_shape_is_a_refusal(link: Link, bridge: WellBehavedBridge, task: str) -> None:
+    for data in OTHER_SHAPES:
+        if task == "sync_groups" and isinstance(data, list):
+            continue  # that is a list of groups, and its entries are looked at one by one
+        finding = read(link, bridge, task, data)
+        assert isinstance(finding, Outcome), data
+        assert finding.error is not None, data
+        assert finding.error.code is ErrorCode.REFUSED
+
+
+@pytest.mark.parametrize("task", ["sync_contacts", "sync_friend_requests", "sync_group_members", "sync_group_requests"])
+def test_a_success_of_the_service_without_a_list_is_an_empty_one(
+    link: Link, bridge: WellBehavedBridge, task: str
+) -> None:
+    seen = read(link, bridge, task, {"commonResult": {"errCode": 200}})
+    assert isinstance(seen, ListSeen)
+    assert (seen.whole, cast(Collected, seen.rows).rows) == (True, [])

@@ -206,8 +206,9 @@ def set_paging(name: str, value: Any) -> Callable[[Simulator], None]:
         set_paging("count_on_every_page", True),
         set_paging("count_type", "number"),
         set_paging("moving_update_time", True),
+        set_paging("clock_as_update_time", True),
     ],
-    ids=["short", "empty", "repeated once", "no count", "count everywhere", "count is a number", "time on every page"],
+    ids=["short", "empty", "repeated once", "no count", "count everywhere", "count is a number", "time on every page", "clock"],
 )
 def test_pages_that_lose_nothing_make_a_whole_list(stage: Stage, fault: Callable[[Simulator], None]) -> None:
     members(stage)

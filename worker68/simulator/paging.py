@@ -13,7 +13,7 @@ from typing import Generic, Literal, TypeVar
 
 from worker68.simulator.countdown import Countdown
 from worker68.simulator.shapes import Json
-from worker68.simulator.world import Refusal, Refused
+from worker68.simulator.world import Refusal, Refused, now_ms
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ class Paging:
     """A number or a string, where the documented list has the other."""
     moving_update_time: bool = False
     """``lastUpdateTime`` is on every page, a little later each time. For lists that have one."""
+    clock_as_update_time: bool = False
+    """``lastUpdateTime`` is the time at which it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ def _announce(listing: Listing[T], paging: Paging, position: int) -> Json:
         count_type = listing.documented_count if paging.count_type == "documented" else paging.count_type
         fields["count"] = count if count_type == "number" else str(count)
     if listing.changed_ms is not None and (position == 0 or paging.moving_update_time):
-        fields["lastUpdateTime"] = str(listing.changed_ms + position)
+        changed_ms = now_ms() if paging.clock_as_update_time else listing.changed_ms
+        fields["lastUpdateTime"] = str(changed_ms + position)
     return fields
 
 

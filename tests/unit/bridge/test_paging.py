@@ -178,6 +178,32 @@ def test_a_list_that_changed_meanwhile_is_not_whole(again: Evidence) -> None:
     assert seen.note == "the list changed while it was read"
 
 
+def test_a_time_that_differs_each_time_is_a_clock_and_says_nothing() -> None:
+    clock = [page(1, 2, 3, count=4, changed=time) for time in (8, 9, 10)]
+    service = Service({1: clock, 2: page(4)})
+    seen = read(service)
+    assert (ids(seen), seen.whole) == ([1, 2, 3, 4], True)
+    assert service.asked == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        page(1, 2, 3, count=4, changed=9),
+        page(1, 2, 3, count=5, changed=10),
+        page(1, 2, 5, count=4, changed=10),
+        page(1, 2, 3, count=4, changed=8),
+        Evidence(written=True),
+    ],
+    ids=["it stands still again", "another count", "another page", "it goes back", "no answer"],
+)
+def test_a_time_that_differs_once_is_a_change(last: Evidence) -> None:
+    service = Service({1: [page(1, 2, 3, count=4, changed=8), page(1, 2, 3, count=4, changed=9), last], 2: page(4)})
+    seen = read(service)
+    assert (ids(seen), seen.whole) == ([1, 2, 3, 4], False)
+    assert seen.note == "the list changed while it was read"
+
+
 def test_a_count_that_differs_from_page_to_page_is_a_change() -> None:
     seen = read(Service({1: page(1, 2, 3, count=5), 2: page(4, count=4)}))
     assert (seen.whole, seen.announced) == (False, 4)

@@ -4,7 +4,7 @@ In: how one page is asked for and read. Out: the rows, collected outside of memo
 whole where its end was seen, every entry could be read, and nothing changed meanwhile as far as the service shows it; what it
 announced is compared with the distinct rows by whoever writes them. Never: more than three pages in memory; an endless read.
 
-``count`` and ``lastUpdateTime`` may be on the first page only. [seen] Whether a page may be short or empty in the middle, or come
+``count`` and ``lastUpdateTime`` may be on the first page only [seen]. Whether a page may be short or empty in the middle, or come
 again, is [open]: so each of these is survived.
 """
 
@@ -29,6 +29,8 @@ R = TypeVar("R", bound=Row)
 
 #: At the largest page of the protocol this is ten million entries.
 MOST_PAGES = 10_000
+#: A clock has moved after this, also one of whole seconds.
+TICK_SECONDS = 1.1
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,24 @@ class _Reading:
         first = self._ask(self._source.first)
         if not isinstance(first, _Page):
             self._note = self._note or "it could not be checked whether the list changed while it was read"
-        elif (first.announced, first.changed) != (self._first.announced, self._first.changed):
+        elif first.announced != self._first.announced or not self._is_unchanged(first):
             self._note = self._note or "the list changed while it was read"
+
+    def _is_unchanged(self, first: _Page) -> bool:
+        """Whether nothing has changed, by ``lastUpdateTime``, of which nobody knows whether it is a time of the list [open].
+
+        One that differs each time it is asked for is the service's clock. Then only the first page and the count speak.
+        """
+        if first.changed == self._first.changed:
+            return True
+        self._turn.allowance.pause(TICK_SECONDS)
+        again = self._ask(self._source.first)
+        return (
+            isinstance(again, _Page)
+            and again.changed not in (first.changed, self._first.changed)
+            and again.announced == first.announced
+            and again.rows == first.rows == self._first.rows
+        )
 
     def _ask(self, number: int) -> _Page | Outcome | TryAgain:
         finding = self._turn.ask_on(partial(self._source.ask, self._turn, number))

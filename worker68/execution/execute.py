@@ -156,9 +156,7 @@ class Execution:
             return over.finding
         except Exception as error:
             log.exception("action_failed", job_id=job.job_id, task=job.task)
-            code, what = ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"
-            # Nobody knows how far it got: a send may have gone out.
-            return in_doubt(code, what) if job.now.nature is Nature.SEND else failed(code, what)
+            return _failed_within(job, error)
 
     def _may_not_write(self, job: Job) -> str | None:
         """Be asked on the I/O thread just before the first byte leaves."""
@@ -247,7 +245,15 @@ class Execution:
         return outcome
 
     def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        return self._until_written(lambda: self.writer.write_with(_end, (attempt, outcome)))
+        end = self.writer.write_with
+        try:
+            return self._until_written(lambda: end(_end, (attempt, outcome)))
+        except DatabaseAway:
+            raise
+        except Exception as error:
+            log.exception("outcome_not_writable", job_id=attempt.job.job_id, task=attempt.job.task)
+            instead = whole_outcome(_failed_within(attempt.job, error), attempt.job.done)
+            return self._until_written(lambda: end(_end, (attempt, instead)))
 
     def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
         """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes.
@@ -269,7 +275,7 @@ class Execution:
             raise
         except Exception as error:
             log.exception("snapshot_failed", job_id=attempt.job.job_id, task=attempt.job.task)
-            return self._settle(attempt, failed(ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"))
+            return self._settle(attempt, _failed_within(attempt.job, error))
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Write through the group commit; while the database is away, keep what is known here and try again."""
@@ -295,12 +301,21 @@ def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:
     return attempts.begin(connection, batch, utc_now())
 
 
+def _failed_within(job: Job, error: Exception) -> Outcome:
+    """Return the outcome of a job that met a fault of worker68's own. Nobody knows how far it got: a send may have gone out."""
+    code, what = ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"
+    return in_doubt(code, what) if job.now.nature is Nature.SEND else failed(code, what)
+
+
 def _end(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]]) -> list[Outcome]:
-    """End the jobs; where one was ended otherwise meanwhile, what was seen here corrects that."""
+    """End the jobs; where one was ended as in doubt meanwhile, what was seen here of the send corrects that.
+
+    A change is never in doubt: if its job is, then because of the announcement that somebody else has made since.
+    """
     now = utc_now()
     settled = attempts.settle(connection, batch, now)
     for (attempt, outcome), done in zip(batch, settled, strict=True):
-        if not done:
+        if not done and attempt.job.now.nature is Nature.SEND:
             attempts.revise(connection, attempt.job.seq, outcome, now)
     return [outcome for _, outcome in batch]
 

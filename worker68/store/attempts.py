@@ -171,9 +171,7 @@ def back_off(
 def give_back(connection: Connection, attempt: Attempt) -> bool:
     """Return a job of which no byte was written: it is ready again, and the attempt counts as never made."""
     changed = connection.execute(
-        _own(Event.GIVE_BACK, attempt).values(
-            state=target(Event.GIVE_BACK), attempts=attempt.number - 1, progress=None
-        )
+        _own(Event.GIVE_BACK, attempt).values(state=target(Event.GIVE_BACK), attempts=attempt.number - 1, progress=None)
     )
     if changed.rowcount == 1:
         made = and_(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
@@ -235,7 +233,9 @@ def resolve(
     Returns how many were made ready and in doubt. An attempt that has ended meanwhile, or was begun anew, is not touched.
     """
     repeatable = {job.seq for job in begun if is_repeatable(job)}
-    again = [job.seq for job in begun if job.seq in repeatable and _leave(connection, job, Event.RECOVER, {"progress": None})]
+    again = [
+        job.seq for job in begun if job.seq in repeatable and _leave(connection, job, Event.RECOVER, {"progress": None})
+    ]
     doubt = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
     ended = {"finished_at": now, "revision": 1, "envelope": None, "progress": None}
     doubtful = [

@@ -1,0 +1,121 @@
+"""The main path where its ways out are odd: what cannot be written down, and what comes after another owner's outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, account, message
+from tests.parts.ledger import FENCE, OWNER, Ledger
+from tests.parts.slots import Slots
+from worker68.bridge.actions import ACTIONS
+from worker68.bridge.link import Link
+from worker68.clock import monotonic
+from worker68.execution import execute as module
+from worker68.execution.dispatch import Dispatch, Ready
+from worker68.execution.execute import Execution
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import ErrorCode, failed, in_doubt, succeeded, whole_outcome
+from worker68.limits.pace import Pace
+from worker68.store import attempts
+from worker68.store.attempts import Attempt
+from worker68.store.waiting import load_jobs
+from worker68.store.writer import Writer
+
+UNWRITABLE = succeeded({"data": object()})
+DONE = {"notice_id": 5, "announcement": None}
+
+
+class ReadyLink:
+    """A link of which only the readiness matters."""
+
+    ready = True
+
+
+class NoPace:
+    def report_busy(self, account: str) -> None: ...
+
+    def note_success(self, account: str) -> None: ...
+
+
+@pytest.fixture
+def execution(ledger: Ledger) -> Iterator[Execution]:
+    writer = Writer(ledger.engine)
+    writer.start()
+    limiter = Slots().as_limiter()
+    yield Execution(
+        account=account(),
+        owner=OWNER,
+        fence=FENCE,
+        owned=lambda: True,
+        link=cast(Link, ReadyLink()),
+        dispatch=Dispatch(account(), limiter, lambda lanes: []),
+        limiter=limiter,
+        pace=cast(Pace, NoPace()),
+        engine=ledger.engine,
+        writer=writer,
+        stopping=threading.Event(),
+        announce=lambda: None,
+    )
+    writer.stop()
+
+
+@pytest.fixture
+def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]], None]:
+    """Put an action in the place of a task's first step."""
+
+    def put(task: str, action: Callable[[Any], Any]) -> None:
+        monkeypatch.setattr(module, "ACTIONS", {**ACTIONS, task: (action, *ACTIONS[task][1:])})
+
+    return put
+
+
+def arrive(ledger: Ledger, task: str) -> Job:
+    (job,) = ledger.arrive(message(task, LEAST_FIELDS[task]))
+    return job
+
+
+@pytest.mark.parametrize(("task", "status"), [("worker68.request", "failed"), (SEND, "in_doubt")])
+def test_a_result_that_cannot_be_written_down_ends_the_job_all_the_same(
+    ledger: Ledger, execution: Execution, act: Any, task: str, status: str
+) -> None:
+    act(task, lambda turn: UNWRITABLE)
+    job = arrive(ledger, task)
+
+    execution.run(Ready(job, monotonic()))
+
+    row = ledger.row(job.seq)
+    assert (row.state, row.status, row.error_code) == ("ended", status, "internal")
+
+
+def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement(
+    ledger: Ledger, execution: Execution, act: Any
+) -> None:
+    """This worker lost the account; another one has made the change, and its announcement is in doubt."""
+    task = "worker68.set_group_notice"
+
+    def lose(turn: Any) -> Any:
+        def go_on(connection: Any) -> None:
+            attempts.resolve(connection, attempts.find_begun(connection, "main"), lambda begun: True, NOW)
+            change = Attempt(turn.job, 2, "worker-b", FENCE + 1)
+            assert attempts.begin(connection, change, NOW)
+            assert attempts.advance(connection, change, DONE, NOW)
+
+        ledger.run(go_on)
+        (job,) = load_jobs(ledger.engine, [turn.job.seq])
+        announcement = Attempt(job, 3, "worker-b", FENCE + 1)
+        doubt = whole_outcome(in_doubt(ErrorCode.NO_VERDICT, "?"), DONE)
+        ledger.run(lambda connection: attempts.begin(connection, announcement, NOW))
+        assert ledger.run(lambda connection: attempts.settle(connection, announcement, doubt, NOW))
+        return failed(ErrorCode.REFUSED, "no")
+
+    act(task, lose)
+    job = arrive(ledger, task)
+
+    execution.run(Ready(job, monotonic()))
+
+    row = ledger.row(job.seq)
+    assert (row.status, row.error_code, row.revision) == ("in_doubt", "no_verdict", 1)

@@ -103,7 +103,13 @@ class TurnAllowance:
         return self.kept.enter_context(closing(Spool(row)))
 
     def known_members(self, group_id: int) -> list[int]:
-        return known_members(self.engine, self.account.name, group_id)
+        """Look them up, however long the database is away: the job has not failed by that."""
+        while True:
+            try:
+                return known_members(self.engine, self.account.name, group_id)
+            except DatabaseAway as away:
+                log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
+                self.pause(SLICE_SECONDS)
 
     def recently_asked(self, user_ids: Iterable[int]) -> float:
         return self.asked.ask(user_ids)

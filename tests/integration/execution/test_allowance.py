@@ -19,6 +19,7 @@ from worker68.bridge.actions.turn import TurnOver
 from worker68.bridge.link import Link
 from worker68.clock import monotonic
 from worker68.embedded import EmbeddedRedis
+from worker68.errors import DatabaseAway
 from worker68.execution import allowance as module
 from worker68.execution.allowance import TurnAllowance
 from worker68.execution.spool import MEMORY_BYTES, Spool
@@ -146,6 +147,20 @@ def test_progress_is_written_only_now_and_then(
     allowance.note_progress("read 2 of 9")
     allowance.note_progress("read 3 of 9")
     assert sqlite.row(seq).progress == "read 2 of 9"
+
+
+def test_a_database_that_is_away_is_waited_for(allowance: TurnAllowance, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [DatabaseAway("gone"), [5, 6]]
+
+    def look(*_: Any) -> list[int]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(list[int], answer)
+
+    monkeypatch.setattr(module, "known_members", look)
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.01)
+    assert allowance.known_members(7) == [5, 6]
 
 
 def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, sqlite: Ledger) -> None:

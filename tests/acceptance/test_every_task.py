@@ -205,7 +205,7 @@ def test_a_restart(stage: Stage) -> None:
 
 def test_a_known_job_id_runs_nothing_again(stage: Stage) -> None:
     """Of any task: what is left out is the same as its default."""
-    fields = {"group_id": GROUP, "job_id": name()}
+    fields: dict[str, Any] = {"group_id": GROUP, "job_id": name()}
     first = stage.run("mute_group", **fields)
     again = stage.run("mute_group", **fields, muted=True, announce=True)
     other = stage.run("mute_group", **fields, muted=False)
@@ -226,7 +226,7 @@ def test_the_same_said_otherwise_is_the_same(stage: Stage, knobs: tuple[str, ...
         ("sync_group", {"group_id": GROUP}),
         ("sync_group", {"group_id": OWNED_GROUP}),
     ]
-    lists = [
+    lists: list[tuple[str, dict[str, Any]]] = [
         ("sync_contacts", {}),
         ("sync_groups", {}),
         ("sync_group_members", {"group_id": OWNED_GROUP}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.acceptance.conftest import GROUP, Stage, StageMaker, name
@@ -63,7 +65,7 @@ def test_announcements_and_sends_to_a_group_take_turns_and_each_gets_its_own_ver
             case 0:
                 results.append(stage.send_task("worker68.set_group_notice", group_id=GROUP, notice=each))
             case 1:
-                fields = {"group_id": GROUP, "muted": False, "announcement_text": each}
+                fields: dict[str, Any] = {"group_id": GROUP, "muted": False, "announcement_text": each}
                 results.append(stage.send_task("worker68.mute_group", **fields))
             case _:
                 results.append(stage.send(each, ordered=False))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -38,7 +40,7 @@ def check_pauses(stage: Stage, account: str = "main") -> None:
         assert 1 <= len(uids) <= 40
         for uid in uids:
             times[uid].append(at)
-    gaps = [later - earlier for each in times.values() for earlier, later in zip(each, each[1:], strict=False)]
+    gaps = [later - earlier for each in times.values() for earlier, later in pairwise(each)]
     assert min(gaps, default=PAUSE_SECONDS) >= PAUSE_SECONDS
 
 
@@ -65,7 +67,9 @@ def test_where_nobody_is_known_the_members_are_read_first(stage: Stage) -> None:
 
 
 def test_nobody_is_asked_for_again_too_soon_across_jobs_and_groups(stage: Stage) -> None:
-    fields = [{"group_id": group_id, "user_ids": [ACCOUNT, MEMBER]} for group_id in (GROUP, OWNED_GROUP)]
+    fields: list[dict[str, Any]] = [
+        {"group_id": group_id, "user_ids": [ACCOUNT, MEMBER]} for group_id in (GROUP, OWNED_GROUP)
+    ]
 
     jobs = [stage.send_task("worker68.sync_online_status", **each) for each in fields]
 

@@ -1,4 +1,4 @@
-"""A restart of the 68 client, in the middle of everything: the account's other jobs wait, and none of them fails."""
+"""A restart, of the 68 client or of the worker, in the middle of everything: the other jobs wait, and none of them fails."""
 
 from __future__ import annotations
 
@@ -75,3 +75,18 @@ def test_a_client_that_is_not_back_soon_is_waited_for(stage: Stage) -> None:
 
     assert stage.end_of(restart)["result"]["restarted_in"] >= 3
     assert (stage.end_of(send)["status"], stage.sent(words)) == ("succeeded", 1)
+
+
+def test_a_worker_that_stops_leaves_a_long_read_to_the_next_one(stage: Stage) -> None:
+    pages = len(stage.calls("GroupMemberList"))
+    members = stage.send_task("worker68.sync_group_members", group_id=PLAIN_GROUP)
+    stage.wait(lambda: len(stage.calls("GroupMemberList")) > pages + 3)
+
+    assert stage.worker.stop() == 0
+
+    row = stage.row(members.id)
+    assert row is not None
+    assert (row["state"], row["attempts"], row["progress"]) == ("ready", 0, None)
+    stage.worker.start()
+    reply = stage.end_of(members)
+    assert (reply["status"], reply["result"]["count"], reply["attempts"]) == ("succeeded", 60, 1)

@@ -208,7 +208,16 @@ def set_paging(name: str, value: Any) -> Callable[[Simulator], None]:
         set_paging("moving_update_time", True),
         set_paging("clock_as_update_time", True),
     ],
-    ids=["short", "empty", "repeated once", "no count", "count everywhere", "count is a number", "time on every page", "clock"],
+    ids=[
+        "short",
+        "empty",
+        "repeated once",
+        "no count",
+        "count everywhere",
+        "count is a number",
+        "time on every page",
+        "clock",
+    ],
 )
 def test_pages_that_lose_nothing_make_a_whole_list(stage: Stage, fault: Callable[[Simulator], None]) -> None:
     members(stage)

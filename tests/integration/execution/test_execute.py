@@ -101,15 +101,15 @@ def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement
         def go_on(connection: Any) -> None:
             attempts.resolve(connection, attempts.find_begun(connection, "main"), lambda begun: True, NOW)
             change = Attempt(turn.job, 2, "worker-b", FENCE + 1)
-            assert attempts.begin(connection, change, NOW)
+            assert attempts.begin(connection, [change], NOW) == [True]
             assert attempts.advance(connection, change, DONE, NOW)
 
         ledger.run(go_on)
         (job,) = load_jobs(ledger.engine, [turn.job.seq])
         announcement = Attempt(job, 3, "worker-b", FENCE + 1)
         doubt = whole_outcome(in_doubt(ErrorCode.NO_VERDICT, "?"), DONE)
-        ledger.run(lambda connection: attempts.begin(connection, announcement, NOW))
-        assert ledger.run(lambda connection: attempts.settle(connection, announcement, doubt, NOW))
+        ledger.run(lambda connection: attempts.begin(connection, [announcement], NOW))
+        assert ledger.run(lambda connection: attempts.settle(connection, [(announcement, doubt)], NOW)) == [True]
         return failed(ErrorCode.REFUSED, "no")
 
     act(task, lose)

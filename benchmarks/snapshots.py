@@ -6,7 +6,8 @@ sides decode the same pages, one after the other, in turn within one run, into t
 - *limit*: the driver's fastest way of writing rows that may be there already (PostgreSQL: COPY and a merge; SQLite: an upsert with
   executemany), without a snapshot, its changes, or any check.
 - *bare*: the same into an empty table, without the merge. It cannot be repeated on a list that is there.
-- *first*: ours, where every member is new: rows, the snapshot and 100,000 changes.
+- *first*: ours, where every member is new: each page from its bytes to rows, through the spool into the table, with the
+  snapshot and 100,000 changes. The slots that a worker waits for, and the bridge's own time, are left out.
 - *second*: ours again with the same pages, where nothing has changed.
 """
 
@@ -21,16 +22,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from sqlalchemy import Engine, func, select, text
 
 from tests.parts.postgres import PostgresServer
-from worker68.clock import utc_now
-from worker68.jobs.snapshot import GROUP_MEMBERS, ListSeen, MemberRow
+from tests.parts.turns import FreeAllowance
+from tests.parts.turns import turn as make_turn
+from worker68.bridge.actions import ACTIONS
+from worker68.bridge.frames import Reply as BridgeReply
+from worker68.bridge.frames import decode, read_data
+from worker68.bridge.link import Link
+from worker68.clock import Deadline, utc_now
+from worker68.execution.spool import Spool
+from worker68.jobs.evidence import Evidence
+from worker68.jobs.snapshot import ListSeen, MemberRow, Row
 from worker68.simulator import shapes
 from worker68.simulator.population import build_world
 from worker68.simulator.world import World
@@ -40,6 +50,7 @@ from worker68.store.tables import group_members, metadata, snapshot_changes
 from worker68.store.tables import snapshots as snapshots_table
 
 ACCOUNT: Final = "main"
+SYNC: Final = "worker68.sync_group_members"
 PAGE: Final = 1000
 GOAL: Final = 1.5
 GOAL_MEGABYTES: Final = 150
@@ -118,6 +129,43 @@ class Pages:
                     yield MemberRow(int(user.uid), user.nickName, user.icon, ROLES.get(entry.type), friend)
 
 
+class Recorded:
+    """Stands in for a link to a bridge: it gives the pages of a file as their bytes would be read from the socket."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._places = [0]
+        with file.open("rb") as pages:
+            for page in pages:
+                self._places.append(self._places[-1] + len(page))
+
+    def request(self, _type: str, _path: str, data: Any, *_: Any, reply_shape: Any, **__: Any) -> Answered:
+        start, end = self._places[data["pageNum"] - 1 :][:2]
+        with self._file.open("rb") as pages:
+            pages.seek(start)
+            reply = decode(pages.read(end - start))
+        assert isinstance(reply, BridgeReply)
+        found, error = read_data(reply, reply_shape)
+        return Answered(Evidence(written=True, replied=True, data=found, error=error))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A call that is over."""
+
+    evidence: Evidence
+
+    def wait(self, _: Deadline) -> Evidence:
+        return self.evidence
+
+
+class Spooling(FreeAllowance):
+    """Grants everything at once, and keeps rows where a worker does."""
+
+    def collect(self, row: type[Row]) -> Any:
+        return Spool(row)
+
+
 # What is measured
 
 
@@ -127,6 +175,7 @@ class Contest:
     def __init__(self, url: str, pages: Path, group_id: int) -> None:
         self.engine = open_engine(url)
         self.rows = Pages(pages)
+        self.bridge = Recorded(pages)
         self.group_id = group_id
         self.sqlite = self.engine.dialect.name == "sqlite"
         metadata.create_all(self.engine)
@@ -153,8 +202,12 @@ class Contest:
                 cursor.execute(f"INSERT INTO group_members ({_COLUMNS}) SELECT {_COLUMNS} FROM fresh {_MERGE}")
 
     def ours(self) -> dict[str, Any]:
-        seen = ListSeen(GROUP_MEMBERS, self.group_id, self.rows, whole=True, announced=None)
-        with transaction(self.engine) as connection:
+        """Read the list as the action of the task does, and apply it as execution does."""
+        turn = make_turn(cast(Link, self.bridge), SYNC, Spooling(), group_id=self.group_id)
+        seen = ACTIONS[SYNC][0](turn)
+        assert isinstance(seen, ListSeen)
+        assert seen.whole
+        with closing(cast(Spool, seen.rows)), transaction(self.engine) as connection:
             return snapshots.apply(connection, ACCOUNT, seen, utc_now())
 
     def empty(self) -> None:

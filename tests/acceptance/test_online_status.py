@@ -44,10 +44,17 @@ def check_pauses(stage: Stage, account: str = "main") -> None:
     assert min(gaps, default=PAUSE_SECONDS) >= PAUSE_SECONDS
 
 
+def test_where_nobody_is_known_the_members_are_read_first(stage: Stage) -> None:
+    reply = stage.run("sync_online_status", group_id=OWNED_GROUP)
+
+    assert reply["result"]["checked"] == 3
+    assert stage.rows(f"SELECT user_id FROM group_members WHERE group_id = {OWNED_GROUP}") == []
+
+
 def test_all_known_members_are_asked_for_forty_at_a_time(stage: Stage) -> None:
     group = stage.bridge.world.groups[PLAIN_GROUP]
     stage.run("sync_group_members", group_id=PLAIN_GROUP)
-    before = len(asked(stage))
+    before, pages = len(asked(stage)), len(stage.calls("GroupMemberList"))
 
     reply = stage.run("sync_online_status", group_id=PLAIN_GROUP)
 
@@ -56,14 +63,7 @@ def test_all_known_members_are_asked_for_forty_at_a_time(stage: Stage) -> None:
     assert set(reply["result"]["online"]) == online
     assert set(reply["result"]["offline"]) == set(group.members) - online
     assert [len(uids) for _, uids in asked(stage)[before:]] == [40, 40, 40, 10]
-    assert len(stage.calls("GroupMemberList")) == 1
-
-
-def test_where_nobody_is_known_the_members_are_read_first(stage: Stage) -> None:
-    reply = stage.run("sync_online_status", group_id=OWNED_GROUP)
-
-    assert reply["result"]["checked"] == 3
-    assert stage.rows(f"SELECT user_id FROM group_members WHERE group_id = {OWNED_GROUP}") == []
+    assert len(stage.calls("GroupMemberList")) == pages, "their list is not read again"
 
 
 def test_nobody_is_asked_for_again_too_soon_across_jobs_and_groups(stage: Stage) -> None:

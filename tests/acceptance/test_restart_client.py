@@ -67,16 +67,6 @@ def test_the_other_jobs_wait_and_none_of_them_fails(stage: Stage, replies: bool)
     assert bridge.connections == 1
 
 
-def test_a_client_that_is_not_back_soon_is_waited_for(stage: Stage) -> None:
-    stage.bridge.faults.restart_seconds = 3
-    words = name()
-
-    restart, send = stage.send_task("worker68.restart_client"), stage.send(words)
-
-    assert stage.end_of(restart)["result"]["restarted_in"] >= 3
-    assert (stage.end_of(send)["status"], stage.sent(words)) == ("succeeded", 1)
-
-
 def test_a_worker_that_stops_leaves_a_long_read_to_the_next_one(stage: Stage) -> None:
     pages = len(stage.calls("GroupMemberList"))
     members = stage.send_task("worker68.sync_group_members", group_id=PLAIN_GROUP)

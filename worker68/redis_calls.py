@@ -6,6 +6,7 @@ own, a connection of its own, a meaning of keys or replies.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,14 @@ from importlib.resources import files
 from typing import Any, Final
 
 import redis
-from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError, TryAgainError
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
 from worker68.errors import RedisAway
 
@@ -43,8 +51,13 @@ class LuaScript:
     """
 
     def __init__(self, client: redis.Redis, package: str, file_name: str) -> None:
-        self._script: Any = client.register_script(files(package).joinpath(file_name).read_text("utf-8"))
+        self._client: Any = client
+        self._source = files(package).joinpath(file_name).read_text("utf-8")
+        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
         with redis_errors():
-            return self._script(keys=keys, args=arguments)
+            try:
+                return self._client.evalsha(self._sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return self._client.eval(self._source, len(keys), *keys, *arguments)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
 import redis
 
 from worker68.jobs.fields import Chat
@@ -18,7 +20,8 @@ from worker68.limits.rates import Limits, Rate
 from worker68.redis_calls import LuaScript
 
 JobClass: TypeAlias = Literal["send", "moderate", "read"]
-LimitName: TypeAlias = Literal["account", "chat", "send", "moderate", "read"]
+#: ``busy`` is no limit of the settings: the service keeps saying so, and only a probe may go (``pace``).
+LimitName: TypeAlias = Literal["account", "chat", "send", "moderate", "read", "busy"]
 
 #: Long enough that a job is committed and on its way before its slot comes, so that none is wasted; short enough that a job
 #: that turns out more urgent need not wait longer behind slots already granted.
@@ -29,6 +32,9 @@ RATE_TO_SLOW_DOWN_FROM: Final = Rate(60, 60)
 
 #: The microsecond is the unit of Redis's clock.
 _MICROSECONDS: Final = 1_000_000
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[float]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +56,22 @@ class Grant:
 class Refusal:
     """Nothing was taken. ``limit`` is the one with the longest wait and ``scope_key`` its key in Redis.
 
-    Asking again before ``retry_after_seconds`` is in vain; later asks of the same scope would be refused as well.
+    Asking again before ``retry_after_seconds`` is in vain; later asks of the same scope would be refused as well. ``pace``: the
+    share of its limits that the account may use now.
     """
 
     limit: LimitName
     scope_key: str
     retry_after_seconds: float
+    pace: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """One limit as one ask meets it. ``only_when_slow``: it holds only while the account is slowed down."""
+class _Scope(NamedTuple):
+    """One limit as asks meet it. ``terms``: interval, burst, 1 if it holds only while the account is slowed down."""
 
     limit: LimitName
     key: str
-    rate: Rate
-    only_when_slow: bool = False
+    terms: tuple[int, int, int]
 
 
 class Limiter:
@@ -89,35 +95,50 @@ class Limiter:
         """
         if not asks:
             return []
-        scopes_of_asks = [_scopes(account, limits, ask) for ask in asks]
-        scopes = list(dict.fromkeys(scope for met in scopes_of_asks for scope in met))
-        places = {scope: place for place, scope in enumerate(scopes, start=1)}
-        arguments: list[str | int] = ["" if self._clock is None else self._clock(), self._ahead_microseconds, FULL_PACE]
-        for scope in scopes:
-            arguments += [scope.rate.interval_microseconds, scope.rate.burst, int(scope.only_when_slow)]
-        for met in scopes_of_asks:
-            arguments += [len(met), *(places[scope] for scope in met)]
-        answers = self._gcra.run([pace_key(account), *(scope.key for scope in scopes)], arguments)
-        return [_read_answer(scopes, int(place), int(microseconds)) for place, microseconds in answers]
+        scopes: list[_Scope] = []
+        places: dict[str, int] = {}
+        of_asks: list[int] = []
+        for ask in asks:
+            met = _scopes(account, limits, ask)
+            of_asks.append(len(met))
+            for scope in met:
+                if scope.key not in places:
+                    scopes.append(scope)
+                    places[scope.key] = len(scopes)
+                of_asks.append(places[scope.key])
+        keys = [scope.key for scope in scopes]
+        terms = [term for scope in scopes for term in scope.terms]
+        now = 0 if self._clock is None else self._clock()
+        request = _encode((now, self._ahead_microseconds, FULL_PACE, keys, terms, of_asks))
+        pace, *answers = _decode(self._gcra.run([pace_key(account)], [request]))
+        return [
+            Grant(microseconds / _MICROSECONDS)
+            if place == 0
+            else _refuse(account, scopes, int(place), microseconds, pace)
+            for place, microseconds in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
 
-def _scopes(account: str, limits: Limits, ask: Ask) -> list[_Scope]:
-    everything = limits.account or RATE_TO_SLOW_DOWN_FROM
-    scopes = [_Scope("account", _limit_key(account, "account"), everything, only_when_slow=limits.account is None)]
+@lru_cache(maxsize=4096)
+def _scopes(account: str, limits: Limits, ask: Ask) -> tuple[_Scope, ...]:
+    """Return the limits that an ask meets. Remembered, because this costs more than what is done with it."""
+    only_when_slow = limits.account is None
+    scopes = [_scope(account, "account", limits.account or RATE_TO_SLOW_DOWN_FROM, only_when_slow=only_when_slow)]
     if ask.chat is not None and limits.chat is not None:
-        scopes.append(_Scope("chat", _limit_key(account, f"chat:{ask.chat.type}:{ask.chat.id}"), limits.chat))
+        scopes.append(_scope(account, "chat", limits.chat, f"chat:{ask.chat.type}:{ask.chat.id}"))
     of_class: Rate | None = getattr(limits, ask.job_class)
     if of_class is not None:
-        scopes.append(_Scope(ask.job_class, _limit_key(account, ask.job_class), of_class))
-    return scopes
+        scopes.append(_scope(account, ask.job_class, of_class))
+    return tuple(scopes)
 
 
-def _limit_key(account: str, scope: str) -> str:
-    return f"worker68:limit:{{{account}}}:{scope}"
+def _scope(account: str, limit: LimitName, rate: Rate, name: str = "", only_when_slow: bool = False) -> _Scope:
+    key = f"worker68:limit:{{{account}}}:{name or limit}"
+    return _Scope(limit, key, (rate.interval_microseconds, rate.burst, int(only_when_slow)))
 
 
-def _read_answer(scopes: list[_Scope], place: int, microseconds: int) -> Grant | Refusal:
-    if place == 0:
-        return Grant(microseconds / _MICROSECONDS)
-    refusing = scopes[place - 1]
-    return Refusal(refusing.limit, refusing.key, microseconds / _MICROSECONDS)
+def _refuse(account: str, scopes: list[_Scope], place: int, microseconds: float, pace: float) -> Refusal:
+    share, seconds = pace / FULL_PACE, microseconds / _MICROSECONDS
+    if place < 0:
+        return Refusal("busy", pace_key(account), seconds, share)
+    return Refusal(scopes[place - 1].limit, scopes[place - 1].key, seconds, share)

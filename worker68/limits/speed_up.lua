@@ -1,21 +1,40 @@
--- Counts successes of a slowed-down account and raises its pace by one step for every so many; at full pace it does nothing.
+-- Counts successes of a slowed-down account: each so many raise its pace by one step, and the first one ends a pause.
 --
 -- KEYS  the account's pace, as in slow_down.lua.
--- ARGV  the number of steps of a full pace, seconds after which an untouched pace is forgotten, successes to count,
---       successes for one step.
--- Reply {the pace before, the pace now}, in steps.
+-- ARGV  now in microseconds (tests only; 0: Redis's own clock), microseconds since the slot of the frame was granted, the
+--       number of steps of a full pace, seconds after which an untouched pace is forgotten, successes to count, successes for
+--       one step.
+-- Reply {the pace before, the pace now, 1 if a pause ended}, paces in steps.
 
-local full, per_step = tonumber(ARGV[1]), tonumber(ARGV[4])
-local before = tonumber(redis.call('HGET', KEYS[1], 'pace') or full)
-if before >= full then
-  return {full, full}
+local now, age, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local per_step = tonumber(ARGV[6])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
-local successes = redis.call('HINCRBY', KEYS[1], 'successes', ARGV[3])
+
+local state = redis.call('HMGET', KEYS[1], 'pace', 'slowed_at', 'pause')
+if not state[1] then
+  return {full, full, 0}
+end
+local before, slowed_at = tonumber(state[1]), tonumber(state[2] or 0)
+
+-- What was granted before the last busy answer came says nothing about the time after it.
+if now - age <= slowed_at and slowed_at <= now then
+  return {before, before, 0}
+end
+
+local ended = 0
+if state[3] then
+  redis.call('HDEL', KEYS[1], 'pause', 'probe_at')
+  ended = 1
+end
+local successes = redis.call('HINCRBY', KEYS[1], 'successes', ARGV[5])
 local pace = before + math.floor(successes / per_step)
 if pace >= full then
   redis.call('DEL', KEYS[1])
-  return {before, full}
+  return {before, full, ended}
 end
-redis.call('HSET', KEYS[1], 'pace', pace, 'successes', successes % per_step)
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return {before, pace}
+redis.call('HSET', KEYS[1], 'pace', pace, 'successes', successes % per_step, 'busy', 0)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return {before, pace, ended}

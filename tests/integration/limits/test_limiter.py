@@ -15,7 +15,7 @@ from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.jobs.fields import Chat
 from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
-from worker68.limits.pace import Pace
+from worker68.limits.pace import Pace, pace_key
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
 
 ACCOUNT_KEY = "worker68:limit:{main}:account"
@@ -138,7 +138,11 @@ def test_a_slowed_down_account_is_stretched_in_the_same_call(client: redis.Redis
 def test_an_account_without_limits_slows_down_too(client: redis.Redis) -> None:
     limiter = Limiter(client, clock=lambda: 1_795_000_000_000_000)
     Pace(client).report_busy("main")
-    assert limiter.acquire("main", NO_LIMITS, [SEND] * 3) == [Grant(0), Grant(2), Refusal("account", ACCOUNT_KEY, 2)]
+    assert limiter.acquire("main", NO_LIMITS, [SEND] * 3) == [
+        Grant(0),
+        Grant(2),
+        Refusal("account", ACCOUNT_KEY, 2, 0.5),
+    ]
 
 
 def test_redis_own_clock_spaces_the_slots(client: redis.Redis) -> None:
@@ -220,6 +224,6 @@ def test_a_replica_is_away(client: redis.Redis) -> None:
 
 
 def test_a_fault_of_ours_is_not_called_an_absence(client: redis.Redis) -> None:
-    client.rpush(ACCOUNT_KEY, "a list")
+    client.rpush(pace_key("main"), "a list")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         Limiter(client).acquire("main", only_account(HOURLY), [SEND])

@@ -1,42 +1,109 @@
-"""The slow-down: how busy answers and successes move an account's pace."""
+"""The slow-down: how busy answers and successes move an account's pace, and the pause of a service that keeps saying busy."""
 
 from __future__ import annotations
 
+import pytest
 import redis
 
-from worker68.limits.pace import Pace, pace_key
+from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
+from worker68.limits.pace import Pace, PaceState, pace_key, read_paces
+from worker68.limits.rates import Limits, Rate
+
+NOON = 1_795_000_000_000_000
+SECOND = 1_000_000
+
+#: No matter how slow, a slot is never more than a fifth of a second away.
+QUICK = Limits(Rate(100, 1), None, None, None, None)
 
 
-def test_each_busy_answer_halves_the_pace_down_to_a_twentieth(client: redis.Redis) -> None:
-    pace = Pace(client)
-    assert [pace.report_busy("main") for _ in range(6)] == [0.5, 0.25, 0.1, 0.05, 0.05, 0.05]
+class Clock:
+    """Redis's clock as a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += round(seconds * SECOND)
 
 
-def test_twenty_successes_win_back_one_step(client: redis.Redis) -> None:
-    pace = Pace(client)
-    pace.report_busy("main")
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pace(client: redis.Redis, clock: Clock) -> Pace:
+    return Pace(client, clock)
+
+
+@pytest.fixture
+def limiter(client: redis.Redis, clock: Clock) -> Limiter:
+    return Limiter(client, clock=clock)
+
+
+def busy(pace: Pace, clock: Clock, moments: int) -> list[float]:
+    """Report so many busy answers, each to a frame of the pace that the one before it left."""
+    paces = []
+    for _ in range(moments):
+        clock.pass_seconds(0.1)
+        paces.append(pace.report_busy("main"))
+    return paces
+
+
+def ask(limiter: Limiter, count: int = 1) -> list[Grant | Refusal]:
+    return limiter.acquire("main", QUICK, [Ask(None, "read")] * count)
+
+
+def test_each_busy_moment_halves_the_pace_down_to_a_twentieth(pace: Pace, clock: Clock) -> None:
+    assert busy(pace, clock, 6) == [0.5, 0.25, 0.1, 0.05, 0.05, 0.05]
+
+
+def test_busy_answers_of_one_moment_halve_it_once(pace: Pace, clock: Clock) -> None:
+    """Eight frames went out at the old pace; that seven more are told busy says nothing about the new one."""
+    clock.pass_seconds(1)
+    assert pace.report_busy("main", age_seconds=1) == 0.5
+    for _ in range(7):
+        clock.pass_seconds(0.1)
+        assert pace.report_busy("main", age_seconds=1.5) == 0.5
+    assert pace.report_busy("main", age_seconds=0.1) == 0.25, "this one was granted after the slow-down"
+
+
+def test_twenty_successes_win_back_one_step(pace: Pace, clock: Clock) -> None:
+    busy(pace, clock, 1)
+    clock.pass_seconds(1)
     assert [pace.report_success("main") for _ in range(21)] == [0.5] * 19 + [0.55] * 2
 
 
-def test_successes_may_be_reported_together(client: redis.Redis) -> None:
-    pace = Pace(client)
-    pace.report_busy("main")
+def test_successes_of_the_pace_before_do_not_count(pace: Pace, clock: Clock) -> None:
+    busy(pace, clock, 1)
+    clock.pass_seconds(1)
+    assert pace.report_success("main", 100, age_seconds=2) == 0.5
+    assert pace.report_success("main", 20) == 0.55
+
+
+def test_successes_may_be_reported_together(pace: Pace, clock: Clock) -> None:
+    busy(pace, clock, 1)
+    clock.pass_seconds(1)
     assert pace.report_success("main", 50) == 0.6
     assert pace.report_success("main", 10) == 0.65
 
 
-def test_a_busy_answer_makes_the_count_begin_again(client: redis.Redis) -> None:
-    pace = Pace(client)
-    pace.report_busy("main")
+def test_a_busy_answer_makes_the_count_begin_again(pace: Pace, clock: Clock) -> None:
+    busy(pace, clock, 1)
+    clock.pass_seconds(1)
     pace.report_success("main", 19)
-    pace.report_busy("main")
+    busy(pace, clock, 1)
+    clock.pass_seconds(1)
     assert pace.report_success("main") == 0.25
 
 
-def test_a_full_pace_is_not_written_down(client: redis.Redis) -> None:
-    pace = Pace(client)
+def test_a_full_pace_is_not_written_down(client: redis.Redis, pace: Pace, clock: Clock) -> None:
     assert pace.report_success("main", 1000) == 1
-    pace.report_busy("main")
+    busy(pace, clock, 1)
+    clock.pass_seconds(1)
     assert pace.report_success("main", 199) == 0.95
     assert pace.report_success("main", 1) == 1
     assert list(client.scan_iter()) == []
@@ -47,3 +114,107 @@ def test_a_pace_belongs_to_one_account_and_is_forgotten_in_the_end(client: redis
     pace.report_busy("main")
     assert pace.report_success("other") == 1
     assert 0 < client.ttl(pace_key("main")) <= 86_400
+
+
+def test_the_third_busy_moment_in_a_row_opens_a_pause(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 2)
+    assert isinstance(ask(limiter)[0], Grant)
+    busy(pace, clock, 1)
+    assert ask(limiter, 2) == [Refusal("busy", pace_key("main"), 2.0, 0.1)] * 2
+
+
+def test_a_success_in_between_keeps_the_pause_away(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 2)
+    clock.pass_seconds(1)
+    pace.report_success("main")
+    busy(pace, clock, 2)
+    clock.pass_seconds(60)
+    assert isinstance(ask(limiter)[0], Grant)
+
+
+def test_one_probe_at_a_time_may_go(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(2)
+    probe, *others = ask(limiter, 3)
+    assert probe == Grant(0.0)
+    assert [isinstance(other, Refusal) and other.limit for other in others] == ["busy", "busy"]
+    clock.pass_seconds(30)
+    assert isinstance(ask(limiter)[0], Refusal), "nobody has said what became of the probe"
+
+
+@pytest.mark.parametrize("pauses", [[4, 8, 16, 32, 60, 60]])
+def test_a_probe_that_is_told_busy_doubles_the_pause(
+    pace: Pace, clock: Clock, limiter: Limiter, pauses: list[int]
+) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(2)
+    for seconds in pauses:
+        assert isinstance(ask(limiter)[0], Grant)
+        busy(pace, clock, 1)
+        (refusal,) = ask(limiter)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.limit, refusal.retry_after_seconds) == ("busy", seconds)
+        clock.pass_seconds(seconds)
+
+
+def test_a_probe_that_succeeds_ends_the_pause(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(2)
+    ask(limiter)
+    clock.pass_seconds(1)
+    pace.report_success("main", age_seconds=1)
+    clock.pass_seconds(60)
+    assert isinstance(ask(limiter)[0], Grant)
+    assert busy(pace, clock, 1) == [0.05]
+    assert isinstance(ask(limiter)[0], Grant), "the count of busy moments began again"
+
+
+def test_a_success_that_was_granted_before_does_not_end_it(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 3)
+    pace.report_success("main", age_seconds=1)
+    assert isinstance(ask(limiter)[0], Refusal)
+
+
+@pytest.mark.parametrize(("written", "seconds"), [(True, 2.0), (False, 0.0)])
+def test_after_a_probe_that_told_nothing_the_next_one_may_go(
+    pace: Pace, clock: Clock, limiter: Limiter, written: bool, seconds: float
+) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(2)
+    ask(limiter)
+    clock.pass_seconds(1)
+    pace.note_unclear("main", 1.0, written)
+    clock.pass_seconds(seconds)
+    assert isinstance(ask(limiter)[0], Grant)
+
+
+def test_a_probe_of_which_nobody_tells_the_end_is_given_up(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(2)
+    ask(limiter)
+    clock.pass_seconds(60)
+    assert isinstance(ask(limiter)[0], Grant)
+
+
+def test_a_clock_set_back_stops_neither_the_slow_down_nor_the_probes(
+    pace: Pace, clock: Clock, limiter: Limiter
+) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(-86_400)
+    assert isinstance(ask(limiter)[0], Grant)
+    assert busy(pace, clock, 1) == [0.05]
+
+
+def test_the_state_can_be_read(client: redis.Redis) -> None:
+    pace = Pace(client)
+    pace.report_busy("slow")
+    for _ in range(3):
+        pace.report_busy("paused")
+    states = read_paces(client, ["full", "slow", "paused"])
+    assert states["full"] == PaceState()
+    assert states["full"].words is None
+    assert states["slow"] == PaceState(0.5)
+    assert states["slow"].words == "slowed down to 50% of its limits after busy answers"
+    assert states["paused"].share == 0.1
+    assert 0 < (states["paused"].probe_in_seconds or 0) <= 2
+    assert "only a probe goes" in (states["paused"].words or "")

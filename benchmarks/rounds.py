@@ -1,0 +1,83 @@
+"""The frame of every benchmark: rounds in which things are measured in turn, medians with their spread, goals.
+
+In: callables that each return one figure. Out: lines on standard output, and an exit code. Never: a single figure, a ratio of two
+runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Fewer say nothing about the spread.
+LEAST_ROUNDS: Final = 5
+
+Figures = Mapping[str, float]
+
+
+def in_turn(rounds: int, *things: Callable[[], Figures]) -> dict[str, list[float]]:
+    """Measure each thing once a round, beginning with another one each time; return all figures by name.
+
+    What disturbs the machine for a while so disturbs all of them. A first round warms up and does not count.
+    """
+    if rounds < LEAST_ROUNDS:
+        raise ValueError(f"at least {LEAST_ROUNDS} rounds, not {rounds}")
+    figures: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        start = number % len(things)
+        for thing in (*things[start:], *things[:start]):
+            for name, figure in thing().items():
+                if number > 0:
+                    figures.setdefault(name, []).append(figure)
+    return figures
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Return the ratio of two things in each round."""
+    return [one / other for one, other in zip(above, below, strict=True)]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
+
+
+@dataclass
+class Report:
+    """The lines of one benchmark. ``missed`` names the goals that were not reached."""
+
+    title: str
+    missed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        print(f"{self.title}\n{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+    def figure(self, name: str, rounds: Sequence[float], unit: str = "", digits: int = 0) -> float:
+        """Print the median of the rounds and between what they lay; return the median."""
+        middle = statistics.median(rounds)
+        low, high = min(rounds), max(rounds)
+        self.say(
+            f"  {name:44}{middle:>12,.{digits}f} {unit:8}({low:,.{digits}f} to {high:,.{digits}f}, {len(rounds)} rounds)"
+        )
+        return middle
+
+    def goal(self, name: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
+        """Print whether a goal was reached."""
+        reached = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+        bound = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
+        self.say(f"  {'reached' if reached else 'MISSED'}: {name} {value:.3g}, goal {bound}")
+        if not reached:
+            self.missed.append(name)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.missed else 0

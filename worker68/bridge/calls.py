@@ -11,11 +11,12 @@ from collections.abc import Callable
 from types import TracebackType
 
 from worker68.bridge.pending import Pending
-from worker68.clock import Deadline
+from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import Evidence
 
-#: Asked on the I/O thread just before the first byte: None lets it go, words refuse it. It must be quick and must not wait.
-Guard = Callable[[], "str | None"]
+#: Asked on the I/O thread just before the first byte: None lets it go, words refuse it, a point in monotonic time holds it until
+#: then, when it is asked again. It must be quick and must not wait.
+Guard = Callable[[], "str | float | None"]
 
 
 class Call:
@@ -30,6 +31,8 @@ class Call:
         self.guard = guard
         self.refusal: str | None = None
         """Why not a byte was written, once that is certain."""
+        self.held_since: float | None = None
+        """From when on its guard has held it; for the I/O thread, which sets it once."""
         self._give_up = give_up
         self._over = threading.Event()
 
@@ -46,14 +49,21 @@ class Call:
     def wait(self, deadline: Deadline) -> Evidence:
         """Wait until the call is settled, refused, or cannot be answered any more, or until the deadline; then give it up.
 
-        If the deadline passes before a byte was written, none will be: the evidence says which of the two it was.
+        If the deadline passes before a byte was written, none will be: the evidence says which of the two it was. As long as its
+        guard held it, so much longer is waited.
         """
         try:
-            self._over.wait(deadline.remaining())
+            if not self._over.wait(deadline.remaining()):
+                self._over.wait(self._held_seconds())
         finally:
             self.close()
         self._over.wait()
         return self.pending.evidence
+
+    def _held_seconds(self) -> float:
+        if self.held_since is None:
+            return 0.0
+        return (self.pending.written_at or monotonic()) - self.held_since
 
     def close(self) -> None:
         """Give the call up. Idempotent, and does not wait."""

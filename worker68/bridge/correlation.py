@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
-from worker68.jobs.evidence import Verdict
+from worker68.jobs.evidence import BUSY, Verdict
 from worker68.jobs.fields import Chat
 
 Match = Literal["auto", "id", "chat"]
@@ -51,6 +51,13 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class ToldBusy:
+    """The reply to this call was "busy"; comes before ``Settled``, where it settles the call."""
+
+    pending: Pending
+
+
+@dataclass(frozen=True)
 class LateEvidence:
     """A message was sent, or was seen sent, and nobody waits for it: a job that bears this id may be in doubt."""
 
@@ -60,7 +67,7 @@ class LateEvidence:
     sent_at: dt.datetime | None
 
 
-CorrelationEvent = Hello | Network | Settled | LateEvidence | Event
+CorrelationEvent = Hello | Network | Settled | ToldBusy | LateEvidence | Event
 
 
 @dataclass(slots=True)
@@ -200,7 +207,8 @@ class Correlation:
             self._tally.count("malformed")
             return []
         pending.note_reply(data, error)
-        return self._settle_if_done(pending)
+        busy = error is not None and error.code == BUSY
+        return [*([ToldBusy(pending)] if busy else []), *self._settle_if_done(pending)]
 
     def _take_sightings(self, frame: Sightings, now: float) -> list[CorrelationEvent]:
         if frame.unreadable:

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
-from worker68.bridge.calls import Call
+from worker68.bridge.calls import Call, Guard
 from worker68.bridge.connection import Connection, Dial
-from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled
+from worker68.bridge.correlation import (
+    Correlation,
+    CorrelationEvent,
+    LateEvidence,
+    Match,
+    Refused,
+    Settled,
+    ToldBusy,
+)
 from worker68.bridge.frames import Event, Hello, Network
 from worker68.bridge.framing import Opcode, Received
 from worker68.bridge.health import Health, Timing
 from worker68.bridge.messages import Newline, encode_call
+from worker68.bridge.outgoing import Outgoing
 from worker68.bridge.pending import Pending
 from worker68.bridge.tally import Tally
 from worker68.clock import monotonic
@@ -32,12 +40,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """What one account's settings say about its bridge. ``max_pending`` bounds the calls under way."""
+    """What one account's settings and owner say about its bridge. ``max_pending`` bounds the calls under way.
+
+    ``guard`` is asked before every frame, also before those that the link writes of its own accord. ``on_busy`` is called on the
+    I/O thread with the guard of a call that was answered with "busy", at once: its evidence may be waited for much longer.
+    """
 
     match: Match = "auto"
     newline: Newline = "escaped"
     confirm: Confirm = "verdict"
     max_pending: int = 1024
+    guard: Guard | None = None
+    on_busy: Callable[[Guard | None], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ class Session:
     ) -> None:
         self._account = account
         self._url = url
+        self._on_busy = options.on_busy
         self._around = surroundings
         self._timing = surroundings.timing
         self._new_request_id = new_request_id
@@ -80,7 +95,7 @@ class Session:
         )
         self._health = Health(url, self._timing)
         self._calls: dict[str, Call] = {}
-        self._outgoing: deque[Call] = deque()
+        self._outgoing = Outgoing(account, options.guard, self.tally)
         self._writing: Call | None = None
         self._dial: Dial | None = None
         self._connection: Connection | None = None
@@ -96,7 +111,7 @@ class Session:
     @property
     def next_due(self) -> float:
         """When ``on_time`` wants to be called, in monotonic seconds."""
-        return min(self._redial_at, self._api_ask_at, self._health.next_due)
+        return min(self._redial_at, self._api_ask_at, self._outgoing.held_until, self._health.next_due)
 
     @property
     def has_buffered(self) -> bool:
@@ -190,15 +205,14 @@ class Session:
             call.finish(str(refusal))
             return
         self._calls[call.pending.request_id] = call
-        self._outgoing.append(call)
+        self._outgoing.add(call)
 
     def _refuse(self, call: Call, reason: str) -> None:
         self.tally.count("calls_refused")
         self._end(call, reason)
 
     def _end(self, call: Call, refusal: str | None = None) -> None:
-        if not call.written and call in self._outgoing:
-            self._outgoing.remove(call)
+        self._outgoing.discard(call)
         self._calls.pop(call.pending.request_id, None)
         self.correlation.end(call.pending)
         call.finish(refusal)
@@ -207,15 +221,18 @@ class Session:
 
     def _pump(self, now: float) -> None:
         """Write what can be written now."""
+        self._outgoing.held_until = (
+            math.inf
+        )  # until it is looked at again; while a frame is half written nothing else may go
         connection = self._connection
         if connection is None:
             return
         while connection.flush():
             self._finish_writing()
-            call = self._next_call(now)
+            call = self._outgoing.choose(now, lambda one: self._why_not_write(one, now), self._refuse)
             if call is None or not connection.begin(call.frame):
                 break
-            self._outgoing.popleft()
+            self._outgoing.discard(call)
             self.correlation.note_written(call.pending, now)
             self.tally.count("messages_out")
             self._writing = call
@@ -224,25 +241,9 @@ class Session:
         else:
             self._around.watch(self, connection)
 
-    def _next_call(self, now: float) -> Call | None:
-        """Return the first call that may still be written, and refuse those before it that may not."""
-        while self._outgoing:
-            call = self._outgoing[0]
-            reason = None if call is self._api_call else self._health.why_not_ready(now)
-            if reason is None and call.guard is not None:
-                reason = self._ask_guard(call.guard)
-            if reason is None:
-                return call
-            self._refuse(call, reason)
-        return None
-
-    def _ask_guard(self, guard: Callable[[], str | None]) -> str | None:
-        try:
-            return guard()
-        except Exception:
-            log.exception("bridge_guard_failed", account=self._account)
-            self.tally.count("callback_errors")
-            return "the check before the write failed, see the log"
+    def _why_not_write(self, call: Call, now: float) -> str | None:
+        """Only the question for the API's address may be written while the link is not ready: it needs no more than Hello."""
+        return None if call is self._api_call else self._health.why_not_ready(now)
 
     def _finish_writing(self) -> None:
         if self._writing is not None:
@@ -269,6 +270,9 @@ class Session:
             match event:
                 case Settled(pending):
                     self._settle(pending)
+                case ToldBusy(pending):
+                    if self._on_busy is not None:
+                        self._tell(self._on_busy, self._calls[pending.request_id].guard)
                 case Hello():
                     self._failures = 0
                     self._health.note_hello()
@@ -282,8 +286,7 @@ class Session:
 
     def _settle(self, pending: Pending) -> None:
         call = self._calls.pop(pending.request_id)
-        if not call.written and call in self._outgoing:
-            self._outgoing.remove(call)
+        self._outgoing.discard(call)
         call.finish()
         if call is self._api_call:
             self._take_api_url(call)
@@ -355,7 +358,7 @@ class Session:
         self._health.note_lost(reason)
         self._forget_api_url()
         self._writing = None
-        for call in list(self._outgoing):
+        for call in self._outgoing:
             self._refuse(call, f"the connection was lost before the write: {reason}")
         now = monotonic()
         self._dispatch(self.correlation.note_connection_lost(), now)

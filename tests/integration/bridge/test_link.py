@@ -21,7 +21,8 @@ from tests.integration.bridge.servers import (
 )
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.messages import TextMessage
-from worker68.clock import Deadline
+from worker68.bridge.session import LinkOptions
+from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
 
@@ -154,6 +155,66 @@ class TestCalls:
         assert not call.wait(soon()).written
         assert (call.refusal, asked_on) == ("paused", ["BridgeIO"])
         assert bridge.told("getGroups") == []
+
+    def test_guard_may_hold_a_call_and_others_pass_it(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": []}]
+        opens_at = monotonic() + 0.3
+        held = link.call("getGroups", guard=lambda: None if monotonic() >= opens_at else opens_at)
+        assert link.call("restart68").wait(soon()).replied
+        assert monotonic() < opens_at
+        assert bridge.told("getGroups") == []
+        assert held.wait(soon()).replied
+        assert (held.pending.written_at or 0) >= opens_at
+
+    def test_the_time_for_which_it_was_held_is_not_taken_from_its_wait(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": []}]
+        opens_at = monotonic() + 0.5
+        call = link.call("getGroups", guard=lambda: None if monotonic() >= opens_at else opens_at)
+        eventually(lambda: call.held_since)
+        assert call.wait(Deadline.after(0.4)).replied
+
+    def test_what_is_held_is_given_up_like_any_other(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
+        eventually(lambda: call.held_since)
+        call.close()
+        assert not call.wait(soon()).written
+        assert bridge.told("getGroups") == []
+
+    def test_what_is_held_ends_with_the_connection(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
+        eventually(lambda: call.held_since)
+        bridge.drop()
+        assert not call.wait(soon()).written
+        assert "the connection was lost" in (call.refusal or "")
+
+    def test_the_accounts_guard_is_for_every_frame(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        paused = ["paused by a test"]
+        options = LinkOptions(guard=lambda: paused[0] if paused else None)
+        link = worker.link(bridge.url, options=options, api_url_retry=0.05)
+        assert link.wait_ready(soon())
+        call = link.call("getGroups", guard=lambda: None)
+        assert not call.wait(soon()).written
+        assert call.refusal == "paused by a test"
+        assert (bridge.told("getGroups"), bridge.told("getApiUrl"), link.api_url) == ([], [], None)
+        paused.clear()
+        assert eventually(lambda: link.api_url) == API_URL
+
+    def test_busy_is_told_with_the_calls_guard(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        told: list[object] = []
+        link = worker.ready_link(bridge.url, on_busy=told.append)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "error": {"errorCode": 300}}]
+
+        def guard() -> None:
+            return None
+
+        assert link.call("getGroups", guard=guard).wait(soon()).error == BridgeError(300, "")
+        assert told == [guard]
 
     def test_broken_guard_refuses_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled
+from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled, ToldBusy
 from worker68.bridge.frames import Event
 from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
@@ -86,8 +86,13 @@ class TestPlainCall:
     def test_error_settles_it(self) -> None:
         desk = Desk()
         call = desk.call()
-        assert desk.hear(reply(call, error={"errorCode": 300, "errorDesc": "busy"})) == settled(call)
-        assert call.evidence.error == BridgeError(300, "busy")
+        assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == settled(call)
+        assert call.evidence.error == BridgeError(403, "no")
+
+    def test_busy_is_told_before_it_settles(self) -> None:
+        desk = Desk()
+        call = desk.call()
+        assert desk.hear(reply(call, error={"errorCode": "300"})) == [ToldBusy(call), *settled(call)]
 
     def test_lost_connection_ends_it(self) -> None:
         desk = Desk()
@@ -215,7 +220,7 @@ class TestById:
 
 
 class TestReplyToASend:
-    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 300}}])
+    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 403}}])
     def test_it_never_settles_a_send_that_wants_a_verdict(self, rest: Any) -> None:
         desk = Desk()
         send = desk.send()
@@ -223,11 +228,16 @@ class TestReplyToASend:
         assert send.evidence.replied
         assert desk.hear(verdict(1)) == settled(send)
 
-    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 300}}])
+    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 403}}])
     def test_it_settles_one_that_wants_a_reply(self, rest: Any) -> None:
         desk = Desk()
         send = desk.send(confirm="reply")
         assert desk.hear(reply(send, **rest)) == settled(send)
+
+    def test_busy_is_told_at_once_though_the_verdict_is_waited_for(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        assert desk.hear(reply(send, error={"errorCode": 300})) == [ToldBusy(send)]
 
     def test_the_last_byte_settles_one_that_wants_the_write(self) -> None:
         desk = Desk()

@@ -117,7 +117,7 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
                 f"no job with the id {job_id} yet: if a message with this Celery id arrives within a day, it is cancelled"
             )
             return 0
-        if report.job.seq in ended:
+        if report.job.seq in ended.ended:
             click.echo(f"cancelled {report.job.job_id}")
             return 0
         now = _only(find_jobs(engine, job_id, report.job.account), job_id)

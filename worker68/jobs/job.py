@@ -18,6 +18,9 @@ from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fiel
 
 DEFAULT_ACCOUNT = "main"
 
+#: How the names of lanes end in which all may run at once.
+_SHARED = ":unordered"
+
 
 @dataclass(frozen=True)
 class Order:
@@ -99,7 +102,12 @@ def lane_of(kind: Kind, fields: Any, ordered: bool) -> str:
     if chat is None:
         return f"{kind.task}:{kind.subject_of(fields)}"
     lane = f"{kind.job_class.name.lower()}:{chat.type}:{chat.id}"
-    return lane if ordered else f"{lane}:unordered"
+    return lane if ordered else f"{lane}{_SHARED}"
+
+
+def is_shared_lane(lane: str) -> bool:
+    """Whether this is the lane of jobs that opted out of order."""
+    return lane.endswith(_SHARED)
 
 
 def read_common(envelope: Envelope) -> tuple[Common, list[FieldError]]:

@@ -122,34 +122,28 @@ jobs = Table(
     # A number is not used again, also where its row was replaced.
     sqlite_autoincrement=True,
 )
-_unfinished = text("state <> 'ended'")
+#: Who stands in which index. A query finds the index only where it has these very words, not parameters.
+#: In its lane: due, or tried and backing off in its place.
+IN_LANE = text("(state = 'ready' OR (state = 'deferred' AND attempts > 0))")
+#: Not due yet, or its task is unknown (lane ``parked``).
+NOT_DUE = text("(state = 'deferred' AND attempts = 0)")
+PARKED = text("(state = 'deferred' AND lane = 'parked')")
+MAY_EXPIRE = text("(state IN ('ready', 'deferred') AND expires_at IS NOT NULL)")
+SENDING = text("(state = 'sending')")
 Index(
-    "ix_jobs_lane",
+    "ix_jobs_in_lane",
     jobs.c.account,
     jobs.c.lane,
+    jobs.c.step.desc(),
     jobs.c.priority,
     jobs.c.seq,
-    postgresql_where=_unfinished,
-    sqlite_where=_unfinished,
+    postgresql_where=IN_LANE,
+    sqlite_where=IN_LANE,
 )
-_deferred = text("state = 'deferred'")
-Index(
-    "ix_jobs_due",
-    jobs.c.account,
-    jobs.c.due_at,
-    postgresql_where=_deferred,
-    sqlite_where=_deferred,
-)
-_may_expire = text("state IN ('ready', 'deferred') AND expires_at IS NOT NULL")
-Index(
-    "ix_jobs_expiry",
-    jobs.c.account,
-    jobs.c.expires_at,
-    postgresql_where=_may_expire,
-    sqlite_where=_may_expire,
-)
-_sending = text("state = 'sending'")
-Index("ix_jobs_sending", jobs.c.account, postgresql_where=_sending, sqlite_where=_sending)
+Index("ix_jobs_not_due", jobs.c.account, jobs.c.due_at, postgresql_where=NOT_DUE, sqlite_where=NOT_DUE)
+Index("ix_jobs_parked", jobs.c.account, jobs.c.seq, postgresql_where=PARKED, sqlite_where=PARKED)
+Index("ix_jobs_expiry", jobs.c.account, jobs.c.expires_at, postgresql_where=MAY_EXPIRE, sqlite_where=MAY_EXPIRE)
+Index("ix_jobs_sending", jobs.c.account, postgresql_where=SENDING, sqlite_where=SENDING)
 
 #: Each Celery message that asked for a job: the first one, and those that came with the same idempotency key and content.
 requesters = Table(
@@ -213,6 +207,24 @@ suppressions = Table(
     Column("reason", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
+
+#: Accounts that an operator has stopped, and when they went on again: the kill switch, and its history.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("account", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("paused_by", String(255), nullable=False),
+    Column("paused_at", UtcDateTime, nullable=False),
+    #: The owner that has taken note: from then on it writes nothing.
+    Column("seen_by", String(128)),
+    Column("resumed_at", UtcDateTime),
+    Column("resumed_by", String(255)),
+    Column("resume_reason", Text),
+)
+HOLDS = text("(resumed_at IS NULL)")
+Index("uq_pauses_account", pauses.c.account, unique=True, postgresql_where=HOLDS, sqlite_where=HOLDS)
 
 #: The lists, each as its last applied snapshots left it. A row says when it came or changed last, and since when it is gone.
 contacts = Table(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, select, text, update
 
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
@@ -17,34 +17,82 @@ from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
 from worker68.store.outbox import post_outcomes
-from worker68.store.tables import INSERT, cancellations, jobs, requesters
+from worker68.store.tables import (
+    IN_LANE,
+    INSERT,
+    MAY_EXPIRE,
+    NOT_DUE,
+    PARKED,
+    SENDING,
+    cancellations,
+    jobs,
+    plain,
+    requesters,
+)
 
 #: The lane of jobs whose task nobody knows: it never runs.
 PARKED_LANE = "parked"
 
-#: A job is in its lane once it is due; after a spent attempt it keeps its place there, also while it backs off.
-IN_LANE: ColumnElement[bool] = or_(
-    jobs.c.state == State.READY, and_(jobs.c.state == State.DEFERRED, jobs.c.attempts > 0)
-)
+#: Lanes whose heads are looked for in one statement; SQLite takes 500 parts at most.
+LANES_PER_STATEMENT = 100
 
-#: The order within a lane. A job whose change is made goes on before all others: its announcement belongs to it.
-_PLACE = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+#: Numbers of jobs named in one statement.
+SEQS_PER_STATEMENT = 1000
+
+#: Goes from lane to lane along the index, however many jobs there are in each.
+_LANES = f"""
+WITH RECURSIVE found(lane) AS (
+    SELECT min(lane) FROM jobs WHERE account = :account AND {IN_LANE}
+    UNION ALL
+    SELECT (SELECT min(jobs.lane) FROM jobs WHERE account = :account AND {IN_LANE} AND jobs.lane > found.lane)
+    FROM found WHERE found.lane IS NOT NULL
+)
+SELECT lane FROM found WHERE lane IS NOT NULL
+"""
+
+#: The first jobs of one lane, likewise. One whose change is made goes on before all others: its announcement belongs to it.
+_HEADS = f"""
+SELECT seq FROM (
+    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE} AND task IN :tasks
+    ORDER BY step DESC, priority, seq LIMIT :depth
+) AS lane_%d
+"""
 
 
 def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | None = None) -> list[Job]:
-    """Return the first ``depth`` jobs of each lane of the account (of ``lanes`` only, if given), in their order."""
-    rank = func.row_number().over(partition_by=jobs.c.lane, order_by=_PLACE).label("rank")
-    query = select(jobs.c.seq, rank).where(jobs.c.account == account, IN_LANE, jobs.c.task.in_(KINDS))
-    if lanes is not None:
-        query = query.where(jobs.c.lane.in_(lanes))
-    ranked = query.subquery()
-    heads = select(jobs).join(ranked, ranked.c.seq == jobs.c.seq).where(ranked.c.rank <= depth)
-    return _load(engine, heads.order_by(*_PLACE))
+    """Return the first ``depth`` jobs of each lane of the account (of ``lanes`` only, if given), in their order.
+
+    What it costs grows with the lanes, not with the jobs that wait in them.
+    """
+    heads: list[Job] = []
+    with reading(engine) as connection:
+        names = lanes if lanes is not None else connection.scalars(text(_LANES), {"account": account}).all()
+        for start in range(0, len(names), LANES_PER_STATEMENT):
+            chunk = names[start : start + LANES_PER_STATEMENT]
+            query = text(" UNION ALL ".join(_HEADS % (place, place) for place in range(len(chunk))))
+            terms = {"account": account, "depth": depth, "tasks": list(KINDS)}
+            terms |= {f"lane_{place}": lane for place, lane in enumerate(chunk)}
+            seqs = connection.scalars(query.bindparams(bindparam("tasks", expanding=True)), terms).all()
+            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs)))
+    return sorted(heads, key=lambda job: (-job.step, job.priority, job.seq))
 
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
     """Return these jobs in the order of their arrival."""
-    return _load(engine, select(jobs).where(jobs.c.seq.in_(seqs)).order_by(jobs.c.seq))
+    with reading(engine) as connection:
+        return _load(connection, select(jobs).where(jobs.c.seq.in_(seqs)).order_by(jobs.c.seq))
+
+
+def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]:
+    """Return those of these jobs that are the account's, of a known task, and have not begun or ended since they came."""
+    found: list[Job] = []
+    with reading(engine) as connection:
+        for start in range(0, len(seqs), SEQS_PER_STATEMENT):
+            chunk = jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT])
+            waits = jobs.c.state.in_((State.READY, State.DEFERRED))
+            query = select(jobs).where(chunk, waits, jobs.c.account == account, jobs.c.task.in_(KINDS))
+            found += _load(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
+    return found
 
 
 def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[Job]:
@@ -54,8 +102,8 @@ def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 100
     """
     due = (
         select(jobs.c.seq)
-        .where(jobs.c.account == account, jobs.c.state == State.DEFERRED, jobs.c.due_at <= now)
-        .where(jobs.c.attempts == 0, jobs.c.task.in_(KINDS))
+        .where(jobs.c.account == account, NOT_DUE, jobs.c.due_at <= now)
+        .where(jobs.c.lane != PARKED_LANE, jobs.c.task.in_(KINDS))
         .order_by(jobs.c.due_at)
         .limit(limit)
     )
@@ -74,21 +122,15 @@ def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 100
 
 def next_due(engine: Engine, account: str) -> dt.datetime | None:
     """Return when the next deferred job of the account is due."""
-    query = select(func.min(jobs.c.due_at)).where(
-        jobs.c.account == account, jobs.c.state == State.DEFERRED, jobs.c.attempts == 0
-    )
+    query = select(jobs.c.due_at).where(jobs.c.account == account, NOT_DUE, jobs.c.lane != PARKED_LANE)
     with reading(engine) as connection:
-        due: dt.datetime | None = connection.scalar(query)
+        due: dt.datetime | None = connection.scalar(query.order_by(jobs.c.due_at).limit(1))
         return due
 
 
 def find_overdue(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[int]:
     """Return the waiting jobs of the account whose time is over."""
-    query = (
-        select(jobs.c.seq)
-        .where(jobs.c.account == account, jobs.c.state.in_(sources(Event.EXPIRE)), jobs.c.expires_at <= now)
-        .limit(limit)
-    )
+    query = select(jobs.c.seq).where(jobs.c.account == account, MAY_EXPIRE, jobs.c.expires_at <= now).limit(limit)
     with reading(engine) as connection:
         return list(connection.scalars(query))
 
@@ -107,7 +149,7 @@ class Parked:
 def find_parked(engine: Engine, account: str) -> list[Parked]:
     """Return the parked jobs of the account in the order of their arrival."""
     query = select(jobs.c.seq, jobs.c.account, jobs.c.task, jobs.c.due_at, jobs.c.envelope)
-    query = query.where(jobs.c.account == account, jobs.c.state == State.DEFERRED, jobs.c.lane == PARKED_LANE)
+    query = query.where(jobs.c.account == account, PARKED)
     with reading(engine) as connection:
         return [Parked(*row) for row in connection.execute(query.order_by(jobs.c.seq))]
 
@@ -157,7 +199,15 @@ def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome,
     )
 
 
-def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> list[int]:
+@dataclass(frozen=True)
+class Cancelled:
+    """What a cancel came to: the numbers of the jobs that it ended, and of those for which it was too late."""
+
+    ended: list[int]
+    too_late: list[int]
+
+
+def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> Cancelled:
     """Cancel the waiting jobs for which these Celery messages asked; remember ids that were not seen yet. Idempotent."""
     with transaction(engine) as connection:
         asked = select(requesters.c.task_id, requesters.c.seq).where(requesters.c.task_id.in_(task_ids))
@@ -169,7 +219,9 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
                 INSERT[connection.dialect.name](cancellations).on_conflict_do_nothing(),
                 [{"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen)],
             )
-        return end_waiting_within(connection, {row.seq for row in known}, Event.CANCEL, cancelled(reason), now)
+        seqs = {row.seq for row in known}
+        ended = end_waiting_within(connection, seqs, Event.CANCEL, cancelled(reason), now)
+        return Cancelled(ended, sorted(seqs - set(ended)))
 
 
 def forget_cancellations(engine: Engine, before: dt.datetime) -> None:
@@ -184,23 +236,29 @@ def forget_cancellations(engine: Engine, before: dt.datetime) -> None:
 
 def count_waiting(engine: Engine, account: str) -> int:
     """Return how many unfinished jobs the account has."""
-    query = select(func.count()).select_from(jobs).where(jobs.c.account == account, jobs.c.state != State.ENDED)
     with reading(engine) as connection:
-        return connection.scalar(query) or 0
+        return sum(
+            connection.scalar(select(func.count()).select_from(jobs).where(jobs.c.account == account, part)) or 0
+            for part in (IN_LANE, NOT_DUE, SENDING)
+        )
 
 
 def write_reasons(engine: Engine, reasons: dict[int, str]) -> None:
-    """Write into the rows of ready jobs why they wait."""
+    """Write into the rows of waiting jobs why they wait: a statement for each reason, not for each job."""
+    by_reason: dict[str, list[int]] = {}
+    for seq, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(seq)
     with transaction(engine) as connection:
-        for seq, reason in reasons.items():
-            connection.execute(update(jobs).where(jobs.c.seq == seq, jobs.c.state == State.READY).values(reason=reason))
+        for reason, seqs in by_reason.items():
+            for start in range(0, len(seqs), SEQS_PER_STATEMENT):
+                chunk = jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT])
+                connection.execute(update(jobs).where(chunk, jobs.c.state == State.READY).values(reason=plain(reason)))
 
 
-def _load(engine: Engine, query: Any) -> list[Job]:
+def _load(connection: Connection, query: Any) -> list[Job]:
     first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
     task_id = first.scalar_subquery().label("task_id")
-    with reading(engine) as connection:
-        return [_job(row) for row in connection.execute(query.add_columns(task_id))]
+    return [_job(row) for row in connection.execute(query.add_columns(task_id))]
 
 
 def _job(row: Row[Any]) -> Job:

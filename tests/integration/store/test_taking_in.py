@@ -111,8 +111,8 @@ def test_nothing_is_sent_to_a_chat_on_the_do_not_contact_list(ledger: Ledger) ->
 
 
 def test_what_was_revoked_before_it_arrived_is_cancelled(ledger: Ledger) -> None:
-    assert waiting.cancel(ledger.engine, ["early", "early"], "revoked", NOW) == []
-    assert waiting.cancel(ledger.engine, ["early"], "revoked", NOW) == []
+    assert waiting.cancel(ledger.engine, ["early", "early"], "revoked", NOW).ended == []
+    assert waiting.cancel(ledger.engine, ["early"], "revoked", NOW).ended == []
     ledger.arrive(message(kwargs=send_fields(reply_to="orders"), task_id="early"))
     assert ledger.told() == ["early: cancelled"]
     assert [reply["status"] for _, reply in ledger.replies()] == ["cancelled"]

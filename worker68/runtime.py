@@ -20,22 +20,26 @@ from worker68.bridge.session import LinkOptions
 from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import utc_now
+from worker68.clock import boottime, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.execute import Execution
+from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.late import LateDesk
+from worker68.execution.pacing import Pacing
+from worker68.execution.permit import Permit
 from worker68.execution.relay import Relay
+from worker68.execution.rooms import Rooms
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
-from worker68.settings import AccountSettings, Settings
-from worker68.store import waiting
+from worker68.settings import Settings
+from worker68.store import pauses, waiting
 from worker68.store.engine import open_engine
 from worker68.store.writer import Writer
 
@@ -94,6 +98,7 @@ class Runtime:
         self._pump = Pump(
             self._engine,
             self._intake,
+            Rooms(self._engine, self._accounts),
             Source(redis_url),
             self.delivery,
             self._open_desk,
@@ -166,7 +171,7 @@ class Runtime:
         except Exception:
             log.exception("revoke_failed", task_ids=task_ids)
             return
-        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled))
+        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
@@ -176,7 +181,13 @@ class Runtime:
         """
         account = self._accounts[name]
         recovery.take_over(self._writer, name, lease.fence, utc_now())
-        link = self._links[name] = self._bridge.open(name, account.bridge_url, _link_options(account))
+        permit = Permit()
+        permit.renew(pauses.find_pause(self._engine, name), boottime())
+        gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
+        options = LinkOptions(
+            match=account.verdict_match, newline=account.newline, guard=permit.why_not, on_busy=gate.note_busy
+        )
+        link = self._links[name] = self._bridge.open(name, account.bridge_url, options)
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             self._bridge.close(name)
             raise LeaseLost(f"the lease of {name} ended while its desk was opened")
@@ -191,7 +202,9 @@ class Runtime:
             link=link,
             dispatch=dispatch,
             limiter=self._limiter,
-            pace=self._pace,
+            permit=permit,
+            gate=gate,
+            pacing=Pacing(name, self._pace, gate),
             engine=self._engine,
             writer=self._writer,
             stopping=self._stopping,
@@ -231,7 +244,3 @@ class Runtime:
 
     def _on_event(self, account: str, operator: str, raw: bytes) -> None:
         self._relay.publish_event(account, raw)
-
-
-def _link_options(account: AccountSettings) -> LinkOptions:
-    return LinkOptions(match=account.verdict_match, newline=account.newline)

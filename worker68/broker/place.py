@@ -26,6 +26,11 @@ def wake_key(account: str) -> str:
     return f"{FRONT_DOOR}:wake:{account}"
 
 
+def news_key(account: str) -> str:
+    """Return the key of the list of their numbers."""
+    return f"{FRONT_DOOR}:news:{account}"
+
+
 def lists_of(queue: str) -> tuple[str, ...]:
     """Return the Redis lists that make up a queue, in the order in which they are emptied."""
     return tuple(

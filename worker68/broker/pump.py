@@ -19,13 +19,14 @@ import structlog
 from worker68.broker.delivery import Delivery
 from worker68.broker.message import deliverable
 from worker68.broker.place import Place
-from worker68.broker.source import Batch, Popped, Source
+from worker68.broker.source import MOST_NEWS, Batch, Popped, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Ready
 from worker68.execution.intake import Arrival, Intake
+from worker68.execution.rooms import Rooms
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
 from worker68.store.engine import Engine
@@ -48,6 +49,7 @@ class Pump:
         self,
         engine: Engine,
         intake: Intake,
+        rooms: Rooms,
         source: Source,
         delivery: Delivery,
         open_desk: Callable[[str, Lease], Desk],
@@ -57,6 +59,7 @@ class Pump:
     ) -> None:
         self._engine = engine
         self._intake = intake
+        self._rooms = rooms
         self._source = source
         self._delivery = delivery
         self._open_desk = open_desk
@@ -212,21 +215,46 @@ class Pump:
             return False
         batch = self._source.pop(places, BATCH)
         for name in batch.woken & self._desks.keys():
-            self._desks[name].distrust()
+            self._hear(self._desks[name])
         if not batch.popped:
             return False
         by_place: dict[str, tuple[Place, list[Popped]]] = {}
-        for popped in batch.popped:
+        stays = self._pass_on(batch)
+        for popped in stays:
             by_place.setdefault(popped.place.name, (popped.place, []))[1].append(popped)
-        jobs = self._write(batch, by_place)
+        jobs = self._write(stays, by_place)
         for place, messages in by_place.values():
             self._source.ack(place, [popped.field for popped in messages])
         self._hand_over(jobs)
         self._announce()
         return batch.more
 
-    def _write(self, batch: Batch, by_place: dict[str, tuple[Place, list[Popped]]]) -> list[Job]:
-        arrivals = [Arrival(popped.raw, popped.place.queue, popped.place.name or None) for popped in batch.popped]
+    def _hear(self, desk: Desk) -> None:
+        """Hand on what another worker has told the owner of an account."""
+        seqs = self._source.take_news(desk.account)
+        if len(seqs) >= MOST_NEWS:
+            desk.distrust()
+        desk.hear(seqs)
+
+    def _pass_on(self, batch: Batch) -> list[Popped]:
+        """Put messages of the front door whose account has no room into that account's own queue; return all others."""
+        front = [popped for popped in batch.popped if not popped.place.name]
+        full = self._full_accounts() if front else set()
+        if not full:
+            return list(batch.popped)
+        accounts = ((popped, self._intake.account_of(_arrival(popped), utc_now())) for popped in front)
+        moving = [(popped, account) for popped, account in accounts if account in full and account is not None]
+        if moving:
+            self._source.pass_on(front[0].place, moving)
+        moved = {popped.field for popped, _ in moving}
+        return [popped for popped in batch.popped if popped.place.name or popped.field not in moved]
+
+    def _full_accounts(self) -> set[str]:
+        own = {name for name, desk in self._desks.items() if desk.room == 0}
+        return own | self._rooms.full(self._desks.keys())
+
+    def _write(self, messages: Sequence[Popped], by_place: dict[str, tuple[Place, list[Popped]]]) -> list[Job]:
+        arrivals = list(map(_arrival, messages))
         try:
             return self._intake.take_in(arrivals, utc_now())
         except DatabaseAway:
@@ -242,7 +270,8 @@ class Pump:
         for account, own in by_account.items():
             desk = self._desks.get(account)
             if desk is None:
-                self._source.ring(account)
+                self._rooms.note_taken(account, len(own))
+                self._source.ring(account, [job.seq for job in own])
                 continue
             desk.take(own)
         self._deliver()
@@ -264,8 +293,12 @@ class Pump:
             if choice.overdue:
                 recovery.expire(self._engine, [job.seq for job in choice.overdue], utc_now())
                 self._announce()
-            times += [choice.look_again_at] if choice.look_again_at is not None else []
+            times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
         return min(times, default=None)
+
+
+def _arrival(popped: Popped) -> Arrival:
+    return Arrival(popped.raw, popped.place.queue, popped.place.name or None)
 
 
 def _terms(lease: Lease) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from worker68.broker.doorbell import Doorbell
-from worker68.broker.place import Place, lists_of, wake_key
+from worker68.broker.place import Place, lists_of, news_key, queue_of, wake_key
 from worker68.broker.wire import Script, Wire
 
 # One reply, one transaction and one worker's memory must bear it, also where each message is a file list or a broadcast.
@@ -28,8 +28,14 @@ _FIELDS_PER_COMMAND = 1000
 
 _WAKE_TTL_SECONDS = 24 * 3600
 
+#: Numbers of jobs that an owner may find told at once; with more it must look for itself.
+MOST_NEWS = 10_000
+
 _POP = Script(files(__package__).joinpath("pop.lua").read_text("utf-8"))
+_PASS_ON = Script(files(__package__).joinpath("pass_on.lua").read_text("utf-8"))
 _GIVE_BACK = Script(files(__package__).joinpath("give_back.lua").read_text("utf-8"))
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -122,11 +128,37 @@ class Source:
             given_back += max(0, self._pops.run(_GIVE_BACK, [place.unacked_key], arguments))
         return given_back
 
-    def ring(self, *accounts: str) -> None:
-        """Wake the owners of accounts for which this worker wrote jobs to the database. Does not ring here."""
-        for account in accounts:
-            self._pops.call("INCR", wake_key(account))
-            self._pops.call("EXPIRE", wake_key(account), _WAKE_TTL_SECONDS)
+    def pass_on(self, place: Place, messages: Iterable[tuple[Popped, str]]) -> int:
+        """Move messages of the front door to the queue of the account named with each, in their order; return how many.
+
+        Harmless when repeated. Messages of a lease that was lost are left to its next owner.
+        """
+        moved = 0
+        for chunk in _chunks(messages):
+            arguments: list[str | bytes | int] = [place.lease_key, place.lease_value]
+            for popped, account in chunk:
+                suffix = popped.list_key.removeprefix(place.queue.encode())
+                arguments += [popped.field, queue_of(account).encode() + suffix]
+            moved += max(0, self._pops.run(_PASS_ON, [place.unacked_key], arguments))
+        return moved
+
+    def ring(self, account: str, seqs: Sequence[int] = ()) -> None:
+        """Tell the owner of an account which jobs this worker wrote to the database for it, and wake it. Does not ring here."""
+        news, wake = news_key(account), wake_key(account)
+        if seqs:
+            self._pops.call("RPUSH", news, *seqs)
+            self._pops.call("LTRIM", news, -MOST_NEWS, -1)
+            self._pops.call("EXPIRE", news, _WAKE_TTL_SECONDS)
+        self._pops.call("INCR", wake)
+        self._pops.call("EXPIRE", wake, _WAKE_TTL_SECONDS)
+
+    def take_news(self, account: str) -> list[int]:
+        """Take what was told to the owner of an account: the numbers of jobs that others wrote to the database.
+
+        ``MOST_NEWS`` of them mean that there may have been more.
+        """
+        told: list[bytes] | None = self._pops.call("LPOP", news_key(account), MOST_NEWS)
+        return [int(seq) for seq in told or ()]
 
     def close(self) -> None:
         self._doorbell.close()
@@ -167,6 +199,6 @@ def _parse(place: Place, field: bytes, value: bytes, leftover: bool) -> Popped:
     return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover)
 
 
-def _chunks(fields: Iterable[bytes]) -> Iterable[Sequence[bytes]]:
-    remaining = list(fields)
+def _chunks(things: Iterable[T]) -> Iterable[Sequence[T]]:
+    remaining = list(things)
     return (remaining[i : i + _FIELDS_PER_COMMAND] for i in range(0, len(remaining), _FIELDS_PER_COMMAND))

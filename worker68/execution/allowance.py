@@ -18,6 +18,10 @@ from worker68.bridge.actions.turn import TurnOver
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, monotonic
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution.gate import Pass
+from worker68.execution.pacing import Pacing
+from worker68.execution.permit import Permit
+from worker68.execution.slots import slot_of
 from worker68.execution.spool import Spool
 from worker68.jobs.kinds import LimitClass
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
@@ -34,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 #: A bridge that is away in the middle of an action is waited for this long; then the job begins anew when it is back.
 BRIDGE_PATIENCE_SECONDS = 60.0
+#: A thread hands its frame over this long before the slot; the I/O thread keeps the time to the millisecond.
+HAND_OVER_SECONDS = 0.05
 #: The longest sleep: whether the account is still ours is looked at in between.
 SLICE_SECONDS = 1.0
 #: Progress is written at most this often; what takes no longer shows none.
@@ -52,28 +58,34 @@ class TurnAllowance:
     writer: Writer
     stopping: threading.Event
     owned: Callable[[], bool]
-    report: Callable[[Outcome | TryAgain], None]
+    permit: Permit
+    frame: Pass
+    pacing: Pacing
     asked: RecentlyAsked
     kept: ExitStack
     _progress_at: float = field(default_factory=lambda: monotonic() + PROGRESS_SECONDS)
 
     def wait_for_slot(self, limit: LimitClass) -> None:
-        """Return when a further frame may be written: the bridge is ready, and the account's limits have a slot."""
+        """Return shortly before a further frame may be written: the bridge is ready, and the account's limits have a slot."""
         patience = Deadline.after(BRIDGE_PATIENCE_SECONDS)
+        ask = Ask(None, limit)
         while True:
+            if (reason := self.permit.why_not()) is not None:
+                raise _over(reason)
             if not self.link.ready:
                 if patience.passed:
                     raise _over("the bridge went away in the middle of it")
                 self.pause(SLICE_SECONDS)
                 continue
             try:
-                (answer,) = self.limiter.acquire(self.account.name, self.account.limits, [Ask(None, limit)])
+                (answer,) = self.limiter.acquire(self.account.name, self.account.limits, [ask])
             except RedisAway as away:
                 log.warning("redis_away", problem=str(away), where="execution", remedy="nothing more is written")
                 self.pause(SLICE_SECONDS)
                 continue
             if isinstance(answer, Grant):
-                self.pause(answer.wait_seconds)
+                self.frame.renew(slot_of(ask, answer, monotonic()))
+                self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
                 return
             self.pause(answer.retry_after_seconds)
 
@@ -87,6 +99,9 @@ class TurnAllowance:
                 raise _over("the worker is stopping")
             if until.passed:
                 return
+
+    def report(self, finding: Outcome | TryAgain) -> None:
+        self.pacing.tell(finding, self.frame)
 
     def note_progress(self, words: str) -> None:
         if monotonic() < self._progress_at:

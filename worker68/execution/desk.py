@@ -9,19 +9,25 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from worker68.clock import monotonic, utc_now
+import structlog
+
+from worker68.clock import boottime, monotonic, utc_now
 from worker68.execution import recovery
 from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
-from worker68.store import waiting
+from worker68.store import pauses, waiting
+
+log = structlog.get_logger(__name__)
 
 #: What memory may have missed is looked up in SQL this often.
 SWEEP_SECONDS = 30.0
 #: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
 REVOKED_FOR = dt.timedelta(days=1)
+#: The kill switch is looked at this often even if nobody rings; the permit lasts some times as long.
+PAUSE_LOOK_SECONDS = 1.0
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
 LOOK_SECONDS = 2.0
 
@@ -35,6 +41,7 @@ class Desk:
         self._intake = intake
         self._sweep_at = 0.0
         self._look_at = 0.0
+        self._pause_at = 0.0
         self._due: dt.datetime | None = None
         self._explained: dict[int, str] = {}
         self._written: dict[int, str] = {}
@@ -52,6 +59,17 @@ class Desk:
         """Memory may have missed something that stands in SQL: look there next."""
         self._sweep_at = 0.0
 
+    @property
+    def look_again_at(self) -> float | None:
+        """When the next deferred job is due, in monotonic seconds."""
+        return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
+
+    def hear(self, seqs: Sequence[int]) -> None:
+        """Somebody rang: look at the kill switch soon, and take the jobs that another worker wrote to SQL."""
+        self._pause_at = 0.0
+        if seqs:
+            self.take(waiting.load_arrived(self.execution.engine, self.account, seqs))
+
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
         self._taken_in += len(jobs)
@@ -61,6 +79,10 @@ class Desk:
 
     def tend(self) -> bool:
         """Do what is due; return whether replies may have come into the outbox."""
+        self.execution.pacing.tell_busy()
+        if monotonic() >= self._pause_at:
+            self._look_at_pause()
+            self._pause_at = monotonic() + PAUSE_LOOK_SECONDS
         now = utc_now()
         dispatch, engine = self.execution.dispatch, self.execution.engine
         swept = monotonic() >= self._sweep_at
@@ -78,9 +100,33 @@ class Desk:
     def choose(self, room: int) -> Choice:
         """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
         link = self.execution.link
-        if self._sweep_at == 0.0 or not link.ready or not self.execution.owned():
+        if self._sweep_at == 0.0 or self._problem is not None or not self.execution.owned():
             return Choice([], [], None)
         return self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now(), link.api_url is not None)
+
+    @property
+    def _problem(self) -> str | None:
+        """What keeps all jobs of the account waiting, in words."""
+        return self.execution.permit.why_not() or self.execution.link.why_not_ready
+
+    def _look_at_pause(self) -> None:
+        """Ask SQL whether the account is paused, act on it, and say so: whoever paused it waits for that."""
+        execution, permit = self.execution, self.execution.permit
+        before, asked_at = permit.pause, boottime()
+        pause = pauses.find_pause(execution.engine, self.account)
+        permit.renew(pause, asked_at)
+        if pause is not None and pause.seen_by != execution.owner:
+            pauses.note_seen(execution.engine, pause.id, execution.owner)
+        if pause is not None and before is None:
+            log.warning(
+                "account_paused",
+                account=self.account,
+                by=pause.paused_by,
+                reason=pause.reason,
+                remedy=f"worker68 resume {self.account}",
+            )
+        elif pause is None and before is not None:
+            log.info("account_resumed", account=self.account)
 
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
@@ -95,7 +141,7 @@ class Desk:
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        reasons = self.execution.dispatch.explain(self.execution.link.why_not_ready)
+        reasons = self.execution.dispatch.explain(self._problem)
         lasting = {seq: reason for seq, reason in reasons.items() if self._explained.get(seq) == reason}
         fresh = dict(lasting.items() - self._written.items())
         if fresh:

@@ -1,8 +1,8 @@
 """Dispatch: what is ready, decided in one place.
 
-In: the waiting jobs of one account, the state of its bridge, the limits. Out: the jobs that may start now, each with its write
-time; and for the rest why they wait. It keeps the first few jobs of each lane in memory; SQL holds the others and can rebuild it
-at any time. Never: a write to SQL, a frame, a wait.
+In: the waiting jobs of one account, the state of its bridge, the limits. Out: the jobs that may start now, each with its slot;
+and for the rest why they wait. It keeps the first few jobs of each lane in memory; SQL holds the others and can rebuild it at any
+time. Never: a write to SQL, a frame, a wait.
 """
 
 from __future__ import annotations
@@ -12,15 +12,25 @@ import datetime as dt
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
 from worker68.clock import monotonic, utc_now
+from worker68.execution import reasons
+from worker68.execution.lanes import (
+    Lane,
+    chat_of_send,
+    has_exclusive,
+    heed_exclusive,
+    is_read,
+    leave_room_beside_reads,
+    one_send_each,
+)
+from worker68.execution.slots import Slot, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import Nature
-from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
+from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
 log = structlog.get_logger(__name__)
@@ -34,30 +44,10 @@ NOT_WRITTEN_PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Ready:
-    """A job that may start: its frame may be written from ``write_at`` (monotonic seconds) on."""
+    """A job that may start: its frame may be written in its slot."""
 
     job: Job
-    write_at: float
-
-
-@dataclass
-class _Lane:
-    """The head of a lane. ``more``: SQL holds further jobs of it. ``since``: from when on its head has waited."""
-
-    name: str
-    jobs: list[Job] = field(default_factory=list)
-    more: bool = False
-    running: int = 0
-    since: float = 0.0
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether its head may not run beside another one: only messages to a chat can opt out of their order."""
-        return self.jobs[0].ordered or self.jobs[0].chat is None
-
-    @property
-    def empty(self) -> bool:
-        return not self.jobs and not self.more and not self.running
+    slot: Slot
 
 
 @dataclass(frozen=True)
@@ -75,7 +65,7 @@ def _place(job: Job) -> tuple[int, int, int]:
 
 
 class Dispatch:
-    """The waiting jobs of one account. All methods may be called from any thread.
+    """The waiting jobs of one account. All methods may be called from any thread, but one thread alone chooses and rebuilds.
 
     ``finished`` counts the jobs that have left for good.
     """
@@ -88,7 +78,7 @@ class Dispatch:
         self._limiter = limiter
         self._load = load
         self._lock = threading.Lock()  # guards everything below
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._starting: dict[int, Job] = {}
         self._sending_to: dict[Chat | None, int] = {}
         self._blocked: dict[str, tuple[float, str]] = {}
@@ -97,6 +87,8 @@ class Dispatch:
             None  # while SQL is read: what came meanwhile, which the query may not have seen
         )
         self._api_known = True
+        self._one_send_per_chat = False
+        self._room = 1
         self.finished = 0
 
     @property
@@ -105,7 +97,7 @@ class Dispatch:
 
     @property
     def _reads_under_way(self) -> int:
-        return sum(job.now.nature is Nature.READ for job in self._starting.values())
+        return sum(map(is_read, self._starting.values()))
 
     @property
     def _most_reads(self) -> int:
@@ -127,7 +119,7 @@ class Dispatch:
         jobs = self._read_sql(None)
         with self._lock:
             running = {name: lane.running for name, lane in self._lanes.items() if lane.running}
-            self._lanes = {name: _Lane(name, running=count) for name, count in running.items()}
+            self._lanes = {name: Lane(name, running=count) for name, count in running.items()}
             self._enter_loaded(jobs)
             present = {job.seq for lane in self._lanes.values() for job in lane.jobs}
             self._resting = {seq: until for seq, until in self._resting.items() if seq in present}
@@ -140,31 +132,32 @@ class Dispatch:
         self._refill_lanes()
         with self._lock:
             at = monotonic()
-            self._api_known = api_known
-            room = min(room, self._account.max_in_flight - len(self._starting))
+            self._api_known, self._one_send_per_chat, self._room = api_known, one_send_per_chat, room
             self._blocked = {scope: block for scope, block in self._blocked.items() if block[0] > at}
-            ready: list[Ready] = []
-            overdue: list[Job] = []
-            while room > len(ready):
-                lanes = self._startable(at, one_send_per_chat)[: room - len(ready)]
-                if not lanes:
-                    break
-                late = [lane for lane in lanes if self._is_overdue(lane.jobs[0], now)]
-                overdue += [self._leave(lane) for lane in late]
-                self._forget_empty_lanes()
-                try:
-                    ready += self._start([lane for lane in lanes if lane not in late], at)
-                except Exception as problem:
-                    if not ready and not overdue:
-                        raise
-                    log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
-                    break
+        ready: list[Ready] = []
+        overdue: list[Job] = []
+        while True:
+            with self._lock:
+                late = self._take_overdue(at, room - len(ready), now)
+                # The next of a lane whose first was late may be late as well.
+                taken = [] if late else self._take_startable(at, room - len(ready))
+            overdue += late
+            if not taken and not late:
+                break
+            try:
+                ready += self._ask_limits(taken)
+            except Exception as problem:
+                if not ready and not overdue:
+                    raise
+                log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
+                break
+        with self._lock:
             return Choice(ready, overdue, self._next_look(at))
 
-    def take_new_slot(self, job: Job) -> float | None:
-        """Return a new write time for a job that missed its own, None where a limit refuses it now. Raises ``RedisAway``."""
-        (answer,) = self._limiter.acquire(self._account.name, self._account.limits, [_ask(job)])
-        return monotonic() + answer.wait_seconds if isinstance(answer, Grant) else None
+    def take_new_slot(self, job: Job) -> Slot | None:
+        """Return another slot for a job that missed its own, None where a limit refuses it now. Raises ``RedisAway``."""
+        (answer,) = self._limiter.acquire(self._account.name, self._account.limits, [ask_of(job)])
+        return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or somebody else has it."""
@@ -179,20 +172,17 @@ class Dispatch:
             self._resting[job.seq] = monotonic() + after_seconds
             self._enter(job)
 
-    def explain(self, bridge_problem: str | None) -> dict[int, str]:
-        """Return in words why the first job of each waiting lane waits."""
+    def explain(self, problem: str | None) -> dict[int, str]:
+        """Return in words why the first job of each waiting lane waits; ``problem``: what holds up all of them."""
         with self._lock:
             at = monotonic()
-            reasons = {}
-            for lane in self._lanes.values():
-                if lane.jobs:
-                    reasons[lane.jobs[0].seq] = bridge_problem or self._why(lane, at)
-            return {seq: reason for seq, reason in reasons.items() if reason}
+            waiting = [lane for lane in self._lanes.values() if lane.jobs]
+            return {lane.jobs[0].seq: words for lane in waiting if (words := problem or self._why(lane, at))}
 
     def _enter(self, job: Job) -> None:
         if self._missed is not None:
             self._missed.append(job)
-        lane = self._lanes.setdefault(job.lane, _Lane(job.lane))
+        lane = self._lanes.setdefault(job.lane, Lane(job.lane))
         if any(there.seq == job.seq for there in lane.jobs):
             return
         if not lane.jobs:
@@ -243,79 +233,89 @@ class Dispatch:
             if name in self._lanes:
                 self._lanes[name].more = self._lanes[name].more or count >= LANE_DEPTH
 
-    def _startable(self, at: float, one_send_per_chat: bool) -> list[_Lane]:
-        lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at, one_send_per_chat)]
-        lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
-        lanes = self._leave_room_beside_reads(self._heed_exclusive(lanes))
-        return _one_send_each(lanes) if one_send_per_chat else lanes
+    def _take_overdue(self, at: float, room: int, now: dt.datetime) -> list[Job]:
+        """Take out the jobs whose turn it would be, but whose time is over."""
+        late = [lane for lane in self._startable(at)[: max(0, room)] if self._is_overdue(lane.jobs[0], now)]
+        taken = [self._leave(lane) for lane in late]
+        self._forget_empty_lanes()
+        return taken
 
-    def _leave_room_beside_reads(self, lanes: list[_Lane]) -> list[_Lane]:
-        """Leave out reads beyond their share: a long list is read for minutes, and sends and moderation must find room."""
-        reads = [lane for lane in lanes if lane.jobs[0].now.nature is Nature.READ]
-        too_many = {lane.name for lane in reads[max(0, self._most_reads - self._reads_under_way) :]}
-        return [lane for lane in lanes if lane.name not in too_many] if too_many else lanes
+    def _take_startable(self, at: float, room: int) -> list[tuple[Job, float]]:
+        """Take out the jobs whose turn it is, as under way: so nothing else happens to them while the limits are asked.
 
-    def _heed_exclusive(self, lanes: list[_Lane]) -> list[_Lane]:
-        """Leave out what may not start because of an exclusive job: it waits until no send or change is under way.
-
-        Reads may be under way: what breaks off is read again.
+        Returns with each from when on its lane had waited.
         """
-        if self._has_exclusive_under_way():
+        room = min(room, self._account.max_in_flight - len(self._starting))
+        taken = []
+        for lane in self._startable(at)[: max(0, room)]:
+            since, job = lane.since, self._leave(lane)
+            lane.running += 1
+            self._starting[job.seq] = job
+            if chat := chat_of_send(job):
+                self._sending_to[chat] = self._sending_to.get(chat, 0) + 1
+            taken.append((job, since))
+        return taken
+
+    def _ask_limits(self, taken: list[tuple[Job, float]]) -> list[Ready]:
+        """Ask for the slots of jobs that were taken out, without the lock; what is refused goes back. Raises ``RedisAway``."""
+        answers: Sequence[Grant | Refusal | None] = [None] * len(taken)
+        asks, at, ready = [ask_of(job) for job, _ in taken], monotonic(), []
+        try:
+            answers = self._limiter.acquire(self._account.name, self._account.limits, asks)
+            at = (
+                monotonic()
+            )  # reckoned from the reply: Redis meant a moment before it, and a slot is never used too early
+        finally:
+            with self._lock:
+                for (job, since), answer in zip(taken, answers, strict=True):
+                    if isinstance(answer, Grant):
+                        ready.append(Ready(job, slot_of(ask_of(job), answer, at)))
+                        continue
+                    self._go_back(job, since)
+                    if answer is not None:
+                        words = reasons.refused(answer, self._account.limits)
+                        self._blocked[scope_of(answer, job)] = (at + answer.retry_after_seconds, words)
+        return ready
+
+    def _go_back(self, job: Job, since: float) -> None:
+        """Put a job that did not start where it was, as if nothing had been."""
+        self._release(job, leave_lane=False)
+        lane = self._lanes[job.lane]
+        bisect.insort(lane.jobs, job, key=_place)
+        lane.since = since
+
+    def _startable(self, at: float) -> list[Lane]:
+        if "account" in self._blocked:
             return []
-        for place, lane in enumerate(lanes):
-            if lane.jobs[0].kind.exclusive:
-                if place > 0:
-                    return lanes[:place]
-                return [] if any(job.now.nature is not Nature.READ for job in self._starting.values()) else [lane]
-        return lanes
+        lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
+        lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
+        lanes = heed_exclusive(lanes, self._starting.values())
+        lanes = leave_room_beside_reads(lanes, self._most_reads - self._reads_under_way)
+        return one_send_each(lanes) if self._one_send_per_chat else lanes
 
-    def _has_exclusive_under_way(self) -> bool:
-        return any(job.kind.exclusive for job in self._starting.values())
-
-    def _is_open(self, lane: _Lane, at: float, one_send_per_chat: bool) -> bool:
+    def _is_open(self, lane: Lane, at: float) -> bool:
         if not lane.jobs or (lane.running and lane.exclusive):
             return False
         job = lane.jobs[0]
         if self._resting.get(job.seq, at) > at:
             return False
-        if one_send_per_chat and _chat_of_send(job) in self._sending_to:
+        if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
         if job.now.through_api and not self._api_known:
             return False
-        return not any(scope in self._blocked for scope in _scopes(job))
+        return not any(scope in self._blocked for scope in scopes_of(job))
 
-    def _start(self, lanes: list[_Lane], at: float) -> list[Ready]:
-        asks = [_ask(lane.jobs[0]) for lane in lanes]
-        answers = self._limiter.acquire(self._account.name, self._account.limits, asks)
-        ready = []
-        for lane, answer in zip(lanes, answers, strict=True):
-            if isinstance(answer, Refusal):
-                scope = _scope_of(answer, lane.jobs[0])
-                self._blocked[scope] = (
-                    at + answer.retry_after_seconds,
-                    f"limit {answer.limit} of the account's settings",
-                )
-            else:
-                assert isinstance(answer, Grant)
-                job = self._leave(lane)
-                lane.running += 1
-                self._starting[job.seq] = job
-                if chat := _chat_of_send(job):
-                    self._sending_to[chat] = self._sending_to.get(chat, 0) + 1
-                ready.append(Ready(job, at + answer.wait_seconds))
-        return ready
-
-    def _leave(self, lane: _Lane) -> Job:
+    def _leave(self, lane: Lane) -> Job:
         lane.since = monotonic()
         job = lane.jobs.pop(0)
         self._resting.pop(job.seq, None)
         return job
 
-    def _release(self, job: Job) -> None:
+    def _release(self, job: Job, leave_lane: bool = True) -> None:
         started = self._starting.pop(job.seq, None)  # as it was: its next step may be of another kind
         if started is None:
             return
-        if chat := _chat_of_send(started):
+        if chat := chat_of_send(started):
             left = self._sending_to.pop(chat) - 1
             if left:
                 self._sending_to[chat] = left
@@ -323,7 +323,7 @@ class Dispatch:
         if lane is None:
             return
         lane.running -= 1
-        if lane.empty:
+        if lane.empty and leave_lane:
             del self._lanes[job.lane]
 
     def _is_overdue(self, job: Job, now: dt.datetime) -> bool:
@@ -339,50 +339,26 @@ class Dispatch:
         times += [until for until, _ in self._blocked.values()]
         return min(times, default=None)
 
-    def _why(self, lane: _Lane, at: float) -> str | None:
+    def _why(self, lane: Lane, at: float) -> str | None:
+        job = lane.jobs[0]
         if lane.running and lane.exclusive:
-            return "behind another job of its lane that is under way"
-        if self._has_exclusive_under_way():
+            return reasons.behind(one.job_id for one in self._starting.values() if one.lane == lane.name)
+        if has_exclusive(self._starting.values()):
             return "until the restart of the client is over"
-        if lane.jobs[0].kind.exclusive and self._starting:
+        if job.kind.exclusive and self._starting:
             return "until no send or change of the account is under way"
-        if self._resting.get(lane.jobs[0].seq, at) > at:
+        if self._resting.get(job.seq, at) > at:
             return "backing off after an attempt"
-        if lane.jobs[0].now.nature is Nature.READ and self._reads_under_way >= self._most_reads:
+        if self._one_send_per_chat and (chat := chat_of_send(job)) in self._sending_to:
+            rivals = [one.job_id for one in self._starting.values() if chat_of_send(one) == chat]
+            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
+        if is_read(job) and self._reads_under_way >= self._most_reads:
             return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
-        if lane.jobs[0].now.through_api and not self._api_known:
+        if job.now.through_api and not self._api_known:
             return "the bridge has not told the address of the service's API yet"
-        for scope in _scopes(lane.jobs[0]):
+        for scope in scopes_of(job):
             if scope in self._blocked:
                 return self._blocked[scope][1]
-        return None
-
-
-def _ask(job: Job) -> Ask:
-    return Ask(job.chat, job.now.limit)
-
-
-def _chat_of_send(job: Job) -> Chat | None:
-    return job.chat if job.now.message else None
-
-
-def _one_send_each(lanes: list[_Lane]) -> list[_Lane]:
-    """Leave out lanes that would start a second send to a chat: its ordered and its unordered jobs have two lanes."""
-    chats: set[Chat] = set()
-    chosen = []
-    for lane in lanes:
-        chat = _chat_of_send(lane.jobs[0])
-        if chat is None or chat not in chats:
-            chosen.append(lane)
-            chats |= {chat} if chat else set()
-    return chosen
-
-
-def _scopes(job: Job) -> tuple[str, ...]:
-    chat = job.chat
-    scopes = ("account", job.now.limit)
-    return (*scopes, f"chat:{chat.type}:{chat.id}") if chat else scopes
-
-
-def _scope_of(refusal: Refusal, job: Job) -> str:
-    return _scopes(job)[-1] if refusal.limit == "chat" else refusal.limit
+        if len(self._starting) >= self._account.max_in_flight:
+            return f"{len(self._starting)} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
+        return "the worker has no thread free (CONCURRENCY)" if self._room <= 0 else None

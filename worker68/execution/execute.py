@@ -22,17 +22,20 @@ from worker68.bridge.actions.turn import Turn, TurnOver, is_success
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.execution.allowance import TurnAllowance
+from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch, Ready
+from worker68.execution.gate import Gate, Pass
+from worker68.execution.pacing import LeadTime, Pacing
+from worker68.execution.permit import Permit
+from worker68.execution.slots import Slot
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.kinds import Nature
-from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
-from worker68.jobs.retry import attempts_allowed, back_off_seconds
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
+from worker68.jobs.retry import SEND_FLOOR_SECONDS, attempts_allowed, back_off_seconds
 from worker68.jobs.snapshot import ListSeen
 from worker68.jobs.states import Event
 from worker68.limits.limiter import Limiter
-from worker68.limits.pace import Pace
 from worker68.settings import AccountSettings
 from worker68.store import attempts, snapshots
 from worker68.store.attempts import Attempt
@@ -44,8 +47,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: A slot that was missed by more is not used: after a stall many would be, all at the same moment (design, decision 9).
-SLOT_SECONDS = 0.5
 #: While the worker stops, an outcome waits this long for a database that is away; then recovery must call it in doubt.
 LAST_WRITE_SECONDS = 15.0
 #: Between two tries to reach a database that is away.
@@ -63,17 +64,20 @@ class Execution:
     link: Link
     dispatch: Dispatch
     limiter: Limiter
-    pace: Pace
+    permit: Permit
+    gate: Gate
+    pacing: Pacing
     engine: Engine
     writer: Writer
     stopping: threading.Event
     announce: Callable[[], None]
     asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
+    lead: LeadTime = field(default_factory=LeadTime)
 
     def run(self, ready: Ready) -> Outcome | TryAgain | None:
         """Bring one job to its outcome; None if it was not ours to run any more. Called on a thread of Celery's pool."""
         job = ready.job
-        if (reason := self._may_not_start(job)) is not None:
+        if (reason := self._wait_for_slot(ready.slot)) is not None:
             self._leave_waiting(job, reason)
             return None
         attempt = self._begin(job)
@@ -81,8 +85,10 @@ class Execution:
             self._drop(job)
             return None
         with ExitStack() as kept:
-            turn = self._give_turn(attempt, kept)
-            finding = self._perform(turn, ready.write_at)
+            frame = Pass(self.gate, job, ready.slot)
+            turn = self._give_turn(attempt, frame, kept)
+            finding = self._perform(turn, frame)
+            self.pacing.tell(finding, frame)
             conclusion = self._conclude(attempt, turn, finding)
             if isinstance(conclusion, TryAgain):
                 return self._return_to_lane(attempt, conclusion)
@@ -90,14 +96,19 @@ class Execution:
                 return self._advance(attempt, conclusion)
             return self._record(attempt, conclusion)
 
-    def _may_not_start(self, job: Job) -> str | None:
+    def _wait_for_slot(self, slot: Slot) -> str | None:
+        """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
+        if (reason := self._may_not_start()) is not None:
+            return reason
+        self.stopping.wait(slot.write_at - self.lead.seconds - monotonic())
+        return self._may_not_start()
+
+    def _may_not_start(self) -> str | None:
         if self.stopping.is_set():
             return "the worker is stopping"
         if not self.owned():
             return "this worker does not own the account any more"
-        if not self.link.ready:
-            return self.link.why_not_ready
-        return None
+        return self.permit.why_not() or self.link.why_not_ready
 
     def _leave_waiting(self, job: Job, reason: str) -> None:
         """Nothing was begun: the job is ready as before, here or at the account's next owner."""
@@ -105,22 +116,28 @@ class Execution:
         self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
 
     def _drop(self, job: Job) -> None:
-        """It may not run any more, or somebody else ended it (expiry, cancel) or has begun it."""
+        """It may not run any more, its time is over, or somebody else ended it (cancel) or has begun it."""
         log.info("job_not_ready_any_more", job_id=job.job_id, account=job.account)
         self.dispatch.finish(job)
         self.announce()
 
     def _begin(self, job: Job) -> Attempt | None:
         attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
+        if job.expires_at is not None and job.expires_at <= utc_now():
+            self._write(lambda connection: _expire(connection, job, utc_now()))
+            return None
         # Intake let it in, but the settings may have changed since.
         refusal = self.account.permissions.why_not(job.task, job.fields)
         if refusal is not None:
             outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
             self._write(lambda connection: end_waiting_within(connection, [job.seq], Event.REFUSE, outcome, utc_now()))
             return None
-        return attempt if self._until_written(lambda: self.writer.write_with(_begin, attempt)) else None
+        began_at = monotonic()
+        begun = self._until_written(lambda: self.writer.write_with(_begin, attempt))
+        self.lead.note(monotonic() - began_at)
+        return attempt if begun else None
 
-    def _give_turn(self, attempt: Attempt, kept: ExitStack) -> Turn:
+    def _give_turn(self, attempt: Attempt, frame: Pass, kept: ExitStack) -> Turn:
         job = attempt.job
         allowance = TurnAllowance(
             attempt=attempt,
@@ -131,24 +148,26 @@ class Execution:
             writer=self.writer,
             stopping=self.stopping,
             owned=self.owned,
-            report=self._tell_pace,
+            permit=self.permit,
+            frame=frame,
+            pacing=self.pacing,
             asked=self.asked_online,
             kept=kept,
         )
-        return Turn(self.link, job, self.account, lambda: self._may_not_write(job), allowance)
+        return Turn(self.link, job, self.account, frame, allowance)
 
-    def _perform(self, turn: Turn, write_at: float) -> Finding:
-        """Let the job's frames leave, the first at its slot's time, and wait for what comes back."""
+    def _perform(self, turn: Turn, frame: Pass) -> Finding:
+        """Let the job's frames leave, the first in its slot, and wait for what comes back."""
         job = turn.job
-        if monotonic() - write_at > SLOT_SECONDS:
+        if self.gate.is_too_old(frame.slot):
             try:
                 new_slot = self.dispatch.take_new_slot(job)
             except RedisAway:
                 new_slot = None
             if new_slot is None:
                 return TryAgain(ErrorCode.UNAVAILABLE, "its slot has passed", spent=False)
-            write_at = new_slot
-        if self.stopping.wait(write_at - monotonic()):
+            frame.renew(new_slot)
+        if self.stopping.wait(frame.slot.write_at - HAND_OVER_SECONDS - monotonic()):
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
             return ACTIONS[job.task][job.step](turn)
@@ -158,17 +177,8 @@ class Execution:
             log.exception("action_failed", job_id=job.job_id, task=job.task)
             return _failed_within(job, error)
 
-    def _may_not_write(self, job: Job) -> str | None:
-        """Be asked on the I/O thread just before the first byte leaves."""
-        if not self.owned():
-            return "this worker does not own the account any more"
-        if job.expires_at is not None and job.expires_at <= utc_now():
-            return "expired"
-        return None
-
     def _conclude(self, attempt: Attempt, turn: Turn, finding: Finding) -> Finding:
-        """Turn "try again" into an outcome where the tries are used up, and tell the pace how busy the service is."""
-        self._tell_pace(finding)
+        """Turn "try again" into an outcome where the tries are used up, and look whether a change that failed was made."""
         if isinstance(finding, TryAgain):
             if not finding.spent or attempt.number_in_step < attempts_allowed(finding.code):
                 return finding
@@ -190,23 +200,16 @@ class Execution:
             log.exception("read_back_failed", job_id=turn.job.job_id, task=turn.job.task)
             return None
 
-    def _tell_pace(self, finding: Finding) -> None:
-        """Slow the account down after a busy answer, and let it recover after successes."""
-        try:
-            if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
-                self.pace.report_busy(self.account.name)
-            elif isinstance(finding, ListSeen) or is_success(finding):
-                self.pace.note_success(self.account.name)
-        except Exception as problem:  # noqa: BLE001 - the outcome matters more than the pace
-            log.warning("pace_not_told", account=self.account.name, problem=str(problem))
-
     def _return_to_lane(self, attempt: Attempt, again: TryAgain) -> TryAgain | None:
         job, now = attempt.job, utc_now()
         if not again.spent:
-            self._write(lambda connection: attempts.give_back(connection, attempt))
-            self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
+            if self._write(lambda connection: _give_back(connection, attempt, now)):
+                self._drop(job)
+            else:
+                self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
             return None
-        seconds = back_off_seconds(attempt.number_in_step)
+        floor = SEND_FLOOR_SECONDS if job.now.nature is Nature.SEND else 0.0
+        seconds = back_off_seconds(attempt.number_in_step, floor_seconds=floor)
         due_at = now + dt.timedelta(seconds=seconds)
         self._write(lambda connection: attempts.back_off(connection, attempt, due_at, again.code, again.reason, now))
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
@@ -323,3 +326,16 @@ def _end(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]]) -> li
 def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
     with transaction(engine) as connection:
         return work(connection)
+
+
+def _give_back(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
+    """Make a job of which no byte was written wait again; return whether its time is over, and it has ended so."""
+    attempts.give_back(connection, attempt)
+    return _expire(connection, attempt.job, now)
+
+
+def _expire(connection: Connection, job: Job, now: dt.datetime) -> bool:
+    if job.expires_at is None or job.expires_at > now:
+        return False
+    outcome = expired("its time was over before its slot came")
+    return bool(end_waiting_within(connection, [job.seq], Event.EXPIRE, outcome, now))

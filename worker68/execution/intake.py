@@ -86,6 +86,11 @@ class Intake:
                 return self._write([_set_aside(arrivals[0], "the database refused its content", now)], now)
             return [job for arrival in arrivals for job in self.take_in([arrival], now)]
 
+    def account_of(self, arrival: Arrival, now: dt.datetime) -> str | None:
+        """Return whose job a message would become; None for one that runs nothing, so that it needs no room."""
+        reading = self.read(arrival, now)
+        return reading.order.account if reading.order is not None else None
+
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         """Return what is to be made of a message; never raises."""
         try:

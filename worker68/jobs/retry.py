@@ -8,6 +8,8 @@ from worker68.jobs.outcome import ErrorCode
 
 #: The first back-off is up to this long; each next one up to twice as long (full jitter, so that jobs do not return in step).
 BACK_OFF_BASE_SECONDS = 1.0
+#: A send is not repeated sooner: a verdict of the attempt before may still be on its way.
+SEND_FLOOR_SECONDS = 1.0
 #: No single back-off is longer than this: a busy service is asked again at least once a minute.
 BACK_OFF_CAP_SECONDS = 60.0
 
@@ -25,8 +27,8 @@ def attempts_allowed(code: ErrorCode) -> int:
     return ATTEMPTS.get(code, DEFAULT_ATTEMPTS)
 
 
-def back_off_seconds(attempts: int, rng: random.Random | None = None) -> float:
-    """Return how long to wait after the ``attempts``-th spent attempt: exponential with full jitter."""
+def back_off_seconds(attempts: int, rng: random.Random | None = None, *, floor_seconds: float = 0.0) -> float:
+    """Return how long to wait after the ``attempts``-th spent attempt: exponential with full jitter, over a floor."""
     doublings = min(max(0, attempts - 1), _DOUBLINGS_LIMIT)
     ceiling = min(BACK_OFF_CAP_SECONDS, BACK_OFF_BASE_SECONDS * 2**doublings)
-    return (rng or random).uniform(0, ceiling)
+    return floor_seconds + (rng or random).uniform(0, ceiling)

@@ -104,7 +104,10 @@ class Pace:
             self._end_probe.run([pace_key(account)], [self._clock(), _microseconds(age_seconds), int(written)])
 
     def report_success(self, account: str, successes: int = 1, age_seconds: float = 0.0) -> float:
-        """Raise the account's pace by a twentieth for every 20 successes since its last change, and end a pause; return the pace."""
+        """Raise the account's pace by a twentieth for every 20 successes since its last change, and end a pause.
+
+        Returns the pace as a share of 1.
+        """
         arguments = [self._clock(), _microseconds(age_seconds), FULL_PACE, _FORGOTTEN_AFTER_SECONDS]
         before, steps, ended = self._speed_up.run([pace_key(account)], [*arguments, successes, SUCCESSES_PER_STEP])
         if steps != before or ended:

@@ -34,6 +34,11 @@ class Rate:
         if self.count < 1 or self.period_seconds < 1 or self.burst < 1:
             raise ValueError(f"count, period and burst of a rate are at least 1, not {self!r}")
 
+    def __str__(self) -> str:
+        """Return the rate as the setting writes it."""
+        unit = next(unit for unit, seconds in _PERIODS.items() if seconds == self.period_seconds)
+        return f"{self.count}/{unit}" + (f"+{self.burst}" if self.burst > 1 else "")
+
     @property
     def interval_microseconds(self) -> int:
         """The spacing of two writes at a steady pace, rounded up: the limit holds rather than being used to the last digit."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -17,15 +18,21 @@ from tests.parts.ledger import Ledger
 from worker68.bridge.actions.online import RecentlyAsked
 from worker68.bridge.actions.turn import TurnOver
 from worker68.bridge.link import Link
-from worker68.clock import monotonic
+from worker68.clock import boottime, monotonic
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
 from worker68.execution import allowance as module
-from worker68.execution.allowance import TurnAllowance
+from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
+from worker68.execution.gate import Gate, Pass
+from worker68.execution.pacing import Pacing
+from worker68.execution.permit import Permit
+from worker68.execution.slots import Slot, ask_of
 from worker68.execution.spool import MEMORY_BYTES, Spool
 from worker68.jobs.snapshot import MemberRow
 from worker68.limits.limiter import Limiter
-from worker68.limits.rates import parse_limits
+from worker68.limits.pace import Pace
+from worker68.limits.rates import NO_LIMITS, parse_limits
+from worker68.store.pauses import Pause
 from worker68.store.tables import group_members
 from worker68.store.writer import Writer
 
@@ -47,8 +54,11 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAl
     writer = Writer(sqlite.engine)
     writer.start()
     with ExitStack() as kept, Redis.from_url(redis_url, protocol=2) as client:
+        attempt = sqlite.must_begin(sqlite.send())
+        gate, permit = Gate(NO_LIMITS, owned=lambda: True, wake=lambda: None), Permit()
+        permit.renew(None, boottime())
         yield TurnAllowance(
-            attempt=sqlite.must_begin(sqlite.send()),
+            attempt=attempt,
             account=account(),
             link=cast(Link, bridge),
             limiter=Limiter(client),
@@ -56,7 +66,9 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAl
             writer=writer,
             stopping=threading.Event(),
             owned=lambda: True,
-            report=lambda finding: None,
+            permit=permit,
+            frame=Pass(gate, attempt.job, Slot(ask_of(attempt.job), monotonic(), monotonic())),
+            pacing=Pacing("main", Pace(client), gate),
             asked=RecentlyAsked(),
             kept=kept,
         )
@@ -74,10 +86,13 @@ def over(allowance: TurnAllowance, *arguments: Any) -> str:
 def test_each_slot_is_one_of_the_accounts_limits(allowance: TurnAllowance) -> None:
     allowance.account = account(limits=parse_limits({"read": "10/s", "account": "off"}))
     began = monotonic()
+    slots = []
     for _ in range(4):
         allowance.wait_for_slot("read")
-    # Not how long it took, but that it was not less than three intervals.
-    assert monotonic() - began >= 0.3
+        slots.append(allowance.frame.slot.write_at)
+    assert slots[0] >= began
+    assert all(later - earlier >= 0.095 for earlier, later in pairwise(slots))
+    assert slots[-1] - monotonic() <= HAND_OVER_SECONDS, "the link holds the frame for no longer"
 
 
 def test_a_refused_slot_is_waited_for(allowance: TurnAllowance) -> None:
@@ -96,6 +111,11 @@ def test_a_refused_slot_is_waited_for(allowance: TurnAllowance) -> None:
 def test_a_worker_that_stops_ends_the_wait(allowance: TurnAllowance) -> None:
     allowance.stopping.set()
     assert over(allowance) == "the worker is stopping"
+
+
+def test_a_paused_account_ends_the_wait(allowance: TurnAllowance) -> None:
+    allowance.permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime())
+    assert over(allowance) == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
 
 
 def test_a_lost_account_ends_the_wait(allowance: TurnAllowance) -> None:

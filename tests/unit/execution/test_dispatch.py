@@ -144,7 +144,8 @@ def test_a_granted_slot_is_the_time_of_the_write(room: Room) -> None:
     room.add(send(1))
     before = monotonic()
     (ready,) = room.look().ready
-    assert before + 1.5 <= ready.write_at <= monotonic() + 1.5
+    assert before + 1.5 <= ready.slot.write_at <= monotonic() + 1.5
+    assert before <= ready.slot.granted_at <= monotonic()
 
 
 @pytest.mark.parametrize(
@@ -293,14 +294,14 @@ def test_says_why_the_heads_wait(room: Room) -> None:
 def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:
     room.add(send(1), send(2))
     room.choose()
-    assert room.dispatch.explain(None) == {2: "behind another job of its lane that is under way"}
+    assert room.dispatch.explain(None) == {2: "behind job-1, which is under way"}
 
 
 def test_a_job_that_missed_its_slot_may_get_another(room: Room) -> None:
     room.slots.rule = lambda ask: Grant(1.5)
     slot = room.dispatch.take_new_slot(send(1))
     assert slot is not None
-    assert 1.0 < slot - monotonic() <= 1.5
+    assert 1.0 < slot.write_at - monotonic() <= 1.5
 
     room.slots.rule = lambda ask: Refusal("chat", "key", 30.0)
     assert room.dispatch.take_new_slot(send(1)) is None

@@ -1,0 +1,79 @@
+"""The heads of lanes in memory, and which of them may start beside what is under way.
+
+In: lanes in the order of their turn; the jobs under way. Out: those lanes whose first job nothing else of the account keeps
+waiting. Never: limits, a lock, a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from worker68.jobs.fields import Chat
+from worker68.jobs.job import Job
+from worker68.jobs.kinds import Nature
+
+
+@dataclass
+class Lane:
+    """The head of a lane. ``more``: SQL holds further jobs of it. ``since``: from when on its head has waited."""
+
+    name: str
+    jobs: list[Job] = field(default_factory=list)
+    more: bool = False
+    running: int = 0
+    since: float = 0.0
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether its head may not run beside another one: only messages to a chat can opt out of their order."""
+        return self.jobs[0].ordered or self.jobs[0].chat is None
+
+    @property
+    def empty(self) -> bool:
+        return not self.jobs and not self.more and not self.running
+
+
+def chat_of_send(job: Job) -> Chat | None:
+    return job.chat if job.now.message else None
+
+
+def is_read(job: Job) -> bool:
+    return job.now.nature is Nature.READ
+
+
+def leave_room_beside_reads(lanes: list[Lane], room: int) -> list[Lane]:
+    """Leave out reads beyond their room: a long list is read for minutes, and sends and moderation must find a place."""
+    too_many = {lane.name for lane in [lane for lane in lanes if is_read(lane.jobs[0])][max(0, room) :]}
+    return [lane for lane in lanes if lane.name not in too_many] if too_many else lanes
+
+
+def heed_exclusive(lanes: list[Lane], under_way: Collection[Job]) -> list[Lane]:
+    """Leave out what may not start because of an exclusive job: it waits until no send or change is under way.
+
+    Reads may be under way: what breaks off is read again.
+    """
+    if has_exclusive(under_way):
+        return []
+    for place, lane in enumerate(lanes):
+        if lane.jobs[0].kind.exclusive:
+            if place > 0:
+                return lanes[:place]
+            return [] if any(not is_read(job) for job in under_way) else [lane]
+    return lanes
+
+
+def has_exclusive(under_way: Collection[Job]) -> bool:
+    return any(job.kind.exclusive for job in under_way)
+
+
+def one_send_each(lanes: list[Lane]) -> list[Lane]:
+    """Leave out lanes that would start a second send to a chat: its ordered and its unordered jobs have two lanes."""
+    chats: set[Chat] = set()
+    chosen = []
+    for lane in lanes:
+        chat = chat_of_send(lane.jobs[0])
+        if chat is None or chat not in chats:
+            chosen.append(lane)
+            chats |= {chat} if chat else set()
+    return chosen

@@ -1,0 +1,74 @@
+"""What an account's work teaches it about time: how busy the service is, and how long a commit takes.
+
+In: what became of frames; how long a commit took. Out: the pace in Redis is told; when to begin a commit so that it is done
+when the slot comes. Never: a decision about a job.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from worker68.bridge.actions import Finding
+from worker68.execution.gate import Gate, Pass
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
+from worker68.limits.pace import Pace
+
+log = structlog.get_logger(__name__)
+
+#: A slow commit is remembered at once, with a margin, and forgotten by a tenth with each that follows: a slot that is missed is
+#: lost, a commit that comes early only waits.
+_FORGET: Final = 0.9
+_MARGIN: Final = 1.5
+
+#: From the decision that a commit must begin to the frame's hand-over.
+LEAST_LEAD_SECONDS: Final = 0.1
+MOST_LEAD_SECONDS: Final = 1.0
+
+
+class LeadTime:
+    """How long before its slot an attempt is committed. Any thread may note and read: each is one step."""
+
+    def __init__(self) -> None:
+        self.seconds = LEAST_LEAD_SECONDS
+
+    def note(self, commit_seconds: float) -> None:
+        """Learn from a commit."""
+        wanted = max(LEAST_LEAD_SECONDS + _MARGIN * commit_seconds, self.seconds * _FORGET)
+        self.seconds = min(MOST_LEAD_SECONDS, wanted)
+
+
+class Pacing:
+    """Tells the pace of one account what its frames met. A Redis that is away is logged: the outcome matters more."""
+
+    def __init__(self, account: str, pace: Pace, gate: Gate) -> None:
+        self._account = account
+        self._pace = pace
+        self._gate = gate
+
+    def tell_busy(self) -> None:
+        """Slow down for the frames that were told "busy" since the last call. Raises ``RedisAway``; then they are kept."""
+        while (slot := self._gate.take_busy()) is not None:
+            try:
+                self._pace.report_busy(self._account, slot.age_seconds)
+            except BaseException:
+                self._gate.put_back_busy(slot)
+                raise
+
+    def tell(self, finding: Finding, frame: Pass) -> None:
+        """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before."""
+        age = frame.slot.age_seconds
+        try:
+            if frame.told_busy:
+                return
+            if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
+                self._pace.report_busy(self._account, age)
+            elif isinstance(finding, TryAgain):
+                self._pace.note_unclear(self._account, age, finding.spent)
+            elif not isinstance(finding, Outcome) or finding.status is Status.SUCCEEDED:
+                self._pace.note_success(self._account, age)
+            else:
+                self._pace.note_unclear(self._account, age, written=True)
+        except Exception as problem:  # noqa: BLE001 - the outcome matters more than the pace
+            log.warning("pace_not_told", account=self._account, problem=str(problem))

@@ -1,0 +1,48 @@
+"""What a job asks of the limits, and the slot that they grant it.
+
+In: a job; an answer of the limiter. Out: the ask, the slot, and the names of what may hold the job up. Never: Redis, a wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker68.clock import monotonic
+from worker68.jobs.job import Job
+from worker68.limits.limiter import Ask, Grant, Refusal
+
+
+@dataclass(frozen=True)
+class Slot:
+    """When a frame may be written: from ``write_at`` on. Both in monotonic seconds; ``granted_at``: when the limits gave it."""
+
+    ask: Ask
+    write_at: float
+    granted_at: float
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was granted: what its frame meets belongs to the pace of that moment."""
+        return monotonic() - self.granted_at
+
+
+def ask_of(job: Job) -> Ask:
+    return Ask(job.chat, job.now.limit)
+
+
+def slot_of(ask: Ask, grant: Grant, at: float) -> Slot:
+    """Return the slot that was granted at ``at`` (monotonic seconds)."""
+    return Slot(ask, at + grant.wait_seconds, at)
+
+
+def scopes_of(job: Job) -> tuple[str, ...]:
+    """Name the limits that a job meets: ``account``, its class, its chat."""
+    chat = job.chat
+    scopes = ("account", ask_of(job).job_class)
+    return (*scopes, f"chat:{chat.type}:{chat.id}") if chat else scopes
+
+
+def scope_of(refusal: Refusal, job: Job) -> str:
+    """Return which of these a refusal holds up; a service that keeps saying busy holds up the account."""
+    scopes = {"chat": scopes_of(job)[-1], "busy": "account"}
+    return scopes.get(refusal.limit, refusal.limit)

@@ -17,12 +17,13 @@ import click
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
 from worker68.cli.output import print_json, print_table
-from worker68.cli.reach import explain_database, open_redis, saying_away
+from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.fleet.leases import account_lease, lease_key
+from worker68.limits.pace import read_paces
 from worker68.settings import AccountSettings, load_settings
+from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
 from worker68.store.schema import current_version
 
@@ -58,8 +59,12 @@ def check(as_json: bool) -> int:
     """
     settings = load_settings()
     redis_url, accounts = settings.require_redis_url(), settings.account_settings()
-    redis = check_redis(redis_url)
-    findings = [redis, check_database(settings.database_url)]
+    redis, database = check_redis(redis_url), check_database(settings.database_url)
+    findings = [redis, database]
+    if redis.ok:
+        findings += check_paces(redis_url, list(accounts))
+    if database.ok:
+        findings += check_pauses(settings.database_url)
     findings += check_bridges(accounts, find_owners(redis_url, list(accounts)) if redis.ok else {})
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -102,14 +107,24 @@ def check_database(database_url: str) -> Finding:
         engine.dispose()
 
 
-def find_owners(redis_url: str, accounts: list[str]) -> dict[str, str]:
-    """Return for each account that a worker owns now the worker's name."""
-    if not accounts:
-        return {}
+def check_paces(redis_url: str, accounts: list[str]) -> Iterator[Finding]:
+    """Tell the accounts that busy answers have slowed down: nothing is wrong with any part, but jobs wait longer."""
     with saying_away(redis_url), open_redis(redis_url) as redis:
-        values: Any = redis.mget([lease_key(account_lease(account)) for account in accounts])
-    leases = zip(accounts, values, strict=True)
-    return {account: value.decode().rpartition("|")[0] for account, value in leases if value}
+        paces = read_paces(redis, accounts)
+    for account, pace in paces.items():
+        if pace.words is not None:
+            yield Finding(f"account {account}", True, pace.words, "nothing: it recovers by itself with each success")
+
+
+def check_pauses(database_url: str) -> Iterator[Finding]:
+    """Tell the accounts that somebody has paused."""
+    engine = open_ledger(database_url)
+    try:
+        for account, pause in list_pauses(engine).items():
+            remedy = f"when the reason is gone: worker68 resume {account} --reason ..."
+            yield Finding(f"account {account}", True, pause.words, remedy)
+    finally:
+        engine.dispose()
 
 
 def check_bridges(accounts: dict[str, AccountSettings], owners: dict[str, str]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import msgspec
 from worker68.cli.ledger import open_database
 from worker68.cli.output import open_console, print_json, print_table, printable, show_time
 from worker68.cli.replies import describe_error, describe_result, shorten
+from worker68.cli.why import explain_waiting
 from worker68.clock import utc_now
 from worker68.errors import Worker68Error
 from worker68.jobs.kinds import KINDS, Step
@@ -57,8 +58,11 @@ def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> 
     Example:
       worker68 jobs list --account main --state ready --limit 10
     """
-    with open_database(load_settings()) as engine:
+    settings = load_settings()
+    with open_database(settings) as engine:
         lines = list_jobs(engine, account=account, state=state, limit=limit)
+        why = explain_waiting(engine, settings, lines)
+    lines = [msgspec.structs.replace(line, reason=why.get(line.seq, line.reason)) for line in lines]
     if as_json:
         print_json(lines)
     elif lines:
@@ -84,14 +88,16 @@ def show(job_id: str, account: str | None, as_json: bool) -> None:
     settings = load_settings()
     with open_database(settings) as engine:
         report = _only(find_jobs(engine, job_id, account), job_id)
+        why = explain_waiting(engine, settings, [report.job]) if report is not None else {}
     if report is None:
         raise NoSuchJob(f"no job {job_id!r}: not taken in yet (is a worker running?), or in another database")
+    explanation = explain(report, why.get(report.job.seq))
     if not settings.log_content:
         report = msgspec.structs.replace(report, fields=_without_text(report.fields))
     if as_json:
-        print_json(msgspec.to_builtins(report) | {"explanation": explain(report)})
+        print_json(msgspec.to_builtins(report) | {"explanation": explanation})
     else:
-        _print(report)
+        _print(report, explanation)
 
 
 @jobs.command("cancel")
@@ -125,14 +131,15 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     return 1
 
 
-def explain(report: JobReport) -> str:
-    """Return in words where the job stands and why."""
+def explain(report: JobReport, why: str | None = None) -> str:
+    """Return in words where the job stands and why; ``why``: what ``explain_waiting`` found for one that waits."""
     job = report.job
     match job.state:
         case State.READY:
-            return f"ready: {job.reason or 'it waits for its turn'}"
+            return f"ready: {why or job.reason or 'it waits for its turn'}"
         case State.DEFERRED:
-            return f"deferred until {show_time(job.due_at)} UTC{f': {job.reason}' if job.reason else ''}"
+            until = f"deferred until {show_time(job.due_at)} UTC"
+            return f"deferred: {why}" if why else f"{until}: {job.reason}" if job.reason else until
         case State.SENDING:
             began = report.attempts[-1].began_at if report.attempts else None
             so_far = f": {report.progress}" if report.progress else ""
@@ -174,11 +181,11 @@ def _error(job: JobLine) -> str | None:
     return describe_error(error | ({"bridge_code": job.bridge_code} if job.bridge_code is not None else {}))
 
 
-def _print(report: JobReport) -> None:
+def _print(report: JobReport, explanation: str) -> None:
     job = report.job
     facts = {
         "job": job.job_id,
-        "stands": explain(report),
+        "stands": explanation,
         "task": job.task,
         "account": job.account,
         "chat": _chat(job),

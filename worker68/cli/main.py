@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "restart-client": "worker68.cli.moderate:restart_client",
     "jobs": "worker68.cli.jobs:jobs",
     "snapshots": "worker68.cli.snapshots:snapshots",
+    "pause": "worker68.cli.pause:pause",
+    "resume": "worker68.cli.pause:resume",
     "check": "worker68.cli.check:check",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery.exceptions import BackendError
@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.fleet.leases import account_lease, lease_key
 
 #: A Redis that does not answer a command within this is away for somebody who waits at a terminal.
 REDIS_SECONDS: Final = 3.0
@@ -43,6 +44,16 @@ def saying_away(redis_url: str, consequence: str = "") -> Iterator[None]:
             f"Redis at {parts.hostname}:{parts.port or 6379} does not answer ({reason}); {consequence}"
             "start it, or set WORKER68_REDIS_URL to where it is"
         ) from error
+
+
+def find_owners(redis_url: str, accounts: list[str]) -> dict[str, str]:
+    """Return for each account that a worker owns now the worker's name."""
+    if not accounts:
+        return {}
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        values: Any = redis.mget([lease_key(account_lease(account)) for account in accounts])
+    leases = zip(accounts, values, strict=True)
+    return {account: value.decode().rpartition("|")[0] for account, value in leases if value}
 
 
 def explain_database(away: DatabaseAway) -> str:

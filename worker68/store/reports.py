@@ -95,6 +95,12 @@ def open_ledger(database_url: str) -> Engine:
     return engine
 
 
+def has_jobs(engine: Engine, account: str) -> bool:
+    """Whether the account has any jobs, ended or not."""
+    with reading(engine) as connection:
+        return connection.scalar(select(jobs.c.seq).where(jobs.c.account == account).limit(1)) is not None
+
+
 def list_jobs(engine: Engine, *, account: str | None, state: str | None, limit: int) -> list[JobLine]:
     """Return the newest jobs, newest first."""
     query = select(*_columns_of_line()).order_by(jobs.c.seq.desc()).limit(limit)

@@ -1,0 +1,155 @@
+"""``worker68 pause`` and ``worker68 resume``: the kill switch of an account.
+
+In: an account and a reason. Out: the pause in SQL, which every worker heeds; pausing returns when nothing more can be written:
+its owner has said so, or nobody owns it, or the time is over for which a permit to write lasts at most.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from typing import Any, Final
+
+import click
+
+from worker68.broker.place import wake_key
+from worker68.cli.ledger import open_database
+from worker68.cli.output import print_json, printable
+from worker68.cli.reach import find_owners, open_redis, saying_away
+from worker68.clock import Deadline, utc_now
+from worker68.errors import RedisAway, Worker68Error
+from worker68.execution.permit import PERMIT_SECONDS
+from worker68.settings import Settings, load_settings
+from worker68.store import pauses
+from worker68.store.engine import Engine
+from worker68.store.pauses import Pause
+from worker68.store.reports import has_jobs
+
+#: Between two looks whether the owner has taken note.
+LOOK_SECONDS: Final = 0.05
+
+#: Clocks of two machines run alike, but a commit is not seen in the moment in which it was sent.
+MARGIN_SECONDS: Final = 0.5
+
+REASON = click.option("--reason", required=True, help="Why, for whoever wonders: it is shown wherever the account is.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class NoSuchAccount(Worker68Error):
+    """No account of this name is in the settings, and no job bears it."""
+
+
+@click.command()
+@click.argument("account")
+@REASON
+@JSON
+def pause(account: str, reason: str, as_json: bool) -> int:
+    """Stop writing for ACCOUNT: nothing more goes to its bridge, by any worker, until it is resumed.
+
+    Jobs are still taken in and wait. What was written before ends as it would have. Returns when nothing more can be written.
+
+    \b
+    Example:
+      worker68 pause main --reason "the client shows a warning"
+    """
+    settings = load_settings()
+    with open_database(settings) as engine:
+        _check_known(settings, engine, account)
+        paused, new = pauses.pause(engine, account, reason, who(), utc_now())
+        deadline = Deadline.after(PERMIT_SECONDS + MARGIN_SECONDS)
+        _ring(settings, account)
+        owner = _find_owner(settings, account)
+        while owner is not None and paused.seen_by is None and not deadline.passed:
+            time.sleep(LOOK_SECONDS)
+            paused = pauses.find_pause(engine, account) or paused
+    if as_json:
+        print_json(_facts(paused) | {"new": new})
+        return 0
+    click.echo(printable(f"{account} is {'now ' if new else ''}{paused.words}"))
+    click.echo(_consequence(paused, owner))
+    return 0
+
+
+@click.command()
+@click.argument("account")
+@REASON
+@JSON
+def resume(account: str, reason: str, as_json: bool) -> int:
+    """Let ACCOUNT go on after a pause.
+
+    \b
+    Example:
+      worker68 resume main --reason "logged in again"
+    """
+    settings = load_settings()
+    with open_database(settings) as engine:
+        _check_known(settings, engine, account)
+        ended = pauses.resume(engine, account, reason, who(), utc_now())
+    _ring(settings, account)
+    if as_json:
+        print_json({"account": account, "was_paused": _facts(ended) if ended else None})
+    elif ended is None:
+        click.echo(f"{account} was not paused")
+    else:
+        click.echo(printable(f"{account} goes on; it was {ended.words}"))
+    return 0
+
+
+def who() -> str:
+    """Return who runs this command, as far as the machine knows."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _check_known(settings: Settings, engine: Engine, account: str) -> None:
+    """Refuse a name that nobody knows: a pause of a misspelt account would stop nothing."""
+    known = set(settings.account_settings())
+    if account in known or has_jobs(engine, account) or _find_owner(settings, account) is not None:
+        return
+    names = f"the settings have {', '.join(sorted(known))}" if known else "the settings have none"
+    raise NoSuchAccount(f"no account {account!r}: {names}, and no job in the database is its")
+
+
+def _ring(settings: Settings, account: str) -> None:
+    """Wake the owner; without Redis it looks by itself within a second or so."""
+    if settings.redis_url is None:
+        return
+    try:
+        with saying_away(settings.redis_url), open_redis(settings.redis_url) as redis:
+            redis.incr(wake_key(account))
+            redis.expire(wake_key(account), 24 * 3600)
+    except RedisAway as away:
+        click.echo(f"worker68: {away}; workers look at the database by themselves", err=True)
+
+
+def _find_owner(settings: Settings, account: str) -> str | None:
+    """Return the worker that owns the account; where Redis cannot be asked somebody may."""
+    if settings.redis_url is None:
+        return "unknown"
+    try:
+        return find_owners(settings.redis_url, [account]).get(account)
+    except RedisAway:
+        return "unknown"
+
+
+def _consequence(paused: Pause, owner: str | None) -> str:
+    if paused.seen_by is not None:
+        return f"worker {paused.seen_by} has stopped writing; what was written before ends as it would have"
+    if owner is None:
+        return "no worker owns the account; the next one will not write either"
+    return "its worker has not answered, but its permit to write is over by now; look whether it is well"
+
+
+def _facts(paused: Pause) -> dict[str, Any]:
+    return {
+        "account": paused.account,
+        "reason": paused.reason,
+        "paused_by": paused.paused_by,
+        "paused_at": paused.paused_at,
+        "seen_by": paused.seen_by,
+    }

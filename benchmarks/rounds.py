@@ -6,6 +6,7 @@ runs.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import platform
@@ -13,6 +14,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import structlog
 
 #: Fewer say nothing about the spread.
 LEAST_ROUNDS: Final = 5
@@ -56,6 +59,8 @@ class Report:
     missed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        logging.basicConfig(level=logging.ERROR)
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         print(f"{self.title}\n{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
 
     def say(self, line: str) -> None:

@@ -10,14 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker68.cli.output import show_time
-from worker68.cli.reach import find_owners
+from worker68.cli.reach import find_owners, open_redis, saying_away
 from worker68.errors import RedisAway
+from worker68.execution.reasons import refused
+from worker68.execution.slots import ask_of
+from worker68.jobs.job import Job
 from worker68.jobs.states import State
+from worker68.limits.limiter import find_waits
 from worker68.settings import Settings
 from worker68.store.engine import Engine
 from worker68.store.pauses import Pause, list_pauses
 from worker68.store.reports import JobLine
 from worker68.store.standing import COUNTED_AHEAD, Ahead, find_ahead
+from worker68.store.waiting import load_jobs
 
 #: In a long list no more than this many are looked up in their lanes; the others show what their rows say.
 MOST_LOOKED_UP = 200
@@ -33,6 +38,7 @@ class _Surroundings:
     owners: dict[str, str] | None
     redis_problem: str | None
     ahead: dict[int, Ahead]
+    limits: dict[int, str]
 
 
 def explain_waiting(engine: Engine, settings: Settings, lines: Sequence[JobLine]) -> dict[int, str]:
@@ -40,26 +46,42 @@ def explain_waiting(engine: Engine, settings: Settings, lines: Sequence[JobLine]
     waiting = [line for line in lines if line.state in WAITING]
     if not waiting:
         return {}
-    owners, problem = _ask_redis(settings, sorted({line.account for line in waiting}))
-    ahead = find_ahead(engine, [line.seq for line in waiting[:MOST_LOOKED_UP]])
-    around = _Surroundings(list_pauses(engine), owners, problem, ahead)
+    looked_up = [line.seq for line in waiting[:MOST_LOOKED_UP]]
+    ahead = find_ahead(engine, looked_up)
+    owners, problem, limits = None, None, dict[int, str]()
+    if settings.redis_url is not None:
+        firsts = {ahead[seq].seq if seq in ahead else seq for seq in looked_up}
+        try:
+            owners = find_owners(settings.redis_url, sorted({line.account for line in waiting}))
+            limits = _find_limits(engine, settings, settings.redis_url, sorted(firsts))
+        except RedisAway as away:
+            problem = str(away)
+    around = _Surroundings(list_pauses(engine), owners, problem, ahead, limits)
     return {line.seq: _explain(line, around) for line in waiting}
 
 
-def _ask_redis(settings: Settings, accounts: list[str]) -> tuple[dict[str, str] | None, str | None]:
-    if settings.redis_url is None:
-        return None, None
-    try:
-        return find_owners(settings.redis_url, accounts), None
-    except RedisAway as away:
-        return None, str(away)
+def _find_limits(engine: Engine, settings: Settings, redis_url: str, seqs: Sequence[int]) -> dict[int, str]:
+    """Return for jobs that are the first of their lanes the limit that each waits for now, where one does."""
+    accounts, found = settings.account_settings(), dict[int, str]()
+    by_account: dict[str, list[Job]] = {}
+    for job in load_jobs(engine, seqs):
+        by_account.setdefault(job.account, []).append(job)
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        for account, jobs in by_account.items():
+            if account not in accounts:
+                continue
+            limits = accounts[account].limits
+            for job, wait in zip(jobs, find_waits(redis, account, limits, list(map(ask_of, jobs))), strict=True):
+                if wait is not None:
+                    found[job.seq] = f"{refused(wait, limits)}; its next chance is in {wait.retry_after_seconds:.1f} s"
+    return found
 
 
 def _explain(line: JobLine, around: _Surroundings) -> str:
     if line.state == State.DEFERRED and line.attempts == 0:
         reasons = [f"not before {show_time(line.due_at)} UTC", line.reason, _account(line, around)]
         return "; ".join(reason for reason in reasons if reason)
-    return _account(line, around) or _lane(line, around) or _own(line)
+    return _account(line, around) or _lane(line, around) or _own(line, around)
 
 
 def _account(line: JobLine, around: _Surroundings) -> str | None:
@@ -83,9 +105,10 @@ def _lane(line: JobLine, around: _Surroundings) -> str | None:
     )
     if ahead.under_way:
         return f"{first}, which is under way"
-    return f"{first}, which waits: {ahead.reason}" if ahead.reason else f"{first}, which waits for its turn"
+    reason = ahead.reason or around.limits.get(ahead.seq)
+    return f"{first}, which waits: {reason}" if reason else f"{first}, whose turn comes next"
 
 
-def _own(line: JobLine) -> str:
-    reason = line.reason or "it waits for its turn"
+def _own(line: JobLine, around: _Surroundings) -> str:
+    reason = line.reason or around.limits.get(line.seq) or "its turn comes next"
     return f"tried again at {show_time(line.due_at)} UTC: {reason}" if line.state == State.DEFERRED else reason

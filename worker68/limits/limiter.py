@@ -17,7 +17,7 @@ import redis
 from worker68.jobs.fields import Chat
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.limits.rates import Limits, Rate
-from worker68.redis_calls import LuaScript
+from worker68.redis_calls import LuaScript, redis_errors
 
 JobClass: TypeAlias = Literal["send", "moderate", "read"]
 #: ``busy`` is no limit of the settings: the service keeps saying so, and only a probe may go (``pace``).
@@ -117,6 +117,35 @@ class Limiter:
             else _refuse(account, scopes, int(place), microseconds, pace)
             for place, microseconds in zip(answers[::2], answers[1::2], strict=True)
         ]
+
+
+def find_waits(client: redis.Redis, account: str, limits: Limits, asks: Sequence[Ask]) -> list[Refusal | None]:
+    """Say for each ask which limit it would have to wait for longest if it were the next one, without taking anything.
+
+    ``retry_after_seconds`` is until its write time. For people who ask why something waits. Raises ``RedisAway``.
+    """
+    met = [_scopes(account, limits, ask) for ask in asks]
+    scopes = {scope.key: scope for of_ask in met for scope in of_ask}
+    with redis_errors(), client.pipeline(transaction=False) as pipeline:
+        pipeline.time()
+        pipeline.hmget(pace_key(account), ["pace", "probe_at"])
+        pipeline.mget(list(scopes))
+        (seconds, microseconds), (pace, probe_at), tats = pipeline.execute()
+    now, steps = seconds * _MICROSECONDS + microseconds, int(pace or FULL_PACE)
+    waits = {}
+    for scope, tat in zip(scopes.values(), tats, strict=True):
+        interval, burst, only_when_slow = scope.terms
+        holds = tat is not None and (steps < FULL_PACE or not only_when_slow)
+        waits[scope.key] = float(tat) - now - (burst - 1) * interval * FULL_PACE / steps if holds else 0.0
+    found: list[Refusal | None] = []
+    for of_ask in met:
+        longest = max(of_ask, key=lambda scope: waits[scope.key])
+        wait = waits[longest.key] / _MICROSECONDS
+        if probe_at is not None and int(probe_at) > now:
+            found.append(Refusal("busy", pace_key(account), (int(probe_at) - now) / _MICROSECONDS, steps / FULL_PACE))
+        else:
+            found.append(Refusal(longest.limit, longest.key, wait, steps / FULL_PACE) if wait > 0 else None)
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -24,6 +24,7 @@ class Ahead:
     ``count`` is one more than ``COUNTED_AHEAD`` where there are more than that.
     """
 
+    seq: int
     job_id: str
     under_way: bool
     reason: str | None
@@ -32,7 +33,7 @@ class Ahead:
 
 def find_ahead(engine: Engine, seqs: Sequence[int]) -> dict[int, Ahead]:
     """Return for each of these jobs that waits behind others of its lane what is before it."""
-    columns = (jobs.c.seq, jobs.c.account, jobs.c.lane, jobs.c.priority)
+    columns = (jobs.c.seq, jobs.c.account, jobs.c.lane, jobs.c.step, jobs.c.priority)
     waiting = select(*columns).where(jobs.c.seq.in_(seqs), IN_LANE)
     found: dict[int, Ahead] = {}
     with reading(engine) as connection:
@@ -44,9 +45,9 @@ def find_ahead(engine: Engine, seqs: Sequence[int]) -> dict[int, Ahead]:
 
 def _ahead_of(connection: Connection, row: Any) -> Ahead | None:
     lane = (jobs.c.account == row.account) & (jobs.c.lane == row.lane)
-    before = tuple_(jobs.c.priority, jobs.c.seq) < tuple_(row.priority, row.seq)
-    place = (jobs.c.priority, jobs.c.seq)
-    fields = (jobs.c.job_id, jobs.c.state, jobs.c.reason)
+    before = tuple_(-jobs.c.step, jobs.c.priority, jobs.c.seq) < tuple_(-row.step, row.priority, row.seq)
+    place = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+    fields = (jobs.c.seq, jobs.c.job_id, jobs.c.state, jobs.c.reason)
     begun = connection.execute(select(*fields).where(lane, SENDING).order_by(*place).limit(1)).first()
     first = connection.execute(select(*fields).where(lane, IN_LANE, before).order_by(*place).limit(1)).first()
     head = begun or first
@@ -54,4 +55,4 @@ def _ahead_of(connection: Connection, row: Any) -> Ahead | None:
         return None
     some = select(jobs.c.seq).where(lane, IN_LANE, before).limit(COUNTED_AHEAD + 1 - (begun is not None))
     count = connection.scalar(select(func.count()).select_from(some.subquery())) or 0
-    return Ahead(head.job_id, head.state == State.SENDING, head.reason, count + (begun is not None))
+    return Ahead(head.seq, head.job_id, head.state == State.SENDING, head.reason, count + (begun is not None))

@@ -78,9 +78,10 @@ def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | 
 
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
-    """Return these jobs in the order of their arrival."""
+    """Return these jobs, as far as their tasks are known, in the order of their arrival."""
+    query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(KINDS), jobs.c.lane != PARKED_LANE)
     with reading(engine) as connection:
-        return _load(connection, select(jobs).where(jobs.c.seq.in_(seqs)).order_by(jobs.c.seq))
+        return _load(connection, query.order_by(jobs.c.seq))
 
 
 def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]:

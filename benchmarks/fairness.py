@@ -1,0 +1,145 @@
+"""Fairness: what a chat with 10,000 waiting jobs at its limit costs the other chats and the database.
+
+    python3 -m benchmarks.fairness [--rounds 5] [--seconds 10] [--waiting 10000] [--database postgresql|sqlite]
+
+In each round one worker serves other chats at a steady rate, once with and once without the full chat, in turns as to which comes
+first. Measured: from the push of a job to its frame at the bridge, p95; the worker's SQL statements for each job that it sent; its
+memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from benchmarks.rounds import LEAST_ROUNDS, Report, percentile, ratios
+from benchmarks.stage import OFF, Stage, open_stage, to
+from tests.parts.worker import WorkerProcess, wait_until
+from worker68.clock import monotonic, utc_now
+from worker68.jobs.outcome import cancelled
+from worker68.jobs.states import Event, State
+from worker68.store.engine import reading
+from worker68.store.tables import jobs
+from worker68.store.waiting import end_waiting
+
+OTHERS = 40
+PER_SECOND = 10
+GOAL = 1.2
+#: A new job to the full chat may go once a second; to each of the others there is one every four seconds.
+LIMITS = json.dumps(OFF | {"chat": "60/m"})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--waiting", type=int, default=10_000)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="postgresql")
+    given = parser.parse_args()
+    report = Report(f"Fairness: a chat with {given.waiting:,} waiting jobs at its limit, {given.database}")
+    figures: dict[str, list[float]] = {}
+    for number in range(given.rounds):
+        with open_stage(given.database, OTHERS + 1, 0.2, LIMITS=LIMITS, MAX_IN_FLIGHT=32) as stage:
+            for name, figure in run(stage, given.seconds, given.waiting, full_first=number % 2 == 1).items():
+                figures.setdefault(name, []).append(figure)
+    report.figure("others without it, p50", figures["p50 without"], "ms")
+    report.figure("others with it, p50", figures["p50 with"], "ms")
+    report.figure("others without it, p95", figures["p95 without"], "ms")
+    report.figure("others with it, p95", figures["p95 with"], "ms")
+    report.figure("statements a job without it", figures["statements without"], "", 1)
+    report.figure("statements a job with it", figures["statements with"], "", 1)
+    report.figure("memory of the worker without it", figures["memory without"], "MB")
+    report.figure("memory of the worker with it", figures["memory with"], "MB")
+    share = report.figure("p95 with to without", ratios(figures["p95 with"], figures["p95 without"]), "", 2)
+    report.goal("p95 of the others, with to without", share, at_most=GOAL)
+    return report.exit_code
+
+
+def run(stage: Stage, seconds: float, waiting: int, full_first: bool) -> dict[str, float]:
+    """Return one round's figures."""
+    counts = stage.folder / "statements.json"
+    worker = stage.worker("worker", (sys.executable, "-m", "benchmarks.counted_worker", str(counts)))
+    figures: dict[str, float] = {}
+
+    def measure(name: str) -> None:
+        for what, figure in serve_others(stage, worker, counts, seconds).items():
+            figures[f"{what} {name}"] = figure
+
+    try:
+        worker.start()
+        worker.wait_ready()
+        serve_others(stage, worker, counts, 2.0)  # warms up
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("without", lambda: empty_chat(stage)),
+            ("with", lambda: fill_chat(stage, worker, waiting)),
+        ]
+        for name, prepare in reversed(steps) if full_first else steps:
+            prepare()
+            measure(name)
+        return figures
+    finally:
+        worker.kill()
+
+
+def fill_chat(stage: Stage, worker: WorkerProcess, waiting: int) -> None:
+    full = stage.friends[-1]
+    stage.push(to(full, f"waiting {number}") for number in range(waiting))
+    wait_until(lambda: stage.redis.llen("worker68.main") == 0, lambda: worker.last_words, seconds=120)
+
+
+def empty_chat(stage: Stage) -> None:
+    with reading(stage.engine) as connection:
+        seqs = list(connection.scalars(select(jobs.c.seq).where(jobs.c.state == State.READY)))
+    for start in range(0, len(seqs), 1000):
+        end_waiting(stage.engine, seqs[start : start + 1000], Event.CANCEL, cancelled("end of this part"), utc_now())
+
+
+def serve_others(stage: Stage, worker: WorkerProcess, counts: Path, seconds: float) -> dict[str, float]:
+    """Push jobs to the other chats at a steady rate; return how long they took, and what they cost."""
+    mark, pushed = f"part-{monotonic()}", dict[str, float]()
+    statements, sent = read_counts(counts), len(stage.sends())
+    began = monotonic()
+    for number in range(round(seconds * PER_SECOND)):
+        time.sleep(max(0.0, began + number / PER_SECOND - monotonic()))
+        text = f"{mark} {number}"
+        pushed[text] = monotonic()
+        stage.push([to(stage.friends[number % OTHERS], text)])
+    wait_until(lambda: len(arrivals(stage, mark)) == len(pushed), lambda: worker.last_words, seconds=60)
+    took = [(at - pushed[text]) * 1000 for text, at in arrivals(stage, mark).items()]
+    return {
+        "p50": percentile(took, 0.5),
+        "p95": percentile(took, 0.95),
+        "statements": (read_counts(counts) - statements) / (len(stage.sends()) - sent),
+        "memory": memory_of(worker),
+    }
+
+
+def arrivals(stage: Stage, mark: str) -> dict[str, float]:
+    found = {}
+    for one in stage.sends():
+        text = one.frame["data"]["list"][0]["values"]["content"]
+        if text.startswith(mark):
+            found[text] = one.at
+    return found
+
+
+def read_counts(counts: Path) -> int:
+    """Return how many statements the worker has made so far; what a transaction is begun and ended with is not one of them."""
+    return sum(json.loads(counts.read_text()).values()) if counts.exists() else 0
+
+
+def memory_of(worker: WorkerProcess) -> float:
+    """Return the worker's resident memory in megabytes."""
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(kilobytes) / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from worker68.store.engine import reading, transaction
-from worker68.store.tables import HOLDS, pauses, plain
-
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+from worker68.store.tables import HOLDS, INSERT, pauses, plain
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def pause(engine: Engine, account: str, reason: str, by: str, now: dt.datetime) 
     values = {"account": account, "reason": plain(reason), "paused_by": plain(by), "paused_at": now}
     with transaction(engine) as connection:
         made = connection.execute(
-            _INSERT[connection.dialect.name](pauses).values(values).on_conflict_do_nothing().returning(pauses.c.id)
+            INSERT[connection.dialect.name](pauses).values(values).on_conflict_do_nothing().returning(pauses.c.id)
         ).scalar()
         row = connection.execute(_holding().where(pauses.c.account == account)).one()
     return _pause(row), made is not None

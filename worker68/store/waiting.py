@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Row, delete, func, select, text, update
 
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
@@ -53,7 +53,7 @@ SELECT lane FROM found WHERE lane IS NOT NULL
 #: The first jobs of one lane, likewise. One whose change is made goes on before all others: its announcement belongs to it.
 _HEADS = f"""
 SELECT seq FROM (
-    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE} AND task IN :tasks
+    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE}
     ORDER BY step DESC, priority, seq LIMIT :depth
 ) AS lane_%d
 """
@@ -70,10 +70,9 @@ def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | 
         for start in range(0, len(names), LANES_PER_STATEMENT):
             chunk = names[start : start + LANES_PER_STATEMENT]
             query = text(" UNION ALL ".join(_HEADS % (place, place) for place in range(len(chunk))))
-            terms = {"account": account, "depth": depth, "tasks": list(KINDS)}
-            terms |= {f"lane_{place}": lane for place, lane in enumerate(chunk)}
-            seqs = connection.scalars(query.bindparams(bindparam("tasks", expanding=True)), terms).all()
-            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs)))
+            terms = {f"lane_{place}": lane for place, lane in enumerate(chunk)}
+            seqs = connection.scalars(query, {"account": account, "depth": depth} | terms).all()
+            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(KINDS)))
     return sorted(heads, key=lambda job: (-job.step, job.priority, job.seq))
 
 

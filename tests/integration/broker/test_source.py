@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from worker68.broker.place import Place
-from worker68.broker.source import MAX_BATCH_BYTES, Source
+from worker68.broker.source import MAX_BATCH_BYTES, MOST_NEWS, Source
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 
@@ -341,3 +341,45 @@ def test_what_was_popped_survives_a_restart_of_redis(
 
     assert pop_and_ack(source, main) == [b"1"]
     assert pop_and_ack(source, main) == [b"2"]
+
+
+def test_the_owner_is_told_which_jobs_are_new(source: Source, client: redis.Redis, main: Place, redis_url: str) -> None:
+    neighbour = Source(redis_url)
+    assert source.take_news("main") == []
+    neighbour.ring("main", [3, 4])
+    neighbour.ring("main", [9])
+    assert 0 < client.ttl("worker68:news:main") <= 24 * 3600
+    assert source.pop([main], 1).woken == {"main"}
+    assert source.take_news("main") == [3, 4, 9]
+    assert source.take_news("main") == []
+    neighbour.ring("main", range(2 * MOST_NEWS))
+    assert len(source.take_news("main")) == MOST_NEWS, "as many as this mean that there were more"
+    neighbour.close()
+
+
+def test_the_front_door_passes_on_to_an_accounts_own_queue_in_order(
+    source: Source, client: redis.Redis, main: Place
+) -> None:
+    client.set("lease:front", "w")
+    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=1)
+    push(client, "worker68.main", b"before")
+    push(client, "worker68", b"1", b"2", b"3")
+    push(client, "worker68\x06\x163", b"less urgent")
+    popped = {one.raw: one for one in source.pop([front], 10).popped}
+    moving = [(popped[raw], "main") for raw in (b"1", b"3", b"less urgent")]
+    assert source.pass_on(front, moving) == 3
+    assert source.pass_on(front, moving) == 0
+    source.ack(front, [popped[b"2"].field])
+    assert client.hlen("worker68:unacked") == 0
+    assert pop_and_ack(source, main) == [b"before", b"1", b"3", b"less urgent"]
+
+
+def test_without_the_lease_nothing_is_passed_on(source: Source, client: redis.Redis) -> None:
+    client.set("lease:front", "w")
+    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=1)
+    push(client, "worker68", b"1")
+    (popped,) = source.pop([front], 10).popped
+    client.set("lease:front", "somebody else")
+    assert source.pass_on(front, [(popped, "main")]) == 0
+    assert client.llen("worker68.main") == 0
+    assert client.hlen("worker68:unacked") == 1

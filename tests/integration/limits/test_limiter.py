@@ -14,7 +14,7 @@ from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.jobs.fields import Chat
-from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
+from worker68.limits.limiter import Ask, Grant, Limiter, Refusal, find_waits
 from worker68.limits.pace import Pace, pace_key
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
 
@@ -227,3 +227,28 @@ def test_a_fault_of_ours_is_not_called_an_absence(client: redis.Redis) -> None:
     client.rpush(pace_key("main"), "a list")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         Limiter(client).acquire("main", only_account(HOURLY), [SEND])
+
+
+def test_what_would_be_waited_for_can_be_asked_without_taking_anything(client: redis.Redis) -> None:
+    limits = Limits(Rate(60, 60), HOURLY, None, None, Rate(1, 1, burst=5))
+    assert find_waits(client, "main", limits, [SEND, READ]) == [None, None]
+    Limiter(client).acquire("main", limits, [SEND])
+    before = state(client)
+    send, other, read = find_waits(client, "main", limits, [SEND, Ask(Chat("friend", 7), "send"), READ])
+    assert state(client) == before
+    assert send is not None
+    assert (send.limit, round(send.retry_after_seconds, -1)) == ("chat", 3600)
+    for wait in (other, read):
+        assert wait is not None
+        assert wait.limit == "account"
+        assert 0 < wait.retry_after_seconds <= 1
+
+
+def test_a_pause_of_the_service_is_what_is_waited_for(client: redis.Redis) -> None:
+    pace = Pace(client)
+    for _ in range(3):
+        pace.report_busy("main")
+    (wait,) = find_waits(client, "main", NO_LIMITS, [SEND])
+    assert wait is not None
+    assert (wait.limit, wait.pace) == ("busy", 0.1)
+    assert 0 < wait.retry_after_seconds <= 2

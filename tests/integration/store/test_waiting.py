@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from sqlalchemy import text
 
 from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.states import Event, State
-from worker68.store import attempts, waiting
+from worker68.store import attempts, tables, waiting
 from worker68.store.tables import cancellations
 from worker68.store.waiting import Cancelled
 
@@ -170,3 +171,60 @@ def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     assert ledger.row(begun.seq).reason is None
     ledger.must_begin(ready)
     assert ledger.row(ready.seq).reason is None
+
+
+def test_heads_are_found_of_more_lanes_than_one_statement_takes(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LANES_PER_STATEMENT", 3)
+    made = ledger.arrive(*[message(kwargs=to(chat)) for chat in (*range(1, 9), *range(1, 9))])
+    assert ledger.lane(depth=1) == [job.seq for job in made[:8]]
+    assert ledger.lane(depth=5) == [job.seq for job in made]
+
+
+def test_what_others_wrote_is_loaded_by_its_numbers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SEQS_PER_STATEMENT", 2)
+    ready, ended, begun = (ledger.send() for _ in range(3))
+    (deferred,) = ledger.arrive(at(SOON))
+    ledger.arrive(message("worker68.later", {}))
+    other = ledger.send(account="other")
+    ledger.settle(ledger.must_begin(ended))
+    ledger.must_begin(begun)
+    found = waiting.load_arrived(ledger.engine, "main", [*range(1, other.seq + 1), 9999])
+    assert [job.seq for job in found] == [ready.seq, deferred.seq]
+
+
+def test_a_parked_job_whose_time_is_over_is_nothing_that_is_due(ledger: Ledger) -> None:
+    ledger.arrive(message("worker68.later", {}))
+    assert waiting.next_due(ledger.engine, "main") is None
+    assert waiting.release_due(ledger.engine, "main", NOW + dt.timedelta(days=1)) == []
+    assert len(waiting.find_parked(ledger.engine, "main")) == 1
+
+
+@pytest.mark.parametrize(
+    ("index", "query"),
+    [
+        ("ix_jobs_in_lane", "SELECT min(lane) FROM jobs WHERE account = 'main' AND {IN_LANE} AND lane > 'send'"),
+        (
+            "ix_jobs_in_lane",
+            "SELECT seq FROM jobs WHERE account = 'main' AND lane = 'send:group:1' AND {IN_LANE}"
+            " ORDER BY step DESC, priority, seq LIMIT 20",
+        ),
+        ("ix_jobs_not_due", "SELECT due_at FROM jobs WHERE account = 'main' AND {NOT_DUE} ORDER BY due_at LIMIT 1"),
+        ("ix_jobs_parked", "SELECT seq FROM jobs WHERE account = 'main' AND {PARKED} ORDER BY seq"),
+        (
+            "ix_jobs_expiry",
+            "SELECT seq FROM jobs WHERE account = 'main' AND {MAY_EXPIRE} AND expires_at <= '2026-01-01'",
+        ),
+        ("ix_jobs_sending", "SELECT count(*) FROM jobs WHERE account = 'main' AND {SENDING}"),
+    ],
+)
+def test_each_question_has_its_index(ledger: Ledger, index: str, query: str) -> None:
+    """An index of a part of the table is found only by a query that says the same words."""
+    wheres = {name: getattr(tables, name) for name in ("IN_LANE", "NOT_DUE", "PARKED", "MAY_EXPIRE", "SENDING")}
+    explain = "EXPLAIN QUERY PLAN" if ledger.engine.dialect.name == "sqlite" else "EXPLAIN"
+    with ledger.engine.connect() as connection:
+        if explain == "EXPLAIN":
+            connection.execute(text("SET enable_seqscan = off"))  # the table is empty, and a scan of nothing is cheap
+        plan = connection.execute(text(f"{explain} {query.format(**wheres)}")).all()
+    assert index in str(plan)

@@ -17,6 +17,7 @@ from worker68.execution.dispatch import LANE_DEPTH, Choice, Dispatch
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.limits.limiter import Ask, Grant, Refusal
+from worker68.limits.rates import parse_limits
 
 PLENTY = 1000
 
@@ -410,3 +411,75 @@ class TestReads:
         room = Room(max_in_flight=1)
         room.add(job(1, SYNC))
         assert room.choose() == [1]
+
+
+def test_the_limits_are_asked_without_the_lock(room: Room) -> None:
+    """What ends while Redis is slow need not wait for it, and what comes in meanwhile neither."""
+    first, second = send(1), send(2, chat=2)
+    room.add(first)
+    assert room.choose() == [1]
+
+    def answer(_ask: Ask) -> Grant:
+        room.dispatch.finish(first)
+        room.add(send(3, chat=3))
+        assert room.dispatch.is_under_way(2), "nobody else may run it meanwhile"
+        return Grant(0.0)
+
+    room.slots.rule = answer
+    room.add(second)
+    assert room.choose() == [2, 3]
+
+
+def test_a_refused_job_is_where_it_was(room: Room) -> None:
+    room.add(send(1), send(2), send(3, chat=2))
+    room.slots.rule = refuse("send", 0.0)
+    assert room.choose() == []
+    assert room.dispatch.in_flight == 0
+    room.slots.rule = lambda ask: Grant(0.0)
+    assert room.choose() == [1, 3], "the lane that has waited longest is still the first"
+
+
+def test_what_is_late_behind_something_late_is_not_started(room: Room) -> None:
+    room.add(send(1, expires_at=NOW), send(2, expires_at=NOW), send(3))
+    choice = room.look()
+    assert [late.seq for late in choice.overdue] == [1, 2]
+    assert [ready.job.seq for ready in choice.ready] == [3]
+
+
+def test_a_limit_of_the_account_is_named_with_its_rate_and_how_far_it_is_slowed_down() -> None:
+    room = Room(limits=parse_limits({"chat": "20/m+3"}))
+    room.add(send(1))
+    room.slots.rule = lambda ask: Refusal("chat", "key", 60.0)
+    room.look()
+    assert room.dispatch.explain(None) == {1: "limit chat of the account's settings (20/m+3)"}
+
+
+def test_a_slow_down_and_a_pause_of_the_service_are_named(room: Room) -> None:
+    room.slots.rule = lambda ask: Refusal("send", "key", 0.0, pace=0.5)
+    room.add(send(1))
+    room.look()
+    assert "slowed down to 50% of it after busy answers" in room.dispatch.explain(None)[1]
+    room.slots.rule = lambda ask: Refusal("busy", "key", 60.0, pace=0.05)
+    room.add(send(2, chat=2), job(3, SYNC))
+    choice = room.look()
+    assert choice.ready == []
+    assert set(room.dispatch.explain(None)) == {1, 2, 3}
+    assert "only a probe goes" in room.dispatch.explain(None)[3]
+
+
+def test_says_that_the_account_or_the_worker_has_no_room() -> None:
+    room = Room(max_in_flight=1)
+    room.add(send(1), send(2, chat=2))
+    room.choose()
+    assert room.dispatch.explain(None) == {2: "1 jobs of the account are under way, as many as MAX_IN_FLIGHT allows"}
+    room.dispatch.finish(send(1))
+    room.look(room=0)
+    assert room.dispatch.explain(None) == {2: "the worker has no thread free (CONCURRENCY)"}
+
+
+def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
+    room.add(send(1, ordered=False))
+    assert room.choose(one_send_per_chat=True) == [1]
+    room.add(send(2))
+    room.choose(one_send_per_chat=True)
+    assert room.dispatch.explain(None)[2].startswith("behind job-1, which is under way; this bridge's verdicts")

@@ -24,6 +24,11 @@ def test_a_rate_is_read(text: str, rate: Rate | None) -> None:
     assert parse_rate(text) == rate
 
 
+@pytest.mark.parametrize("text", ["20/s", "60/m", "20/m+3", "5/h+5"])
+def test_a_rate_is_written_as_it_is_read(text: str) -> None:
+    assert str(parse_rate(text)) == text
+
+
 WRONG_RATES = [
     "60/q",
     "60",

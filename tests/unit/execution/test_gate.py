@@ -1,0 +1,193 @@
+"""The last word before a write: owner, expiry, the slot's time and age, the spacing; and what was told busy."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from tests.parts.jobs import NOW, job
+from worker68.clock import boottime, monotonic, utc_now
+from worker68.execution.gate import Gate, Pass
+from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_LEAD_SECONDS, LeadTime, Pacing
+from worker68.execution.permit import PERMIT_SECONDS, Permit
+from worker68.execution.slots import Slot, ask_of
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
+from worker68.limits.pace import Pace
+from worker68.limits.rates import NO_LIMITS, Limits, Rate
+from worker68.store.pauses import Pause
+
+
+class Scene:
+    """A gate, and what it is told."""
+
+    def __init__(self, limits: Limits = NO_LIMITS) -> None:
+        self.owned = True
+        self.woken = 0
+        self.gate = Gate(limits, lambda: self.owned, self.wake)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def frame(self, of: Job | None = None, write_in: float = 0.0) -> Pass:
+        of = of or job(1)
+        return Pass(self.gate, of, Slot(ask_of(of), monotonic() + write_in, monotonic() - 1.0))
+
+
+def test_what_is_in_its_slot_may_go() -> None:
+    assert Scene().frame()() is None
+
+
+def test_without_the_account_nothing_may_go() -> None:
+    scene = Scene()
+    scene.owned = False
+    assert scene.frame()() == "this worker does not own the account any more"
+
+
+def test_what_expires_while_it_waits_for_its_slot_may_not_go() -> None:
+    over = job(1, expires_at=utc_now() - dt.timedelta(microseconds=1))
+    soon = job(2, expires_at=utc_now() + dt.timedelta(hours=1))
+    scene = Scene()
+    assert scene.frame(over)() == "its time was over before its slot came"
+    assert scene.frame(soon)() is None
+
+
+def test_what_comes_early_is_held_until_its_slot() -> None:
+    frame = Scene().frame(write_in=3.0)
+    assert frame() == frame.slot.write_at
+
+
+def test_what_comes_much_too_late_needs_another_slot() -> None:
+    scene = Scene(Limits(Rate(20, 1), None, None, None, None))
+    frame = scene.frame(write_in=-0.06)
+    assert scene.gate.is_too_old(frame.slot)
+    assert frame() == "its slot has passed"
+    assert not scene.gate.is_too_old(scene.frame(write_in=-0.01).slot)
+
+
+def test_two_writes_keep_their_distance() -> None:
+    scene = Scene(Limits(Rate(1, 1), None, None, None, None))
+    first, second = scene.frame(), scene.frame()
+    assert first() is None
+    held_until = second()
+    assert isinstance(held_until, float)
+    assert held_until - monotonic() > 0.8
+
+
+def test_what_was_refused_takes_no_distance() -> None:
+    scene = Scene(Limits(Rate(1, 1), None, None, None, None))
+    scene.owned = False
+    scene.frame()()
+    scene.owned = True
+    assert scene.frame()() is None
+
+
+def test_what_was_told_busy_is_kept_until_the_pace_knows() -> None:
+    scene = Scene()
+    frame = scene.frame()
+    scene.gate.note_busy(frame)
+    scene.gate.note_busy(None)
+    assert (scene.woken, frame.told_busy) == (1, True)
+    assert scene.gate.take_busy() is frame.slot
+    scene.gate.put_back_busy(frame.slot)
+    assert scene.gate.take_busy() is frame.slot
+    assert scene.gate.take_busy() is None
+
+
+class Told(Pace):
+    """Writes down what the pace is told, in place of Redis."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.away = False
+
+    def report_busy(self, account: str, age_seconds: float = 0.0) -> float:
+        return self._say("busy", age_seconds)
+
+    def note_success(self, account: str, age_seconds: float = 0.0) -> None:
+        self._say("success", age_seconds)
+
+    def note_unclear(self, account: str, age_seconds: float, written: bool) -> None:
+        self._say(f"unclear, written {written}", age_seconds)
+
+    def _say(self, what: str, age_seconds: float) -> float:
+        if self.away:
+            raise ConnectionError("gone")
+        assert age_seconds >= 1.0, "reckoned from the grant"
+        self.said.append(what)
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (succeeded({}), "success"),
+        (TryAgain(ErrorCode.BUSY, "busy", spent=True), "busy"),
+        (TryAgain(ErrorCode.UNAVAILABLE, "silence", spent=True), "unclear, written True"),
+        (TryAgain(ErrorCode.UNAVAILABLE, "not written", spent=False), "unclear, written False"),
+        (failed(ErrorCode.REFUSED, "no"), "unclear, written True"),
+    ],
+)
+def test_the_pace_is_told_what_frames_met(finding: TryAgain, said: str) -> None:
+    scene, told = Scene(), Told()
+    Pacing("main", told, scene.gate).tell(finding, scene.frame())
+    assert told.said == [said]
+
+
+def test_busy_is_told_once_though_it_is_heard_of_twice() -> None:
+    scene, told = Scene(), Told()
+    pacing, frame = Pacing("main", told, scene.gate), scene.frame()
+    scene.gate.note_busy(frame)
+    pacing.tell_busy()
+    pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame)
+    assert told.said == ["busy"]
+    frame.renew(scene.frame().slot)
+    pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame)
+    assert told.said == ["busy", "busy"]
+
+
+def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
+    scene, told = Scene(), Told()
+    pacing, frame = Pacing("main", told, scene.gate), scene.frame()
+    told.away = True
+    pacing.tell(succeeded({}), frame)
+    scene.gate.note_busy(frame)
+    with pytest.raises(ConnectionError):
+        pacing.tell_busy()
+    told.away = False
+    pacing.tell_busy()
+    assert told.said == ["busy"]
+
+
+def test_a_slow_commit_is_remembered_and_slowly_forgotten() -> None:
+    lead = LeadTime()
+    assert lead.seconds == LEAST_LEAD_SECONDS
+    lead.note(0.4)
+    assert lead.seconds == pytest.approx(0.7)
+    lead.note(0.0)
+    assert lead.seconds == pytest.approx(0.63)
+    lead.note(60)
+    assert lead.seconds == MOST_LEAD_SECONDS
+    for _ in range(100):
+        lead.note(0.0)
+    assert lead.seconds == pytest.approx(LEAST_LEAD_SECONDS)
+
+
+class TestPermit:
+    def test_nobody_writes_before_sql_was_asked(self) -> None:
+        assert "could not be asked" in (Permit().why_not() or "")
+
+    def test_it_counts_for_some_seconds(self) -> None:
+        permit = Permit()
+        permit.renew(None, boottime())
+        assert permit.why_not() is None
+        permit.renew(None, boottime() - PERMIT_SECONDS)
+        assert "could not be asked" in (permit.why_not() or "")
+
+    def test_a_pause_counts_until_sql_says_otherwise(self) -> None:
+        permit = Permit()
+        permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime() - 3600)
+        assert permit.why_not() == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
+        permit.renew(None, boottime())
+        assert permit.why_not() is None

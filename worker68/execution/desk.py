@@ -19,6 +19,7 @@ from worker68.execution.intake import Intake
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.store import pauses, waiting
+from worker68.store.pauses import Pause
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class Desk:
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._pause_at = 0.0
+        self._pause_told: Pause | None = None
         self._due: dt.datetime | None = None
         self._explained: dict[int, str] = {}
         self._written: dict[int, str] = {}
@@ -94,6 +96,8 @@ class Desk:
         if monotonic() < self._look_at:
             return swept
         self._look_at = monotonic() + LOOK_SECONDS
+        if self.room == 0:
+            self._count()  # what was cancelled or has expired makes room, and nobody tells
         self._explain()
         return recovery.expire_overdue(engine, self.account, now) > 0 or swept
 
@@ -102,7 +106,10 @@ class Desk:
         link = self.execution.link
         if self._sweep_at == 0.0 or self._problem is not None or not self.execution.owned():
             return Choice([], [], None)
-        return self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now(), link.api_url is not None)
+        choice = self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now(), link.api_url is not None)
+        for ready in choice.ready:
+            self.execution.gate.expect(ready.job, ready.slot)
+        return choice
 
     @property
     def _problem(self) -> str | None:
@@ -111,10 +118,10 @@ class Desk:
 
     def _look_at_pause(self) -> None:
         """Ask SQL whether the account is paused, act on it, and say so: whoever paused it waits for that."""
-        execution, permit = self.execution, self.execution.permit
-        before, asked_at = permit.pause, boottime()
+        execution, asked_at = self.execution, boottime()
         pause = pauses.find_pause(execution.engine, self.account)
-        permit.renew(pause, asked_at)
+        execution.permit.renew(pause, asked_at)
+        before, self._pause_told = self._pause_told, pause
         if pause is not None and pause.seen_by != execution.owner:
             pauses.note_seen(execution.engine, pause.id, execution.owner)
         if pause is not None and before is None:
@@ -135,9 +142,12 @@ class Desk:
         dispatch.rebuild()
         waiting.forget_cancellations(execution.engine, now - REVOKED_FOR)
         self._due = waiting.next_due(execution.engine, self.account)
-        self._finished = dispatch.finished
-        self._taken_in = waiting.count_waiting(execution.engine, self.account)
+        self._count()
         self._sweep_at = monotonic() + SWEEP_SECONDS
+
+    def _count(self) -> None:
+        self._finished = self.execution.dispatch.finished
+        self._taken_in = waiting.count_waiting(self.execution.engine, self.account)
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""

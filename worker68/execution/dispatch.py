@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,7 @@ from worker68.execution.lanes import (
 from worker68.execution.slots import Slot, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
+from worker68.jobs.kinds import JobClass
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
@@ -40,6 +42,10 @@ LANE_DEPTH = 20
 
 #: A job whose frame was not written is not tried again before this: whatever refused it needs a moment.
 NOT_WRITTEN_PAUSE_SECONDS = 0.5
+
+#: After a reconnect the bridge tells the API's address some milliseconds later than its readiness. As long as a moderation waits
+#: for nothing else, sends wait for this too, so that it passes them; but not for ever.
+API_PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Dispatch:
         self._missed: list[Job] | None = (
             None  # while SQL is read: what came meanwhile, which the query may not have seen
         )
-        self._api_known = True
+        self._api_missing_since: float | None = None
         self._one_send_per_chat = False
         self._room = 1
         self.finished = 0
@@ -132,7 +138,8 @@ class Dispatch:
         self._refill_lanes()
         with self._lock:
             at = monotonic()
-            self._api_known, self._one_send_per_chat, self._room = api_known, one_send_per_chat, room
+            self._api_missing_since = None if api_known else self._api_missing_since or at
+            self._one_send_per_chat, self._room = one_send_per_chat, room
             self._blocked = {scope: block for scope, block in self._blocked.items() if block[0] > at}
         ready: list[Ready] = []
         overdue: list[Job] = []
@@ -289,6 +296,8 @@ class Dispatch:
             return []
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
         lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
+        if self._api_patience_until() > at:
+            lanes = [lane for lane in lanes if lane.jobs[0].kind.job_class is JobClass.MODERATION]
         lanes = heed_exclusive(lanes, self._starting.values())
         lanes = leave_room_beside_reads(lanes, self._most_reads - self._reads_under_way)
         return one_send_each(lanes) if self._one_send_per_chat else lanes
@@ -301,9 +310,17 @@ class Dispatch:
             return False
         if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
-        if job.now.through_api and not self._api_known:
+        if job.now.through_api and self._api_missing_since is not None:
             return False
         return not any(scope in self._blocked for scope in scopes_of(job))
+
+    def _api_patience_until(self) -> float:
+        """Until when nothing but moderation starts, because one waits only for the API's address."""
+        if self._api_missing_since is None:
+            return -math.inf
+        heads = [lane.jobs[0] for lane in self._lanes.values() if lane.jobs]
+        waits = any(job.now.through_api and job.kind.job_class is JobClass.MODERATION for job in heads)
+        return self._api_missing_since + API_PATIENCE_SECONDS if waits else -math.inf
 
     def _leave(self, lane: Lane) -> Job:
         lane.since = monotonic()
@@ -337,6 +354,7 @@ class Dispatch:
     def _next_look(self, at: float) -> float | None:
         times = [until for until in self._resting.values() if until > at]
         times += [until for until, _ in self._blocked.values()]
+        times += [until for until in [self._api_patience_until()] if until > at]
         return min(times, default=None)
 
     def _why(self, lane: Lane, at: float) -> str | None:
@@ -354,7 +372,7 @@ class Dispatch:
             return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
         if is_read(job) and self._reads_under_way >= self._most_reads:
             return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
-        if job.now.through_api and not self._api_known:
+        if job.now.through_api and self._api_missing_since is not None:
             return "the bridge has not told the address of the service's API yet"
         for scope in scopes_of(job):
             if scope in self._blocked:

@@ -6,6 +6,7 @@ also hears which frames were told "busy", and keeps that until somebody who may 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -13,8 +14,12 @@ from worker68.bridge.calls import Guard
 from worker68.clock import monotonic, utc_now
 from worker68.execution.slots import Slot
 from worker68.jobs.job import Job
+from worker68.jobs.kinds import JobClass
 from worker68.limits.rates import Limits
 from worker68.limits.spacing import Spacing
+
+#: A moderation that has its slot goes before sends whose slots are no earlier, however its thread is delayed; but so long at most.
+MODERATION_PATIENCE_SECONDS = 0.5
 
 
 class Pass:
@@ -45,6 +50,14 @@ class Gate:
         self._wake = wake
         self._spacing = Spacing(limits)  # the I/O thread's own, but for ``is_too_old``, which reads what never changes
         self._busy: deque[Slot] = deque()
+        # Moderations that have their slots and are not written yet, by their numbers: the times of the slots. Set by the thread
+        # that chooses, taken out by the I/O thread; each is one step.
+        self._moderations: dict[int, float] = {}
+
+    def expect(self, job: Job, slot: Slot) -> None:
+        """A job will be written soon. On the thread that chooses, in the order of its choice."""
+        if job.kind.job_class is JobClass.MODERATION:
+            self._moderations[job.seq] = slot.write_at
 
     def is_too_old(self, slot: Slot) -> bool:
         """Whether a slot was missed by so much that another one is needed. On any thread."""
@@ -59,11 +72,23 @@ class Gate:
         now = monotonic()
         if self.is_too_old(slot):
             return "its slot has passed"
-        opens_at = max(slot.write_at, self._spacing.earliest(slot.ask))
+        opens_at = max(slot.write_at, self._spacing.earliest(slot.ask), self._let_pass(job, slot, now))
         if opens_at > now:
             return opens_at
+        self._moderations.pop(job.seq, None)
         self._spacing.note_write(slot.ask, now)
         return None
+
+    def _let_pass(self, job: Job, slot: Slot, now: float) -> float:
+        """Return until when this waits for moderations at most. What is written asks all that is held again."""
+        if job.kind.job_class is JobClass.MODERATION or not self._moderations:
+            return -math.inf
+        waiting = {seq: until + MODERATION_PATIENCE_SECONDS for seq, until in list(self._moderations.items())}
+        for seq in [seq for seq, until in waiting.items() if until <= now]:
+            self._moderations.pop(seq, None)
+        return max(
+            (waiting[seq] for seq, at in list(self._moderations.items()) if at <= slot.write_at), default=-math.inf
+        )
 
     def note_busy(self, guard: Guard | None) -> None:
         """The frame of this guard was told "busy"."""

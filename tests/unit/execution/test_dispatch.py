@@ -13,6 +13,7 @@ from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fi
 from tests.parts.slots import Slots, refuse
 from worker68.clock import monotonic
 from worker68.errors import RedisAway
+from worker68.execution import dispatch as dispatch_module
 from worker68.execution.dispatch import LANE_DEPTH, Choice, Dispatch
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
@@ -308,7 +309,16 @@ def test_a_job_that_missed_its_slot_may_get_another(room: Room) -> None:
     assert room.dispatch.take_new_slot(send(1)) is None
 
 
-def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room) -> None:
+def test_a_moderation_that_waits_for_the_apis_address_still_passes_sends(room: Room) -> None:
+    room.add(mute(1), send(2))
+    choice = room.dispatch.choose(PLENTY, False, NOW, api_known=False)
+    assert choice.ready == []
+    assert choice.look_again_at is not None
+    assert room.choose() == [1, 2]
+
+
+def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch_module, "API_PATIENCE_SECONDS", 0.0)
     room.add(mute(1), send(2))
     choice = room.dispatch.choose(PLENTY, False, NOW, api_known=False)
     assert [ready.job.seq for ready in choice.ready] == [2]

@@ -6,9 +6,9 @@ import datetime as dt
 
 import pytest
 
-from tests.parts.jobs import NOW, job
+from tests.parts.jobs import MUTE, NOW, job
 from worker68.clock import boottime, monotonic, utc_now
-from worker68.execution.gate import Gate, Pass
+from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_LEAD_SECONDS, LeadTime, Pacing
 from worker68.execution.permit import PERMIT_SECONDS, Permit
 from worker68.execution.slots import Slot, ask_of
@@ -81,6 +81,26 @@ def test_what_was_refused_takes_no_distance() -> None:
     scene.frame()()
     scene.owned = True
     assert scene.frame()() is None
+
+
+def test_a_moderation_goes_before_sends_whose_slots_are_no_earlier() -> None:
+    scene, moderation = Scene(), job(1, MUTE)
+    earlier = scene.frame(job(2))
+    mute, send = scene.frame(moderation), scene.frame(job(3))
+    scene.gate.expect(moderation, mute.slot)
+    assert earlier() is None
+    held_until = send()
+    assert isinstance(held_until, float)
+    assert 0 < held_until - monotonic() <= MODERATION_PATIENCE_SECONDS
+    assert mute() is None
+    assert send() is None
+
+
+def test_a_moderation_that_does_not_come_holds_nobody_for_long() -> None:
+    scene, moderation = Scene(), job(1, MUTE)
+    scene.gate.expect(moderation, scene.frame(moderation, write_in=-MODERATION_PATIENCE_SECONDS).slot)
+    assert scene.frame(job(2))() is None
+    assert scene.gate._moderations == {}
 
 
 def test_what_was_told_busy_is_kept_until_the_pace_knows() -> None:

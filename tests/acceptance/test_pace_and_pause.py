@@ -1,0 +1,209 @@
+"""Order under limits, the kill switch, the slow-down, and what is said of jobs that wait."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, Stage, name
+from worker68.cli.main import main
+from worker68.simulator import ALWAYS
+from worker68.simulator.population import FRIEND, OTHER_FRIEND
+
+#: One message in a chat every two seconds: a chat with work waits, but no test has to for long.
+STAGE = {
+    "LIMITS": json.dumps(dict.fromkeys(("account", "send", "moderate", "read"), "1000/s+1000") | {"chat": "30/m"}),
+    "LEASE_TTL": 2,
+    "MAX_WAITING": 40,
+}
+
+Ask = Callable[..., Result]
+
+
+@pytest.fixture
+def ask(stage: Stage) -> Iterator[Ask]:
+    """Run a command with the settings of the stage's worker; in this process, because a start costs a second."""
+    handlers = logging.getLogger().handlers[:]
+    env = {f"WORKER68_{name}": str(value) for name, value in stage.worker.settings.items()}
+    yield lambda *words: CliRunner(env=env).invoke(main, words)
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
+
+
+def explanation(ask: Ask, job_id: str) -> str:
+    shown = ask("jobs", "show", job_id, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    words: str = json.loads(shown.stdout)["explanation"]
+    return words
+
+
+def taken_in(stage: Stage, *job_ids: str) -> None:
+    stage.wait(lambda: all(stage.row(job_id) for job_id in job_ids))
+
+
+def to(friend: int) -> dict[str, Any]:
+    return {"type": "friend", "id": friend}
+
+
+def test_a_moderation_passes_every_send_that_waits(stage: Stage) -> None:
+    mark, seconds = name(), 4711
+    stage.bridge.stop()
+    for number in range(5):
+        stage.send(f"{mark} {number}", chat=to(FRIEND), options={"priority": 0})
+    mute = stage.send_task(MUTE, group_id=GROUP, user_id=MEMBER, seconds=seconds, options={"priority": 9})
+    taken_in(stage, mute.id)
+    before = len(stage.bridge.received)
+
+    stage.bridge.start()
+    stage.wait_for_sent(mark, 1)
+
+    frames = [one.frame for one in stage.bridge.received.copy()[before:]]
+    kinds = [frame["type"] for frame in frames if frame["type"] in ("request", "sendMsg")]
+    assert kinds[0] == "request", "the mute"
+    assert len(stage.mutes(seconds)) == 1
+
+
+def test_a_waiting_job_says_behind_which_one_and_which_limit(stage: Stage, ask: Ask) -> None:
+    ids = [name(f"job-{number}") for number in range(4)]
+    for job_id in ids:
+        stage.send(name(), chat=to(OTHER_FRIEND), job_id=job_id)
+    taken_in(stage, *ids)
+    stage.wait(lambda: (row := stage.row(ids[0])) and row["state"] == "ended")
+
+    last = explanation(ask, ids[3])
+    assert last.startswith("ready: behind "), last
+    assert "limit chat of the account's settings (30/m)" in last or "which is under way" in last
+    assert any(job_id in last for job_id in ids[:3])
+    listed = json.loads(ask("jobs", "list", "--limit", "1", "--json").stdout)
+    assert listed[0]["job_id"] == ids[3]
+    assert listed[0]["reason"].startswith("behind ")
+
+
+def test_a_deferred_job_says_not_before_when(stage: Stage, ask: Ask) -> None:
+    result = stage.send(name(), send_at="2999-01-02T03:04:05Z")
+    taken_in(stage, result.id)
+    assert explanation(ask, result.id) == "deferred: not before 2999-01-02 03:04:05 UTC"
+    result.revoke()
+
+
+def test_due_jobs_leave_within_a_second(stage: Stage) -> None:
+    """The wait for their time ends with their time, not with the next look of the owner."""
+    mark = name()
+    due = datetime.now(UTC) + timedelta(seconds=2.5)
+    results = [stage.send(f"{mark} {n}", send_at=due.isoformat(), ordered=False) for n in range(1)]
+    for result in results:
+        reply = stage.end_of(result)
+        assert datetime.fromisoformat(reply["finished_at"]) >= due
+        assert reply["status"] == "succeeded"
+
+
+def test_a_paused_account_writes_nothing_until_it_is_resumed(stage: Stage, ask: Ask) -> None:
+    words = name()
+    paused = ask("pause", "main", "--reason", "the client shows a warning", "--json")
+    assert (paused.exit_code, paused.stderr) == (0, "")
+    facts = json.loads(paused.stdout)
+    assert facts["seen_by"], "its owner has confirmed it"
+    before = len(stage.bridge.received)
+
+    waiting = stage.send(words)
+    mute = stage.send_task(MUTE, group_id=GROUP, user_id=MEMBER, seconds=812)
+    taken_in(stage, waiting.id, mute.id)
+    stage.bridge.drop_connections()
+    stage.wait(lambda: stage.bridge.connections == 1)
+    # Written into the rows only once two looks have found it: by then it would have been sent long ago.
+    stage.wait(lambda: (row := stage.row(waiting.id)) and "the client shows a warning" in (row["reason"] or ""))
+    assert len(stage.bridge.received) == before, "not even the question for the API's address"
+    for words_ in (explanation(ask, waiting.id), ask("check").stdout):
+        assert "paused by " in words_
+        assert "the client shows a warning" in words_
+
+    resumed = ask("resume", "main", "--reason", "seen to")
+    assert resumed.exit_code == 0
+    assert "the client shows a warning" in resumed.stdout
+    assert stage.end_of(waiting)["status"] == stage.end_of(mute)["status"] == "succeeded"
+    assert stage.sent(words) == 1
+
+
+def test_a_pause_outlives_workers(stage: Stage, ask: Ask) -> None:
+    words = name()
+    assert stage.worker.stop() == 0
+    paused = ask("pause", "main", "--reason", "for the night")
+    assert "no worker owns the account" in paused.stdout
+    waiting = stage.send(words)
+    stage.worker.start()
+    stage.worker.wait_ready()
+    taken_in(stage, waiting.id)
+    stage.worker.wait_for_log("account_paused")
+    assert stage.frames(words) == []
+    assert "is paused by" in explanation(ask, waiting.id)
+
+    assert ask("resume", "main", "--reason", "morning").exit_code == 0
+    assert stage.end_of(waiting)["status"] == "succeeded"
+
+
+def test_an_account_that_nobody_knows_cannot_be_paused(stage: Stage, ask: Ask) -> None:
+    refused = ask("pause", "mian", "--reason", "a slip")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "the settings have main" in refused.stderr
+    assert ask("pause", "main").exit_code == 2
+
+
+def test_without_a_worker_jobs_say_so(stage: Stage, ask: Ask) -> None:
+    waiting = stage.send(name(), chat=to(FRIEND))
+    behind = stage.send(name(), chat=to(FRIEND))
+    taken_in(stage, waiting.id, behind.id)
+    assert stage.worker.stop() == 0
+    still = [job_id for job_id in (waiting.id, behind.id) if (row := stage.row(job_id)) and row["state"] == "ready"]
+    assert still
+    assert "no worker owns the account main" in explanation(ask, still[-1])
+    stage.worker.start()
+    stage.worker.wait_ready()
+    assert stage.end_of(behind)["status"] == "succeeded"
+
+
+def test_a_cancel_is_in_time_until_the_slot(stage: Stage, ask: Ask) -> None:
+    """A slot is granted up to two seconds ahead; a job that waits for it has not begun."""
+    first, words, job_id = name(), name(), name("job")
+    stage.end_of(stage.send(first))
+    stage.send(words, job_id=job_id)
+    taken_in(stage, job_id)
+    done = ask("jobs", "cancel", job_id, "--reason", "called off")
+    row = stage.row(job_id)
+    assert row is not None
+    if done.exit_code == 0:
+        assert (row["status"], row["reason"], stage.frames(words)) == ("cancelled", "called off", [])
+    else:
+        assert "too late to cancel" in done.stderr
+
+
+def test_a_busy_answer_slows_the_account_down_at_once(stage: Stage, ask: Ask) -> None:
+    stage.bridge.faults.busy_sends.set(ALWAYS)
+    busy = stage.send(name(), chat=to(OTHER_FRIEND))
+    stage.wait(lambda: stage.redis.hget("worker68:pace:{main}", "pace"))
+    row = stage.row(busy.id)
+    assert row is not None
+    assert row["state"] != "ended", "long before the job has an outcome"
+    assert "slowed down to " in ask("check").stdout
+    stage.bridge.faults.clear()
+    assert stage.end_of(busy)["status"] == "succeeded"
+    stage.redis.delete("worker68:pace:{main}")
+
+
+def test_the_front_door_leaves_what_has_no_room_in_the_accounts_own_queue(stage: Stage) -> None:
+    deferred = [stage.send(name(), send_at="2999-01-01T00:00:00Z") for _ in range(40)]
+    taken_in(stage, *(result.id for result in deferred))
+    crowd = [stage.send_task("worker68.send_message", "worker68", chat=GROUP_CHAT, text=name()) for _ in range(3)]
+    stage.wait(lambda: stage.redis.llen("worker68.main") == 3)
+    assert stage.redis.llen("worker68") == 0
+    assert [stage.row(result.id) for result in crowd] == [None] * 3
+
+    stage.celery.control.revoke([result.id for result in deferred])
+    assert [stage.end_of(result)["status"] for result in crowd] == ["succeeded"] * 3
+    assert stage.redis.hlen("worker68:unacked") == 0

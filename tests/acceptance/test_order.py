@@ -62,8 +62,8 @@ def take_replies(stage: Stage, worker: WorkerProcess, replies: str) -> list[str]
     found: dict[str, str] = {}
 
     def all_there() -> bool:
-        for raw in stage.redis.lpop(f"worker68:replies:{replies}", 1000) or ():
-            found.setdefault(json.loads(raw)["job_id"], str(raw))
+        for raw in map(str, stage.redis.lpop(f"worker68:replies:{replies}", 1000) or ()):
+            found.setdefault(json.loads(raw)["job_id"], raw)
         return len(found) == CHATS * JOBS
 
     wait_until(all_there, lambda: f"{len(found)} replies; {worker.last_words}", seconds=100)

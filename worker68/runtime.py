@@ -29,7 +29,7 @@ from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.late import LateDesk
-from worker68.execution.pacing import Pacing
+from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
@@ -191,8 +191,12 @@ class Runtime:
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             self._bridge.close(name)
             raise LeaseLost(f"the lease of {name} ended while its desk was opened")
+        lead = LeadTime()
         dispatch = Dispatch(
-            account, self._limiter, lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes)
+            account,
+            self._limiter,
+            lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes),
+            lambda: lead.commit_seconds,
         )
         execution = Execution(
             account=account,
@@ -205,6 +209,7 @@ class Runtime:
             permit=permit,
             gate=gate,
             pacing=Pacing(name, self._pace, gate),
+            lead=lead,
             engine=self._engine,
             writer=self._writer,
             stopping=self._stopping,

@@ -23,7 +23,9 @@ class Slots:
         self.asked = 0
         self.calls = 0
 
-    def acquire(self, account: str, limits: Limits, asks: Sequence[Ask]) -> list[Grant | Refusal]:
+    def acquire(
+        self, account: str, limits: Limits, asks: Sequence[Ask], not_before_seconds: float = 0.0
+    ) -> list[Grant | Refusal]:
         self.calls += 1
         self.asked += len(asks)
         return [self.rule(ask) for ask in asks]

@@ -77,9 +77,17 @@ class Dispatch:
     """
 
     def __init__(
-        self, account: AccountSettings, limiter: Limiter, load: Callable[[Sequence[str] | None], list[Job]]
+        self,
+        account: AccountSettings,
+        limiter: Limiter,
+        load: Callable[[Sequence[str] | None], list[Job]],
+        ready_in: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """``load`` gives the first ``LANE_DEPTH`` jobs of these lanes, or of all, as SQL has them."""
+        """``load`` gives the first ``LANE_DEPTH`` jobs of these lanes, or of all, as SQL has them.
+
+        ``ready_in``: how many seconds from now on a job that starts now can be written.
+        """
+        self._ready_in = ready_in
         self._account = account
         self._limiter = limiter
         self._load = load
@@ -268,7 +276,7 @@ class Dispatch:
         answers: Sequence[Grant | Refusal | None] = [None] * len(taken)
         asks, at, ready = [ask_of(job) for job, _ in taken], monotonic(), []
         try:
-            answers = self._limiter.acquire(self._account.name, self._account.limits, asks)
+            answers = self._limiter.acquire(self._account.name, self._account.limits, asks, self._ready_in())
             at = (
                 monotonic()
             )  # reckoned from the reply: Redis meant a moment before it, and a slot is never used too early

@@ -67,21 +67,23 @@ class Execution:
     permit: Permit
     gate: Gate
     pacing: Pacing
+    lead: LeadTime
     engine: Engine
     writer: Writer
     stopping: threading.Event
     announce: Callable[[], None]
     asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
-    lead: LeadTime = field(default_factory=LeadTime)
 
     def run(self, ready: Ready) -> Outcome | TryAgain | None:
         """Bring one job to its outcome; None if it was not ours to run any more. Called on a thread of Celery's pool."""
         job = ready.job
         if (reason := self._wait_for_slot(ready.slot)) is not None:
+            self.pacing.tell_unused(ready.slot)
             self._leave_waiting(job, reason)
             return None
         attempt = self._begin(job)
         if attempt is None:
+            self.pacing.tell_unused(ready.slot)
             self._drop(job)
             return None
         with ExitStack() as kept:

@@ -12,6 +12,7 @@ import structlog
 
 from worker68.bridge.actions import Finding
 from worker68.execution.gate import Gate, Pass
+from worker68.execution.slots import Slot
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
 from worker68.limits.pace import Pace
 
@@ -24,19 +25,26 @@ _MARGIN: Final = 1.5
 
 #: From the decision that a commit must begin to the frame's hand-over.
 LEAST_LEAD_SECONDS: Final = 0.1
-MOST_LEAD_SECONDS: Final = 1.0
+MOST_COMMIT_SECONDS: Final = 1.0
 
 
 class LeadTime:
-    """How long before its slot an attempt is committed. Any thread may note and read: each is one step."""
+    """How long before its slot an attempt is committed. Any thread may note and read: each is one step.
+
+    ``commit_seconds``: what a commit takes, with a margin; a slot that is nearer cannot be used.
+    """
 
     def __init__(self) -> None:
-        self.seconds = LEAST_LEAD_SECONDS
+        self.commit_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return LEAST_LEAD_SECONDS + self.commit_seconds
 
     def note(self, commit_seconds: float) -> None:
         """Learn from a commit."""
-        wanted = max(LEAST_LEAD_SECONDS + _MARGIN * commit_seconds, self.seconds * _FORGET)
-        self.seconds = min(MOST_LEAD_SECONDS, wanted)
+        wanted = max(_MARGIN * commit_seconds, self.commit_seconds * _FORGET)
+        self.commit_seconds = min(MOST_COMMIT_SECONDS, wanted)
 
 
 class Pacing:
@@ -55,6 +63,13 @@ class Pacing:
             except BaseException:
                 self._gate.put_back_busy(slot)
                 raise
+
+    def tell_unused(self, slot: Slot) -> None:
+        """Nothing was written in a slot: if it was a probe's, the next one may go."""
+        try:
+            self._pace.note_unclear(self._account, slot.age_seconds, written=False)
+        except Exception as problem:  # noqa: BLE001 - a probe that nobody ends is given up after a minute
+            log.warning("pace_not_told", account=self._account, problem=str(problem))
 
     def tell(self, finding: Finding, frame: Pass) -> None:
         """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before."""

@@ -5,7 +5,7 @@
 -- ARGV  one MessagePack array, because many small arguments cost more than the work: now in microseconds (tests only; 0:
 --       Redis's own clock), how far ahead a write time may lie in microseconds, the number of steps of a full pace, {the keys of
 --       the limits}, {for each limit: interval in microseconds, burst, 1 if it holds only while the account is slowed down},
---       {for each ask: how many limits it meets, then their places among the limits}.
+--       {for each ask: how many limits it meets, then their places among the limits}, microseconds before which no slot is wanted.
 -- Reply one MessagePack array: the pace, then for each ask its answer and microseconds: 0 and how long to wait, or the place of
 --       the limit with the longest wait and how long until its next chance, or -1 and how long until the next probe of a
 --       service that keeps saying busy. A refused ask changes nothing.
@@ -26,7 +26,7 @@ local PROBE_LOST = 60 * 1000000
 -- Numbers go to Redis as they are: it writes 17 digits of them, and microseconds have 16.
 
 local request = cmsgpack.unpack(ARGV[1])
-local now, ahead, full_pace, keys, terms, asks = unpack(request)
+local now, ahead, full_pace, keys, terms, asks, ready = unpack(request)
 if now == 0 then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -71,7 +71,7 @@ local function answer(limits, met)
   if paused and now < probe_at then
     return -1, probe_at - now
   end
-  local slot, tightest = now, 0
+  local slot, tightest = now + ready, 0
   for _, place in ipairs(met) do
     local earliest = limits[place].tat - limits[place].slack
     if earliest > slot then

@@ -87,9 +87,12 @@ class Limiter:
         self._ahead_microseconds = round(ahead_seconds * _MICROSECONDS)
         self._clock = clock
 
-    def acquire(self, account: str, limits: Limits, asks: Sequence[Ask]) -> list[Grant | Refusal]:
+    def acquire(
+        self, account: str, limits: Limits, asks: Sequence[Ask], not_before_seconds: float = 0.0
+    ) -> list[Grant | Refusal]:
         """Answer each ask in order, as one atomic step: earlier grants of a batch count for the later ones.
 
+        ``not_before_seconds``: an earlier slot would be lost, because the asker is not ready yet; less than ``ahead_seconds``.
         Write times of one account may be granted out of order where its limits allow a burst. Raises ``RedisAway``: then
         slots may have been spent, and nothing may be written.
         """
@@ -109,7 +112,8 @@ class Limiter:
         keys = [scope.key for scope in scopes]
         terms = [term for scope in scopes for term in scope.terms]
         now = 0 if self._clock is None else self._clock()
-        request = _encode((now, self._ahead_microseconds, FULL_PACE, keys, terms, of_asks))
+        ready = round(not_before_seconds * _MICROSECONDS)
+        request = _encode((now, self._ahead_microseconds, FULL_PACE, keys, terms, of_asks, ready))
         pace, *answers = _decode(self._gcra.run([pace_key(account)], [request]))
         return [
             Grant(microseconds / _MICROSECONDS)

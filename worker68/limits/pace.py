@@ -7,6 +7,7 @@ keeps saying busy, a pause in which one probe at a time may go; both kept in Red
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -73,8 +74,11 @@ class Pace:
         self._speed_up = LuaScript(client, __package__, "speed_up.lua")
         self._end_probe = LuaScript(client, __package__, "end_probe.lua")
         self._clock = clock or (lambda: 0)
-        # Accounts that were at full pace when last asked about, so that a success costs no call; replaced, never changed in place.
-        self._at_full_pace: frozenset[str] = frozenset()
+        self._lock = threading.Lock()  # guards the two below
+        # Accounts that were at full pace when last asked about, so that a success costs no call.
+        self._at_full_pace: set[str] = set()
+        # Grows with each busy answer: what was asked before one says nothing about the pace after it.
+        self._busy_answers = 0
 
     def report_busy(self, account: str, age_seconds: float = 0.0) -> float:
         """Halve the account's pace, down to a twentieth, once for all answers of one moment; return it as a share of 1.
@@ -84,7 +88,9 @@ class Pace:
         arguments = [self._clock(), _microseconds(age_seconds), FULL_PACE, MOMENTS_BEFORE_PAUSE]
         arguments += [FIRST_PAUSE_SECONDS * _MICROSECONDS, LONGEST_PAUSE_SECONDS * _MICROSECONDS]
         steps, pause, counted = self._slow_down.run([pace_key(account)], [*arguments, _FORGOTTEN_AFTER_SECONDS])
-        self._at_full_pace -= {account}
+        with self._lock:
+            self._busy_answers += 1
+            self._at_full_pace.discard(account)
         if counted:
             log.warning("account_slowed_down", account=account, pace=steps / FULL_PACE, pause=pause / _MICROSECONDS)
         return int(steps) / FULL_PACE
@@ -95,8 +101,13 @@ class Pace:
         A slow-down that another worker caused since is then made good only after this worker's own next busy answer; but one
         account has one worker at a time.
         """
-        if account not in self._at_full_pace and self.report_success(account, age_seconds=age_seconds) == 1.0:
-            self._at_full_pace |= {account}
+        if account in self._at_full_pace:
+            return
+        before = self._busy_answers
+        if self.report_success(account, age_seconds=age_seconds) == 1.0:
+            with self._lock:
+                if self._busy_answers == before:
+                    self._at_full_pace.add(account)
 
     def note_unclear(self, account: str, age_seconds: float, written: bool) -> None:
         """Report that a frame got no answer that says anything, or was not written: if it was a probe the next one may go."""

@@ -252,3 +252,10 @@ def test_a_pause_of_the_service_is_what_is_waited_for(client: redis.Redis) -> No
     assert wait is not None
     assert (wait.limit, wait.pace) == ("busy", 0.1)
     assert 0 < wait.retry_after_seconds <= 2
+
+
+def test_a_slot_is_no_earlier_than_it_can_be_used(client: redis.Redis) -> None:
+    limiter = Limiter(client, clock=lambda: 1_795_000_000_000_000)
+    asks = [SEND, SEND]
+    assert limiter.acquire("main", only_account(Rate(2, 1)), asks, not_before_seconds=0.2) == [Grant(0.2), Grant(0.7)]
+    assert limiter.acquire("main", only_account(Rate(2, 1)), asks, not_before_seconds=0.2) == [Grant(1.2), Grant(1.7)]

@@ -218,3 +218,23 @@ def test_the_state_can_be_read(client: redis.Redis) -> None:
     assert states["paused"].share == 0.1
     assert 0 < (states["paused"].probe_in_seconds or 0) <= 2
     assert "only a probe goes" in (states["paused"].words or "")
+
+
+def test_a_success_that_was_under_way_when_busy_came_does_not_hide_the_slow_down(
+    pace: Pace, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer "full pace" was true when Redis gave it; by the time it is written down another thread has slowed down."""
+    real = pace.report_success
+
+    def and_then_busy(account: str, successes: int = 1, age_seconds: float = 0.0) -> float:
+        answer = real(account, successes, age_seconds)
+        monkeypatch.undo()
+        busy(pace, clock, 1)
+        return answer
+
+    monkeypatch.setattr(pace, "report_success", and_then_busy)
+    pace.note_success("main")
+    clock.pass_seconds(1)
+    for _ in range(20):
+        pace.note_success("main")
+    assert pace.report_success("main", 0) == 0.55

@@ -9,7 +9,7 @@ import pytest
 from tests.parts.jobs import MUTE, NOW, job
 from worker68.clock import boottime, monotonic, utc_now
 from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
-from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_LEAD_SECONDS, LeadTime, Pacing
+from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
 from worker68.execution.permit import PERMIT_SECONDS, Permit
 from worker68.execution.slots import Slot, ask_of
 from worker68.jobs.job import Job
@@ -180,18 +180,25 @@ def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
     assert told.said == ["busy"]
 
 
+def test_a_slot_that_was_not_used_ends_its_probe() -> None:
+    scene, told = Scene(), Told()
+    Pacing("main", told, scene.gate).tell_unused(scene.frame().slot)
+    assert told.said == ["unclear, written False"]
+
+
 def test_a_slow_commit_is_remembered_and_slowly_forgotten() -> None:
     lead = LeadTime()
     assert lead.seconds == LEAST_LEAD_SECONDS
     lead.note(0.4)
+    assert lead.commit_seconds == pytest.approx(0.6)
     assert lead.seconds == pytest.approx(0.7)
     lead.note(0.0)
-    assert lead.seconds == pytest.approx(0.63)
+    assert lead.commit_seconds == pytest.approx(0.54)
     lead.note(60)
-    assert lead.seconds == MOST_LEAD_SECONDS
+    assert lead.commit_seconds == MOST_COMMIT_SECONDS
     for _ in range(100):
         lead.note(0.0)
-    assert lead.seconds == pytest.approx(LEAST_LEAD_SECONDS)
+    assert lead.seconds == pytest.approx(LEAST_LEAD_SECONDS, abs=0.001)
 
 
 class TestPermit:

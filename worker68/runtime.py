@@ -20,7 +20,7 @@ from worker68.bridge.session import LinkOptions
 from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import boottime, utc_now
+from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
@@ -30,16 +30,16 @@ from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.late import LateDesk
 from worker68.execution.pacing import LeadTime, Pacing
-from worker68.execution.permit import Permit
 from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
+from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.settings import Settings
-from worker68.store import pauses, waiting
+from worker68.store import waiting
 from worker68.store.engine import open_engine
 from worker68.store.writer import Writer
 
@@ -104,8 +104,10 @@ class Runtime:
             self._open_desk,
             self._relay.wake,
             self._relay.defer,
+            lambda: self._watch.ring(),
             settings.concurrency,
         )
+        self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(leases, names, on_gained=self._gained, on_lost=self._lost)
@@ -116,6 +118,7 @@ class Runtime:
         self._relay.start()
         self._late.start()
         self._bridge.start()
+        self._watch.start()
         self._pump.start()
         self._ownership.start()
 
@@ -129,6 +132,7 @@ class Runtime:
         self.drain()
         self._ownership.stop()
         self._bridge.stop()
+        self._watch.stop()
         self._late.stop()
         self._writer.stop()
         self._relay.stop()
@@ -181,8 +185,7 @@ class Runtime:
         """
         account = self._accounts[name]
         recovery.take_over(self._writer, name, lease.fence, utc_now())
-        permit = Permit()
-        permit.renew(pauses.find_pause(self._engine, name), boottime())
+        permit = self._watch.open(name)
         gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
         options = LinkOptions(
             match=account.verdict_match, newline=account.newline, guard=permit.why_not, on_busy=gate.note_busy
@@ -190,6 +193,7 @@ class Runtime:
         link = self._links[name] = self._bridge.open(name, account.bridge_url, options)
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             self._bridge.close(name)
+            self._watch.close(name)
             raise LeaseLost(f"the lease of {name} ended while its desk was opened")
         lead = LeadTime()
         dispatch = Dispatch(
@@ -224,6 +228,7 @@ class Runtime:
         self._pump.lost(lease)
         if lease.account is not None:
             self._bridge.close(lease.account)
+            self._watch.close(lease.account)
 
     def _give_back(self, tag: str) -> None:
         self._pump.give_back(int(tag))

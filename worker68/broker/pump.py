@@ -55,6 +55,7 @@ class Pump:
         open_desk: Callable[[str, Lease], Desk],
         announce: Callable[[], None],
         defer: Callable[[Sequence[str]], None],
+        look_at_pauses: Callable[[], None],
         concurrency: int,
     ) -> None:
         self._engine = engine
@@ -65,6 +66,7 @@ class Pump:
         self._open_desk = open_desk
         self._announce = announce
         self._defer = defer
+        self._look_at_pauses = look_at_pauses
         self._concurrency = concurrency
         self._desks: dict[str, Desk] = {}
         self._leases: dict[str, Lease] = {}
@@ -230,7 +232,8 @@ class Pump:
         return batch.more
 
     def _hear(self, desk: Desk) -> None:
-        """Hand on what another worker has told the owner of an account."""
+        """Somebody rang: look at the kill switch, and hand on what another worker has told the owner of an account."""
+        self._look_at_pauses()
         seqs = self._source.take_news(desk.account)
         if len(seqs) >= MOST_NEWS:
             desk.distrust()

@@ -74,7 +74,7 @@ def pause(account: str, reason: str, as_json: bool) -> int:
 
 @click.command()
 @click.argument("account")
-@REASON
+@click.option("--reason", default="resumed by an operator", show_default=True, help="Why, for the history.")
 @JSON
 def resume(account: str, reason: str, as_json: bool) -> int:
     """Let ACCOUNT go on after a pause.

@@ -9,26 +9,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-import structlog
-
-from worker68.clock import boottime, monotonic, utc_now
+from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
 from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
-from worker68.store import pauses, waiting
-from worker68.store.pauses import Pause
-
-log = structlog.get_logger(__name__)
+from worker68.store import waiting
 
 #: What memory may have missed is looked up in SQL this often.
 SWEEP_SECONDS = 30.0
 #: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
 REVOKED_FOR = dt.timedelta(days=1)
-#: The kill switch is looked at this often even if nobody rings; the permit lasts some times as long.
-PAUSE_LOOK_SECONDS = 1.0
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
 LOOK_SECONDS = 2.0
 
@@ -42,8 +35,6 @@ class Desk:
         self._intake = intake
         self._sweep_at = 0.0
         self._look_at = 0.0
-        self._pause_at = 0.0
-        self._pause_told: Pause | None = None
         self._due: dt.datetime | None = None
         self._explained: dict[int, str] = {}
         self._written: dict[int, str] = {}
@@ -67,8 +58,7 @@ class Desk:
         return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
 
     def hear(self, seqs: Sequence[int]) -> None:
-        """Somebody rang: look at the kill switch soon, and take the jobs that another worker wrote to SQL."""
-        self._pause_at = 0.0
+        """Take the jobs that another worker wrote to SQL. May raise ``DatabaseAway``."""
         if seqs:
             self.take(waiting.load_arrived(self.execution.engine, self.account, seqs))
 
@@ -82,9 +72,6 @@ class Desk:
     def tend(self) -> bool:
         """Do what is due; return whether replies may have come into the outbox."""
         self.execution.pacing.tell_busy()
-        if monotonic() >= self._pause_at:
-            self._look_at_pause()
-            self._pause_at = monotonic() + PAUSE_LOOK_SECONDS
         now = utc_now()
         dispatch, engine = self.execution.dispatch, self.execution.engine
         swept = monotonic() >= self._sweep_at
@@ -115,25 +102,6 @@ class Desk:
     def _problem(self) -> str | None:
         """What keeps all jobs of the account waiting, in words."""
         return self.execution.permit.why_not() or self.execution.link.why_not_ready
-
-    def _look_at_pause(self) -> None:
-        """Ask SQL whether the account is paused, act on it, and say so: whoever paused it waits for that."""
-        execution, asked_at = self.execution, boottime()
-        pause = pauses.find_pause(execution.engine, self.account)
-        execution.permit.renew(pause, asked_at)
-        before, self._pause_told = self._pause_told, pause
-        if pause is not None and pause.seen_by != execution.owner:
-            pauses.note_seen(execution.engine, pause.id, execution.owner)
-        if pause is not None and before is None:
-            log.warning(
-                "account_paused",
-                account=self.account,
-                by=pause.paused_by,
-                reason=pause.reason,
-                remedy=f"worker68 resume {self.account}",
-            )
-        elif pause is None and before is not None:
-            log.info("account_resumed", account=self.account)
 
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch

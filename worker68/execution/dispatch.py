@@ -45,7 +45,7 @@ NOT_WRITTEN_PAUSE_SECONDS = 0.5
 
 #: After a reconnect the bridge tells the API's address some milliseconds later than its readiness. As long as a moderation waits
 #: for nothing else, sends wait for this too, so that it passes them; but not for ever.
-API_PATIENCE_SECONDS = 2.0
+API_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)

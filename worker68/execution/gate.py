@@ -19,7 +19,7 @@ from worker68.limits.rates import Limits
 from worker68.limits.spacing import Spacing
 
 #: A moderation that has its slot goes before sends whose slots are no earlier, however its thread is delayed; but so long at most.
-MODERATION_PATIENCE_SECONDS = 0.5
+MODERATION_PATIENCE_SECONDS = 2.0
 
 
 class Pass:

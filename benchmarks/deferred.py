@@ -67,7 +67,7 @@ def main() -> int:
     report = Report(f"Deferred jobs: {given.jobs:,} of them, and {READY:,} ready ones in {FRIENDS} lanes, PostgreSQL")
     with (
         open_stage("postgresql", 2, 0.1) as few,
-        open_stage("postgresql", FRIENDS, 0.1, LIMITS=json.dumps(OFF), MAX_IN_FLIGHT=64) as many,
+        open_stage("postgresql", FRIENDS, 0.1, LIMITS=json.dumps(OFF), MAX_IN_FLIGHT=64, MAX_WAITING=2_000_000) as many,
     ):
         for stage in (few, many):
             fill(stage.engine, "ready", READY, 0)

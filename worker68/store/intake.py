@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     column,
     delete,
+    func,
     insert,
     select,
 )
@@ -32,14 +33,14 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
-from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed
+from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
 from worker68.store.batches import batch_of, pack
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
 from worker68.store.suppressions import find_suppressed, suppressed_outcome
-from worker68.store.tables import BRIDGE_CODE_LENGTH, cancellations, jobs, plain, requesters
+from worker68.store.tables import BRIDGE_CODE_LENGTH, IN_LANE, cancellations, jobs, plain, requesters
 
 #: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
 RACE_TRIES = 5
@@ -50,7 +51,7 @@ class Entry:
     """A message that has an envelope, as its row will be. ``outcome``: it ends at once. ``row``: the columns of ``jobs``.
 
     ``is_job`` is False for a message that is no valid job: it is answered by itself, and gets a row where the key is free, but
-    does not hold the key.
+    does not hold the key. ``most_ahead``: with more jobs before it in its lane than these it would be late, and ends at once.
     """
 
     row: dict[str, Any]
@@ -58,6 +59,7 @@ class Entry:
     outcome: Outcome | None = None
     is_job: bool = True
     sends: bool = False
+    most_ahead: int | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -121,7 +123,9 @@ class _Batch:
             if not entry.is_job:
                 self._answer(entry, entry.outcome)
                 if row is None:
-                    fresh.setdefault(entry.key, (index, self._decide(entry, barred, revoked)))
+                    fresh.setdefault(
+                        entry.key, (index, self._decide(entry, barred, revoked, [one for _, one in fresh.values()]))
+                    )
                 continue
             if row is not None and row.error_code == ErrorCode.INVALID_JOB:
                 self._connection.execute(delete(jobs).where(jobs.c.seq == row.seq))
@@ -130,7 +134,7 @@ class _Batch:
             first = fresh.get(entry.key)
             if row is None and (first is None or not first[1].is_job):
                 fresh.pop(entry.key, None)
-                fresh[entry.key] = (index, self._decide(entry, barred, revoked))
+                fresh[entry.key] = (index, self._decide(entry, barred, revoked, [one for _, one in fresh.values()]))
                 continue
             content = row.content_hash if row is not None else fresh[entry.key][1].row["content_hash"]
             if content != entry.row["content_hash"]:
@@ -167,15 +171,32 @@ class _Batch:
         dialect = self._connection.dialect.name
         return self._connection.execute(query(dialect), pack(dialect, rows)).all()
 
-    def _decide(self, entry: Entry, barred: set[tuple[str, str, int]], revoked: set[str]) -> Entry:
+    def _decide(
+        self, entry: Entry, barred: set[tuple[str, str, int]], revoked: set[str], fresh: Iterable[Entry]
+    ) -> Entry:
         outcome = entry.outcome
         if outcome is None and entry.requester.task_id in revoked:
             outcome = cancelled("revoked before it arrived")
         if outcome is None and entry.sends and _chat(entry) in barred:
             outcome = suppressed_outcome()
+        if outcome is None and entry.most_ahead is not None:
+            ahead = self._count_ahead(entry, fresh)
+            if ahead > entry.most_ahead:
+                outcome = expired(
+                    f"{ahead} jobs of its chat are before it, so that at the chat's limit it would be late"
+                )
         if outcome is None:
             return entry
         return Entry(_ended(entry.row, outcome, self._now), entry.requester, outcome, entry.is_job, entry.sends)
+
+    def _count_ahead(self, entry: Entry, fresh: Iterable[Entry]) -> int:
+        """Return how many jobs have their turn before this one in its lane, those of the same batch included."""
+        row = entry.row
+        lane = (jobs.c.account == row["account"], jobs.c.lane == row["lane"], jobs.c.priority <= row["priority"])
+        waiting: int = self._connection.scalar(select(func.count()).select_from(jobs).where(*lane, IN_LANE)) or 0
+        arriving = [one.row for one in fresh if one.outcome is None and one.row["state"] == State.READY]
+        same_lane = [one for one in arriving if (one["account"], one["lane"]) == (row["account"], row["lane"])]
+        return waiting + sum(1 for one in same_lane if one["priority"] <= row["priority"])
 
     def _insert(self, entries: Sequence[Entry]) -> list[Taken]:
         """Insert new jobs in their order, with those who asked for them."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
-from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
+from tests.parts.jobs import MUTE, NOW, SYNC, account, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.errors import DatabaseRefused
+from worker68.execution.intake import Arrival, Intake
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
+from worker68.limits.rates import parse_limits
 from worker68.store import intake, waiting
 from worker68.store.intake import Dead
 from worker68.store.tables import jobs, requesters
@@ -149,3 +152,39 @@ def test_a_batch_that_the_database_refuses_writes_nothing(ledger: Ledger) -> Non
         intake.take_in(ledger.engine, [good, bad], [], NOW)
     assert ledger.count(jobs) == 0
     assert ledger.count(requesters) == 0
+
+
+class TestTooLate:
+    """``reject_if_late`` counts those who have their turn before, at the limit of the chat."""
+
+    LIMITS = parse_limits({"chat": "1/s+2", "account": "off"})
+
+    def take(self, ledger: Ledger, *messages: bytes) -> list[str]:
+        """Take messages in with a limit of one a second, two at once; return who is told what."""
+        door = Intake(ledger.engine, {"main": account(limits=self.LIMITS)})
+        door.take_in([Arrival(raw, "worker68", None) for raw in messages], NOW)
+        return ledger.told()
+
+    def impatient(self, task_id: str, seconds: float, **more: Any) -> bytes:
+        times = {"expires_at": (NOW + dt.timedelta(seconds=seconds)).timestamp(), "reject_if_late": True}
+        return message(kwargs=send_fields(**times), task_id=task_id, **more)
+
+    def test_as_many_may_be_ahead_as_leave_in_time(self, ledger: Ledger) -> None:
+        ahead = [
+            message() for _ in range(4)
+        ]  # the third and the fourth leave after 1 s and 2 s, the next one after 3 s
+        assert self.take(ledger, *ahead) == []
+        assert self.take(ledger, self.impatient("in time", 3.0)) == []
+        assert self.take(ledger, self.impatient("late", 3.9)) == ["late: expired"]
+
+    def test_those_of_the_same_batch_count(self, ledger: Ledger) -> None:
+        assert self.take(ledger, message(), message(), message(), self.impatient("late", 1.0)) == ["late: expired"]
+
+    def test_another_chat_and_those_behind_do_not_count(self, ledger: Ledger) -> None:
+        others = [message(kwargs=send_fields(chat={"type": "friend", "id": 1})) for _ in range(9)]
+        behind = [message(priority=9) for _ in range(9)]
+        assert self.take(ledger, *others, *behind, self.impatient("in time", 0.5, priority=0)) == []
+
+    def test_a_patient_job_waits_for_its_expiry(self, ledger: Ledger) -> None:
+        late = message(kwargs=send_fields(expires_at=(NOW + dt.timedelta(seconds=1)).timestamp()))
+        assert self.take(ledger, *[message() for _ in range(9)], late) == []

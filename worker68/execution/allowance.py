@@ -42,6 +42,10 @@ BRIDGE_PATIENCE_SECONDS = 60.0
 HAND_OVER_SECONDS = 0.05
 #: The longest sleep: whether the account is still ours is looked at in between.
 SLICE_SECONDS = 1.0
+#: A read of many frames lets sends and changes go first, whose class comes before; but each frame no longer than this, so that
+#: it ends also on an account that is never idle.
+GIVE_WAY_SECONDS = 30.0
+LOOK_SECONDS = 0.1
 #: Progress is written at most this often; what takes no longer shows none.
 PROGRESS_SECONDS = 2.0
 
@@ -63,11 +67,12 @@ class TurnAllowance:
     pacing: Pacing
     asked: RecentlyAsked
     kept: ExitStack
+    gives_way: Callable[[], bool]
     _progress_at: float = field(default_factory=lambda: monotonic() + PROGRESS_SECONDS)
 
     def wait_for_slot(self, limit: LimitClass) -> None:
         """Return shortly before a further frame may be written: the bridge is ready, and the account's limits have a slot."""
-        patience = Deadline.after(BRIDGE_PATIENCE_SECONDS)
+        patience, politeness = Deadline.after(BRIDGE_PATIENCE_SECONDS), Deadline.after(GIVE_WAY_SECONDS)
         ask = Ask(None, limit)
         while True:
             if (reason := self.permit.why_not()) is not None:
@@ -76,6 +81,9 @@ class TurnAllowance:
                 if patience.passed:
                     raise _over("the bridge went away in the middle of it")
                 self.pause(SLICE_SECONDS)
+                continue
+            if self.gives_way() and not politeness.passed:
+                self.pause(LOOK_SECONDS)
                 continue
             try:
                 (answer,) = self.limiter.acquire(self.account.name, self.account.limits, [ask])

@@ -31,7 +31,7 @@ from worker68.execution.lanes import (
 from worker68.execution.slots import Slot, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import JobClass
+from worker68.jobs.kinds import JobClass, Nature
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
@@ -120,6 +120,13 @@ class Dispatch:
     def is_under_way(self, seq: int) -> bool:
         """Whether a thread of this worker carries the job from its turn to its end."""
         return seq in self._starting
+
+    def has_more_urgent(self) -> bool:
+        """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
+        with self._lock:
+            at = monotonic()
+            heads = [lane for lane in self._lanes.values() if self._is_open(lane, at, heed_account_limit=False)]
+            return any(lane.jobs[0].now.nature is not Nature.READ for lane in heads)
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Let ready jobs enter their lanes, by priority and order of arrival. A job that is there already stays as it is."""
@@ -310,7 +317,7 @@ class Dispatch:
         lanes = leave_room_beside_reads(lanes, self._most_reads - self._reads_under_way)
         return one_send_each(lanes) if self._one_send_per_chat else lanes
 
-    def _is_open(self, lane: Lane, at: float) -> bool:
+    def _is_open(self, lane: Lane, at: float, heed_account_limit: bool = True) -> bool:
         if not lane.jobs or (lane.running and lane.exclusive):
             return False
         job = lane.jobs[0]
@@ -320,7 +327,8 @@ class Dispatch:
             return False
         if job.now.through_api and self._api_missing_since is not None:
             return False
-        return not any(scope in self._blocked for scope in scopes_of(job))
+        scopes = scopes_of(job) if heed_account_limit else [each for each in scopes_of(job) if each != "account"]
+        return not any(scope in self._blocked for scope in scopes)
 
     def _api_patience_until(self) -> float:
         """Until when nothing but moderation starts, because one waits only for the API's address."""

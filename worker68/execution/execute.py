@@ -155,6 +155,7 @@ class Execution:
             pacing=self.pacing,
             asked=self.asked_online,
             kept=kept,
+            gives_way=self.dispatch.has_more_urgent,
         )
         return Turn(self.link, job, self.account, frame, allowance)
 

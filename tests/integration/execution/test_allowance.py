@@ -71,6 +71,7 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAl
             pacing=Pacing("main", Pace(client), gate),
             asked=RecentlyAsked(),
             kept=kept,
+            gives_way=lambda: False,
         )
     writer.stop()
 
@@ -144,6 +145,19 @@ def test_a_bridge_that_comes_back_goes_on(
     bridge.ready = True
     waiting.join(5)
     assert not waiting.is_alive()
+
+
+def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
+    allowance: TurnAllowance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    urgent = [True, True, False]
+    allowance.gives_way = lambda: urgent.pop(0)
+    allowance.wait_for_slot("read")
+    assert urgent == []
+    monkeypatch.setattr(module, "GIVE_WAY_SECONDS", 0.05)
+    allowance.gives_way = lambda: True
+    allowance.wait_for_slot("read")
 
 
 def test_while_redis_is_away_no_slot_is_given(allowance: TurnAllowance, redis_server: EmbeddedRedis) -> None:

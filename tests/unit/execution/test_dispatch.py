@@ -406,6 +406,21 @@ class TestSteps:
 
 
 class TestReads:
+    def test_a_send_that_waits_for_the_accounts_limit_alone_is_more_urgent(self, room: Room) -> None:
+        assert not room.dispatch.has_more_urgent()
+        room.slots.rule = refuse("account", 60.0)
+        room.add(job(1, SYNC))
+        assert not room.dispatch.has_more_urgent()
+        room.add(send(2))
+        assert room.choose() == []
+        assert room.dispatch.has_more_urgent()
+
+    def test_a_send_that_another_limit_holds_is_not(self, room: Room) -> None:
+        room.slots.rule = refuse("chat", 60.0)
+        room.add(send(1))
+        assert room.choose() == []
+        assert not room.dispatch.has_more_urgent()
+
     def test_reads_leave_room_for_sends(self) -> None:
         room = Room(max_in_flight=4)
         reads = [job(seq, "worker68.sync_group", {"group_id": seq}) for seq in range(1, 5)]

@@ -14,8 +14,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalEr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker68.errors import DatabaseAway, SettingsError
+from worker68.store.endings import Endings
 
-__all__ = ["Connection", "Engine", "first_line", "open_engine", "reading", "transaction"]
+__all__ = ["Connection", "Engine", "endings_of", "first_line", "open_engine", "reading", "transaction"]
 
 #: How long a connection attempt may take: long enough for a busy server, short enough to say that it is away.
 CONNECT_TIMEOUT_SECONDS = 5
@@ -24,6 +25,8 @@ SQLITE_BUSY_TIMEOUT_MS = 5000
 
 #: SQLite has one writer at a time and lets the others sleep and try again. The threads of this process take turns instead.
 _turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+
+_endings: WeakKeyDictionary[Engine, Endings] = WeakKeyDictionary()
 
 
 def open_engine(url: str) -> Engine:
@@ -58,11 +61,20 @@ def open_engine(url: str) -> Engine:
     raise SettingsError(f"DATABASE_URL is for {backend}; worker68 knows sqlite and postgresql+psycopg")
 
 
+def endings_of(engine: Engine) -> Endings:
+    """Return the counts of the jobs that this engine's transactions have ended."""
+    return _endings.setdefault(engine, Endings())
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """Run the block in one transaction; raise ``DatabaseAway`` when the database cannot be reached or cannot write."""
+    endings = endings_of(engine)
     with _saying_away(), _turns.get(engine, nullcontext()), engine.begin() as connection:
+        noted = endings.begin(connection)
         yield connection
+    if noted:
+        endings.add(noted)
 
 
 @contextmanager

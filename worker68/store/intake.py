@@ -37,6 +37,7 @@ from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
 from worker68.store.batches import batch_of, pack
+from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
 from worker68.store.suppressions import find_suppressed, suppressed_outcome
@@ -250,6 +251,9 @@ class _Batch:
     def _answer(self, entry: Entry, outcome: Outcome | None) -> None:
         """Answer a message that is no job of its own: invalid, or in conflict with the job that holds its key."""
         assert outcome is not None
+        code = str(outcome.error.code) if outcome.error else ""
+        ending = Ending(entry.row["account"], entry.row["task"], str(outcome.status), code, revised=False)
+        note(self._connection, ending)
         reply = Reply(
             job_id=entry.row["job_id"],
             task_id=entry.requester.task_id,

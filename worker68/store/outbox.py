@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Delete, Engine, Row, Select, d
 
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
 from worker68.store.batches import batch_of, pack
+from worker68.store.endings import Ending, note
 from worker68.store.engine import reading, transaction
 from worker68.store.tables import jobs, outbox, requesters
 
@@ -71,8 +72,12 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
     if not asked:
         return
     rows: list[dict[str, Any]] = []
+    told: set[tuple[str, str]] = set()
     dialect = connection.dialect.name
     for row in connection.execute(_who_asked(dialect), pack(dialect, asked)):
+        if (row.account, row.job_id) not in told:
+            told.add((row.account, row.job_id))
+            note(connection, Ending(row.account, row.task, row.status, row.error_code or "", row.revision > 1))
         to = Requester(row.task_id, row.reply_to, row.metadata, row.ignore_result)
         rows += pack_reply(reply_of(row, to), to, now)
     post(connection, rows)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from worker68.errors import DatabaseAway
+from worker68.observe.latency import Latency
 from worker68.store.engine import transaction
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.latency = Latency()  # of one transaction, its commit included
         self._lock = threading.Lock()  # guards _closed: nothing is handed in after the thread's last look
         self._closed = True
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -92,7 +94,8 @@ class Writer:
                     stopping = True
                     break
                 group.append(item)
-            self._commit(group)
+            with self.latency.measured():
+                self._commit(group)
 
     def _commit(self, group: list[_Write]) -> None:
         answers: list[tuple[_Write, Any]] = []

@@ -69,6 +69,7 @@ class BridgeIO:
         self._links: dict[str, Link] = {}
         self._knows_ids: set[tuple[str, str]] = set()
         self._stopping = False
+        self.turns = 0  # how often the I/O thread went round
         self._thread = threading.Thread(target=self._run, name="BridgeIO", daemon=True)
 
     def start(self) -> None:
@@ -114,6 +115,10 @@ class BridgeIO:
             with self._lock:
                 self._knows_ids.add((account, link.url))
 
+    def nudge(self) -> None:
+        """Make the I/O thread go round once more, also where it has nothing to do. Thread-safe."""
+        self._wake()
+
     # -- between the threads
 
     def _post(self, session: Session, command: Callable[[], None]) -> None:
@@ -144,6 +149,7 @@ class BridgeIO:
             self._shut_down()
 
     def _turn(self) -> None:
+        self.turns += 1
         for key, _ in self._selector.select(self._sleep_seconds()):
             if key.data is None:
                 self._wake_reader.recv(64)

@@ -29,6 +29,7 @@ from worker68.execution.intake import Arrival, Intake
 from worker68.execution.rooms import Rooms
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
+from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
 from worker68.store.schema import check_version
 
@@ -54,7 +55,7 @@ class Pump:
         delivery: Delivery,
         open_desk: Callable[[str, Lease], Desk],
         announce: Callable[[], None],
-        defer: Callable[[Sequence[str]], None],
+        defer: Callable[[Sequence[Job]], None],
         look_at_pauses: Callable[[], None],
         concurrency: int,
     ) -> None:
@@ -76,6 +77,8 @@ class Pump:
         self._started: dict[int, tuple[Desk, Ready]] = {}
         self._away: str | None = None
         self._database_seen = False
+        self.latency = Latency()  # of one round that ended well
+        self.turned_at = monotonic()  # its end
         self._stopping = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="worker68-pump", daemon=True)
@@ -105,6 +108,9 @@ class Pump:
     def owned_accounts(self) -> list[str]:
         return list(self._desks)
 
+    def desks(self) -> list[Desk]:
+        return list(self._desks.values())
+
     @property
     def owns_front(self) -> bool:
         return self._front is not None
@@ -123,7 +129,10 @@ class Pump:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
+                began = monotonic()
                 more, look_again_at = self._turn()
+                self.turned_at = monotonic()
+                self.latency.observe(self.turned_at - began)
                 if not more:
                     self._wait(look_again_at)
             except (DatabaseAway, RedisAway) as away:
@@ -278,7 +287,7 @@ class Pump:
                 continue
             desk.take(own)
         self._deliver()
-        self._defer([job.task_id for job in jobs if job.wants_result and job.seq not in self._started])
+        self._defer([job for job in jobs if job.seq not in self._started])
 
     # Delivery
 

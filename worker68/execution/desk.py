@@ -45,8 +45,12 @@ class Desk:
     @property
     def room(self) -> int:
         """How many more jobs may wait in the database."""
-        waiting_now = self._taken_in - (self.execution.dispatch.finished - self._finished)
-        return max(0, self.execution.account.max_waiting - waiting_now)
+        return max(0, self.execution.account.max_waiting - self.unfinished)
+
+    @property
+    def unfinished(self) -> int:
+        """About how many jobs wait or are under way: as SQL counted them at the last sweep, and what came and went since."""
+        return self._taken_in - (self.execution.dispatch.finished - self._finished)
 
     def distrust(self) -> None:
         """Memory may have missed something that stands in SQL: look there next."""

@@ -18,9 +18,11 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from worker68.clock import utc_now
+from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway
+from worker68.execution.reply_keys import ReplyKeys
 from worker68.jobs.reply import celery_deferred
+from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
 from worker68.store.outbox import Parcel, fetch, forget
 
@@ -65,6 +67,9 @@ class Relay:
         self._events: deque[tuple[str, bytes]] = deque(maxlen=EVENTS_LIMIT)
         self._deferred: deque[str] = deque()
         self.events_dropped = 0
+        self.reply_keys = ReplyKeys()
+        self.latency = Latency()  # of one batch: fetched, published, deleted
+        self.passed_at = monotonic()  # the end of the last pass, well or not
         self._thread = threading.Thread(target=self._run, name="worker68-relay", daemon=True)
 
     def start(self) -> None:
@@ -97,6 +102,7 @@ class Relay:
             self._wake.wait(POLL_SECONDS)
             self._wake.clear()
             self._publish_all()
+            self.passed_at = monotonic()
         self._publish_all()
 
     def _publish_all(self) -> None:
@@ -129,6 +135,7 @@ class Relay:
         parcels = fetch(self._engine, owned, others, utc_now() - STALE_AFTER, BATCH)
         if not parcels:
             return False
+        began = monotonic()
         with self._redis.pipeline(transaction=False) as pipe:
             sizes = [self._add(pipe, parcel) for parcel in parcels]
             answers = pipe.execute(raise_on_error=False)
@@ -139,6 +146,7 @@ class Relay:
             if not failures or self._set_aside(parcel, failures[0]):
                 published.append(parcel.id)
         forget(self._engine, published)
+        self.latency.observe(monotonic() - began)
         if len(published) < len(parcels):
             raise OutOfMemoryError("Redis refused some replies; they stay in the outbox")
         return len(parcels) == BATCH
@@ -164,6 +172,7 @@ class Relay:
             key = f"worker68:replies:{parcel.address}"
             pipe.rpush(key, parcel.payload)
         pipe.expire(key, ttl)
+        self.reply_keys.note(key, is_stream=key.endswith(":stream"))
         return 2
 
     def _add_deferred(self, pipe: Pipeline, task_id: str, entry: str) -> None:

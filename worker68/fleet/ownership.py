@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from worker68.clock import boottime
+from worker68.clock import boottime, monotonic
 from worker68.errors import RedisAway
 from worker68.fleet.leases import Lease, Leases
 
@@ -51,6 +51,7 @@ class Ownership:
         # Replaced as a whole by the own thread and never changed in place, so that other threads read it without a lock.
         self._mine: dict[str, Lease] = {}
         self._redis_is_away = False
+        self.looked_at = monotonic()  # the end of the last round, well or not
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker68-ownership", daemon=True)
 
@@ -74,6 +75,10 @@ class Ownership:
         lease = self._mine.get(name)
         return lease if lease is not None and lease.held else None
 
+    def held(self) -> list[Lease]:
+        """Return the leases that are held now. Thread-safe."""
+        return [lease for lease in self._mine.values() if lease.held]
+
     def wanted(self) -> tuple[str, ...]:
         """Decide which leases this worker should hold: all that it knows. What is held and not wanted is given up."""
         return self._names
@@ -85,6 +90,7 @@ class Ownership:
                 self._look_after_leases(began_at)
             except Exception:
                 log.exception("ownership_round_failed")
+            self.looked_at = monotonic()
             self._stopping.wait(self._pause_seconds(began_at))
         self._give_up(list(self._mine.values()))
 

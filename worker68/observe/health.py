@@ -1,0 +1,165 @@
+"""Whether this worker does its work: looked at from a thread of its own, said by the age of a file.
+
+In: checks, each of which says what is wrong. Out: a file that is touched while nothing is wrong; a log line at each change. Never:
+a restart, a repair. A look that hangs (a database that neither answers nor fails) touches nothing, and so is seen as well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from worker68.clock import monotonic
+
+log = structlog.get_logger(__name__)
+
+#: Between two looks.
+LOOK_SECONDS: Final = 5.0
+#: The same, until it was well for the first time.
+START_SECONDS: Final = 0.25
+#: What fails for less than this is no illness: Redis restarts, the database fails over.
+PATIENCE_SECONDS: Final = 30.0
+
+#: Return what is wrong now in words, or None. May be slow, may raise: that is wrong as well.
+Check = Callable[[], str | None]
+
+
+class Progress:
+    """A check of something that counts what it does: it must go on, once it is asked to.
+
+    ``ask`` makes it count soon, also where it has nothing to do; ``count`` is how far it has come.
+    """
+
+    def __init__(self, what: str, count: Callable[[], int], ask: Callable[[], None]) -> None:
+        self._what = what
+        self._count = count
+        self._ask = ask
+        self._seen: int | None = None
+
+    def __call__(self) -> str | None:
+        count, before = self._count(), self._seen
+        self._seen = count
+        self._ask()
+        return None if before is not None and count != before else f"{self._what} does not go on"
+
+
+class Recency:
+    """A check of something that is done again and again: the last time must be less than ``seconds`` ago."""
+
+    def __init__(self, what: str, done_at: Callable[[], float], seconds: float) -> None:
+        self._what = what
+        self._done_at = done_at
+        self._seconds = seconds
+
+    def __call__(self) -> str | None:
+        ago = monotonic() - self._done_at()
+        return None if ago < self._seconds else f"{self._what}: the last time was {ago:.0f} s ago"
+
+
+class Threads:
+    """A check that the threads with these names are alive."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def __call__(self) -> str | None:
+        dead = self._names - {thread.name for thread in threading.enumerate()}
+        return f"ended: {', '.join(sorted(dead))}" if dead else None
+
+
+class Watch:
+    """Looks at all checks every ``look_seconds``.
+
+    Well is a worker from the first time that all checks pass, until one has failed for ``patience_seconds``.
+    """
+
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        file: Path | None,
+        look_seconds: float = LOOK_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+        on_look: Callable[[str | None], None] = lambda problem: None,
+    ) -> None:
+        self._checks = dict(checks)
+        self._file = file
+        self._look_seconds = look_seconds
+        self._patience_seconds = patience_seconds
+        self._on_look = on_look
+        self._good_at: dict[str, float] = {}
+        self._began_at = self._looked_at = monotonic()
+        self._was_well = False
+        self._told: str | None = None
+        self._problem: str | None = "it has not been looked at yet"
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="worker68-health", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, unless a look hangs, and remove the file."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(self._look_seconds)
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def forgo(self, *names: str) -> None:
+        """Let these checks rest: what they look at ends in order."""
+        self._checks = {name: check for name, check in self._checks.items() if name not in names}
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, in words; None while healthy."""
+        hangs = monotonic() - self._looked_at
+        if hangs > self._patience_seconds:
+            return f"a look at the worker's health has not ended for {hangs:.0f} s"
+        return self._problem
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._look()
+            self._stopping.wait(self._look_seconds if self._was_well else min(START_SECONDS, self._look_seconds))
+
+    def _look(self) -> None:
+        problems = [self._judge(name, check) for name, check in self._checks.items()]
+        self._looked_at = monotonic()
+        problem = "; ".join(filter(None, problems)) or None
+        self._tell_log(problem)
+        self._problem = problem
+        self._was_well = self._was_well or problem is None
+        try:
+            if problem is None and self._file is not None and not self._stopping.is_set():
+                self._file.touch()
+            self._on_look(problem)
+        except Exception as error:  # noqa: BLE001 - the next look tries again
+            log.warning("health_not_told", problem=f"{type(error).__name__}: {error}", remedy="look at HEALTH_FILE")
+
+    def _tell_log(self, problem: str | None) -> None:
+        """Log each change; what is not well from the start is one only after the patience."""
+        if problem is None:
+            if not self._was_well or self._told is not None:
+                log.info("worker_healthy", after=self._told)
+            self._told = None
+        elif self._told is None and (self._was_well or monotonic() - self._began_at >= self._patience_seconds):
+            log.error("worker_unhealthy", problem=problem, remedy="`worker68 check`; if it lasts, restart the worker")
+            self._told = problem
+
+    def _judge(self, name: str, check: Check) -> str | None:
+        """Return what is wrong, where it has been for longer than the patience or was never right."""
+        try:
+            problem = check()
+        except Exception as error:  # noqa: BLE001 - whatever a check runs into is what is wrong
+            problem = f"{type(error).__name__}: {error}"
+        now = monotonic()
+        if problem is None:
+            self._good_at[name] = now
+            return None
+        good_at = self._good_at.get(name)
+        passing = good_at is not None and now - good_at < self._patience_seconds
+        return None if passing else f"{name}: {problem}"

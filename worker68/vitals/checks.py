@@ -1,0 +1,50 @@
+"""What "healthy" means for a worker: the checks that its health thread makes.
+
+A worker that is alive and does no work any more must fail one of them: its threads, the round that takes in and hands on, Celery's
+loop that takes what is handed on, the writer together with the database, Redis, the bridges' I/O loop, the leases, the relay. That
+a *bridge* is down is none of it: no restart mends that, and jobs wait in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from worker68.observe.health import Check, Progress, Recency, Threads
+from worker68.redis_calls import redis_errors
+from worker68.store.figures import answers
+from worker68.vitals.parts import Parts
+
+THREADS: Final = frozenset(
+    {"worker68-pump", "worker68-writer", "worker68-relay", "worker68-late", "worker68-ownership", "BridgeIO"}
+)
+
+#: They end in order while a worker drains; what it has begun goes on without them.
+REST_WHILE_DRAINING: Final = ("threads", "pump", "celery", "leases")
+
+
+#: The pump goes round at least once a second, the relay looks every 5 s; a long sweep or a full outbox takes longer.
+PUMP_SECONDS: Final = 10.0
+RELAY_SECONDS: Final = 15.0
+
+
+def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
+    def ask_redis() -> str | None:
+        with redis_errors():
+            parts.redis.ping()
+        return None
+
+    def ask_database() -> str | None:
+        parts.writer.write(answers)
+        return None
+
+    return {
+        "threads": Threads(THREADS),
+        "pump": Recency("a round of taking in and handing on", lambda: parts.pump.turned_at, PUMP_SECONDS),
+        "celery": Progress("Celery's consumer", lambda: parts.delivery.answered, parts.delivery.ring),
+        "redis": ask_redis,
+        "database": ask_database,
+        "bridge": Progress("the bridges' I/O thread", lambda: parts.bridge.turns, parts.bridge.nudge),
+        "leases": Recency("a look after the leases", lambda: parts.ownership.looked_at, lease_ttl_seconds),
+        "relay": Recency("a look into the outbox", lambda: parts.relay.passed_at, RELAY_SECONDS),
+    }

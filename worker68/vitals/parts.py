@@ -1,0 +1,37 @@
+"""The parts of a worker that are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis import Redis
+
+from worker68.bridge.link import Link
+from worker68.bridge.loop import BridgeIO
+from worker68.broker.delivery import Delivery
+from worker68.broker.pump import Pump
+from worker68.execution.relay import Relay
+from worker68.fleet.ownership import Ownership
+from worker68.settings import AccountSettings
+from worker68.store.engine import Engine
+from worker68.store.writer import Writer
+from worker68.vitals.runs import Runs
+
+
+@dataclass(frozen=True)
+class Parts:
+    """``owner`` is this worker's name in leases. ``links`` holds the link of each account that was ever opened here."""
+
+    owner: str
+    accounts: Mapping[str, AccountSettings]
+    engine: Engine
+    redis: Redis
+    writer: Writer
+    relay: Relay
+    bridge: BridgeIO
+    pump: Pump
+    ownership: Ownership
+    delivery: Delivery
+    links: Mapping[str, Link]
+    runs: Runs

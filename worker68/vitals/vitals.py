@@ -1,0 +1,62 @@
+"""A worker's vitals: its look at its own health, the status that it tells, the metrics that it serves.
+
+In: the parts of the runtime. Out: HEALTH_FILE, the roster in Redis, ``/metrics``. Started after the parts, stopped before them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from worker68.errors import SettingsError
+from worker68.observe.health import Watch
+from worker68.settings import Settings
+from worker68.vitals.beat import Beat
+from worker68.vitals.checks import REST_WHILE_DRAINING, make_checks
+from worker68.vitals.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+
+class Vitals:
+    """Raises ``SettingsError`` where the port for the metrics is taken, or the health file cannot be written."""
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._beat = Beat(parts)
+        if settings.health_file is not None:
+            _clear(settings.health_file)
+        self._watch = Watch(make_checks(parts, settings.lease_ttl), settings.health_file, on_look=self._beat.tell)
+        self._metrics = None
+        if settings.metrics_port is not None:
+            # Only now: a worker without metrics need not import the library.
+            from worker68.observe.metrics import Metrics
+            from worker68.vitals.figures import read_figures
+
+            self._metrics = Metrics(settings.metrics_port, lambda: read_figures(parts, lambda: self._watch.problem))
+            log.info("metrics_served", port=settings.metrics_port)
+
+    def start(self) -> None:
+        self._watch.start()
+
+    def drain(self) -> None:
+        """Nothing is taken in or started any more, which is no illness now."""
+        self._watch.forgo(*REST_WHILE_DRAINING)
+
+    def stop(self) -> None:
+        self._watch.stop()
+        self._beat.leave()
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+
+def _clear(file: Path) -> None:
+    """Remove what an earlier process left, which says nothing about this one, and see that the file can be made."""
+    try:
+        file.touch()
+        file.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"WORKER68_HEALTH_FILE names {str(file)!r}, which cannot be written: {error.strerror}"
+        ) from None

@@ -20,7 +20,7 @@ from worker68.bridge.session import LinkOptions
 from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import utc_now
+from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
@@ -34,7 +34,9 @@ from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
 from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
+from worker68.fleet.news import News
 from worker68.fleet.ownership import Ownership
+from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -42,6 +44,9 @@ from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine
 from worker68.store.writer import Writer
+from worker68.vitals.parts import Parts
+from worker68.vitals.runs import Runs
+from worker68.vitals.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +91,7 @@ class Runtime:
         self._writer = Writer(self._engine)
         self._limiter = Limiter(self._redis)
         self._pace = Pace(self._redis)
+        self.news = News()
         self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
         self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
@@ -103,7 +109,7 @@ class Runtime:
             self.delivery,
             self._open_desk,
             self._relay.wake,
-            self._relay.defer,
+            self._defer,
             lambda: self._watch.ring(),
             settings.concurrency,
         )
@@ -111,6 +117,22 @@ class Runtime:
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(leases, names, on_gained=self._gained, on_lost=self._lost)
+        self._runs = Runs(self._accounts)
+        parts = Parts(
+            owner=self._owner,
+            accounts=self._accounts,
+            engine=self._engine,
+            redis=self._redis,
+            writer=self._writer,
+            relay=self._relay,
+            bridge=self._bridge,
+            pump=self._pump,
+            ownership=self._ownership,
+            delivery=self.delivery,
+            links=self._links,
+            runs=self._runs,
+        )
+        self._vitals = Vitals(parts, settings)
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
@@ -121,15 +143,18 @@ class Runtime:
         self._watch.start()
         self._pump.start()
         self._ownership.start()
+        self._vitals.start()
 
     def drain(self) -> None:
         """Take nothing in and begin nothing any more; what is begun goes on to its end."""
         self._stopping.set()
+        self._vitals.drain()
         self._pump.stop()
 
     def stop(self) -> None:
         """Close everything; Celery's pool has drained before."""
         self.drain()
+        self._vitals.stop()
         self._ownership.stop()
         self._bridge.stop()
         self._watch.stop()
@@ -146,13 +171,17 @@ class Runtime:
         if started is None:
             return None
         desk, ready = started
+        began, conclusion = monotonic(), None
+        self.news.resumed(ready.job)
         try:
-            return desk.execution.run(ready)
+            conclusion = desk.execution.run(ready)
+            return conclusion
         except BaseException:
             # Whatever it had begun, the sweep of the waiting room resolves it.
             desk.execution.dispatch.finish(ready.job)
             raise
         finally:
+            self._runs.note(ready, began, conclusion)
             self._pump.wake()
 
     def revoke(self, task_ids: Sequence[str]) -> None:
@@ -177,6 +206,8 @@ class Runtime:
             return
         log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
+        if cancelled.ended:
+            self.news.cancelled(task_ids)
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.
@@ -229,6 +260,11 @@ class Runtime:
         if lease.account is not None:
             self._bridge.close(lease.account)
             self._watch.close(lease.account)
+
+    def _defer(self, jobs: Sequence[Job]) -> None:
+        """Say of jobs just taken in that they wait: in Celery's results, and as an event."""
+        self._relay.defer([job.task_id for job in jobs if job.wants_result])
+        self.news.deferred(jobs)
 
     def _give_back(self, tag: str) -> None:
         self._pump.give_back(int(tag))

@@ -56,9 +56,12 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "psycopg": {"store"},
     "websocket": {"bridge.connection"},
     "websockets": {"simulator"},
-    "redis": {"redis_calls", "broker", "limits", "fleet", "execution.relay", "runtime", "cli", "embedded"},
+    "redis": {"redis_calls", "broker", "limits", "fleet", "execution.relay", "runtime", "vitals", "cli", "embedded"},
     "click": {"cli"},
     "rich": {"cli"},
+    "flower": {"cli"},
+    "tornado": {"cli"},
+    "prometheus_client": {"observe"},
 }
 
 #: ``jobs`` is what others are built on: nothing from outside but this.

@@ -36,10 +36,13 @@ COMMANDS: Final = {
     "pause": "worker68.cli.pause:pause",
     "resume": "worker68.cli.pause:resume",
     "check": "worker68.cli.check:check",
+    "health": "worker68.cli.health_command:health",
+    "top": "worker68.cli.top:top",
+    "flower": "worker68.cli.flower:flower",
 }
 
 #: Packages that not every installation has, and the extra that brings each.
-EXTRAS: Final = {"websockets": "simulator"}
+EXTRAS: Final = {"websockets": "simulator", "flower": "flower", "tornado": "flower"}
 
 DONE, NOT_DONE, ASKED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
 

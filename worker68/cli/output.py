@@ -47,11 +47,17 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], console: Console | None = None) -> None:
     """Print a table; None is shown as a dash. The first column is never folded: it is what one copies."""
     console = console or open_console()
+    console.print(make_table(columns, rows, console))
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], console: Console | None = None) -> Table:
+    """Return a table as ``print_table`` prints it."""
+    console = console or open_console()
     table = Table(*columns, box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*map(_cell, row))
-    console.print(table)
+    return table
 
 
 def printable(text: str) -> str:

@@ -1,14 +1,10 @@
-"""``worker68 worker``: becomes ``celery -A worker68 worker``, after a look whether the settings can be right at all."""
+"""``worker68 worker`` as a command among the others: its help. ``cli/start.py`` takes a shorter way to it."""
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
-from worker68.errors import SettingsError
-from worker68.settings import load_settings
+from worker68.cli.start import become_celery
 
 
 @click.command(
@@ -26,9 +22,4 @@ def worker(options: tuple[str, ...]) -> None:
       export WORKER68_REDIS_URL=redis://127.0.0.1:6379/0 WORKER68_BRIDGE_URL=ws://127.0.0.1:5600
       worker68 worker --loglevel=info -n sender@%h
     """
-    settings = load_settings()
-    settings.require_redis_url()
-    if not settings.account_settings():
-        raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
-    # The same process turns into Celery's: signals, exit code and restart on SIGHUP are Celery's own, not a copy of them.
-    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "worker68", "worker", *options])
+    become_celery(options)

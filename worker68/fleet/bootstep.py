@@ -32,9 +32,13 @@ class RuntimeStep(bootsteps.StartStopStep):
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         worker.app.conf.broker_transport_options = {"delivery": self._runtime.delivery}
+        # Mingle waits a second for the neighbours' lists of revoked tasks, which lie in SQL here; gossip only elects.
+        worker.options |= {"without_mingle": True, "without_gossip": True}
 
     def start(self, worker: Any) -> None:
         assert self._runtime is not None
+        # Celery's consumer makes a new dispatcher whenever it connects anew.
+        self._runtime.news.through(lambda: getattr(worker.consumer, "event_dispatcher", None))
         self._runtime.start()
 
     def close(self, worker: Any) -> None:

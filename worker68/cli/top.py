@@ -1,0 +1,231 @@
+"""``worker68 top``: a live view of the fleet: each account, who owns it, its bridge, what waits, how fast it goes.
+
+In: what the workers tell about themselves in Redis, leases, queues, paces; the database for what waits. Out: a table that is drawn
+anew, or one look as a table or JSON. Never: a word to a bridge, a write.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import click
+from redis import Redis
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
+from worker68.cli.output import make_table, open_console, print_json
+from worker68.cli.reach import explain_database, open_redis, saying_away
+from worker68.clock import utc_now
+from worker68.errors import DatabaseAway
+from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.roster import Roster
+from worker68.limits.pace import FULL_PACE, pace_key
+from worker68.observe.status import WorkerStatus
+from worker68.settings import Settings, load_settings
+from worker68.store.engine import Engine
+from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.reports import open_ledger
+
+#: What has not been told for longer is shown with its age.
+FRESH_SECONDS: Final = 10.0
+
+
+@dataclass
+class AccountLine:
+    """An account. ``owner`` is None where no worker owns it; what only its owner knows is None then as well."""
+
+    account: str
+    owner: str | None
+    bridge: str | None = None
+    queued: int = 0
+    ready: int | None = None
+    deferred: int | None = None
+    sending: int | None = None
+    oldest_ready_seconds: float | None = None
+    ended_per_minute: float | None = None
+    endings: dict[str, int] = field(default_factory=dict)
+    pace: float = 1.0
+    outbox: int | None = None
+
+
+@dataclass
+class Overview:
+    """One look. ``problems``: what keeps it from being complete."""
+
+    accounts: list[AccountLine]
+    workers: list[WorkerStatus]
+    front_owner: str | None
+    front_queued: int
+    problems: list[str]
+
+
+@click.command(short_help="Watch accounts and workers.")
+@click.option("--once", is_flag=True, help="Look once, and end.")
+@click.option(
+    "--interval", type=click.FloatRange(0.5, 3600), default=2.0, show_default=True, help="Seconds between looks."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one line a look.")
+def top(once: bool, interval: float, as_json: bool) -> None:
+    """Watch accounts and workers: owner, bridge, what waits, jobs a minute, slow-down. Ctrl-C ends it.
+
+    \b
+    Example:
+      worker68 top --once --json
+    """
+    settings = load_settings()
+    redis_url = settings.require_redis_url()
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        source = _Source(settings, redis)
+        if as_json:
+            _print_json(source, once, interval)
+            return
+        if once:
+            open_console().print(_draw(source.look()))
+            return
+        with Live(_draw(source.look()), console=open_console(), auto_refresh=False, screen=False) as live:
+            while True:
+                time.sleep(interval)
+                live.update(_draw(source.look()), refresh=True)
+
+
+def _print_json(source: _Source, once: bool, interval: float) -> None:
+    while True:
+        print_json(source.look())
+        if once:
+            return
+        time.sleep(interval)
+
+
+class _Source:
+    """Where a look comes from. The database is opened when it answers, and tried again at each look until then."""
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        self._settings = settings
+        self._accounts = sorted(settings.account_settings())
+        self._redis = redis
+        self._engine: Engine | None = None
+
+    def look(self) -> Overview:
+        workers = Roster(self._redis).read()
+        owners, lines, front_queued = self._read_redis()
+        told = {(worker.worker, name): status for worker in workers for name, status in worker.accounts.items()}
+        for line in lines:
+            status = told.get((line.owner or "", line.account))
+            if status is not None:
+                line.bridge = status.bridge or "ready"
+                line.ended_per_minute, line.endings = status.ended_per_minute, status.endings
+        problems = [f"worker {one.worker}: {one.problem}" for one in workers if one.problem]
+        problems += [f"account {line.account}: no worker owns it" for line in lines if line.owner is None]
+        try:
+            self._read_database(lines)
+        except DatabaseAway as away:
+            self._engine = None
+            problems.append(explain_database(away))
+        return Overview(lines, workers, owners.get(FRONT), front_queued, problems)
+
+    def _read_redis(self) -> tuple[dict[str, str], list[AccountLine], int]:
+        leases = [FRONT, *map(account_lease, self._accounts)]
+        queues = [FRONT_DOOR, *map(queue_of, self._accounts)]
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.mget([lease_key(name) for name in leases])
+            for account in self._accounts:
+                pipe.hget(pace_key(account), "pace")
+            for queue in queues:
+                for key in lists_of(queue):
+                    pipe.llen(key)
+            values, *rest = pipe.execute()
+        owners = {name: value.decode().rpartition("|")[0] for name, value in zip(leases, values, strict=True) if value}
+        answers = iter(rest)
+        paces = [int(next(answers) or FULL_PACE) / FULL_PACE for _ in self._accounts]
+        queued = [sum(next(answers) for _ in lists_of(queue)) for queue in queues]
+        lines = [
+            AccountLine(account, owners.get(account_lease(account)), pace=pace, queued=length)
+            for account, pace, length in zip(self._accounts, paces, queued[1:], strict=True)
+        ]
+        return owners, lines, queued[0]
+
+    def _read_database(self, lines: Sequence[AccountLine]) -> None:
+        if self._engine is None:
+            self._engine = open_ledger(self._settings.database_url)
+        now = utc_now()
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        ages: dict[str, float] = {}
+        for row in count_waiting_jobs(self._engine, self._accounts):
+            counts[row.account, row.state] += row.number
+            if row.state == "ready":
+                age = max(0.0, (now - row.since).total_seconds())
+                ages[row.account] = max(age, ages.get(row.account, 0.0))
+        parcels: dict[str, int] = defaultdict(int)
+        for parcel in count_parcels(self._engine, self._accounts):
+            parcels[parcel.account] += parcel.number
+        for line in lines:
+            line.ready, line.deferred, line.sending = (
+                counts[line.account, state] for state in ("ready", "deferred", "sending")
+            )
+            line.outbox = parcels[line.account]
+            line.oldest_ready_seconds = round(ages.get(line.account, 0.0), 1)
+
+
+def _draw(overview: Overview) -> Group:
+    accounts = make_table(
+        (
+            "account",
+            "bridge",
+            "queued",
+            "ready",
+            "deferred",
+            "sending",
+            "oldest",
+            "jobs/min",
+            "pace",
+            "outbox",
+            "owner",
+        ),
+        map(_account_row, overview.accounts),
+    )
+    workers = make_table(
+        ("worker", "pid", "accounts", "front door", "health", "told"), map(_worker_row, overview.workers)
+    )
+    front = f"front door: {overview.front_queued} queued, owner {overview.front_owner or 'nobody'}"
+    head = Text(f"{utc_now():%Y-%m-%d %H:%M:%S} UTC   {front}")
+    problems = [Text(problem, style="red") for problem in overview.problems]
+    tables: list[Table | Text] = [head, accounts, workers, *problems]
+    return Group(*tables)
+
+
+def _account_row(line: AccountLine) -> tuple[object, ...]:
+    oldest = None if line.oldest_ready_seconds is None else f"{line.oldest_ready_seconds:.0f} s"
+    pace = f"{line.pace:.0%}"
+    return (
+        line.account,
+        line.bridge,
+        line.queued,
+        line.ready,
+        line.deferred,
+        line.sending,
+        oldest,
+        line.ended_per_minute,
+        pace,
+        line.outbox,
+        line.owner,
+    )
+
+
+def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
+    age = max(0.0, (utc_now() - worker.told_at).total_seconds())
+    health = "ok" if worker.problem is None else "wrong"
+    return (
+        worker.worker,
+        worker.pid,
+        ", ".join(worker.accounts) or None,
+        "yes" if worker.front else "no",
+        health,
+        "now" if age <= FRESH_SECONDS else f"{age:.0f} s ago",
+    )

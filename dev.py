@@ -36,6 +36,8 @@ PYTHON = VENV / "bin" / "python"
 #: Everything that developing and testing needs; requirements.lock is what running in production needs.
 LOCK = ROOT / "requirements-dev.lock"
 RUNTIME_LOCK = ROOT / "requirements.lock"
+#: The same with what the second image of the Dockerfile adds: Flower and the simulator.
+TOOLS_LOCK = ROOT / "requirements-tools.lock"
 
 #: Written last: a .venv without it was never finished. It tells what the .venv was made of.
 STAMP = VENV / "made-from"
@@ -259,10 +261,12 @@ def write_locks() -> int:
         "--no-strip-extras", "--custom-compile-command", "python3 dev.py lock", "pyproject.toml",
     ]
     # fmt: on
-    for lock, extras in ((LOCK, ["--all-extras"]), (RUNTIME_LOCK, [])):
+    # Whatever is newer by now: all images have the same libraries.
+    tools = ["--extra", "flower", "--extra", "simulator", "--constraint", LOCK.name]
+    for lock, extras in ((LOCK, ["--all-extras"]), (RUNTIME_LOCK, []), (TOOLS_LOCK, tools)):
         if run([*compile_lock, *extras, "-o", lock]) != 0:
             raise Failed("uv could not write the lock, see above")
-    say(f"wrote {LOCK.name} and {RUNTIME_LOCK.name}")
+    say(f"wrote {LOCK.name}, {RUNTIME_LOCK.name} and {TOOLS_LOCK.name}")
     return 0
 
 

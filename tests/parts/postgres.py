@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -61,7 +61,15 @@ class Programs:
 class PostgresServer:
     """A PostgreSQL behind a Unix socket while the ``with`` block lasts; its data is gone afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        server_options: Sequence[str] = SERVER_OPTIONS,
+        initdb_options: Sequence[str] = INITDB_OPTIONS,
+        port: int = 5432,
+    ) -> None:
+        self._server_options = tuple(server_options)
+        self._initdb_options = tuple(initdb_options)
+        self._port = port
         self._programs: Programs | None = None
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,16 +134,34 @@ class PostgresServer:
             self.ensure_running()
             self._administer("DROP DATABASE {} WITH (FORCE)", name)
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def bin(self) -> Path:
+        """Where this installation's programs are."""
+        assert self._programs is not None
+        return self._programs.bin
+
+    def make_owner(self, user: str, password: str, database: str) -> None:
+        """Make a superuser and a database of that user's, as PostgreSQL's image does for its first start."""
+        with psycopg.connect(self._admin_dsn(), autocommit=True) as connection:
+            role = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}")
+            connection.execute(role.format(sql.Identifier(user), sql.Literal(password)))
+        self._administer("CREATE DATABASE {} OWNER {}", database, user)
+
     def _administer(self, statement: LiteralString, *names: str) -> None:
         with psycopg.connect(self._admin_dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def _admin_dsn(self) -> str:
-        return f"host={self._directory} user=postgres dbname=postgres connect_timeout=10"
+        return f"host={self._directory} port={self._port} user=postgres dbname=postgres connect_timeout=10"
 
     def _make_cluster(self, programs: Programs, directory: Path) -> None:
         said = directory / "initdb.log"
-        command: list[str | Path] = [programs.bin / "initdb", "-D", directory / "data", *INITDB_OPTIONS]
+        command: list[str | Path] = [programs.bin / "initdb", "-D", directory / "data", *self._initdb_options]
         initdb = start_tethered(command, said, run_as=programs.run_as)
         if initdb.wait(START_SECONDS) != 0:
             raise ServerFailed(f"{command[0]} failed; it said:\n{said.read_text(errors='replace')[-2000:]}")
@@ -144,7 +170,14 @@ class PostgresServer:
         if self._programs is None or self._directory is None:
             raise ServerFailed("the PostgreSQL of the tests was never started or has been stopped: start() it first")
         data = self._directory / "data"
-        command = [str(self._programs.bin / "postgres"), "-D", str(data), "-k", str(self._directory), *SERVER_OPTIONS]
+        command = [
+            str(self._programs.bin / "postgres"),
+            "-D",
+            str(data),
+            "-k",
+            str(self._directory),
+            *self._server_options,
+        ]
         output = self._directory / "postgres.log"
         self._process = start_tethered(command, output, death_signal=signal.SIGQUIT, run_as=self._programs.run_as)
         deadline = Deadline.after(START_SECONDS)

@@ -76,7 +76,8 @@ def check_authentication(options: tuple[str, ...]) -> None:
 
 def close_metrics(handlers: list[Any]) -> None:
     """Put Flower's metrics behind the password. Raises ``LookupError`` where this Flower has none: then look what it has."""
-    places = [place for place, handler in enumerate(handlers) if handler[1] is monitor.Metrics]
+    plain = ((place, handler) for place, handler in enumerate(handlers) if isinstance(handler, tuple))
+    places = [place for place, handler in plain if handler[1] is monitor.Metrics]
     if not places:
         raise LookupError("this Flower serves no metrics where they were expected")
     for place in places:

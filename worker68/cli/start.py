@@ -1,4 +1,4 @@
-"""Where the ``worker68`` command starts: ``health`` and ``worker`` at once, the others once the libraries that they need are there."""
+"""Where the ``worker68`` command starts: ``health`` and ``worker`` at once, the others once the libraries they need are there."""
 
 from __future__ import annotations
 

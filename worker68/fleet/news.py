@@ -1,7 +1,7 @@
 """News of jobs that wait, as Celery events: so that Flower shows ``DEFERRED`` and ``RESUMED`` where Celery knows nothing yet.
 
 In: jobs taken in that did not start at once, and jobs whose turn has come. Out: ``task-deferred``, ``task-resumed``, and
-``task-revoked`` for waiting jobs that were cancelled, through the worker's own event dispatcher. A courtesy: of a burst only some
+``task-cancelled`` for waiting jobs that were cancelled, through the worker's own event dispatcher. A courtesy: of a burst only some
 are told, and none while Redis is away. Never: a wait, an error for the caller, message text.
 """
 
@@ -60,11 +60,11 @@ class News:
             self._send("task-resumed", uuid=job.task_id, name=job.task)
 
     def cancelled(self, task_ids: Sequence[str]) -> None:
-        """These ended while they waited."""
+        """These ended while they waited. Celery's "revoked" would not change what Flower shows of a deferred one."""
         for task_id in task_ids:
             with self._lock:
                 self._told.pop(task_id, None)
-            self._send("task-revoked", uuid=task_id, terminated=False, signum=None, expired=False)
+            self._send("task-cancelled", uuid=task_id)
 
     def _remember(self, task_id: str) -> bool:
         """Remember that a job is told of as deferred; False where enough were told in this second."""

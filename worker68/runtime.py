@@ -132,7 +132,7 @@ class Runtime:
             links=self._links,
             runs=self._runs,
         )
-        self._vitals = Vitals(parts, settings)
+        self.vitals = Vitals(parts, settings)
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
@@ -143,18 +143,18 @@ class Runtime:
         self._watch.start()
         self._pump.start()
         self._ownership.start()
-        self._vitals.start()
+        self.vitals.start()
 
     def drain(self) -> None:
         """Take nothing in and begin nothing any more; what is begun goes on to its end."""
         self._stopping.set()
-        self._vitals.drain()
+        self.vitals.drain()
         self._pump.stop()
 
     def stop(self) -> None:
         """Close everything; Celery's pool has drained before."""
         self.drain()
-        self._vitals.stop()
+        self.vitals.stop()
         self._ownership.stop()
         self._bridge.stop()
         self._watch.stop()

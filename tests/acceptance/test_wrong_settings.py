@@ -33,6 +33,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "a database of another kind": ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL"),
     "a database in memory": ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
     "no database URL": ({"DATABASE_URL": "worker68.db"}, "DATABASE_URL"),
+    "a health file that cannot be made": ({"HEALTH_FILE": "/nowhere/health"}, "WORKER68_HEALTH_FILE"),
     "the password of a wrong URL": ({"REDIS_URL": "http://:hunter2@127.0.0.1"}, "WORKER68_REDIS_URL"),
 }
 

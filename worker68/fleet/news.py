@@ -50,7 +50,16 @@ class News:
             if not self._remember(job.task_id):
                 return
             due = job.due_at.isoformat() if job.due_at is not None else None
-            self._send("task-deferred", uuid=job.task_id, name=job.task, args="()", kwargs=_shown(job), eta=due)
+            received = job.received_at.timestamp()
+            self._send(
+                "task-deferred",
+                uuid=job.task_id,
+                name=job.task,
+                args="()",
+                kwargs=_shown(job),
+                eta=due,
+                received=received,
+            )
 
     def resumed(self, job: Job) -> None:
         """This one's turn has come. Celery's "started" alone would not change what Flower shows of a deferred one."""

@@ -33,8 +33,13 @@ class Vitals:
             from worker68.observe.metrics import Metrics
             from worker68.vitals.figures import read_figures
 
-            self._metrics = Metrics(settings.metrics_port, lambda: read_figures(parts, lambda: self._watch.problem))
+            self._metrics = Metrics(settings.metrics_port, lambda: read_figures(parts, lambda: self.problem))
             log.info("metrics_served", port=settings.metrics_port)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with this worker, None while it is well."""
+        return self._watch.problem
 
     def start(self) -> None:
         self._watch.start()

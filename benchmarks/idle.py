@@ -1,0 +1,77 @@
+"""What a worker costs that has nothing to do: from its start to ready, CPU, memory, next to a bare Celery worker.
+
+python -m benchmarks.idle [--rounds 5] [--seconds 10]
+
+Ready is when the first job can be run: Celery's consumer is up, and for ours the account is owned and its bridge ready too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Final
+
+from benchmarks.processes import children, cpu_seconds
+from benchmarks.rivals import our_worker, worker_by_hand
+from benchmarks.rounds import Figures, Report, in_turn, ratios
+from benchmarks.stage import OFF, open_stage
+
+GOAL_START_SECONDS: Final = 1.0
+THREADS: Final = 128
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each is left idle")
+    given = parser.parse_args()
+    report = Report("A worker that has nothing to do (SQLite)")
+    report.say(f"load average {os.getloadavg()[0]:.1f} at the start")
+    with open_stage("sqlite", 40, 0.0, LIMITS=json.dumps(OFF)) as stage:
+        # A bridge says every 3 s that it is there.
+        stage.bridge.heartbeat_seconds = 3.0
+        figures = in_turn(
+            given.rounds,
+            observe("worker68", lambda: our_worker(stage, "worker68"), given.seconds),
+            observe("bare Celery", lambda: worker_by_hand(stage, "noop", "bare Celery", THREADS, 1), given.seconds),
+        )
+    for what, unit, digits in (("start to ready", "s", 2), ("idle CPU", "%", 2), ("memory (RSS)", "MB", 0)):
+        for name in ("worker68", "bare Celery"):
+            report.figure(f"{name}, {what}", figures[f"{name} {what}"], unit, digits)
+        report.figure(f"{what}: ratio", ratios(figures[f"worker68 {what}"], figures[f"bare Celery {what}"]), "", 2)
+    start = sorted(figures["worker68 start to ready"])[given.rounds // 2]
+    report.goal("worker68, start to ready", start, at_most=GOAL_START_SECONDS)
+    report.say(f"load average {os.getloadavg()[0]:.1f} at the end")
+    return report.exit_code
+
+
+def observe(name: str, start: Callable[[], AbstractContextManager[object]], seconds: float) -> Callable[[], Figures]:
+    def measure() -> Figures:
+        before = children()
+        began = perf_counter()
+        with start():
+            ready = perf_counter() - began
+            (pid,) = children() - before
+            sleep(1.0)
+            before_rest = cpu_seconds(pid)
+            sleep(seconds)
+            used = (cpu_seconds(pid) - before_rest) / seconds * 100
+            resident = resident_megabytes(pid)
+        return {f"{name} start to ready": ready, f"{name} idle CPU": used, f"{name} memory (RSS)": resident}
+
+    return measure
+
+
+def resident_megabytes(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

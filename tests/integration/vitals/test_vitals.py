@@ -1,0 +1,162 @@
+"""A whole runtime looks at itself: it is well only while somebody consumes, and its figures tell what its parts do."""
+
+from __future__ import annotations
+
+import functools
+import select
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.parts.jobs import message, send_fields
+from tests.parts.worker import wait_until
+from worker68 import runtime
+from worker68.broker.delivery import Delivery
+from worker68.embedded import EmbeddedRedis
+from worker68.observe.health import Check, Watch
+from worker68.observe.metrics import Figure
+from worker68.runtime import Runtime
+from worker68.settings import Settings
+from worker68.simulator import Simulator
+from worker68.store.schema import upgrade
+from worker68.vitals import vitals
+from worker68.vitals.checks import make_checks
+from worker68.vitals.figures import read_figures
+from worker68.vitals.parts import Parts
+
+LOOK, PATIENCE = 0.05, 1.0
+GHOSTS = ("other", "worker68.send_message", "failed", "unknown_account")
+
+
+class Consumer:
+    """Stands for Celery's event loop: it looks what there is whenever it is rung, and takes nothing."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if select.select([self._delivery], [], [], 0.05)[0]:
+                self._delivery.silence()
+                self._delivery.hand_over(lambda _: None, lambda: False)
+
+
+class Stand:
+    """A runtime with everything around it but Celery."""
+
+    def __init__(self, settings: Settings, parts: list[Parts]) -> None:
+        self.runtime: Runtime = runtime.build(settings)
+        self.parts = parts[0]
+        self.consumer = Consumer(self.runtime.delivery)
+        assert settings.health_file is not None
+        self.health_file: Path = settings.health_file
+
+    def figures(self) -> dict[str, Figure]:
+        return {figure.name: figure for figure in read_figures(self.parts, lambda: None)}
+
+
+@pytest.fixture
+def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
+    monkeypatch.setattr(vitals, "Watch", functools.partial(Watch, look_seconds=LOOK, patience_seconds=PATIENCE))
+    seen: list[Parts] = []
+
+    def remember(parts: Parts, lease_ttl: float) -> Mapping[str, Check]:
+        seen.append(parts)
+        return make_checks(parts, lease_ttl)
+
+    monkeypatch.setattr(vitals, "make_checks", remember)
+    database = f"sqlite:///{tmp_path / 'worker68.db'}"
+    upgrade(database)
+    with Simulator(heartbeat_seconds=0.5) as bridge:
+        settings = Settings(
+            redis_url=redis_url, database_url=database, bridge_url=bridge.url, health_file=tmp_path / "health"
+        )
+        stand = Stand(settings, seen)
+        yield stand
+        stand.runtime.stop()
+        stand.runtime.delivery.close()
+
+
+def wait_owned(stand: Stand) -> None:
+    wait_until(lambda: stand.parts.pump.owned_accounts() == ["main"] and stand.parts.links["main"].ready)
+
+
+def test_a_worker_that_nobody_consumes_from_is_not_healthy(stand: Stand) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+    problem = wait_until(lambda: stand.runtime.vitals.problem)
+
+    # Everything is alive, Redis and the database answer; but no job would run.
+    wait_until(lambda: stand.runtime.vitals.problem == "celery: Celery's consumer does not go on", lambda: problem)
+    assert not stand.health_file.exists()
+
+    stand.consumer.start()
+    wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
+    stand.consumer.stop()
+
+    wait_until(lambda: (stand.runtime.vitals.problem or "").startswith("celery: "))
+
+
+def test_a_worker_whose_redis_is_gone_becomes_unhealthy_and_recovers(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    stand.runtime.start()
+    stand.consumer.start()
+    try:
+        wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
+        redis_server.kill()
+        wait_until(lambda: "redis: RedisAway" in (stand.runtime.vitals.problem or ""))
+        redis_server.restart()
+        wait_until(lambda: stand.runtime.vitals.problem is None)
+    finally:
+        stand.consumer.stop()
+
+
+def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+    with redis.Redis.from_url(redis_server.url) as client:
+        # Nobody consumes, so these stay where they are: taken in, and handed on.
+        client.lpush("worker68.main", *(message(kwargs=send_fields(text=f"{number}")) for number in range(3)))
+        client.lpush("worker68", message(kwargs=send_fields(account="ghost-" + "x" * 20)))
+        client.lpush("worker68", message(kwargs=send_fields(account="ghost-2")))
+
+        wait_until(lambda: stand.figures()["worker68_jobs"].values.get(("main", "worker68.send_message", "ready")) == 3)
+        wait_until(lambda: ended(stand) == {GHOSTS: 2})
+
+    figures = stand.figures()
+    assert figures["worker68_up"].values == {("database",): 1, ("redis",): 1}
+    # Accounts that nobody configured are one, however many names there are.
+    assert ended(stand) == {GHOSTS: 2}
+    assert figures["worker68_bridge_ready"].values == {("main",): 1}
+    assert figures["worker68_pace_ratio"].values == {("main",): 1.0}
+    assert set(figures["worker68_queue_length"].values) == {("worker68",), ("worker68.main",)}
+    assert {lease for (lease,) in figures["worker68_lease_held"].values} == {"front", "account:main"}
+    assert float(figures["worker68_oldest_ready_seconds"].values["main",]) > 0  # type: ignore[arg-type]
+    labels = [label for figure in figures.values() for labels in figure.values for label in labels]
+    assert not any("389284" in label or "ghost" in label for label in labels)
+
+
+def test_figures_that_cannot_be_read_are_left_out(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+    redis_server.kill()
+    figures = stand.figures()
+    redis_server.restart()
+    assert figures["worker68_up"].values == {("database",): 1, ("redis",): 0}
+    assert "worker68_queue_length" not in figures
+    assert "worker68_jobs" in figures
+
+
+def ended(stand: Stand) -> dict[tuple[str, ...], object]:
+    return dict(stand.figures()["worker68_jobs_ended_total"].values)

@@ -1,0 +1,160 @@
+"""When a worker finds itself ill: what fails for long, what stands still, what hangs, and never what is only new."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.worker import wait_until
+from worker68.clock import monotonic
+from worker68.observe.health import Check, Progress, Recency, Threads, Watch
+
+#: Looks come as fast as they can; what is ill must be so for two or three of them.
+LOOK, PATIENCE = 0.01, 0.05
+
+
+class Switch:
+    """A check that says what the test says."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.looks = 0
+
+    def __call__(self) -> str | None:
+        self.looks += 1
+        if self.problem == "raise":
+            raise OSError("gone")
+        return self.problem
+
+
+class Watched:
+    def __init__(self, file: Path, patience: float = PATIENCE) -> None:
+        self.switch = Switch()
+        self.file = file
+        self.told: list[str | None] = []
+        self.watch = Watch({"it": self.switch}, file, LOOK, patience, self.told.append)
+
+    def look_again(self) -> None:
+        """Wait until a look has begun and ended from now on."""
+        count = len(self.told)
+        wait_until(lambda: len(self.told) >= count + 2)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    watched = Watched(tmp_path / "health")
+    yield watched
+    watched.watch.stop()
+
+
+def test_the_file_is_touched_while_all_is_well(watched: Watched) -> None:
+    watched.watch.start()
+    wait_until(watched.file.exists)
+    first = watched.file.stat().st_mtime_ns
+
+    wait_until(lambda: watched.file.stat().st_mtime_ns > first)
+
+    assert watched.watch.problem is None
+
+
+def test_a_worker_that_was_never_well_is_not_healthy(watched: Watched) -> None:
+    watched.switch.problem = "no database"
+    watched.watch.start()
+    watched.look_again()
+
+    assert watched.watch.problem == "it: no database"
+    assert not watched.file.exists()
+
+
+def test_what_fails_for_a_moment_is_no_illness(tmp_path: Path) -> None:
+    patient = Watched(tmp_path / "health", patience=3600.0)
+    patient.watch.start()
+    wait_until(patient.file.exists)
+
+    patient.switch.problem = "a blink"
+    patient.look_again()
+
+    assert patient.watch.problem is None
+    patient.watch.stop()
+
+
+@pytest.mark.parametrize("problem", ["does not answer", "raise"])
+def test_what_fails_for_long_is_an_illness_until_it_is_over(watched: Watched, problem: str) -> None:
+    watched.watch.start()
+    wait_until(watched.file.exists)
+
+    watched.switch.problem = problem
+    wait_until(lambda: watched.watch.problem is not None)
+    watched.look_again()
+    untouched = watched.file.stat().st_mtime_ns
+    watched.look_again()
+    assert watched.file.stat().st_mtime_ns == untouched
+
+    watched.switch.problem = None
+    wait_until(lambda: watched.watch.problem is None)
+    wait_until(lambda: watched.file.stat().st_mtime_ns > untouched)
+
+
+def test_a_look_that_hangs_is_an_illness(tmp_path: Path) -> None:
+    hang, began = threading.Event(), threading.Event()
+
+    def check() -> str | None:
+        if began.is_set():
+            hang.wait(20)
+        began.set()
+        return None
+
+    watch = Watch({"it": check}, tmp_path / "health", LOOK, PATIENCE)
+    watch.start()
+    try:
+        wait_until(lambda: "has not ended" in (watch.problem or ""))
+    finally:
+        hang.set()
+        watch.stop()
+
+
+def test_a_check_can_rest(watched: Watched) -> None:
+    watched.watch.start()
+    wait_until(watched.file.exists)
+    watched.switch.problem = "ends in order"
+    watched.watch.forgo("it")
+    watched.look_again()
+    looks = watched.switch.looks
+    watched.look_again()
+
+    assert watched.switch.looks == looks
+    assert watched.watch.problem is None
+
+
+def test_nothing_is_left_behind(watched: Watched) -> None:
+    watched.watch.start()
+    wait_until(watched.file.exists)
+    watched.watch.stop()
+    assert not watched.file.exists()
+
+
+class TestChecks:
+    def test_progress_is_seen_from_the_second_look_on(self) -> None:
+        done, asked = [0], [0]
+
+        def ask() -> None:
+            asked[0] += 1
+
+        check: Check = Progress("the loop", lambda: done[0], ask)
+        assert check() == "the loop does not go on"
+        done[0] += 1
+        assert check() is None
+        assert check() == "the loop does not go on"
+        assert asked == [3]
+
+    def test_recency(self) -> None:
+        assert Recency("a round", monotonic, 10)() is None
+        assert Recency("a round", lambda: monotonic() - 11, 10)() == "a round: the last time was 11 s ago"
+
+    def test_threads(self) -> None:
+        here = threading.current_thread().name
+        assert Threads(frozenset({here}))() is None
+        assert Threads(frozenset({here, "worker68-pump"}))() == "ended: worker68-pump"

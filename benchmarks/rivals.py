@@ -107,7 +107,7 @@ def our_worker(stage: Stage, name: str) -> Iterator[Ours]:
     worker.start()
     (pid,) = children() - before
     try:
-        worker.wait_for_log("bridge_ready")
+        worker.wait_for_log("bridge_ready", seconds=PATIENCE_SECONDS)
         worker.wait_ready()
         yield Ours(stage, name, pid)
     finally:

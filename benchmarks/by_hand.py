@@ -26,6 +26,7 @@ from typing import Any
 
 import redis
 from celery import Celery
+from celery.signals import worker_ready
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from websocket import create_connection
@@ -36,7 +37,18 @@ VERDICT_SECONDS = 30
 app = Celery("by_hand", broker=REDIS_URL)
 app.conf.update(task_acks_late=True, task_ignore_result=True, broker_connection_retry_on_startup=True)
 
+
+@cache
+def client() -> redis.Redis:
+    return redis.Redis.from_url(REDIS_URL)
+
+
 _ended = itertools.count(1)
+
+
+@worker_ready.connect
+def say_ready(**_: Any) -> None:
+    client().rpush("benchmark:ready", "ready")
 
 
 def count_end() -> None:
@@ -44,11 +56,6 @@ def count_end() -> None:
     expected = int(os.environ["BENCHMARK_EXPECTED"])
     if next(_ended) % expected == 0:
         client().rpush("benchmark:done", "all")
-
-
-@cache
-def client() -> redis.Redis:
-    return redis.Redis.from_url(REDIS_URL)
 
 
 # The ledger by hand

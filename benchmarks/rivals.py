@@ -20,7 +20,7 @@ from typing import Final, Protocol, cast
 
 from benchmarks.processes import children
 from benchmarks.stage import Stage, to
-from tests.parts.worker import ROOT, wait_until
+from tests.parts.worker import ROOT
 from worker68.tether import end_process, tether
 
 REPLIES: Final = "benchmark"
@@ -126,7 +126,7 @@ def worker_by_hand(stage: Stage, task: str, name: str, threads: int, expected: i
         "PYTHONPATH": ROOT,
     }
     words = [sys.executable, "-m", "celery", "-A", "benchmarks.by_hand", "worker", "-P", "threads", "-c", str(threads)]
-    words += ["-Q", queue_of(task), "-n", f"{task}-{uuid.uuid4().hex[:6]}@%h", "-l", "info"]
+    words += ["-Q", queue_of(task), "-n", f"{task}-{uuid.uuid4().hex[:6]}@%h"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             tether(words, signal.SIGKILL),
@@ -137,7 +137,7 @@ def worker_by_hand(stage: Stage, task: str, name: str, threads: int, expected: i
             start_new_session=True,
         )
     try:
-        wait_until(lambda: " ready." in log.read_text(errors="replace"), lambda: log.read_text()[-2000:])
+        wait_for_word(stage, "benchmark:ready")
         yield ByHand(stage, task, name, process.pid)
     finally:
         end_process(process, signal.SIGTERM)

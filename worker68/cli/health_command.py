@@ -13,10 +13,10 @@ def health(as_json: bool) -> int:
     """Say whether the worker of this host is well: exit code 0 if it is, 1 if not.
 
     With HEALTH_FILE it looks how old the file is: a worker touches it every 5 s while it is well. Without it, it asks Redis whether
-    a worker of this host has said within 20 s that it is well.
+    a worker of this host has said within 20 s that it is well. It is quick enough for a health check every few seconds.
 
     \b
-    Example, in a Dockerfile:
-      HEALTHCHECK CMD ["worker68", "health"]
+    Example:
+      worker68 health --json
     """
     return looking.main(as_json)

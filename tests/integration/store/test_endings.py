@@ -11,7 +11,7 @@ from tests.parts.ledger import Ledger
 from worker68.jobs.outcome import ErrorCode, failed, in_doubt
 from worker68.store import attempts, waiting
 from worker68.store.endings import Ending
-from worker68.store.engine import endings_of
+from worker68.store.engine import Connection, endings_of
 from worker68.store.figures import count_parcels, count_waiting_jobs
 
 MINUTE = dt.timedelta(minutes=1)
@@ -32,8 +32,8 @@ def test_an_outcome_is_counted_once_for_all_who_asked(ledger: Ledger) -> None:
 def test_what_is_rolled_back_is_not_counted(ledger: Ledger) -> None:
     attempt = ledger.must_begin(ledger.send())
 
-    def settle_and_fail(connection: object) -> None:
-        attempts.settle(connection, attempt, failed(ErrorCode.REFUSED, "no"), NOW)  # type: ignore[arg-type]
+    def settle_and_fail(connection: Connection) -> None:
+        attempts.settle(connection, [(attempt, failed(ErrorCode.REFUSED, "no"))], NOW)
         raise RuntimeError("the commit does not come")
 
     with pytest.raises(RuntimeError):

@@ -123,7 +123,8 @@ def test_every_wrong_field_is_named_at_once(run: Run) -> None:
         ("request", "UserInfo", "/user/userInfo"),
         ("restart-client",),
         ("check",),
-        ("worker",),
+        ("top",),
+        ("flower",),
     ],
     ids=" ".join,
 )

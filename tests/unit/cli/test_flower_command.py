@@ -1,0 +1,65 @@
+"""``worker68 flower`` does not start where anybody could look, and closes Flower's metrics wherever Flower has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flower import urls
+from flower.views import monitor
+
+from tests.unit.cli.conftest import Run
+from worker68.cli import flower
+
+REDIS = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the command lines with which Flower would have been started; its handlers stay as they are."""
+    calls: list[list[str]] = []
+    for name in ("BASIC_AUTH", "AUTH", "UNAUTHENTICATED_API", "READ_ONLY"):
+        monkeypatch.delenv(f"FLOWER_{name}", raising=False)
+    monkeypatch.setenv("FLOWER_READ_ONLY", "true")
+    monkeypatch.setattr("celery.bin.celery.celery.main", lambda args, **_: calls.append(args))
+    monkeypatch.setattr(urls, "handlers", list(urls.handlers))
+    monkeypatch.setattr("sys.argv", ["worker68"])
+    return calls
+
+
+@pytest.mark.parametrize("given", ["", "admin", ":secret", "admin:", "admin:secret,other", "admin:secret,"])
+def test_without_a_password_it_does_not_start(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", given)
+    result = run("flower", REDIS_URL=REDIS)
+    assert result.exit_code == 2
+    assert "FLOWER_BASIC_AUTH" in result.stderr
+    assert started == []
+
+
+@pytest.mark.parametrize("option", ["--basic_auth=admin:secret", "--basic-auth=a:b,c:d", "--auth=.*@example.com"])
+def test_who_may_look_may_also_be_an_option(run: Run, started: list[list[str]], option: str) -> None:
+    assert run("flower", option, "--port=0", REDIS_URL=REDIS).exit_code == 0
+    assert started == [["-A", "worker68", "flower", option, "--port=0"]]
+
+
+def test_an_open_api_is_refused(run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
+    result = run("flower", "--basic-auth=admin:secret", REDIS_URL=REDIS)
+    assert result.exit_code == 2
+    assert "FLOWER_UNAUTHENTICATED_API" in result.stderr
+
+
+def test_metrics_are_closed_before_flower_starts(run: Run, started: list[list[str]]) -> None:
+    handlers: list[Any] = urls.handlers
+    assert monitor.Metrics in [handler[1] for handler in handlers if isinstance(handler, tuple)]
+    run("flower", "--basic-auth=admin:secret", REDIS_URL=REDIS)
+    classes = [handler[1] for handler in handlers if isinstance(handler, tuple)]
+    assert monitor.Metrics not in classes
+    assert flower.ClosedMetrics in classes
+
+
+def test_a_flower_that_has_moved_its_metrics_is_not_started() -> None:
+    with pytest.raises(LookupError):
+        flower.close_metrics([("/other", object)])

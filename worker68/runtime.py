@@ -34,8 +34,8 @@ from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
 from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
-from worker68.fleet.news import News
 from worker68.fleet.ownership import Ownership
+from worker68.fleet.task_events import TaskEvents
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
@@ -91,7 +91,7 @@ class Runtime:
         self._writer = Writer(self._engine)
         self._limiter = Limiter(self._redis)
         self._pace = Pace(self._redis)
-        self.news = News()
+        self.task_events = TaskEvents()
         self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
         self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
@@ -172,7 +172,7 @@ class Runtime:
             return None
         desk, ready = started
         began, conclusion = monotonic(), None
-        self.news.resumed(ready.job)
+        self.task_events.resumed(ready.job)
         try:
             conclusion = desk.execution.run(ready)
             return conclusion
@@ -207,7 +207,7 @@ class Runtime:
         log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
         if cancelled.ended:
-            self.news.cancelled(task_ids)
+            self.task_events.cancelled(task_ids)
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.
@@ -264,7 +264,7 @@ class Runtime:
     def _defer(self, jobs: Sequence[Job]) -> None:
         """Say of jobs just taken in that they wait: in Celery's results, and as an event."""
         self._relay.defer([job.task_id for job in jobs if job.wants_result])
-        self.news.deferred(jobs)
+        self.task_events.deferred(jobs)
 
     def _give_back(self, tag: str) -> None:
         self._pump.give_back(int(tag))

@@ -38,7 +38,7 @@ class RuntimeStep(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         assert self._runtime is not None
         # Celery's consumer makes a new dispatcher whenever it connects anew.
-        self._runtime.news.through(lambda: getattr(worker.consumer, "event_dispatcher", None))
+        self._runtime.task_events.through(lambda: getattr(worker.consumer, "event_dispatcher", None))
         self._runtime.start()
 
     def close(self, worker: Any) -> None:

@@ -16,7 +16,15 @@ from worker68.store.figures import answers
 from worker68.vitals.parts import Parts
 
 THREADS: Final = frozenset(
-    {"worker68-pump", "worker68-writer", "worker68-relay", "worker68-late", "worker68-ownership", "BridgeIO"}
+    {
+        "worker68-pump",
+        "worker68-writer",
+        "worker68-relay",
+        "worker68-late",
+        "worker68-ownership",
+        "BridgeIO",
+        "worker68-watch",
+    }
 )
 
 #: They end in order while a worker drains; what it has begun goes on without them.

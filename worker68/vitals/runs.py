@@ -35,7 +35,7 @@ class Runs:
         with self._lock:
             self._ends[job.account, job.task, end] += 1
         self.took[job.account].observe(monotonic() - began)
-        self.slot_waits[job.account].observe(max(0.0, ready.write_at - began))
+        self.slot_waits[job.account].observe(max(0.0, ready.slot.write_at - began))
 
     def ends(self) -> dict[tuple[str, str, RunEnd], int]:
         with self._lock:

@@ -1,4 +1,4 @@
-"""News of jobs that wait, as Celery events: so that Flower shows ``DEFERRED`` and ``RESUMED`` where Celery knows nothing yet.
+"""Jobs that wait, told as Celery events: so that Flower shows ``DEFERRED`` and ``RESUMED`` where Celery knows nothing yet.
 
 In: jobs taken in that did not start at once, and jobs whose turn has come. Out: ``task-deferred``, ``task-resumed``, and
 ``task-cancelled`` for waiting jobs that were cancelled, through the worker's own event dispatcher. A courtesy: of a burst only some
@@ -31,7 +31,7 @@ class Dispatcher(Protocol):
     def send(self, kind: str, /, **fields: Any) -> Any: ...
 
 
-class News:
+class TaskEvents:
     """Tells. Thread-safe. ``through`` gives Celery's dispatcher, None while its consumer is not connected."""
 
     def __init__(self) -> None:
@@ -95,8 +95,8 @@ class News:
             return
         try:
             dispatcher.send(kind, **fields)
-        except Exception as error:  # noqa: BLE001 - Celery's connection may be gone; the job matters more than the news
-            log.debug("news_not_told", kind=kind, problem=str(error))
+        except Exception as error:  # noqa: BLE001 - Celery's connection may be gone; the job matters more
+            log.debug("task_event_not_told", kind=kind, problem=str(error))
 
 
 def _shown(job: Job) -> str:

@@ -176,9 +176,12 @@ class Runtime:
         try:
             conclusion = desk.execution.run(ready)
             return conclusion
-        except BaseException:
-            # Whatever it had begun, the sweep of the waiting room resolves it.
+        except DatabaseAway:
+            # Whatever it had begun, the sweep of the waiting room or the next owner resolves it.
             desk.execution.dispatch.finish(ready.job)
+            raise
+        except BaseException as fault:
+            desk.execution.end_broken(ready.job, fault)
             raise
         finally:
             self._runs.note(ready, began, conclusion)

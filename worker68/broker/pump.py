@@ -11,7 +11,8 @@ import queue
 import select
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Ready
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Choice, Ready
 from worker68.execution.intake import Arrival, Intake
 from worker68.execution.rooms import Rooms
 from worker68.fleet.leases import Lease, lease_key
@@ -74,6 +75,9 @@ class Pump:
         self._front: Lease | None = None
         self._changes: queue.SimpleQueue[tuple[Lease, bool]] = queue.SimpleQueue()
         self._unopened: dict[str, Lease] = {}
+        self._failing: dict[
+            str, float
+        ] = {}  # accounts of which something of ours broke, and until when each is left alone
         self._started: dict[int, tuple[Desk, Ready]] = {}
         self._away: str | None = None
         self._database_seen = False
@@ -138,7 +142,7 @@ class Pump:
             except (DatabaseAway, RedisAway) as away:
                 self._note_away(away)
                 self._pause()
-            except Exception:
+            except BaseException:  # whatever it is: a worker whose pump has ended is alive and takes nothing in
                 log.exception("pump_failed")
                 self._pause()
 
@@ -196,17 +200,38 @@ class Pump:
     def _open_desks(self) -> None:
         """Open a desk for each account gained; one that the database did not let open is tried again."""
         for account, lease in list(self._unopened.items()):
-            try:
-                self._desks[account] = self._open_desk(account, lease)
-                self._leases[account] = lease
-            except LeaseLost as lost:
-                log.warning("desk_not_opened", account=account, problem=str(lost))
-            del self._unopened[account]
+            if not self._may_try(account):
+                continue
+            with self._apart(account):
+                try:
+                    self._desks[account] = self._open_desk(account, lease)
+                    self._leases[account] = lease
+                except LeaseLost as lost:
+                    log.warning("desk_not_opened", account=account, problem=str(lost))
+                del self._unopened[account]
 
     def _tend(self) -> None:
-        for desk in self._desks.values():
-            if desk.tend():
-                self._announce()
+        for account, desk in self._desks.items():
+            if self._may_try(account):
+                with self._apart(account):
+                    if desk.tend():
+                        self._announce()
+
+    def _may_try(self, account: str) -> bool:
+        return self._failing.get(account, 0.0) <= monotonic()
+
+    @contextmanager
+    def _apart(self, account: str) -> Iterator[None]:
+        """Let what breaks of ours on one account be that account's alone: it rests for a moment, and the others go on."""
+        try:
+            yield
+        except (DatabaseAway, RedisAway):
+            raise
+        except Exception:
+            log.exception("account_failed", account=account, remedy="a fault in worker68; the other accounts go on")
+            self._failing[account] = monotonic() + PAUSE_SECONDS
+            if account in self._desks:
+                self._desks[account].distrust()
 
     # Intake
 
@@ -298,7 +323,7 @@ class Pump:
             if self._stopping.is_set():
                 break
             room = self._concurrency - sum(other.execution.dispatch.in_flight for other in self._desks.values())
-            choice = desk.choose(room)
+            choice = self._choose(desk, room)
             for ready in choice.ready:
                 self._started[ready.job.seq] = (desk, ready)
                 self._delivery.put(deliverable(ready.job))
@@ -307,6 +332,12 @@ class Pump:
                 self._announce()
             times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
         return min(times, default=None)
+
+    def _choose(self, desk: Desk, room: int) -> Choice:
+        if self._may_try(desk.account):
+            with self._apart(desk.account):
+                return desk.choose(room)
+        return Choice([], [], self._failing[desk.account])
 
 
 def _arrival(popped: Popped) -> Arrival:

@@ -98,6 +98,24 @@ class Execution:
                 return self._advance(attempt, conclusion)
             return self._record(attempt, conclusion)
 
+    def end_broken(self, job: Job, fault: BaseException) -> None:
+        """End a job whose turn broke off by a fault of ours: left as it is, it would come again and break off for ever."""
+        log.error("turn_failed", job_id=job.job_id, task=job.task, exc_info=fault)
+        unbegun = failed(ErrorCode.INTERNAL, f"{type(fault).__name__} in worker68; see its log")
+        begun = whole_outcome(_failed_within(job, fault), job.done)
+        attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
+
+        def end(connection: Connection) -> None:
+            now = utc_now()
+            if not end_waiting_within(connection, [job.seq], Event.REFUSE, unbegun, now):
+                attempts.settle(connection, [(attempt, begun)], now)
+
+        try:
+            self._write(end)
+        finally:
+            self.dispatch.finish(job)  # also where that fails: the sweep resolves what was begun
+        self.announce()
+
     def _wait_for_slot(self, slot: Slot) -> str | None:
         """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
         if (reason := self._may_not_start()) is not None:
@@ -176,7 +194,7 @@ class Execution:
             return ACTIONS[job.task][job.step](turn)
         except TurnOver as over:
             return over.finding
-        except Exception as error:
+        except BaseException as error:  # a SystemExit in an action, too, is the end of this job only
             log.exception("action_failed", job_id=job.job_id, task=job.task)
             return _failed_within(job, error)
 
@@ -307,7 +325,7 @@ def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:
     return attempts.begin(connection, batch, utc_now())
 
 
-def _failed_within(job: Job, error: Exception) -> Outcome:
+def _failed_within(job: Job, error: BaseException) -> Outcome:
     """Return the outcome of a job that met a fault of worker68's own. Nobody knows how far it got: a send may have gone out."""
     code, what = ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"
     return in_doubt(code, what) if job.now.nature is Nature.SEND else failed(code, what)

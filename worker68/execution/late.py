@@ -64,7 +64,7 @@ class LateDesk:
             except DatabaseAway:
                 # What was seen is not forgotten, however long the database is away.
                 settled, offer = False, replace(offer, until=Deadline.after(OFFER_SECONDS))
-            except Exception:
+            except BaseException:  # whatever it is: nobody else corrects outcomes
                 log.exception("late_evidence_failed", account=offer.account)
                 settled = True
             if not settled and not offer.until.passed:

@@ -30,7 +30,11 @@ def is_repeatable(job: attempts.Begun) -> bool:
     kind = KINDS.get(job.task)
     if kind is None:
         return False
-    step = kind.steps_of(msgspec.json.decode(job.fields, type=kind.fields))[job.step]
+    try:
+        step = kind.steps_of(msgspec.json.decode(job.fields, type=kind.fields))[job.step]
+    except (ValueError, IndexError):  # the row of another version, or a damaged one
+        log.exception("row_not_readable", seq=job.seq, task=job.task)
+        return False
     return step.nature is not Nature.SEND
 
 
@@ -45,13 +49,19 @@ def resolve_abandoned(writer: Writer, account: str, under_way: Callable[[int], b
 
 
 def _resolve(writer: Writer, account: str, is_abandoned: Callable[[attempts.Begun], bool], now: dt.datetime) -> None:
-    def work(connection: Connection) -> tuple[int, int]:
+    def work(connection: Connection) -> attempts.Resolved:
         begun = [job for job in attempts.find_begun(connection, account) if is_abandoned(job)]
-        return attempts.resolve(connection, begun, is_repeatable, now) if begun else (0, 0)
+        return attempts.resolve(connection, begun, is_repeatable, now) if begun else attempts.Resolved()
 
-    again, doubt = writer.write(work)
-    if again or doubt:
-        log.warning("attempts_recovered", account=account, ready_again=again, in_doubt=doubt)
+    resolved = writer.write(work)
+    if resolved != attempts.Resolved():
+        log.warning(
+            "attempts_recovered",
+            account=account,
+            ready_again=resolved.again,
+            in_doubt=resolved.in_doubt,
+            abandoned=resolved.abandoned,
+        )
 
 
 def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime) -> list[Job]:

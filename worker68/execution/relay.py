@@ -118,7 +118,7 @@ class Relay:
                 failed = True
                 log.warning("redis_away", problem=str(error), where="relay", remedy="replies wait in the outbox")
                 break
-            except Exception:
+            except BaseException:  # whatever it is: nobody else publishes
                 failed = True
                 log.exception("relay_failed")
         if failed:

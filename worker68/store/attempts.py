@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindparam, delete, func, or_, select, update
 
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, in_doubt, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.batches import batch_of, pack
 from worker68.store.intake import decode_done, outcome_columns
@@ -24,6 +24,9 @@ from worker68.store.outbox import post_outcomes
 from worker68.store.suppressions import find_barred, suppressed_outcome
 from worker68.store.tables import INSERT, UtcDateTime, attempts, jobs, plain
 from worker68.store.waiting import end_waiting_within
+
+#: So many workers may be lost while they try one step of a job: after that it is the job that kills them.
+DEATHS_ALLOWED = 3
 
 
 @dataclass(frozen=True)
@@ -225,32 +228,60 @@ def find_begun(connection: Connection, account: str) -> list[Begun]:
     return [Begun(*row) for row in connection.execute(query)]
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """How many attempts without an end were made ready again, are in doubt, and were given up."""
+
+    again: int = 0
+    in_doubt: int = 0
+    abandoned: int = 0
+
+
 def resolve(
     connection: Connection, begun: list[Begun], is_repeatable: Callable[[Begun], bool], now: dt.datetime
-) -> tuple[int, int]:
+) -> Resolved:
     """Resolve attempts whose end nobody will record: what is repeatable is ready again, the rest in doubt.
 
-    Returns how many were made ready and in doubt. An attempt that has ended meanwhile, or was begun anew, is not touched.
+    What is repeatable has failed where ``DEATHS_ALLOWED`` attempts at the same step ended so. An attempt that has ended
+    meanwhile, or was begun anew, is not touched.
     """
     repeatable = {job.seq for job in begun if is_repeatable(job)}
-    again = [
-        job.seq for job in begun if job.seq in repeatable and _leave(connection, job, Event.RECOVER, {"progress": None})
-    ]
-    doubt = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
-    ended = {"finished_at": now, "revision": 1, "envelope": None, "progress": None}
-    doubtful = [
-        job.seq
-        for job in begun
-        if job.seq not in repeatable
-        and _leave(connection, job, Event.DOUBT, ended | outcome_columns(whole_outcome(doubt, decode_done(job.done))))
-    ]
-    post_outcomes(connection, doubtful, now)
+    deaths = _count_deaths(connection, repeatable)
+    again, doubtful, abandoned = [], [], []
+    for job in begun:
+        if job.seq not in repeatable:
+            if _leave(connection, job, Event.DOUBT, _ended(job, _DOUBT, now)):
+                doubtful.append(job.seq)
+        elif deaths.get((job.seq, job.step), 0) + 1 < DEATHS_ALLOWED:
+            if _leave(connection, job, Event.RECOVER, {"progress": None}):
+                again.append(job.seq)
+        elif _leave(connection, job, Event.ABANDON, _ended(job, _ABANDONED, now)):
+            abandoned.append(job.seq)
+    post_outcomes(connection, [*doubtful, *abandoned], now)
     connection.execute(
         update(attempts)
-        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([*again, *doubtful]))
+        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([*again, *doubtful, *abandoned]))
         .values(ended_at=now, ending=str(ErrorCode.WORKER_LOST))
     )
-    return len(again), len(doubtful)
+    return Resolved(len(again), len(doubtful), len(abandoned))
+
+
+_DOUBT = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
+_ABANDONED = failed(
+    ErrorCode.INTERNAL, f"{DEATHS_ALLOWED} workers were lost while they tried it; it is not tried again by itself"
+)
+
+
+def _count_deaths(connection: Connection, seqs: set[int]) -> dict[tuple[int, int], int]:
+    """Return for each job and step how many attempts were lost with their worker."""
+    lost = and_(attempts.c.seq.in_(seqs), attempts.c.ending == ErrorCode.WORKER_LOST)
+    query = select(attempts.c.seq, attempts.c.step, func.count()).where(lost).group_by(attempts.c.seq, attempts.c.step)
+    return {(seq, step): count for seq, step, count in connection.execute(query)}
+
+
+def _ended(job: Begun, outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
+    columns = outcome_columns(whole_outcome(outcome, decode_done(job.done)))
+    return {"finished_at": now, "revision": 1, "envelope": None, "progress": None} | columns
 
 
 @dataclass(frozen=True)

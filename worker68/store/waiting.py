@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, Engine, Row, delete, func, select, text, update
 
+from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
-from worker68.jobs.outcome import Outcome, cancelled, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed, whole_outcome
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
@@ -29,6 +31,8 @@ from worker68.store.tables import (
     plain,
     requesters,
 )
+
+log = structlog.get_logger(__name__)
 
 #: The lane of jobs whose task nobody knows: it never runs.
 PARKED_LANE = "parked"
@@ -258,7 +262,21 @@ def write_reasons(engine: Engine, reasons: dict[int, str]) -> None:
 def _load(connection: Connection, query: Any) -> list[Job]:
     first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
     task_id = first.scalar_subquery().label("task_id")
-    return [_job(row) for row in connection.execute(query.add_columns(task_id))]
+    rows = connection.execute(query.add_columns(task_id)).all()
+    loaded, unreadable = [], []
+    for row in rows:
+        try:
+            loaded.append(_job(row))
+        except (ValueError, LookupError):
+            log.exception("row_not_readable", seq=row.seq, task=row.task)
+            unreadable.append(row.seq)
+    if unreadable:
+        end_waiting(connection.engine, unreadable, Event.REFUSE, _UNREADABLE, utc_now())
+    return loaded
+
+
+#: One such row must not keep its account's other jobs from being loaded, and it would be as unreadable the next time.
+_UNREADABLE = failed(ErrorCode.INTERNAL, "its row in the database cannot be read by this worker; see its log")
 
 
 def _job(row: Row[Any]) -> Job:

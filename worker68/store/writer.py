@@ -106,7 +106,7 @@ class Writer:
         except DatabaseAway as away:
             for write in group:
                 write.done.set_exception(away)
-        except Exception as error:  # noqa: BLE001 - handed to the thread that asked
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that asked; this one must go on
             if len(group) == 1:
                 group[0].done.set_exception(error)
             else:

@@ -16,6 +16,7 @@ from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.states import State
 from worker68.store import suppressions
 from worker68.store.attempts import Begun
+from worker68.store.tables import jobs
 from worker68.store.writer import Writer
 
 LATER = NOW + dt.timedelta(seconds=60)
@@ -86,6 +87,20 @@ def test_what_may_be_repeated_is_everything_but_a_send(task: str) -> None:
 
 def test_a_task_that_is_not_known_here_is_not_repeated() -> None:
     assert not recovery.is_repeatable(Begun(1, "worker68.later", FENCE, 0, "{}", None))
+
+
+def test_a_row_that_cannot_be_read_ends_and_hinders_nobody(ledger: Ledger, writer: Writer) -> None:
+    """Of a send under way nobody knows what became of it; one that waits was not begun."""
+    first, second, third = ledger.arrive(message(task_id="t"), message(task_id="u"), message(task_id="v"))
+    ledger.must_begin(first)
+    unreadable = jobs.update().where(jobs.c.seq.in_([first.seq, second.seq])).values(fields='{"text": 7}')
+    ledger.run(lambda connection: connection.execute(unreadable))
+
+    recovery.take_over(writer, "main", FENCE + 1, LATER)
+
+    assert ledger.lane() == [third.seq]
+    assert ledger.told() == ["t: worker_lost", "u: internal"]
+    assert ledger.lane() == [third.seq]
 
 
 def test_what_is_overdue_ends(ledger: Ledger) -> None:

@@ -12,7 +12,8 @@ from tests.parts.ledger import FENCE, Ledger
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, expired, failed, in_doubt, succeeded
 from worker68.jobs.states import Event, State
 from worker68.store import attempts, waiting
-from worker68.store.attempts import Attempt
+from worker68.store.attempts import DEATHS_ALLOWED, Attempt, Resolved
+from worker68.store.engine import Connection
 
 LATER = NOW + dt.timedelta(seconds=30)
 IN_DOUBT = in_doubt(ErrorCode.NO_VERDICT, "?")
@@ -186,14 +187,43 @@ def test_what_a_lost_worker_left_begun_is_in_doubt_or_ready_again(ledger: Ledger
         (send.seq, send.task, FENCE),
         (mute.seq, mute.task, FENCE),
     }
-    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == (1, 1)
-    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == (0, 0)
+    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == Resolved(1, 1)
+    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == Resolved()
     assert [ledger.row(job.seq).state for job in (send, mute, untouched)] == ["ended", "ready", "ready"]
     row = ledger.row(send.seq)
     assert (row.status, row.error_code, row.envelope, row.finished_at) == ("in_doubt", "worker_lost", None, LATER)
     assert [reply["error"]["code"] for _, reply in ledger.replies()] == ["worker_lost"]
     assert ledger.tries(send.seq) == ledger.tries(mute.seq) == [(1, "worker_lost")]
     assert ledger.begin(mute, 2, owner="worker-b", fence=8) is not None
+
+
+def resolve(ledger: Ledger) -> Resolved:
+    """Resolve what is begun, as the next owner does."""
+
+    def work(connection: Connection) -> Resolved:
+        return attempts.resolve(connection, attempts.find_begun(connection, "main"), is_mute, LATER)
+
+    return ledger.run(work)
+
+
+def test_what_loses_a_worker_each_time_is_given_up(ledger: Ledger) -> None:
+    (mute,) = ledger.arrive(message(MUTE, mute_fields(reply_to="orders")))
+    ended = []
+    for number in range(1, DEATHS_ALLOWED + 1):
+        ledger.must_begin(mute, number)
+        ended.append(resolve(ledger))
+    assert ended == [Resolved(again=1)] * (DEATHS_ALLOWED - 1) + [Resolved(abandoned=1)]
+    row = ledger.row(mute.seq)
+    assert (row.state, row.status, row.error_code, row.attempts) == ("ended", "failed", "internal", DEATHS_ALLOWED)
+    assert [reply["error"]["code"] for _, reply in ledger.replies()] == ["internal"]
+
+
+def test_deaths_with_other_ends_between_them_are_counted_together(ledger: Ledger) -> None:
+    (mute,) = ledger.arrive(message(MUTE, mute_fields()))
+    for number in range(1, 2 * DEATHS_ALLOWED):
+        attempt = ledger.must_begin(mute, number)
+        last = resolve(ledger) if number % 2 else back_off(ledger, attempt)
+    assert last == Resolved(abandoned=1)
 
 
 def is_mute(begun: attempts.Begun) -> bool:
@@ -206,7 +236,7 @@ def test_what_was_begun_anew_is_not_resolved_by_an_old_look(ledger: Ledger) -> N
     begun = ledger.run(lambda connection: attempts.find_begun(connection, "main"))
     assert give_back(ledger, attempt)
     assert ledger.begin(mute, owner="worker-b", fence=8) is not None
-    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == (0, 0)
+    assert ledger.run(lambda connection: attempts.resolve(connection, begun, is_mute, LATER)) == Resolved()
     assert ledger.row(mute.seq).state == State.SENDING
     assert ledger.tries(mute.seq) == [(1, None)], "its attempt goes on"
 

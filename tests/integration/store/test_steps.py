@@ -86,11 +86,11 @@ def test_a_dead_worker_leaves_a_change_to_be_repeated_and_an_announcement_in_dou
     job = muted(ledger) if done else arrive(ledger)
     ledger.must_begin(job, job.attempts + 1)
 
-    def resolve(connection: Any) -> tuple[int, int]:
+    def resolve(connection: Any) -> attempts.Resolved:
         begun = attempts.find_begun(connection, "main")
         return attempts.resolve(connection, begun, lambda one: one.step == 0, LATER)
 
-    assert ledger.run(resolve) == ((0, 1) if done else (1, 0))
+    assert ledger.run(resolve) == (attempts.Resolved(in_doubt=1) if done else attempts.Resolved(again=1))
     if done:
         assert result(ledger) == ("in_doubt", DONE, "worker_lost")
     else:

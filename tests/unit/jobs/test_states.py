@@ -36,7 +36,9 @@ def test_what_may_have_left_is_not_ended_or_begun_from_outside(event: Event) -> 
     assert State.SENDING not in sources(event)
 
 
-@pytest.mark.parametrize("event", [Event.SETTLE, Event.BACK_OFF, Event.GIVE_BACK, Event.RECOVER, Event.DOUBT])
+@pytest.mark.parametrize(
+    "event", [Event.SETTLE, Event.BACK_OFF, Event.GIVE_BACK, Event.RECOVER, Event.DOUBT, Event.ABANDON]
+)
 def test_the_end_of_an_attempt_needs_a_begun_one(event: Event) -> None:
     assert sources(event) == (State.SENDING,)
 

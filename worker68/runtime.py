@@ -5,8 +5,10 @@ In: the settings. Out: one object that runs a job by its number. The only place 
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -20,7 +22,7 @@ from worker68.bridge.session import LinkOptions
 from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import monotonic, utc_now
+from worker68.clock import Deadline, monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
@@ -28,8 +30,10 @@ from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
+from worker68.execution.kept import Kept
 from worker68.execution.late import LateDesk
 from worker68.execution.pacing import LeadTime, Pacing
+from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
 from worker68.execution.watch import PauseWatch
@@ -52,6 +56,13 @@ log = structlog.get_logger(__name__)
 
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
+
+#: A stop waits so long for what is under way: as long as the default VERDICT_TIMEOUT, and a little for the write before it.
+CUT_AFTER_SECONDS = 35.0
+#: So long after its beginning a stop ends the process whatever hangs (Redis, the database, Celery): whoever stops us kills soon.
+END_AFTER_SECONDS = 43.0
+#: What was cut off needs one commit to be recorded.
+RECORD_SECONDS = 3.0
 
 _current: Runtime | None = None
 
@@ -96,7 +107,8 @@ class Runtime:
         self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
-        self._late = LateDesk(self._writer, self._relay.wake)
+        self._kept = Kept(self._redis)
+        self._late = LateDesk(self._writer, self._kept, self._relay.wake)
         self._bridge = BridgeIO(
             on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
         )
@@ -146,17 +158,20 @@ class Runtime:
         self.vitals.start()
 
     def drain(self) -> None:
-        """Take nothing in and begin nothing any more; what is begun goes on to its end."""
+        """Take nothing in and begin nothing any more; what is begun goes on to its end, and this process ends in bounded time."""
+        if not self._stopping.is_set():
+            threading.Thread(target=self._bound_the_stop, name="worker68-stop", daemon=True).start()
         self._stopping.set()
         self.vitals.drain()
         self._pump.stop()
 
     def stop(self) -> None:
-        """Close everything; Celery's pool has drained before."""
+        """Close everything. Celery's pool has drained before, or was told not to wait: then what it ran ends now."""
         self.drain()
         self.vitals.stop()
-        self._ownership.stop()
         self._bridge.stop()
+        self._await_records()
+        self._ownership.stop()
         self._watch.stop()
         self._late.stop()
         self._writer.stop()
@@ -164,6 +179,22 @@ class Runtime:
         self._engine.dispose()
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
+
+    def _bound_the_stop(self) -> None:
+        time.sleep(CUT_AFTER_SECONDS)
+        log.warning("stop_hurried", under_way=self._pump.under_way, remedy="what no verdict came for is in doubt")
+        self._bridge.stop()
+        time.sleep(END_AFTER_SECONDS - CUT_AFTER_SECONDS)
+        log.error(
+            "stop_overdue", remedy="the process ends now, as a crash would: the next owner takes over what is left"
+        )
+        os._exit(1)
+
+    def _await_records(self) -> None:
+        """Let jobs whose calls have just been ended write down how they ended."""
+        patience = Deadline.after(RECORD_SECONDS)
+        while self._pump.under_way and not patience.passed:
+            time.sleep(0.02)
 
     def run(self, seq: int) -> Outcome | TryAgain | None:
         """Run a delivered job to its outcome; None where there is nothing to run any more. Called on the pool's threads."""
@@ -215,9 +246,11 @@ class Runtime:
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.
 
-        Raises ``DatabaseAway``, and ``LeaseLost`` where the lease has ended meanwhile.
+        Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
         account = self._accounts[name]
+        for seen in recovery.record_kept(self._writer, self._kept, name, utc_now()):
+            self._late.hand_in(name, seen, kept=True)
         recovery.take_over(self._writer, name, lease.fence, utc_now())
         permit = self._watch.open(name)
         gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
@@ -250,6 +283,7 @@ class Runtime:
             lead=lead,
             engine=self._engine,
             writer=self._writer,
+            recorder=Recorder(name, self._kept, self._stopping),
             stopping=self._stopping,
             announce=self._relay.wake,
         )

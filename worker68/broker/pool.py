@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from billiard.einfo import ExceptionInfo
 from celery.concurrency import thread
+from celery.worker import state
 
 from worker68.clock import monotonic
 
@@ -57,6 +58,13 @@ class TaskPool(thread.TaskPool):
         """Refuse: Celery would tell the world that the task was terminated while it goes on."""
         log.warning("task_cannot_be_killed", remedy=_CANNOT_KILL)
         raise NotImplementedError(_CANNOT_KILL)
+
+    def on_stop(self) -> None:
+        """Wait for the tasks that run; after SIGQUIT (a cold shutdown) not: they are ended with the bridge."""
+        if state.should_terminate is None:
+            super().on_stop()
+        else:
+            self.on_terminate()
 
     def on_terminate(self) -> None:
         """Start nothing more. The process ends when the tasks that run now have ended."""

@@ -119,6 +119,11 @@ class Pump:
     def owns_front(self) -> bool:
         return self._front is not None
 
+    @property
+    def under_way(self) -> int:
+        """How many jobs a thread of the pool carries."""
+        return sum(desk.execution.dispatch.in_flight for desk in self._desks.values()) - len(self._started)
+
     def take(self, seq: int) -> tuple[Desk, Ready] | None:
         """Return a delivered job to the thread that runs it, once."""
         return self._started.pop(seq, None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,15 @@ from worker68.bridge.actions import ACTIONS, READ_BACK, Finding
 from worker68.bridge.actions.online import RecentlyAsked
 from worker68.bridge.actions.turn import Turn, TurnOver, is_success
 from worker68.bridge.link import Link
-from worker68.clock import Deadline, monotonic, utc_now
+from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch, Ready
 from worker68.execution.gate import Gate, Pass
+from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
+from worker68.execution.recorder import Recorder
 from worker68.execution.slots import Slot
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
@@ -47,11 +48,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: While the worker stops, an outcome waits this long for a database that is away; then recovery must call it in doubt.
-LAST_WRITE_SECONDS = 15.0
-#: Between two tries to reach a database that is away.
-DATABASE_PAUSE_SECONDS = 1.0
-
 
 @dataclass(frozen=True)
 class Execution:
@@ -70,6 +66,7 @@ class Execution:
     lead: LeadTime
     engine: Engine
     writer: Writer
+    recorder: Recorder
     stopping: threading.Event
     announce: Callable[[], None]
     asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
@@ -153,7 +150,7 @@ class Execution:
             self._write(lambda connection: end_waiting_within(connection, [job.seq], Event.REFUSE, outcome, utc_now()))
             return None
         began_at = monotonic()
-        begun = self._until_written(lambda: self.writer.write_with(_begin, attempt))
+        begun = self.recorder.until_written(lambda: self.writer.write_with(_begin, attempt), NotWritten(attempt.key))
         self.lead.note(monotonic() - began_at)
         return attempt if begun else None
 
@@ -224,7 +221,7 @@ class Execution:
     def _return_to_lane(self, attempt: Attempt, again: TryAgain) -> TryAgain | None:
         job, now = attempt.job, utc_now()
         if not again.spent:
-            if self._write(lambda connection: _give_back(connection, attempt, now)):
+            if self._write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
                 self._drop(job)
             else:
                 self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
@@ -232,7 +229,8 @@ class Execution:
         floor = SEND_FLOOR_SECONDS if job.now.nature is Nature.SEND else 0.0
         seconds = back_off_seconds(attempt.number_in_step, floor_seconds=floor)
         due_at = now + dt.timedelta(seconds=seconds)
-        self._write(lambda connection: attempts.back_off(connection, attempt, due_at, again.code, again.reason, now))
+        note = BackedOff(attempt.key, due_at, again.code, again.reason)
+        self._write(lambda connection: record(connection, note, now), note)
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
@@ -271,13 +269,13 @@ class Execution:
     def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         end = self.writer.write_with
         try:
-            return self._until_written(lambda: end(_end, (attempt, outcome)))
+            return self.recorder.until_written(lambda: end(_end, (attempt, outcome)), Ended(attempt.key, outcome))
         except DatabaseAway:
             raise
         except Exception as error:
             log.exception("outcome_not_writable", job_id=attempt.job.job_id, task=attempt.job.task)
             instead = whole_outcome(_failed_within(attempt.job, error), attempt.job.done)
-            return self._until_written(lambda: end(_end, (attempt, instead)))
+            return self.recorder.until_written(lambda: end(_end, (attempt, instead)), Ended(attempt.key, instead))
 
     def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
         """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes.
@@ -294,31 +292,16 @@ class Execution:
             return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
-            return self._until_written(lambda: _in_transaction(self.engine, settle))
+            return self.recorder.until_written(lambda: _in_transaction(self.engine, settle))
         except DatabaseAway:
             raise
         except Exception as error:
             log.exception("snapshot_failed", job_id=attempt.job.job_id, task=attempt.job.task)
             return self._settle(attempt, _failed_within(attempt.job, error))
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        """Write through the group commit; while the database is away, keep what is known here and try again."""
-        return self._until_written(lambda: self.writer.write(work))
-
-    def _until_written(self, write: Callable[[], T]) -> T:
-        give_up: Deadline | None = None
-        while True:
-            try:
-                return write()
-            except DatabaseAway as away:
-                log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
-                if self.stopping.is_set():
-                    give_up = give_up or Deadline.after(LAST_WRITE_SECONDS)
-                    if give_up.passed:
-                        raise
-                    time.sleep(DATABASE_PAUSE_SECONDS)
-                else:
-                    self.stopping.wait(DATABASE_PAUSE_SECONDS)
+    def _write(self, work: Callable[[Connection], T], note: Note | None = None) -> T:
+        """Write through the group commit, however long the database is away. ``note``: what to keep of it in Redis meanwhile."""
+        return self.recorder.until_written(lambda: self.writer.write(work), note)
 
 
 def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:

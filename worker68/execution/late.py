@@ -15,7 +15,8 @@ import structlog
 
 from worker68.bridge.correlation import LateEvidence
 from worker68.clock import Deadline, utc_now
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution.kept import Kept, Seen, try_to_keep
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.outcome import Outcome, succeeded, whole_outcome
 from worker68.store import attempts
@@ -34,13 +35,15 @@ class _Offer:
     account: str
     seen: LateEvidence
     until: Deadline
+    kept: bool = False
 
 
 class LateDesk:
     """One thread that applies late evidence. ``hand_in`` may be called from any thread and never waits."""
 
-    def __init__(self, writer: Writer, announce: Callable[[], None]) -> None:
+    def __init__(self, writer: Writer, kept: Kept, announce: Callable[[], None]) -> None:
         self._writer = writer
+        self._kept = kept
         self._announce = announce
         self._offers: queue.SimpleQueue[_Offer | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -50,12 +53,17 @@ class LateDesk:
         self._thread.start()
 
     def stop(self) -> None:
+        """Offer once more what is there; what finds no job then is kept in Redis, for the account's next owner."""
         self._stopping.set()
         self._offers.put(None)
         self._thread.join()
+        while not self._offers.empty():
+            if (left := self._offers.get()) is not None:
+                try_to_keep(self._kept, left.account, Seen(left.seen))
 
-    def hand_in(self, account: str, seen: LateEvidence) -> None:
-        self._offers.put(_Offer(account, seen, Deadline.after(OFFER_SECONDS)))
+    def hand_in(self, account: str, seen: LateEvidence, *, kept: bool = False) -> None:
+        """Offer evidence to its job. ``kept``: Redis keeps it, until it has been offered long enough or was taken."""
+        self._offers.put(_Offer(account, seen, Deadline.after(OFFER_SECONDS), kept))
 
     def _run(self) -> None:
         while (offer := self._offers.get()) is not None:
@@ -70,6 +78,14 @@ class LateDesk:
             if not settled and not offer.until.passed:
                 self._stopping.wait(PAUSE_SECONDS)
                 self._offers.put(offer)
+            elif offer.kept:
+                self._forget(offer)
+
+    def _forget(self, offer: _Offer) -> None:
+        try:
+            self._kept.forget(offer.account, Seen(offer.seen))
+        except RedisAway as away:  # then the next owner offers it again, which does no harm
+            log.warning("redis_away", problem=str(away), where="late", remedy="it is offered again later")
 
     def _apply(self, account: str, seen: LateEvidence) -> bool:
         """Return False where the evidence should be offered again: its job has not ended yet."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import structlog
 
+from worker68.bridge.correlation import LateEvidence
 from worker68.execution.intake import Intake, unknown_task_outcome
+from worker68.execution.kept import Kept, Seen, record
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.outcome import expired
@@ -36,6 +39,22 @@ def is_repeatable(job: attempts.Begun) -> bool:
         log.exception("row_not_readable", seq=job.seq, task=job.task)
         return False
     return step.nature is not Nature.SEND
+
+
+def record_kept(writer: Writer, kept: Kept, account: str, now: dt.datetime) -> list[LateEvidence]:
+    """Write down what older owners could only keep in Redis; return the late evidence among it, which stays kept.
+
+    Raises ``DatabaseAway`` and ``RedisAway``. To be done before ``take_over``, which would call such an attempt lost.
+    """
+    seen = []
+    for note in kept.load(account):
+        if isinstance(note, Seen):
+            seen.append(note.evidence)
+            continue
+        recorded = writer.write(partial(record, note=note, now=now))
+        log.info("kept_note_recorded", account=account, seq=note.attempt.seq, recorded=recorded)
+        kept.forget(account, note)
+    return seen
 
 
 def take_over(writer: Writer, account: str, fence: int, now: dt.datetime) -> None:

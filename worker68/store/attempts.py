@@ -30,13 +30,31 @@ DEATHS_ALLOWED = 3
 
 
 @dataclass(frozen=True)
+class AttemptKey:
+    """Which try of which job: by one owner of the account under one fencing number."""
+
+    seq: int
+    number: int
+    owner: str
+    fence: int
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """One try of the job's next step, by one owner of the account under one fencing number."""
+    """One try of the job's next step."""
 
     job: Job
     number: int
     owner: str
     fence: int
+
+    @property
+    def seq(self) -> int:
+        return self.job.seq
+
+    @property
+    def key(self) -> AttemptKey:
+        return AttemptKey(self.job.seq, self.number, self.owner, self.fence)
 
     @property
     def number_in_step(self) -> int:
@@ -59,7 +77,9 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
     return [attempt.job.seq in begun for attempt in batch]
 
 
-def settle(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]], now: dt.datetime) -> list[bool]:
+def settle(
+    connection: Connection, batch: Sequence[tuple[Attempt | AttemptKey, Outcome]], now: dt.datetime
+) -> list[bool]:
     """End each job with its outcome and post the replies; False where it had ended otherwise before (see ``revise``)."""
     rows = []
     for attempt, outcome in batch:
@@ -70,11 +90,11 @@ def settle(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]], now
     ended = set(connection.scalars(_settle(dialect), packed | {"now": now}))
     connection.execute(_end_attempts(dialect), packed | {"now": now})
     post_outcomes(connection, ended, now)
-    return [attempt.job.seq in ended for attempt, _ in batch]
+    return [attempt.seq in ended for attempt, _ in batch]
 
 
-def _identity(attempt: Attempt) -> dict[str, Any]:
-    return {"seq": attempt.job.seq, "number": attempt.number, "owner": attempt.owner, "fence": attempt.fence}
+def _identity(attempt: Attempt | AttemptKey) -> dict[str, Any]:
+    return {"seq": attempt.seq, "number": attempt.number, "owner": attempt.owner, "fence": attempt.fence}
 
 
 #: What tells one attempt from all others, in a batch.
@@ -159,7 +179,12 @@ def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now:
 
 
 def back_off(
-    connection: Connection, attempt: Attempt, due_at: dt.datetime, ending: str, reason: str, now: dt.datetime
+    connection: Connection,
+    attempt: Attempt | AttemptKey,
+    due_at: dt.datetime,
+    ending: str,
+    reason: str,
+    now: dt.datetime,
 ) -> bool:
     """Leave a tried job in its place until ``due_at``."""
     changed = connection.execute(
@@ -171,13 +196,13 @@ def back_off(
     return changed.rowcount == 1
 
 
-def give_back(connection: Connection, attempt: Attempt) -> bool:
+def give_back(connection: Connection, attempt: Attempt | AttemptKey) -> bool:
     """Return a job of which no byte was written: it is ready again, and the attempt counts as never made."""
     changed = connection.execute(
         _own(Event.GIVE_BACK, attempt).values(state=target(Event.GIVE_BACK), attempts=attempt.number - 1, progress=None)
     )
     if changed.rowcount == 1:
-        made = and_(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
+        made = and_(attempts.c.seq == attempt.seq, attempts.c.number == attempt.number)
         connection.execute(delete(attempts).where(made))
     return changed.rowcount == 1
 
@@ -307,13 +332,13 @@ def note_progress(connection: Connection, attempt: Attempt, words: str) -> None:
     connection.execute(update(jobs).where(mine).values(progress=words))
 
 
-def _own(event: Event, attempt: Attempt) -> Any:
+def _own(event: Event, attempt: Attempt | AttemptKey) -> Any:
     return update(jobs).where(*_ours(event, attempt))
 
 
-def _ours(event: Event, attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
+def _ours(event: Event, attempt: Attempt | AttemptKey) -> tuple[ColumnElement[bool], ...]:
     return (
-        jobs.c.seq == attempt.job.seq,
+        jobs.c.seq == attempt.seq,
         jobs.c.state.in_(sources(event)),
         jobs.c.attempts == attempt.number,
         jobs.c.owner == attempt.owner,
@@ -331,10 +356,10 @@ def _leave(connection: Connection, job: Begun, event: Event, columns: dict[str, 
     return left.rowcount == 1
 
 
-def _end_attempt(connection: Connection, attempt: Attempt, ending: str, now: dt.datetime) -> None:
+def _end_attempt(connection: Connection, attempt: Attempt | AttemptKey, ending: str, now: dt.datetime) -> None:
     connection.execute(
         update(attempts)
-        .where(attempts.c.seq == attempt.job.seq, attempts.c.number == attempt.number)
+        .where(attempts.c.seq == attempt.seq, attempts.c.number == attempt.number)
         .where(attempts.c.ended_at.is_(None))
         .values(ended_at=now, ending=str(ending))
     )

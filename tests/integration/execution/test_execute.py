@@ -20,8 +20,10 @@ from worker68.execution import execute as module
 from worker68.execution.dispatch import Dispatch, Ready
 from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
+from worker68.execution.kept import Kept
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
+from worker68.execution.recorder import Recorder
 from worker68.execution.slots import Slot, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, in_doubt, succeeded, whole_outcome
@@ -63,6 +65,7 @@ def execution(ledger: Ledger) -> Iterator[Execution]:
     limiter = Slots().as_limiter()
     gate, permit = Gate(NO_LIMITS, lambda: True, lambda: None), Permit()
     permit.renew(None, boottime())
+    stopping = threading.Event()
     yield Execution(
         account=account(),
         owner=OWNER,
@@ -77,7 +80,8 @@ def execution(ledger: Ledger) -> Iterator[Execution]:
         lead=LeadTime(),
         engine=ledger.engine,
         writer=writer,
-        stopping=threading.Event(),
+        recorder=Recorder("main", Kept(cast(Any, None)), stopping),
+        stopping=stopping,
         announce=lambda: None,
     )
     writer.stop()

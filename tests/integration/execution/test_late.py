@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
 from worker68.bridge.correlation import LateEvidence
+from worker68.execution.kept import Kept
 from worker68.execution.late import LateDesk
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.job import Job
@@ -24,10 +26,10 @@ from worker68.store.writer import Writer
 class Desk:
     """A late desk on a real ledger."""
 
-    def __init__(self, ledger: Ledger, late: LateDesk) -> None:
+    def __init__(self, ledger: Ledger, late: LateDesk, announced: threading.Event) -> None:
         self.ledger = ledger
         self.late = late
-        self.announced = threading.Event()
+        self.announced = announced
 
     def hand_in(self, job: Job, verdict: Verdict = Verdict.SENT) -> None:
         self.late.hand_in("main", LateEvidence(str(job.custom_msg_id), verdict, 4711, NOW))
@@ -38,10 +40,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(ledger: Ledger) -> Iterator[Desk]:
+def desk(ledger: Ledger, reader: Any) -> Iterator[Desk]:
     writer = Writer(ledger.engine)
-    late = LateDesk(writer, lambda: made.announced.set())
-    made = Desk(ledger, late)
+    announced = threading.Event()
+    late = LateDesk(writer, Kept(reader), announced.set)
+    made = Desk(ledger, late, announced)
     writer.start()
     late.start()
     yield made

@@ -1,0 +1,135 @@
+"""What the database could not take yet and must outlive this process: Redis keeps it until the database has it.
+
+In: how an attempt ended, or evidence that came late, while the database is away. Out: the same, to whoever owns the account next.
+Never: the only copy for longer than the database is away; a decision about a job.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import structlog
+from redis import Redis
+
+from worker68.bridge.correlation import LateEvidence
+from worker68.errors import RedisAway
+from worker68.jobs.outcome import Outcome
+from worker68.redis_calls import redis_errors
+from worker68.store import attempts
+from worker68.store.attempts import AttemptKey
+from worker68.store.engine import Connection
+
+log = structlog.get_logger(__name__)
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The attempt brought the job to its outcome."""
+
+    attempt: AttemptKey
+    outcome: Outcome
+
+    @property
+    def field(self) -> str:
+        return _field(self.attempt)
+
+
+class BackedOff(msgspec.Struct, frozen=True, tag="backed_off"):
+    """The attempt was spent, and the job is to be tried again."""
+
+    attempt: AttemptKey
+    due_at: dt.datetime
+    ending: str
+    reason: str
+
+    @property
+    def field(self) -> str:
+        return _field(self.attempt)
+
+
+class NotWritten(msgspec.Struct, frozen=True, tag="not_written"):
+    """If the attempt was begun at all, not a byte of it was written."""
+
+    attempt: AttemptKey
+
+    @property
+    def field(self) -> str:
+        return _field(self.attempt)
+
+
+class Seen(msgspec.Struct, frozen=True, tag="seen"):
+    """Late evidence that no job has taken yet."""
+
+    evidence: LateEvidence
+
+    @property
+    def field(self) -> str:
+        return f"seen:{self.evidence.custom_msg_id}"
+
+
+Note = Ended | BackedOff | NotWritten | Seen
+
+_decoder = msgspec.json.Decoder(Note)
+
+
+class Kept:
+    """The notes of each account, in one hash. Thread-safe. A note is kept once, however often it is handed in."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def keep(self, account: str, note: Note) -> None:
+        """Keep a note until it is forgotten. Raises ``RedisAway``: it may be kept all the same."""
+        with redis_errors():
+            self._redis.hset(_key(account), note.field, msgspec.json.encode(note))
+
+    def forget(self, account: str, note: Note) -> None:
+        """Drop a note that the database has. Raises ``RedisAway``: it may be there still."""
+        with redis_errors():
+            self._redis.hdel(_key(account), note.field)
+
+    def load(self, account: str) -> list[Note]:
+        """Return what is kept for the account. Raises ``RedisAway``."""
+        with redis_errors():
+            entries: Any = self._redis.hgetall(_key(account))  # its own type allows for every reply of every mode
+        notes = []
+        for field, entry in sorted(entries.items()):
+            try:
+                notes.append(_decoder.decode(entry))
+            except ValueError:
+                log.exception(
+                    "kept_note_not_readable", account=account, field=field, remedy="look at the key, delete it"
+                )
+        return notes
+
+
+def record(connection: Connection, note: Ended | BackedOff | NotWritten, now: dt.datetime) -> bool:
+    """Write down how an attempt ended, where nobody has written otherwise meanwhile."""
+    match note:
+        case Ended():
+            return attempts.settle(connection, [(note.attempt, note.outcome)], now)[0]
+        case BackedOff():
+            return attempts.back_off(connection, note.attempt, note.due_at, note.ending, note.reason, now)
+        case NotWritten():
+            return attempts.give_back(connection, note.attempt)
+
+
+def try_to_keep(kept: Kept, account: str, note: Note) -> bool:
+    """Keep a note; return whether it is certainly kept."""
+    try:
+        kept.keep(account, note)
+    except RedisAway as away:
+        log.warning(
+            "note_not_kept", account=account, problem=str(away), remedy="neither database nor Redis can be reached"
+        )
+        return False
+    return True
+
+
+def _key(account: str) -> str:
+    return f"worker68:kept:{account}"
+
+
+def _field(attempt: AttemptKey) -> str:
+    return f"{attempt.seq}:{attempt.number}:{attempt.fence}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from worker68.errors import FieldError, InvalidJob
 from worker68.jobs.envelope import Envelope
 from worker68.jobs.fields import Chat, Common
 from worker68.jobs.kinds import KINDS, Kind, Step
+from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import State
 from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fields
 
@@ -63,12 +64,16 @@ class Job:
     step: int = 0
     attempts_before: int = 0
     done: dict[str, Any] | None = None
+    #: How many workers were lost while they tried its present step.
+    deaths: int = 0
     #: Whether the producer looks at Celery's own result; known only of a job just taken in.
     wants_result: bool = True
 
     @property
     def kind(self) -> Kind:
-        return KINDS[self.task]
+        """What kind of job it is; on its last chance it runs alone in its account, whatever its kind (``DEATHS_ALLOWED``)."""
+        kind = KINDS[self.task]
+        return kind if self.deaths < DEATHS_ALLOWED - 1 else replace(kind, exclusive=True)
 
     @property
     def now(self) -> Step:

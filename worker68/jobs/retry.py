@@ -21,6 +21,10 @@ _DOUBLINGS_LIMIT = 30
 ATTEMPTS = {ErrorCode.BUSY: 5, ErrorCode.UNAVAILABLE: 4}
 DEFAULT_ATTEMPTS = 3
 
+#: So many workers may be lost while they try one step of a job: after that it is the job that kills them. On its last chance it
+#: runs alone in its account, so that what was under way beside it at the other deaths is not taken for the cause.
+DEATHS_ALLOWED = 3
+
 
 def attempts_allowed(code: ErrorCode) -> int:
     """Return how many spent attempts a job may have when its last one ended with ``code``."""

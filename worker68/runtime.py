@@ -90,12 +90,14 @@ class Runtime:
             raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
         self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
         self._stopping = threading.Event()
+        self._asked_to_stop = threading.Event()
         redis_url = settings.require_redis_url()
         self._redis = Redis.from_url(
             redis_url,
             protocol=2,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_keepalive=True,
             health_check_interval=10,
         )
         self._engine = open_engine(settings.database_url)
@@ -148,6 +150,7 @@ class Runtime:
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
+        threading.Thread(target=self._bound_the_stop, name="worker68-stop", daemon=True).start()
         self._writer.start()
         self._relay.start()
         self._late.start()
@@ -157,10 +160,13 @@ class Runtime:
         self._ownership.start()
         self.vitals.start()
 
+    def ask_to_stop(self) -> None:
+        """A signal has asked this process to end: from now on its time runs. Safe in a signal handler."""
+        self._asked_to_stop.set()
+
     def drain(self) -> None:
         """Take nothing in and begin nothing any more; what is begun goes on to its end, and this process ends in bounded time."""
-        if not self._stopping.is_set():
-            threading.Thread(target=self._bound_the_stop, name="worker68-stop", daemon=True).start()
+        self.ask_to_stop()
         self._stopping.set()
         self.vitals.drain()
         self._pump.stop()
@@ -181,6 +187,10 @@ class Runtime:
         log.info("worker_stopped", owner=self._owner)
 
     def _bound_the_stop(self) -> None:
+        """See to it that a stop ends, from the signal on: Celery's own thread may hang in a call to Redis before it drains."""
+        self._asked_to_stop.wait()
+        self._stopping.set()
+        self._pump.wake()
         time.sleep(CUT_AFTER_SECONDS)
         log.warning("stop_hurried", under_way=self._pump.under_way, remedy="what no verdict came for is in doubt")
         self._bridge.stop()

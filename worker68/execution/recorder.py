@@ -23,8 +23,10 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: While the worker stops, a write waits this long for a database that is away. Then the note in Redis must do.
+#: While the worker stops, a write waits this long for a database that is away: a moment where Redis keeps its note, longer where
+#: nothing does.
 LAST_WRITE_SECONDS = 15.0
+LAST_WRITE_WITH_NOTE_SECONDS = 4.0
 #: Between two tries to reach a database, or a Redis, that is away.
 PAUSE_SECONDS = 1.0
 
@@ -52,7 +54,7 @@ class Recorder:
                 if note is not None and not kept:
                     handed_in, kept = True, try_to_keep(self.kept, self.account, note)
                 if self.stopping.is_set():
-                    given_up = given_up or Deadline.after(LAST_WRITE_SECONDS)
+                    given_up = given_up or Deadline.after(LAST_WRITE_WITH_NOTE_SECONDS if kept else LAST_WRITE_SECONDS)
                     if given_up.passed:
                         raise
                 self._pause()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker.components import Pool
 
 from worker68 import runtime
@@ -31,7 +31,8 @@ class RuntimeStep(bootsteps.StartStopStep):
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None
-        worker.app.conf.broker_transport_options = {"delivery": self._runtime.delivery}
+        options = worker.app.conf.broker_transport_options
+        worker.app.conf.broker_transport_options = {**options, "delivery": self._runtime.delivery}
         # Mingle waits a second for the neighbours' lists of revoked tasks, which lie in SQL here; gossip only elects.
         worker.options |= {"without_mingle": True, "without_gossip": True}
 
@@ -40,6 +41,11 @@ class RuntimeStep(bootsteps.StartStopStep):
         # Celery's consumer makes a new dispatcher whenever it connects anew.
         self._runtime.task_events.through(lambda: getattr(worker.consumer, "event_dispatcher", None))
         self._runtime.start()
+        signals.worker_shutting_down.connect(self._ask_to_stop)
+
+    def _ask_to_stop(self, **_: Any) -> None:
+        if self._runtime is not None:
+            self._runtime.ask_to_stop()
 
     def close(self, worker: Any) -> None:
         """A shutdown has begun: nothing new is taken in or started."""

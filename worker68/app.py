@@ -39,6 +39,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("worker68", set_as_current=False)
     app.conf.update(
         **broker_settings(redis_url),
+        broker_transport_options={"socket_keepalive": True},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         result_backend=spell_out_tls(redis_url),

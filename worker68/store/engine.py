@@ -20,6 +20,13 @@ __all__ = ["Connection", "Engine", "endings_of", "first_line", "open_engine", "r
 
 #: How long a connection attempt may take: long enough for a busy server, short enough to say that it is away.
 CONNECT_TIMEOUT_SECONDS = 5
+#: A server that is gone without a word (a cable, a firewall that forgets idle connections) is noticed within half a minute.
+_KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 #: How long a SQLite transaction waits for another process's.
 SQLITE_BUSY_TIMEOUT_MS = 5000
 
@@ -48,7 +55,7 @@ def open_engine(url: str) -> Engine:
             max_overflow=12,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "worker68"},
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "worker68", **_KEEPALIVES},
         )
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -15,6 +15,7 @@ from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed, whole_outcome
+from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
@@ -283,6 +284,13 @@ def _load(connection: Connection, query: Any) -> list[Job]:
 _UNREADABLE = failed(ErrorCode.INTERNAL, "its row in the database cannot be read by this worker; see its log")
 
 
+def _due_at(row: Row[Any]) -> dt.datetime | None:
+    """Return when the job is due; a back-off ends within its longest time, also where the clock was set back meanwhile."""
+    if row.due_at is None or row.attempts == 0:
+        return cast(dt.datetime | None, row.due_at)
+    return cast(dt.datetime, min(row.due_at, utc_now() + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS)))
+
+
 def _job(row: Row[Any]) -> Job:
     return Job(
         seq=row.seq,
@@ -297,7 +305,7 @@ def _job(row: Row[Any]) -> Job:
         attempts=row.attempts,
         custom_msg_id=row.custom_msg_id,
         received_at=row.received_at,
-        due_at=row.due_at,
+        due_at=_due_at(row),
         expires_at=row.expires_at,
         step=row.step,
         attempts_before=row.attempts_before,

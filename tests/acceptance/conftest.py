@@ -21,11 +21,13 @@ import redis
 from celery import Celery
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
+from kombu import pools
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
-from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess
+from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess, wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
 from worker68.store.schema import upgrade
@@ -57,8 +59,7 @@ class Stage:
         self.redis_server = redis_server
         self.bridges = bridges
         self.bridge = bridges["main"]
-        self.redis = redis.Redis.from_url(redis_server.url, decode_responses=True, socket_timeout=2 * PATIENCE_SECONDS)
-        self.celery = Celery("producer", broker=redis_server.url, backend=redis_server.url, set_as_current=False)
+        self._connect()
         self.database_url = database_url
         self.database: Engine = create_engine(database_url, poolclass=NullPool)
         settings = SETTINGS | {
@@ -69,16 +70,30 @@ class Stage:
         self.worker = WorkerProcess(settings, folder / "worker.log")
         self._others: list[WorkerProcess] = []
 
+    def _connect(self) -> None:
+        url = self.redis_server.url
+        self.redis = redis.Redis.from_url(url, decode_responses=True, socket_timeout=2 * PATIENCE_SECONDS)
+        self.celery = Celery("producer", broker=url, backend=url, set_as_current=False)
+
+    def reconnect(self) -> None:
+        """Forget the producer's connections, which a restart of Redis has cut."""
+        self._disconnect()
+        pools.reset()
+        self._connect()
+
     def close(self) -> None:
         for worker in (self.worker, *self._others):
             worker.kill()
+        self._disconnect()
+        self.database.dispose()
+
+    def _disconnect(self) -> None:
         self.celery.backend.result_consumer.stop()
         # A result that is collected only now must not try to unsubscribe from a Redis that is gone.
         self.celery.backend.result_consumer.subscribed_to.clear()
         self.celery.backend.client.close()
         self.celery.close()
         self.redis.close()
-        self.database.dispose()
 
     def second_worker(self) -> WorkerProcess:
         """Return another worker of the same settings, not started yet; it ends with the stage."""
@@ -198,6 +213,18 @@ def envelope(task: str, kwargs: Any, *, task_id: str | None = None, **headers: A
         "content-type": "application/json",
         "body": json.dumps([[], kwargs, {}]),
     }
+
+
+def end_of(stage: Stage, worker: ForkedWorker, result: AsyncResult) -> dict[str, Any]:
+    """Return the reply that Celery's result holds, of a job that ``worker`` runs in place of the stage's own."""
+    wait_until(result.ready, lambda: worker.last_words)
+    return stage.end_of(result)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
 
 
 @pytest.fixture(scope="module")

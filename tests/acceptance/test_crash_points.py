@@ -9,21 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, StageMaker, name
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, StageMaker, end_of, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.sabotage import POINTS, Sabotage
-from tests.parts.worker import wait_until
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.simulator.population import FRIEND
 
 SETTINGS: dict[str, Any] = {"LEASE_TTL": 1, "VERDICT_TIMEOUT": 10, "REPLY_TIMEOUT": 10, "MAX_IN_FLIGHT": 4}
 CHATS: list[dict[str, Any]] = [{"type": "friend", "id": FRIEND}, {"type": "group", "id": GROUP}]
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as nursery:
-        yield nursery
 
 
 @pytest.fixture
@@ -89,9 +82,9 @@ def test_a_job_that_kills_its_worker_each_time_is_set_aside(stage: Stage, worker
         worker.wait_for_end()
     worker.start(Sabotage(deadly_task=SYNC))
 
-    reply = stage_end(stage, worker, deadly)
+    reply = end_of(stage, worker, deadly)
     assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("failed", "internal", DEATHS_ALLOWED)
-    assert stage_end(stage, worker, after)["status"] == "succeeded"
+    assert end_of(stage, worker, after)["status"] == "succeeded"
 
 
 def test_a_task_that_raises_system_exit_ends_as_a_fault_and_hinders_nobody(stage: Stage, worker: ForkedWorker) -> None:
@@ -99,16 +92,10 @@ def test_a_task_that_raises_system_exit_ends_as_a_fault_and_hinders_nobody(stage
     left, words = stage.send_task(SYNC), name()
     after = stage.send(words)
 
-    assert stage_end(stage, worker, left)["error"]["code"] == "internal"
-    assert stage_end(stage, worker, after)["status"] == "succeeded"
+    assert end_of(stage, worker, left)["error"]["code"] == "internal"
+    assert end_of(stage, worker, after)["status"] == "succeeded"
     assert worker.running
 
 
 def unfinished(stage: Stage) -> list[dict[str, Any]]:
     return stage.rows("SELECT job_id, state FROM jobs WHERE state <> 'ended'")
-
-
-def stage_end(stage: Stage, worker: ForkedWorker, result: Any) -> dict[str, Any]:
-    """Return the reply that Celery's result holds."""
-    wait_until(result.ready, lambda: worker.last_words)
-    return stage.end_of(result)

@@ -117,6 +117,20 @@ class ForkedWorker:
     def wait_for_end(self, seconds: float = PATIENCE_SECONDS) -> None:
         wait_until(lambda: not self.running, lambda: self.last_words, seconds)
 
+    def terminate(self) -> None:
+        """Send SIGTERM and do not wait."""
+        self.send(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it as an operator would, with SIGTERM."""
+        self.send(signal.SIGTERM)
+        self.wait_for_end()
+
+    def quit(self) -> None:
+        """End it with SIGQUIT."""
+        self.send(signal.SIGQUIT)
+        self.wait_for_end()
+
     def send(self, signum: signal.Signals) -> None:
         if self.running and self._pidfd is not None:
             signal.pidfd_send_signal(self._pidfd, signum)

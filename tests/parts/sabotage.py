@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -63,13 +63,14 @@ POINTS: Final[dict[str, Point]] = {
 class Sabotage:
     """What goes wrong in one worker.
 
-    ``crash_at``: a name of ``POINTS``. ``clock_file``: holds the seconds by which the
-    wall clock is wrong, at every moment. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises
-    SystemExit.
+    ``crash_at``: a name of ``POINTS``. ``clock_file``: holds the seconds by which the wall clock is wrong, at every moment.
+    ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``deadly_task``: its action ends the
+    process; ``leaving_task``: its action raises SystemExit.
     """
 
     crash_at: str | None = None
     clock_file: str | None = None
+    constants: dict[str, float] = field(default_factory=dict)
     deadly_task: str | None = None
     leaving_task: str | None = None
 
@@ -79,6 +80,11 @@ class Sabotage:
             _rig(POINTS[self.crash_at])
         if self.clock_file is not None:
             _set_clock(Path(self.clock_file))
+        for name, value in self.constants.items():
+            module, _, constant = name.rpartition(".")
+            holder = importlib.import_module(f"worker68.{module}")
+            assert hasattr(holder, constant)
+            setattr(holder, constant, value)
         if self.deadly_task is not None:
             _replace_action(self.deadly_task, die)
         if self.leaving_task is not None:

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.postgres import PostgresServer
+from tests.parts.worker import wait_until
 from worker68.errors import DatabaseAway, SettingsError
 from worker68.store import engine as engine_module
 from worker68.store import waiting
@@ -198,3 +200,42 @@ def test_times_come_back_the_same_wherever_the_databases_session_stands(postgres
         (loaded,) = waiting.load_jobs(ledger.engine, [job.seq])
         assert (loaded.due_at, loaded.received_at) == (due, NOW)
         assert loaded.received_at.tzinfo is dt.UTC
+
+
+class TestFull:
+    """A disk that is full refuses what is new, says away, and nothing is half written."""
+
+    def test_sqlite(self, sqlite_url: str) -> None:
+        with open_ledger(sqlite_url) as ledger:
+            job = ledger.send()
+            attempt = ledger.must_begin(job)
+            with ledger.engine.connect() as connection:
+                pages = connection.scalar(text("PRAGMA page_count"))
+            event.listen(ledger.engine, "checkout", lambda raw, *_: raw.execute(f"PRAGMA max_page_count = {pages}"))
+            with pytest.raises(DatabaseAway, match="full"):
+                ledger.arrive(*[message(kwargs=send_fields(text="x" * 5000)) for _ in range(50)])
+            assert len(ledger.rows()) == 1
+            pages = 1_000_000
+            assert ledger.settle(attempt)
+            assert len(ledger.arrive(message())) == 1
+
+    def test_postgresql(self, postgres: Ledger) -> None:
+        """Only its answer: filling a server's disk for a test is too much. It is an error of its own class (53100)."""
+        with pytest.raises(DatabaseAway, match="no space"):
+            postgres.run(
+                lambda connection: connection.execute(
+                    text("DO $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$")
+                )
+            )
+
+
+def test_a_connection_that_the_server_drops_when_idle_is_replaced_unnoticed(postgres: Ledger) -> None:
+    with psycopg.connect(postgres.engine.url.render_as_string().replace("+psycopg", ""), autocommit=True) as observer:
+        name = observer.info.dbname
+        observer.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '200ms'")
+        postgres.engine.dispose()
+        idle = postgres.run(lambda connection: connection.scalar(text("SELECT pg_backend_pid()")))
+        there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: observer.execute(there, [idle]).rowcount == 0)
+        observer.execute(f"ALTER DATABASE {name} RESET idle_session_timeout")
+    assert len(postgres.arrive(message())) == 1

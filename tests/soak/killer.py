@@ -168,9 +168,9 @@ class Soak:
         victim.kill()
         killed_at = monotonic()
         self.report.kills += 1
+        self.doubtful |= self._sending(victim)
         if victim is owner:
             self.report.kills_of_owners += 1
-            self.doubtful |= self._sending()
             threading.Thread(target=self._time_recovery, args=(killed_at, sent_before), daemon=True).start()
         victim.start()
 
@@ -204,9 +204,11 @@ class Soak:
     def _count(self, condition: str) -> int:
         return int(self._rows(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
 
-    def _sending(self) -> set[str]:
-        query = f"SELECT job_id FROM jobs WHERE state = 'sending' AND task = '{SEND}'"
-        return {row.job_id for row in self._rows(query)}
+    def _sending(self, worker: ForkedWorker) -> set[str]:
+        """Return the sends that this worker, just killed, had under way."""
+        query = f"SELECT job_id, owner FROM jobs WHERE state = 'sending' AND task = '{SEND}'"
+        log = worker.log_since_start
+        return {row.job_id for row in self._rows(query) if f'"owner": "{row.owner}"' in log}
 
     def _done(self) -> bool:
         return (

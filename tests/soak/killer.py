@@ -48,16 +48,20 @@ CHATS: Final = (
 EVERY_NTH_IS_NO_SEND: Final = 10
 #: So many jobs are ahead of what has ended: enough that every kill meets a backlog, little enough that new ones keep coming.
 AHEAD: Final = 400
+REDIS_AWAY_SECONDS: Final = 3.0
 SETTINGS: Final[dict[str, object]] = {
     "VERDICT_TIMEOUT": 10,
     "REPLY_TIMEOUT": 5,
-    "LIMITS": json.dumps(dict.fromkeys(("account", "chat", "send", "moderate", "read"), "1000/s+1000")),
 }
+LIMITS: Final = ("account", "chat", "send", "moderate", "read")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at the account's owner."""
+    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at the account's owner.
+
+    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds. ``per_second``: the account's limit.
+    """
 
     jobs: int = 5000
     database: str = "sqlite"
@@ -65,6 +69,8 @@ class Plan:
     owners: float = 0.3
     workers: int = 3
     lease_ttl: float = 1.0
+    victim: str = "worker"
+    per_second: int = 1000
     seed: int = 0
     minutes: float = 20.0
 
@@ -78,6 +84,7 @@ class Report:
     statuses: Counter[str] = field(default_factory=Counter)
     sends_under_way: int = 0
     recoveries: list[float] = field(default_factory=list)
+    redis_back: list[float] = field(default_factory=list)
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -85,9 +92,12 @@ class Report:
         yield f"kills                     {self.kills}, of these {self.kills_of_owners} of the account's owner"
         yield f"jobs by status            {dict(self.statuses)}"
         yield f"in doubt                  {self.statuses['in_doubt']} of {self.sends_under_way} sends under way at the kills"
-        if self.recoveries:
-            median, worst = statistics.median(self.recoveries), max(self.recoveries)
-            yield f"kill -9 to the next frame {median:.1f} s median, {worst:.1f} s worst, of {len(self.recoveries)}"
+        for what, times in (
+            ("kill -9 to the next frame", self.recoveries),
+            ("Redis back to next send  ", self.redis_back),
+        ):
+            if times:
+                yield f"{what} {statistics.median(times):.1f} s median, {max(times):.1f} s worst, of {len(times)}"
         yield f"duration                  {self.seconds:.0f} s"
         yield f"problems                  {self.problems or 'none: nothing lost, nothing doubled'}"
 
@@ -108,6 +118,7 @@ class Soak:
             "DATABASE_URL": url,
             "BRIDGE_URL": self.bridge.url,
             "LEASE_TTL": plan.lease_ttl,
+            "LIMITS": json.dumps(dict.fromkeys(LIMITS, "1000/s+1000") | {"account": f"{plan.per_second}/s"}),
         }
         nursery = stack.enter_context(Nursery())
         self.workers = [nursery.worker(settings, folder / f"worker-{number}.log") for number in range(plan.workers)]
@@ -127,7 +138,7 @@ class Soak:
                 break
             self._ask()
             if monotonic() >= next_kill:
-                self._kill()
+                self._break_redis() if self.plan.victim == "redis" else self._kill()
                 next_kill = monotonic() + self.plan.every * self.chance.uniform(0.5, 1.5)
             time.sleep(0.05)
         self.report.seconds = monotonic() - began
@@ -173,6 +184,15 @@ class Soak:
             self.report.kills_of_owners += 1
             threading.Thread(target=self._time_recovery, args=(killed_at, sent_before), daemon=True).start()
         victim.start()
+
+    def _break_redis(self) -> None:
+        self.redis_server.kill()
+        time.sleep(REDIS_AWAY_SECONDS)
+        self.redis_server.restart()
+        back_at = monotonic()
+        self.report.kills += 1
+        self.bridge.sent.wait_for(lambda sent: len(sent) > 0 and sent[-1].at > back_at, timeout_seconds=120)
+        self.report.redis_back.append(self.bridge.sent[-1].at - back_at)
 
     def _owner(self) -> ForkedWorker | None:
         value = self.redis.get("worker68:lease:account:main")
@@ -290,6 +310,8 @@ def main() -> int:
     parser.add_argument("--owners", type=float, default=defaults.owners, help="share of kills aimed at the owner")
     parser.add_argument("--workers", type=int, default=defaults.workers)
     parser.add_argument("--lease-ttl", type=float, default=defaults.lease_ttl)
+    parser.add_argument("--victim", choices=["worker", "redis"], default=defaults.victim)
+    parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the account's limit")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="give up after this")
     plan = Plan(**vars(parser.parse_args()))

@@ -61,6 +61,7 @@ class Plan:
     """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at the account's owner.
 
     ``victim``: what is killed, a worker, or Redis, which is then away for three seconds. ``per_second``: the account's limit.
+    ``kills``: at most so many.
     """
 
     jobs: int = 5000
@@ -71,6 +72,7 @@ class Plan:
     lease_ttl: float = 1.0
     victim: str = "worker"
     per_second: int = 1000
+    kills: int = 1_000_000
     seed: int = 0
     minutes: float = 20.0
 
@@ -137,7 +139,7 @@ class Soak:
                 self.report.problems.append(f"not done within {self.plan.minutes:g} min")
                 break
             self._ask()
-            if monotonic() >= next_kill:
+            if monotonic() >= next_kill and self.report.kills < self.plan.kills:
                 self._break_redis() if self.plan.victim == "redis" else self._kill()
                 next_kill = monotonic() + self.plan.every * self.chance.uniform(0.5, 1.5)
             time.sleep(0.05)
@@ -312,6 +314,7 @@ def main() -> int:
     parser.add_argument("--lease-ttl", type=float, default=defaults.lease_ttl)
     parser.add_argument("--victim", choices=["worker", "redis"], default=defaults.victim)
     parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the account's limit")
+    parser.add_argument("--kills", type=int, default=defaults.kills, help="how many at most")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="give up after this")
     plan = Plan(**vars(parser.parse_args()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import sys
 import tempfile
@@ -126,7 +127,7 @@ class Soak:
         self.workers = [nursery.worker(settings, folder / f"worker-{number}.log") for number in range(plan.workers)]
         for worker in self.workers:
             stack.callback(worker.kill)
-        self.doubtful: set[str] = set()
+        self.killed: set[str] = set()
         self.asked: list[str] = []
 
     def run(self) -> Report:
@@ -181,7 +182,7 @@ class Soak:
         victim.kill()
         killed_at = monotonic()
         self.report.kills += 1
-        self.doubtful |= self._sending(victim)
+        self.killed |= set(re.findall(r'"owner": "([^"]+)", "accounts"', victim.log_since_start))
         if victim is owner:
             self.report.kills_of_owners += 1
             threading.Thread(target=self._time_recovery, args=(killed_at, sent_before), daemon=True).start()
@@ -226,12 +227,6 @@ class Soak:
     def _count(self, condition: str) -> int:
         return int(self._rows(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
 
-    def _sending(self, worker: ForkedWorker) -> set[str]:
-        """Return the sends that this worker, just killed, had under way."""
-        query = f"SELECT job_id, owner FROM jobs WHERE state = 'sending' AND task = '{SEND}'"
-        log = worker.log_since_start
-        return {row.job_id for row in self._rows(query) if f'"owner": "{row.owner}"' in log}
-
     def _done(self) -> bool:
         return (
             len(self.asked) == self.plan.jobs
@@ -245,7 +240,7 @@ class Soak:
         report, problems = self.report, self.report.problems
         jobs = {row.job_id: row for row in self._rows("SELECT job_id, state, status, revision, task FROM jobs")}
         report.statuses = Counter(str(row.status) for row in jobs.values())
-        report.sends_under_way = len(self.doubtful)
+        report.sends_under_way = len(under_way := self._left_begun())
         if missing := set(self.asked) - jobs.keys():
             problems.append(f"lost: {sorted(missing)[:5]}")
         if open_ := [row.job_id for row in jobs.values() if row.state != "ended"]:
@@ -254,10 +249,18 @@ class Soak:
         if wrong:
             problems.append(f"ended otherwise: {wrong[:5]}")
         doubtful = {row.job_id for row in jobs.values() if row.status == "in_doubt"}
-        if unexplained := doubtful - self.doubtful:
+        if unexplained := doubtful - under_way:
             problems.append(f"in doubt without a kill: {sorted(unexplained)[:5]}")
         self._audit_bridge(jobs)
         self._audit_replies(jobs)
+
+    def _left_begun(self) -> set[str]:
+        """Return the sends of which an attempt was committed by a worker that was killed, and whose end it did not record."""
+        query = (
+            "SELECT jobs.job_id, attempts.owner FROM attempts JOIN jobs ON jobs.seq = attempts.seq"
+            f" WHERE jobs.task = '{SEND}' AND (attempts.ending = 'worker_lost' OR attempts.ended_at IS NULL)"
+        )
+        return {row.job_id for row in self._rows(query) if row.owner in self.killed}
 
     def _audit_bridge(self, jobs: dict[str, Any]) -> None:
         sent, problems = self.bridge.sent.copy(), self.report.problems

@@ -104,7 +104,8 @@ class AnySequence(RuleBasedStateMachine):
             self.seen.append(attempt)
 
     def _begin(self, attempt: Attempt) -> bool:
-        return bool(self.run(lambda connection: attempts.begin(connection, attempt, self.now)))
+        begun: list[bool] = self.run(lambda connection: attempts.begin(connection, [attempt], self.now))
+        return begun[0]
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data(), how=st.sampled_from(["settle", "back_off", "give_back", "advance"]))
@@ -115,7 +116,7 @@ class AnySequence(RuleBasedStateMachine):
         if how == "advance" and attempt.job.is_last_step:
             how = "settle"
         ends: dict[str, Callable[[Connection], Any]] = {
-            "settle": lambda c: attempts.settle(c, attempt, outcome, self.now),
+            "settle": lambda c: attempts.settle(c, [(attempt, outcome)], self.now),
             "back_off": lambda c: attempts.back_off(c, attempt, self.now, "busy", "busy", self.now),
             "give_back": lambda c: attempts.give_back(c, attempt),
             "advance": lambda c: attempts.advance(c, attempt, {"muted": True}, self.now),

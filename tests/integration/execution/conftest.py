@@ -13,6 +13,7 @@ from redis.retry import Retry
 from tests.parts.ledger import Ledger, open_ledger
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
+from worker68.store.writer import Writer
 
 
 @pytest.fixture
@@ -27,6 +28,14 @@ def sqlite(sqlite_url: str) -> Iterator[Ledger]:
     """For tests that are not about the database."""
     with open_ledger(sqlite_url) as ledger:
         yield ledger
+
+
+@pytest.fixture
+def writer(ledger: Ledger) -> Iterator[Writer]:
+    writer = Writer(ledger.engine)
+    writer.start()
+    yield writer
+    writer.stop()
 
 
 @pytest.fixture

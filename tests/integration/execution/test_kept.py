@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,14 +24,6 @@ from worker68.store.attempts import Attempt
 from worker68.store.writer import Writer
 
 LATER = NOW + dt.timedelta(seconds=60)
-
-
-@pytest.fixture
-def writer(ledger: Ledger) -> Iterator[Writer]:
-    writer = Writer(ledger.engine)
-    writer.start()
-    yield writer
-    writer.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,14 +19,6 @@ from worker68.store.tables import jobs
 from worker68.store.writer import Writer
 
 LATER = NOW + dt.timedelta(seconds=60)
-
-
-@pytest.fixture
-def writer(ledger: Ledger) -> Iterator[Writer]:
-    writer = Writer(ledger.engine)
-    writer.start()
-    yield writer
-    writer.stop()
 
 
 def states(ledger: Ledger) -> list[str]:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from tests.parts.sabotage import Sabotage
-from tests.parts.worker import LAST_WORDS, PATIENCE_SECONDS, ROOT, environment, wait_until
+from tests.parts.worker import PATIENCE_SECONDS, ROOT, WorkerLog, environment, wait_until
 
 T = TypeVar("T")
 
@@ -63,29 +63,15 @@ class Nursery:
         return int(self._process.stdout.readline())
 
 
-class ForkedWorker:
+class ForkedWorker(WorkerLog):
     """One worker, started as often as a test likes."""
 
     def __init__(self, nursery: Nursery, settings: Mapping[str, object], log: Path) -> None:
+        super().__init__(log)
         self.settings = dict(settings)
-        self.log_file = log
         self._nursery = nursery
         self._pidfd: int | None = None
-        self._log_before = 0
         self.pid = 0
-
-    @property
-    def log(self) -> str:
-        """All that this worker has written, over all its starts."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
-
-    @property
-    def log_since_start(self) -> str:
-        return self.log[self._log_before :]
-
-    @property
-    def last_words(self) -> str:
-        return self.log_since_start[-LAST_WORDS:]
 
     @property
     def running(self) -> bool:
@@ -98,7 +84,7 @@ class ForkedWorker:
     def start(self, sabotage: Sabotage | None = None) -> None:
         assert not self.running
         self._close()
-        self._log_before = len(self.log)
+        self.note_start()
         self.pid = self._nursery.fork(self.settings, self.log_file, sabotage or Sabotage())
         self._pidfd = os.pidfd_open(self.pid)
 

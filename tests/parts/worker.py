@@ -44,15 +44,15 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)} | {f"WORKER68_{name}": str(value) for name, value in settings.items()}
 
 
-class WorkerProcess:
-    """One worker, started as often as a test likes. Start it from a thread that lives as long as it should."""
+class WorkerLog:
+    """What a worker has written, over all its starts."""
 
-    def __init__(self, settings: Mapping[str, object], log: Path, command: Sequence[str] = CELERY) -> None:
-        self.settings = dict(settings)
-        self.log_file = log
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, file: Path) -> None:
+        self.log_file = file
         self._log_before = 0
+
+    def note_start(self) -> None:
+        self._log_before = len(self.log)
 
     @property
     def log(self) -> str:
@@ -68,6 +68,16 @@ class WorkerProcess:
         """The end of the log, for the message of a failed test."""
         return self.log_since_start[-LAST_WORDS:]
 
+
+class WorkerProcess(WorkerLog):
+    """One worker, started as often as a test likes. Start it from a thread that lives as long as it should."""
+
+    def __init__(self, settings: Mapping[str, object], log: Path, command: Sequence[str] = CELERY) -> None:
+        super().__init__(log)
+        self.settings = dict(settings)
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -81,7 +91,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process; it may take a while to be ready."""
         assert not self.running
-        self._log_before = len(self.log)
+        self.note_start()
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 tether(self._command, signal.SIGKILL),

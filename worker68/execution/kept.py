@@ -24,38 +24,32 @@ from worker68.store.engine import Connection
 log = structlog.get_logger(__name__)
 
 
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """The attempt brought the job to its outcome."""
+class _OfAttempt(msgspec.Struct, frozen=True):
+    """Something about one attempt: two notes about the same one would contradict each other."""
 
     attempt: AttemptKey
-    outcome: Outcome
 
     @property
     def field(self) -> str:
-        return _field(self.attempt)
+        return f"{self.attempt.seq}:{self.attempt.number}:{self.attempt.fence}"
 
 
-class BackedOff(msgspec.Struct, frozen=True, tag="backed_off"):
+class Ended(_OfAttempt, frozen=True, tag="ended"):
+    """The attempt brought the job to its outcome."""
+
+    outcome: Outcome
+
+
+class BackedOff(_OfAttempt, frozen=True, tag="backed_off"):
     """The attempt was spent, and the job is to be tried again."""
 
-    attempt: AttemptKey
     due_at: dt.datetime
     ending: str
     reason: str
 
-    @property
-    def field(self) -> str:
-        return _field(self.attempt)
 
-
-class NotWritten(msgspec.Struct, frozen=True, tag="not_written"):
+class NotWritten(_OfAttempt, frozen=True, tag="not_written"):
     """If the attempt was begun at all, not a byte of it was written."""
-
-    attempt: AttemptKey
-
-    @property
-    def field(self) -> str:
-        return _field(self.attempt)
 
 
 class Seen(msgspec.Struct, frozen=True, tag="seen"):
@@ -129,7 +123,3 @@ def try_to_keep(kept: Kept, account: str, note: Note) -> bool:
 
 def _key(account: str) -> str:
     return f"worker68:kept:{account}"
-
-
-def _field(attempt: AttemptKey) -> str:
-    return f"{attempt.seq}:{attempt.number}:{attempt.fence}"

@@ -10,22 +10,18 @@ back to the sender there, which puts it in again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
-from kombu.message import Message
-from kombu.messaging import Consumer, Producer
+from kombu.messaging import Producer
 
-from worker68.broker.delivery import Deliverable, Delivery
+from tests.parts.inbox import Inbox, deliverable, queue
+from worker68.broker.delivery import Delivery
 from worker68.broker.transport import broker_settings
-from worker68.clock import Deadline
-
-WITHIN = 10.0
 
 on_redis = pytest.mark.parametrize("bench", ["stock", "ours"], indirect=True)
 on_all = pytest.mark.parametrize("bench", ["stock", "ours", "delivered"], indirect=True)
@@ -57,15 +53,15 @@ class Bench:
         self._open.append(connection)
         return connection
 
-    def put(self, *bodies: str, queue: str | None = None, priority: int = 0) -> None:
-        if self.kind == "delivered" and queue is None:
-            self.delivery.put(*map(_deliverable, bodies))
+    def put(self, *bodies: str, to: str | None = None, priority: int = 0) -> None:
+        if self.kind == "delivered" and to is None:
+            self.delivery.put(*map(deliverable, bodies))
             return
         with Connection(self._url) as connection:
             producer = Producer(connection)
             for body in bodies:
-                name = queue or self.queue
-                producer.publish(body, routing_key=name, exchange="", declare=[_queue(name)], priority=priority)
+                name = to or self.queue
+                producer.publish(body, routing_key=name, exchange="", declare=[queue(name)], priority=priority)
 
     def close(self) -> None:
         for connection in self._open:
@@ -73,44 +69,7 @@ class Bench:
         self.delivery.close()
 
     def _put_again(self, tag: str) -> None:
-        self.delivery.put(_deliverable(tag))
-
-
-class Inbox:
-    """A consumer's messages, in the order in which they came."""
-
-    def __init__(self, connection: Connection, *queues: Queue, prefetch: int = 0) -> None:
-        self.connection = connection
-        self.messages: list[Message] = []
-        self.consumer = Consumer(connection, list(queues), on_message=self.messages.append)
-        self.consumer.qos(prefetch_count=prefetch)
-        self.consumer.consume()
-
-    @property
-    def bodies(self) -> list[Any]:
-        return [message.payload for message in self.messages]
-
-    def drain_until(self, condition: Callable[[], object]) -> None:
-        deadline = Deadline.after(WITHIN)
-        while not condition():
-            assert not deadline.passed, f"only {self.bodies} came"
-            with suppress(TimeoutError):
-                self.connection.drain_events(timeout=0.5)
-
-    def drain_what_is_there(self) -> None:
-        with suppress(TimeoutError):
-            while True:
-                self.connection.drain_events(timeout=0.3)
-
-
-def _queue(name: str) -> Queue:
-    return Queue(name, Exchange(name), routing_key=name)
-
-
-def _deliverable(body: str) -> Deliverable:
-    properties = {"delivery_tag": "x", "body_encoding": "utf-8", "delivery_info": {"exchange": "", "routing_key": "q"}}
-    raw = {"body": f'"{body}"', "content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
-    return Deliverable(body, {**raw, "properties": properties})
+        self.delivery.put(deliverable(tag))
 
 
 @pytest.fixture
@@ -121,7 +80,7 @@ def bench(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Bench]:
 
 
 def consume(bench: Bench, **options: Any) -> Inbox:
-    return Inbox(bench.connect(), _queue(bench.queue), **options)
+    return Inbox(bench.connect(), queue(bench.queue), **options)
 
 
 @on_all
@@ -209,11 +168,11 @@ def test_recover_brings_back_what_is_not_acknowledged(bench: Bench) -> None:
 
 
 @on_all
-def test_fan_out_reaches_everybody_beside_the_queue(bench: Bench) -> None:
+def test_fan_out_reaches_everybody_beside_thequeue(bench: Bench) -> None:
     """Remote control: one message to all workers, also while they consume their queues."""
     control = Exchange("control", type="fanout")
     inboxes = [
-        Inbox(bench.connect(), Queue(f"worker-{number}", control, auto_delete=True), _queue(bench.queue))
+        Inbox(bench.connect(), Queue(f"worker-{number}", control, auto_delete=True), queue(bench.queue))
         for number in range(2)
     ]
     for inbox in inboxes:
@@ -252,8 +211,8 @@ def test_priorities_come_in_their_order(bench: Bench) -> None:
 @on_redis
 def test_queues_have_fair_turns(bench: Bench) -> None:
     for name in ("one", "two"):
-        bench.put(*[f"{name} {number}" for number in range(5)], queue=name)
-    inbox = Inbox(bench.connect(), _queue("one"), _queue("two"), prefetch=1)
+        bench.put(*[f"{name} {number}" for number in range(5)], to=name)
+    inbox = Inbox(bench.connect(), queue("one"), queue("two"), prefetch=1)
     for seen in range(1, 11):
         inbox.drain_until(lambda seen=seen: len(inbox.messages) == seen)  # type: ignore[misc]
         inbox.messages[-1].ack()

@@ -8,22 +8,18 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import redis
 from kombu.asynchronous import Hub
 from kombu.connection import Connection
-from kombu.entity import Exchange, Queue
-from kombu.message import Message
-from kombu.messaging import Consumer, Producer
+from kombu.entity import Exchange
+from kombu.messaging import Producer
 
-from worker68.broker.delivery import Deliverable, Delivery
+from tests.parts.inbox import WITHIN, Inbox, deliverable, queue
+from worker68.broker.delivery import Delivery
 from worker68.broker.transport import broker_settings
 from worker68.clock import Deadline
-
-WITHIN = 10.0
 
 Connect = Callable[..., Connection]
 
@@ -36,12 +32,6 @@ class Sender:
 
     def put(self, *tags: str) -> None:
         self.delivery.put(*map(deliverable, tags))
-
-
-def deliverable(tag: str) -> Deliverable:
-    properties = {"delivery_tag": "x", "body_encoding": "utf-8", "delivery_info": {"exchange": "", "routing_key": "q"}}
-    raw = {"body": f'"{tag}"', "content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
-    return Deliverable(tag, {**raw, "properties": properties})
 
 
 @pytest.fixture
@@ -64,45 +54,6 @@ def connect(redis_url: str) -> Connect:
         )
 
     return connect
-
-
-class Inbox:
-    """A consumer's messages, in the order in which they came."""
-
-    def __init__(self, connection: Connection, *queues: str, prefetch: int = 0) -> None:
-        self.messages: list[Message] = []
-        self.connection = connection
-        self.consumer = Consumer(connection, [queue(name) for name in queues], on_message=self.messages.append)
-        self.consumer.qos(prefetch_count=prefetch)
-        self.consumer.consume()
-
-    @property
-    def bodies(self) -> list[Any]:
-        return [message.payload for message in self.messages]
-
-    def drain_until(self, condition: Callable[[], object]) -> None:
-        deadline = Deadline.after(WITHIN)
-        while not condition():
-            assert not deadline.passed, f"only {self.bodies} came"
-            with no_timeout():
-                self.connection.drain_events(timeout=0.5)
-
-    def drain_what_is_there(self) -> None:
-        """One whole round of the poller, in which whatever can come comes."""
-        with no_timeout():
-            self.connection.drain_events(timeout=0.2)
-
-
-@contextmanager
-def no_timeout() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        pass
-
-
-def queue(name: str) -> Queue:
-    return Queue(name, Exchange(name), routing_key=name)
 
 
 def test_a_job_comes_from_the_delivery_and_never_from_redis(

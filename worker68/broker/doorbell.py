@@ -27,6 +27,9 @@ _CHECK_SECONDS = 10.0
 # A server that refuses the bell (an old one, a proxy, an ACL) will refuse it again: ask rarely, and poll meanwhile.
 _REFUSED_SECONDS = 60.0
 
+# What Redis says when the connection that is to ring has been lost meanwhile.
+_BELL_GONE = "redirect to does not exist"
+
 log = structlog.get_logger(__name__)
 
 
@@ -77,6 +80,9 @@ class Doorbell:
             log.warning("doorbell_lost", reason=str(error))
         except ResponseError as error:
             self._bell.close()
+            if _BELL_GONE in str(error):  # it was cut between its opening and this: the next pop opens another
+                log.warning("doorbell_lost", reason=str(error))
+                return
             self._refused_until = monotonic() + _REFUSED_SECONDS
             log.warning("doorbell_refused", reason=str(error), remedy="jobs are looked for each second instead")
 

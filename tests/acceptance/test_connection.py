@@ -79,6 +79,26 @@ def test_jobs_wait_for_a_bridge_that_is_not_there_and_go_out_in_order(stage: Sta
     assert [sent.text for sent in stage.bridge.sent if mark in sent.text] == [f"{mark} {number}" for number in range(5)]
 
 
+def test_jobs_wait_visibly_while_the_client_is_logged_out_and_none_fails(stage: Stage) -> None:
+    mark = name()
+    stage.bridge.log_out()
+    sends = [stage.send(f"{mark} {number}") for number in range(5)]
+    others = [stage.send_task(MUTE, group_id=GROUP, user_id=MEMBER, seconds=77), stage.send_task(SYNC)]
+    results = [*sends, *others]
+
+    def reasons() -> list[str]:
+        rows = [stage.row(result.id) for result in (sends[0], *others)]
+        return [row["reason"] or "" for row in rows if row]
+
+    stage.wait(lambda: [("logged out" in reason) for reason in reasons()] == [True] * 3)
+    assert stage.frames(f"{mark} 0") == []
+
+    stage.bridge.log_in()
+
+    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 7
+    assert [sent.text for sent in stage.bridge.sent if mark in sent.text] == [f"{mark} {number}" for number in range(5)]
+
+
 def test_nothing_is_written_before_hello(stage: Stage) -> None:
     words = name()
     stage.bridge.faults.no_hello = True

@@ -54,8 +54,7 @@ COMMANDS = {
 }
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
-# Most tests wait for processes: two at a time take little more than half as long. A file stays together, for it shares a worker.
-TESTS = ("pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--cov", "--cov-report=term")
+TESTS = ("pytest", "--cov", "--cov-report=term")
 
 
 class Failed(Exception):

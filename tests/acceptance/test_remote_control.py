@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -30,6 +31,8 @@ def watch_events(stage: Stage, words: str) -> tuple[str, list[dict[str, Any]]]:
     with stage.celery.connection_for_read() as connection:
         receiver = stage.celery.events.Receiver(connection, handlers={"*": seen.append})
         with receiver.consumer_context() as (listening, _, _):
+            with contextlib.suppress(TimeoutError):
+                listening.drain_events(timeout=0.5)  # only now does it listen: the first events would be missed
             task_id: str = stage.send(words, metadata={"note": words}).id
             deadline = Deadline.after(PATIENCE_SECONDS)
             while types_of(seen, task_id)[-1:] not in (["task-succeeded"], ["task-failed"]):

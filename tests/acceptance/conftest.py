@@ -121,10 +121,10 @@ class Stage:
 
     # What comes back
 
-    def end_of(self, result: AsyncResult) -> dict[str, Any]:
+    def end_of(self, result: AsyncResult, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Return the reply that Celery's result holds, however the job ended."""
         try:
-            value = result.get(timeout=PATIENCE_SECONDS, propagate=False)
+            value = result.get(timeout=seconds, propagate=False)
         except CeleryTimeout:
             pytest.fail(f"no result of {result.id}: {self.worker.last_words}")
         reply: dict[str, Any] = value if isinstance(value, dict) else json.loads(value.args[0])

@@ -116,7 +116,7 @@ def test_a_cancel_that_meets_a_begin_ends_the_job_or_leaves_it_alone(ledger: Led
         attempt, ended = meet(
             pool, partial(ledger.begin, job), partial(waiting.cancel, ledger.engine, [key], "revoked", NOW)
         )
-        assert (attempt is None) == (ended == [job.seq])
+        assert (attempt is None) == (ended.ended == [job.seq])
     assert ledger.count(jobs) == ROUNDS
 
 

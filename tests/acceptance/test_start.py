@@ -112,7 +112,7 @@ def test_postgresql_goes_away_in_mid_send_and_the_verdict_still_counts(
     stage.wait(lambda: stage.frames(words))
 
     postgres_server.kill()
-    stage.worker.wait_for_log("database_away", "execute")
+    stage.worker.wait_for_log("database_away", "recorder")
     postgres_server.restart()
 
     assert stage.end_of(result)["status"] == "succeeded"

@@ -148,7 +148,7 @@ def test_a_cancelled_consumer_takes_nothing_until_it_is_added_again(worker: Work
     worker.app.control.cancel_consumer("worker68", reply=True, timeout=WITHIN, limit=1)
     worker.send("record", "later")
     worker.wait(lambda: not worker.client.llen("worker68"))
-    assert worker.inspect("active_queues") == []
+    worker.wait(lambda: worker.inspect("active_queues") == [])
     assert worker.notes() == []
 
     worker.app.control.add_consumer("worker68", reply=True, timeout=WITHIN, limit=1)

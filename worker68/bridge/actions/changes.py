@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from worker68.bridge.actions.turn import Turn, is_success
+from worker68.bridge.actions.turn import Turn, data_of, is_success
 from worker68.bridge.messages import wire_text
 from worker68.bridge.rows import read_group, read_notice
 from worker68.bridge.values import read_id
@@ -50,10 +50,9 @@ def set_group_notice(turn: Turn) -> Outcome | TryAgain:
     assert isinstance(fields, SetGroupNotice)
     parameters = {"notice": fields.notice, "bfAll": True, "groupId": fields.group_id}
     finding = _change(turn, api.GROUP_UPDATE, {"op": SET_NOTICE, "groupParam": parameters})
-    if not isinstance(finding, Outcome) or not is_success(finding):
+    if not is_success(finding):
         return finding
-    assert finding.result is not None
-    data = finding.result["data"]
+    data = data_of(finding)
     return _notice_set(read_id(data.get("noticeId")) if isinstance(data, dict) else None)
 
 
@@ -61,7 +60,7 @@ def is_group_muted(turn: Turn) -> Outcome | None:
     """Return the success of a mute that getGroups shows to be as it was asked for, None where it does not."""
     fields = turn.job.fields
     assert isinstance(fields, MuteGroup)
-    groups = _data(judge_request(turn.call("getGroups", reply_shape=list[msgspec.Raw])))
+    groups = data_of(judge_request(turn.call("getGroups", reply_shape=list[msgspec.Raw])))
     for raw in groups if isinstance(groups, list) else []:
         group = read_group(raw) if isinstance(raw, msgspec.Raw) else None
         if group is not None and group.group_id == fields.group_id:
@@ -73,7 +72,7 @@ def is_notice_set(turn: Turn) -> Outcome | None:
     """Return the success of a notice that GroupDetail shows, None where it shows another or none."""
     fields = turn.job.fields
     assert isinstance(fields, SetGroupNotice)
-    detail = _data(judge_request(turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
+    detail = data_of(judge_request(turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
     notice_id, notice = read_notice(detail.get("groupNotice") if isinstance(detail, dict) else None)
     if notice is None or wire_text(notice, "escaped") != wire_text(fields.notice, "escaped"):
         return None
@@ -82,13 +81,6 @@ def is_notice_set(turn: Turn) -> Outcome | None:
 
 def _change(turn: Turn, call: api.ApiCall, data: dict[str, Any]) -> Outcome | TryAgain:
     return judge_request(turn.ask(call, data, limit="moderate"))
-
-
-def _data(finding: Outcome | TryAgain) -> Any:
-    if not isinstance(finding, Outcome) or not is_success(finding):
-        return None
-    assert finding.result is not None
-    return finding.result["data"]
 
 
 def _muted(fields: MuteGroup) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from worker68.bridge.actions.turn import Turn, is_success
+from worker68.bridge.actions.turn import Turn, data_of
 from worker68.bridge.rows import User, is_friend, name_of, read_notice, read_role
 from worker68.bridge.values import read_id, read_int, read_text, read_time
 from worker68.jobs import api
@@ -57,7 +57,7 @@ class _Group(msgspec.Struct):
 def sync_profile(turn: Turn) -> Outcome | TryAgain:
     """Read the account's own profile."""
     finding = judge_request(turn.ask(api.USER_INFO, reply_shape=_Profile))
-    profile = _data(finding)
+    profile = data_of(finding)
     if profile is None:
         return finding
     if not isinstance(profile, _Profile) or read_id(profile.userInfo.uid) is None:
@@ -72,7 +72,7 @@ def sync_contact(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, OneUser)
     finding = judge_request(turn.ask(api.CONTACTS_DETAIL, {"targetUid": fields.user_id}, reply_shape=_Contact))
-    detail = _data(finding)
+    detail = data_of(finding)
     if detail is None:
         return finding
     if not isinstance(detail, _Contact) or read_id(detail.contactsDetailBase.userInfo.uid) is None:
@@ -95,7 +95,7 @@ def sync_group(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, OneGroup)
     finding = judge_request(turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id}, reply_shape=_Group))
-    detail = _data(finding)
+    detail = data_of(finding)
     if detail is None:
         return finding
     if not isinstance(detail, _Group) or read_id(detail.group.groupId) is None:
@@ -121,7 +121,7 @@ def sync_group(turn: Turn) -> Outcome | TryAgain:
 def get_api_url(turn: Turn) -> Outcome | TryAgain:
     """Ask the bridge for the base of the service's API: it changes over time. [doc]"""
     finding = judge_request(turn.call("getApiUrl"))
-    url = _data(finding)
+    url = data_of(finding)
     if url is None:
         return finding
     return succeeded({"api_url": url}) if isinstance(url, str) else _no("address")
@@ -143,14 +143,6 @@ def _person(user: User) -> dict[str, Any]:
         "handle": read_text(user.identify),
         "icon": read_text(user.icon),
     }
-
-
-def _data(finding: Outcome | TryAgain) -> Any:
-    """Return what a success holds, None for everything else."""
-    if not isinstance(finding, Outcome) or not is_success(finding):
-        return None
-    assert finding.result is not None
-    return finding.result["data"] if finding.result["data"] is not None else {}
 
 
 def _no(what: str) -> Outcome:

@@ -136,3 +136,12 @@ class Turn:
 
 def is_success(finding: object) -> bool:
     return isinstance(finding, Outcome) and finding.status is Status.SUCCEEDED
+
+
+def data_of(finding: Outcome | TryAgain) -> Any:
+    """Return what the reply of a call that succeeded holds, an empty object where that is nothing; None for everything else."""
+    if not isinstance(finding, Outcome) or not is_success(finding):
+        return None
+    assert finding.result is not None
+    data = finding.result["data"]
+    return {} if data is None else data

@@ -185,6 +185,7 @@ class Execution:
             if new_slot is None:
                 return TryAgain(ErrorCode.UNAVAILABLE, "its slot has passed", spent=False)
             frame.renew(new_slot)
+            self.gate.expect(job, new_slot)
         if self.stopping.wait(frame.slot.write_at - HAND_OVER_SECONDS - monotonic()):
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:

@@ -50,14 +50,19 @@ class Gate:
         self._wake = wake
         self._spacing = Spacing(limits)  # the I/O thread's own, but for ``is_too_old``, which reads what never changes
         self._busy: deque[Slot] = deque()
-        # Moderations that have their slots and are not written yet, by their numbers: the times of the slots. Set by the thread
-        # that chooses, taken out by the I/O thread; each is one step.
-        self._moderations: dict[int, float] = {}
+        # Moderations that have their slots and are not written yet, by their numbers: the time of the first slot, and until when
+        # they are waited for. Set by the threads that take slots, taken out by the I/O thread; each is one step.
+        self._moderations: dict[int, tuple[float, float]] = {}
 
     def expect(self, job: Job, slot: Slot) -> None:
-        """A job will be written soon. On the thread that chooses, in the order of its choice."""
+        """A job will be written soon. On the thread that chooses, in the order of its choice.
+
+        Also where it has missed its slot and took another, on the job's thread: then it keeps its place before the sends that were
+        chosen after it, whose threads may have taken another slot sooner.
+        """
         if job.kind.job_class is JobClass.MODERATION:
-            self._moderations[job.seq] = slot.write_at
+            first_slot, _ = self._moderations.get(job.seq, (slot.write_at, 0.0))
+            self._moderations[job.seq] = (first_slot, slot.write_at + MODERATION_PATIENCE_SECONDS)
 
     def is_too_old(self, slot: Slot) -> bool:
         """Whether a slot was missed by so much that another one is needed. On any thread."""
@@ -83,12 +88,10 @@ class Gate:
         """Return until when this waits for moderations at most. What is written asks all that is held again."""
         if job.kind.job_class is JobClass.MODERATION or not self._moderations:
             return -math.inf
-        waiting = {seq: until + MODERATION_PATIENCE_SECONDS for seq, until in list(self._moderations.items())}
-        for seq in [seq for seq, until in waiting.items() if until <= now]:
+        waiting = list(self._moderations.items())
+        for seq in [seq for seq, (_, until) in waiting if until <= now]:
             self._moderations.pop(seq, None)
-        return max(
-            (waiting[seq] for seq, at in list(self._moderations.items()) if at <= slot.write_at), default=-math.inf
-        )
+        return max((until for _, (at, until) in waiting if at <= slot.write_at and until > now), default=-math.inf)
 
     def note_busy(self, guard: Guard | None) -> None:
         """The frame of this guard was told "busy"."""

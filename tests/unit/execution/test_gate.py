@@ -96,6 +96,19 @@ def test_a_moderation_goes_before_sends_whose_slots_are_no_earlier() -> None:
     assert send() is None
 
 
+def test_a_moderation_that_took_another_slot_keeps_its_place() -> None:
+    """All missed their slots, and the send's thread was the quicker one to take another."""
+    scene, moderation = Scene(), job(1, MUTE)
+    missed, send, mute = scene.frame(moderation, write_in=-1.9), scene.frame(job(2)), scene.frame(moderation)
+    scene.gate.expect(moderation, missed.slot)
+    assert send.slot.write_at < mute.slot.write_at
+    scene.gate.expect(moderation, mute.slot)
+    held_until = send()
+    assert held_until == mute.slot.write_at + MODERATION_PATIENCE_SECONDS
+    assert mute() is None
+    assert send() is None
+
+
 def test_a_moderation_that_does_not_come_holds_nobody_for_long() -> None:
     scene, moderation = Scene(), job(1, MUTE)
     scene.gate.expect(moderation, scene.frame(moderation, write_in=-MODERATION_PATIENCE_SECONDS).slot)

@@ -54,7 +54,8 @@ COMMANDS = {
 }
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
-TESTS = ("pytest", "--cov", "--cov-report=term")
+#: Two files of tests at a time: most of their time is waiting, and each has its own servers.
+TESTS = ("pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term")
 
 
 class Failed(Exception):

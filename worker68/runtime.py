@@ -150,7 +150,6 @@ class Runtime:
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
-        threading.Thread(target=self._bound_the_stop, name="worker68-stop", daemon=True).start()
         self._writer.start()
         self._relay.start()
         self._late.start()
@@ -186,8 +185,11 @@ class Runtime:
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
 
-    def _bound_the_stop(self) -> None:
-        """See to it that a stop ends, from the signal on: Celery's own thread may hang in a call to Redis before it drains."""
+    def bound_the_stop(self) -> None:
+        """See to it that a stop ends, from the signal on: Celery's own thread may hang in a call to Redis before it drains.
+
+        For a thread of its own in a process that is a worker and nothing else: it ends the process.
+        """
         self._asked_to_stop.wait()
         self._stopping.set()
         self._pump.wake()

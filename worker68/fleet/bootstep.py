@@ -7,6 +7,7 @@ while the last jobs wait for their verdicts.
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from celery import bootsteps, signals
@@ -41,6 +42,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         # Celery's consumer makes a new dispatcher whenever it connects anew.
         self._runtime.task_events.through(lambda: getattr(worker.consumer, "event_dispatcher", None))
         self._runtime.start()
+        threading.Thread(target=self._runtime.bound_the_stop, name="worker68-stop", daemon=True).start()
         signals.worker_shutting_down.connect(self._ask_to_stop)
 
     def _ask_to_stop(self, **_: Any) -> None:

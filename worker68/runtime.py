@@ -6,6 +6,7 @@ In: the settings. Out: one object that runs a job by its number. The only place 
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import threading
 import time
@@ -90,7 +91,8 @@ class Runtime:
             raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
         self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
         self._stopping = threading.Event()
-        self._asked_to_stop = threading.Event()
+        # Told from a signal handler, which may interrupt another one, or itself: the put of this queue alone allows that.
+        self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         redis_url = settings.require_redis_url()
         self._redis = Redis.from_url(
             redis_url,
@@ -161,7 +163,7 @@ class Runtime:
 
     def ask_to_stop(self) -> None:
         """A signal has asked this process to end: from now on its time runs. Safe in a signal handler."""
-        self._asked_to_stop.set()
+        self._asked_to_stop.put(None)
 
     def drain(self) -> None:
         """Take nothing in and begin nothing any more; what is begun goes on to its end, and this process ends in bounded time."""
@@ -190,7 +192,7 @@ class Runtime:
 
         For a thread of its own in a process that is a worker and nothing else: it ends the process.
         """
-        self._asked_to_stop.wait()
+        self._asked_to_stop.get()
         self._stopping.set()
         self._pump.wake()
         time.sleep(CUT_AFTER_SECONDS)

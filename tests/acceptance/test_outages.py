@@ -211,14 +211,15 @@ class TestStop:
         stopping.quit()
         self.check_left(patient_stage, *texts)
 
-    def test_a_second_sigterm_changes_nothing(self, patient_stage: Stage, stopping: ForkedWorker) -> None:
+    def test_further_sigterms_change_nothing(self, patient_stage: Stage, stopping: ForkedWorker) -> None:
+        """Also not where one comes while the one before is being handled."""
         stopping.start()
         patient_stage.bridge.faults.extra_verdict_delay_seconds = 2
         words = name()
         result = patient_stage.send(words)
         stopping.wait(lambda: patient_stage.frames(words))
-        stopping.terminate()
-        stopping.wait(lambda: "Warm shutdown" in stopping.log_since_start)
+        for _ in range(50):
+            stopping.terminate()
         stopping.stop()
         assert end_of(patient_stage, stopping, result)["status"] == "succeeded"
 

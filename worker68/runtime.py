@@ -281,7 +281,7 @@ class Runtime:
             account,
             self._limiter,
             lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes),
-            lambda: lead.commit_seconds,
+            lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(
             account=account,

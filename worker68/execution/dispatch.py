@@ -160,9 +160,10 @@ class Dispatch:
         overdue: list[Job] = []
         while True:
             with self._lock:
-                late = self._take_overdue(at, room - len(ready), now)
+                lanes = self._startable(at)[: self._places(room - len(ready))]
+                late = self._take_overdue(lanes, now)
                 # The next of a lane whose first was late may be late as well.
-                taken = [] if late else self._take_startable(at, room - len(ready))
+                taken = [] if late else self._take_heads(lanes)
             overdue += late
             if not taken and not late:
                 break
@@ -255,21 +256,25 @@ class Dispatch:
             if name in self._lanes:
                 self._lanes[name].more = self._lanes[name].more or count >= LANE_DEPTH
 
-    def _take_overdue(self, at: float, room: int, now: dt.datetime) -> list[Job]:
-        """Take out the jobs whose turn it would be, but whose time is over."""
-        late = [lane for lane in self._startable(at)[: max(0, room)] if self._is_overdue(lane.jobs[0], now)]
+    def _places(self, room: int) -> int:
+        """How many jobs more may be under way, of ``room`` that the worker can carry."""
+        return max(0, min(room, self._account.max_in_flight - len(self._starting)))
+
+    def _take_overdue(self, lanes: Sequence[Lane], now: dt.datetime) -> list[Job]:
+        """Take out the first jobs of these lanes whose time is over."""
+        late = [lane for lane in lanes if self._is_overdue(lane.jobs[0], now)]
         taken = [self._leave(lane) for lane in late]
-        self._forget_empty_lanes()
+        if taken:
+            self._forget_empty_lanes()
         return taken
 
-    def _take_startable(self, at: float, room: int) -> list[tuple[Job, float]]:
-        """Take out the jobs whose turn it is, as under way: so nothing else happens to them while the limits are asked.
+    def _take_heads(self, lanes: Sequence[Lane]) -> list[tuple[Job, float]]:
+        """Take out the first jobs of these lanes, as under way: so nothing else happens to them while the limits are asked.
 
         Returns with each from when on its lane had waited.
         """
-        room = min(room, self._account.max_in_flight - len(self._starting))
         taken = []
-        for lane in self._startable(at)[: max(0, room)]:
+        for lane in lanes:
             since, job = lane.since, self._leave(lane)
             lane.running += 1
             self._starting[job.seq] = job
@@ -307,7 +312,7 @@ class Dispatch:
         lane.since = since
 
     def _startable(self, at: float) -> list[Lane]:
-        if "account" in self._blocked:
+        if "account" in self._blocked or not self._places(self._room):
             return []
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
         lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
@@ -327,6 +332,8 @@ class Dispatch:
             return False
         if job.now.through_api and self._api_missing_since is not None:
             return False
+        if not self._blocked:
+            return True
         scopes = scopes_of(job) if heed_account_limit else [each for each in scopes_of(job) if each != "account"]
         return not any(scope in self._blocked for scope in scopes)
 

@@ -48,7 +48,7 @@ class Gate:
     def __init__(self, limits: Limits, owned: Callable[[], bool], wake: Callable[[], None]) -> None:
         self._owned = owned
         self._wake = wake
-        self._spacing = Spacing(limits)  # the I/O thread's own, but for ``is_too_old``, which reads what never changes
+        self._spacing = Spacing(limits)  # the I/O thread's own, but for what never changes
         self._busy: deque[Slot] = deque()
         # Moderations that have their slots and are not written yet, by their numbers: the time of the first slot, and until when
         # they are waited for. Set by the threads that take slots, taken out by the I/O thread; each is one step.
@@ -63,6 +63,11 @@ class Gate:
         if job.kind.job_class is JobClass.MODERATION:
             first_slot, _ = self._moderations.get(job.seq, (slot.write_at, 0.0))
             self._moderations[job.seq] = (first_slot, slot.write_at + MODERATION_PATIENCE_SECONDS)
+
+    @property
+    def tolerance_seconds(self) -> float:
+        """How late any frame may come in its slot and still use it."""
+        return self._spacing.tolerance_seconds
 
     def is_too_old(self, slot: Slot) -> bool:
         """Whether a slot was missed by so much that another one is needed. On any thread."""

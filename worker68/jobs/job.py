@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -69,13 +70,13 @@ class Job:
     #: Whether the producer looks at Celery's own result; known only of a job just taken in.
     wants_result: bool = True
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         """What kind of job it is; on its last chance it runs alone in its account, whatever its kind (``DEATHS_ALLOWED``)."""
         kind = KINDS[self.task]
         return kind if self.deaths < DEATHS_ALLOWED - 1 else replace(kind, exclusive=True)
 
-    @property
+    @cached_property
     def now(self) -> Step:
         """The step that is to be done next."""
         return self.kind.steps_of(self.fields)[self.step]
@@ -89,11 +90,11 @@ class Job:
     def is_last_step(self) -> bool:
         return self.step == len(self.kind.steps_of(self.fields)) - 1
 
-    @property
+    @cached_property
     def chat(self) -> Chat | None:
         return self.kind.chat_of(self.fields)
 
-    @property
+    @cached_property
     def lane(self) -> str:
         return lane_of(self.kind, self.fields, self.ordered)
 

@@ -51,9 +51,16 @@ class Spacing:
             self._due[scope] = max(self._due.get(scope, now), now) + _interval(rate)
 
     def oldest(self, ask: Ask) -> float:
-        """Return how many seconds after its time a slot may still be used."""
-        shortest = min((_interval(rate) for _, rate in self._scopes(ask)), default=OLDEST_SECONDS)
-        return min(OLDEST_SECONDS, max(YOUNGEST_SECONDS, shortest))
+        """Return how many seconds after its time a slot may still be used; without a limit for ever."""
+        shortest = min((_interval(rate) for _, rate in self._scopes(ask)), default=None)
+        return math.inf if shortest is None else _oldest(shortest)
+
+    @property
+    def tolerance_seconds(self) -> float:
+        """How late any frame may come in its slot and still use it."""
+        limits = self._limits
+        rates = (limits.account, limits.chat, limits.send, limits.moderate, limits.read)
+        return min((_oldest(_interval(rate)) for rate in rates if rate is not None), default=math.inf)
 
     def _earliest(self, scope: _Scope, rate: Rate) -> float:
         interval = _interval(rate)
@@ -69,6 +76,10 @@ class Spacing:
         of_class: Rate | None = getattr(limits, ask.job_class)
         if of_class is not None:
             yield ask.job_class, of_class
+
+
+def _oldest(interval_seconds: float) -> float:
+    return min(OLDEST_SECONDS, max(YOUNGEST_SECONDS, interval_seconds))
 
 
 def _interval(rate: Rate) -> float:

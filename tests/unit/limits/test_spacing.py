@@ -68,7 +68,11 @@ def test_a_burst_may_come_at_once() -> None:
 def test_a_slot_may_be_as_old_as_the_shortest_interval_within_bounds(rate: Rate, seconds: float) -> None:
     spacing = Spacing(Limits(rate, Rate(1, 3600), None, None, None))
     assert spacing.oldest(Ask(ROOM, "send")) == pytest.approx(seconds)
-    assert Spacing(NO_LIMITS).oldest(Ask(ROOM, "send")) == OLDEST_SECONDS
+    assert spacing.tolerance_seconds == pytest.approx(seconds)
+
+
+def test_without_a_limit_no_slot_is_too_old() -> None:
+    assert Spacing(NO_LIMITS).oldest(Ask(ROOM, "send")) == Spacing(NO_LIMITS).tolerance_seconds == math.inf
 
 
 def test_chats_of_long_ago_are_forgotten() -> None:

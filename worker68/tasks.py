@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from celery import Celery, Task
-from celery.exceptions import Ignore, Retry
+from celery import Celery
 
 from worker68 import runtime
+from worker68.broker.request import Told, strategy_of
 from worker68.client import JobFailed
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import Outcome, Status, TryAgain
@@ -17,21 +17,29 @@ from worker68.jobs.outcome import Outcome, Status, TryAgain
 def register(app: Celery) -> None:
     """Give the application one task for each kind of job."""
     for name in KINDS:
-        app.task(_run, bind=True, name=name, ignore_result=True, throws=(JobFailed,), shared=False)
+        app.task(_not_delivered, bind=True, name=name, ignore_result=True, shared=False, Strategy=Strategy)
 
 
-def _run(task: Task, seq: int) -> dict[str, Any] | None:
-    """Run one job. What Celery makes of the end (an event for Flower, a log line) follows its outcome."""
+def _not_delivered(task: Any, *_: Any, **__: Any) -> None:
+    """What Celery itself would run: a message of ours on a queue that is not ours."""
+    raise RuntimeError(f"{task.name} is taken in from the queues worker68 and worker68.<account> alone: send it there")
+
+
+def _run(seq: int, task_id: str) -> Told:
+    """Run one job. What Celery tells of its end follows its outcome."""
     conclusion = runtime.current().run(seq)
-    if isinstance(conclusion, TryAgain):
-        raise Retry(message=conclusion.reason)
     if conclusion is None:
-        raise Ignore
+        return Told(None, {})
+    if isinstance(conclusion, TryAgain):
+        return Told("task-retried", {"exception": conclusion.reason, "traceback": ""})
     if conclusion.status is Status.SUCCEEDED:
-        return {"status": str(conclusion.status)}
-    raise JobFailed(_brief(task, conclusion))
+        return Told("task-succeeded", {"result": repr({"status": str(conclusion.status)})})
+    return Told("task-failed", {"exception": repr(JobFailed(_brief(task_id, conclusion))), "traceback": ""})
 
 
-def _brief(task: Task, outcome: Outcome) -> str:
+def _brief(task_id: str, outcome: Outcome) -> str:
     error = outcome.error.as_dict() if outcome.error else None
-    return json.dumps({"job_id": task.request.id, "status": str(outcome.status), "error": error})
+    return json.dumps({"job_id": task_id, "status": str(outcome.status), "error": error})
+
+
+Strategy = staticmethod(strategy_of(_run))

@@ -59,6 +59,7 @@ class Delivery:
         self._prefix = f"worker68-{uuid.uuid4().hex}-"
         self._numbers = count(1)
         self._being_handed_over: str | None = None
+        self._handed_over_by: int | None = None
         self._paused = False
         self._rung = False
         self.answered = 0  # how often Celery's consumer came to look what there is
@@ -149,8 +150,11 @@ class Delivery:
         return delivery_tag.startswith(self._prefix)
 
     def acknowledge(self, delivery_tag: str) -> None:
-        """Forget a message that Celery has begun to run (or ended, with ``acks_late``). Harmless when repeated."""
-        if delivery_tag == self._being_handed_over:
+        """Forget a message that Celery has begun to run (or ended, with ``acks_late``). Harmless when repeated.
+
+        A thread of the pool may say so before the hand-over has returned; on the thread that hands over it means the contrary.
+        """
+        if delivery_tag == self._being_handed_over and threading.get_ident() == self._handed_over_by:
             self.refuse(delivery_tag, _ACKNOWLEDGED_AT_ONCE)
         else:
             self._settle(delivery_tag)
@@ -184,7 +188,7 @@ class Delivery:
     def _hand_over_one(
         self, deliverable: Deliverable, delivery_tag: str, deliver: Callable[[dict[str, Any]], None]
     ) -> None:
-        self._being_handed_over = delivery_tag
+        self._being_handed_over, self._handed_over_by = delivery_tag, threading.get_ident()
         try:
             deliver(_with_delivery_tag(deliverable.raw, delivery_tag))
         except Exception as error:  # noqa: BLE001 - whatever a message does to Celery must not stop the next one

@@ -5,15 +5,19 @@ In: a job. Out: a kombu payload. Never: message text, which Celery would show in
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
 
 from worker68.broker.delivery import Deliverable
 from worker68.broker.place import queue_of
+from worker68.broker.request import SEQ
 from worker68.jobs.job import Job
+
+#: The body of a message without arguments.
+_NOTHING: Final = "[[], {}, {}]"
 
 
 def deliverable(job: Job) -> Deliverable:
-    """Return the message that makes Celery run ``job``: its task is called with ``seq`` alone."""
+    """Return the message that makes Celery run ``job``: its number is in the header ``SEQ``."""
     shown = _shown(job)
     queue = queue_of(job.account)
     headers = {
@@ -33,9 +37,10 @@ def deliverable(job: Job) -> Deliverable:
         # Results leave through the outbox, not through Celery's tracing of the task.
         "ignore_result": True,
         "shadow": None,
+        SEQ: job.seq,
     }
     raw = {
-        "body": msgspec.json.encode([[], {"seq": job.seq}, {}]).decode(),
+        "body": _NOTHING,
         "content-type": "application/json",
         "content-encoding": "utf-8",
         "headers": headers,

@@ -24,6 +24,7 @@ from worker68.execution.lanes import (
     chat_of_send,
     has_exclusive,
     heed_exclusive,
+    is_overdue,
     is_read,
     leave_room_beside_reads,
     one_send_each,
@@ -262,7 +263,7 @@ class Dispatch:
 
     def _take_overdue(self, lanes: Sequence[Lane], now: dt.datetime) -> list[Job]:
         """Take out the first jobs of these lanes whose time is over."""
-        late = [lane for lane in lanes if self._is_overdue(lane.jobs[0], now)]
+        late = [lane for lane in lanes if is_overdue(lane.jobs[0], self._account.max_age, now)]
         taken = [self._leave(lane) for lane in late]
         if taken:
             self._forget_empty_lanes()
@@ -365,14 +366,6 @@ class Dispatch:
         lane.running -= 1
         if lane.empty and leave_lane:
             del self._lanes[job.lane]
-
-    def _is_overdue(self, job: Job, now: dt.datetime) -> bool:
-        if job.expires_at is not None and job.expires_at <= now:
-            return True
-        if self._account.max_age is None:
-            return False
-        waiting_since = max(job.received_at, job.due_at or job.received_at)
-        return (now - waiting_since).total_seconds() > self._account.max_age
 
     def _next_look(self, at: float) -> float | None:
         times = [until for until in self._resting.values() if until > at]

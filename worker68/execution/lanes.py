@@ -6,6 +6,7 @@ waiting. Never: limits, a lock, a clock.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -40,6 +41,16 @@ def chat_of_send(job: Job) -> Chat | None:
 
 def is_read(job: Job) -> bool:
     return job.now.nature is Nature.READ
+
+
+def is_overdue(job: Job, max_age_seconds: float | None, now: dt.datetime) -> bool:
+    """Whether a waiting job's time is over: by its own expiry, or because it has been ready for too long."""
+    if job.expires_at is not None and job.expires_at <= now:
+        return True
+    if max_age_seconds is None:
+        return False
+    waiting_since = max(job.received_at, job.due_at or job.received_at)
+    return (now - waiting_since).total_seconds() > max_age_seconds
 
 
 def leave_room_beside_reads(lanes: list[Lane], room: int) -> list[Lane]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import select
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -161,6 +162,18 @@ def test_what_celery_acknowledges_before_it_could_run_is_refused(sender: Sender)
     sender.delivery.hand_over(lambda payload: sender.delivery.acknowledge(payload["properties"]["delivery_tag"]), room)
 
     assert [tag for tag, _ in sender.refused] == ["undecodable"]
+
+
+def test_what_a_thread_has_begun_before_the_hand_over_returns_is_forgotten(sender: Sender) -> None:
+    def begin(payload: dict[str, Any]) -> None:
+        thread = threading.Thread(target=sender.delivery.acknowledge, args=[payload["properties"]["delivery_tag"]])
+        thread.start()
+        thread.join()
+
+    sender.delivery.put(message("quick"))
+    sender.delivery.hand_over(begin, room)
+
+    assert (sender.refused, sender.given_back, sender.delivery.outstanding()) == ([], [], [])
 
 
 def test_a_shutdown_in_the_middle_leaves_the_message_where_it_was(sender: Sender) -> None:

@@ -34,6 +34,9 @@ METHODS = [
     (Request, "on_success", ["failed__retval__runtime", "kwargs"]),
     (Request, "on_failure", ["exc_info", "send_failed_event", "return_ok"]),
     (Request, "on_accepted", ["pid", "time_accepted"]),
+    (Request, "send_event", ["type", "fields"]),
+    (Request, "execute_using_pool", ["pool", "kwargs"]),
+    (Request, "revoked", []),
 ]
 
 

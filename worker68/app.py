@@ -17,6 +17,7 @@ from worker68.broker.url import spell_out_tls
 from worker68.errors import SettingsError
 from worker68.fleet import control  # noqa: F401 - registers the remote control commands
 from worker68.fleet.bootstep import RuntimeStep
+from worker68.fleet.events import GatherEvents
 from worker68.observe.logs import configure_logs
 from worker68.settings import Settings, load_settings
 
@@ -62,6 +63,7 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
     )
     app.steps["worker"].add(RuntimeStep)
+    app.steps["consumer"].add(GatherEvents)
     app.worker68_settings = settings
     tasks.register(app)
     return app

@@ -160,7 +160,7 @@ class Pump:
         self._open_desks()
         more = self._take_in()
         self._tend()
-        look_again_at = self._deliver()
+        _, look_again_at = self._deliver()
         if self._away is not None:
             log.info("work_goes_on", after=self._away)
             self._away = None
@@ -316,13 +316,14 @@ class Pump:
                 self._source.ring(account, [job.seq for job in own])
                 continue
             desk.take(own)
-        self._deliver()
-        self._defer([job for job in jobs if job.seq not in self._started])
+        started, _ = self._deliver()
+        self._defer([job for job in jobs if job.seq not in started])
 
     # Delivery
 
-    def _deliver(self) -> float | None:
-        """Hand on what is ready; return when to look again (monotonic seconds)."""
+    def _deliver(self) -> tuple[set[int], float | None]:
+        """Hand on what is ready; return the numbers of these jobs, and when to look again (monotonic seconds)."""
+        started: set[int] = set()
         times: list[float] = []
         for desk in self._desks.values():
             if self._stopping.is_set():
@@ -330,13 +331,14 @@ class Pump:
             room = self._concurrency - sum(other.execution.dispatch.in_flight for other in self._desks.values())
             choice = self._choose(desk, room)
             for ready in choice.ready:
+                started.add(ready.job.seq)
                 self._started[ready.job.seq] = (desk, ready)
                 self._delivery.put(deliverable(ready.job))
             if choice.overdue:
                 recovery.expire(self._engine, [job.seq for job in choice.overdue], utc_now())
                 self._announce()
             times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
-        return min(times, default=None)
+        return started, min(times, default=None)
 
     def _choose(self, desk: Desk, room: int) -> Choice:
         if self._may_try(desk.account):

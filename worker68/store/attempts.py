@@ -13,7 +13,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Insert, Update, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
@@ -68,10 +81,11 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
     if barred:
         end_waiting_within(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     rows = [_identity(attempt) | {"step": attempt.job.step} for attempt in batch if attempt.job.seq not in barred]
-    begun = set(connection.scalars(_begin(connection.dialect.name), pack(connection.dialect.name, rows)))
+    dialect = connection.dialect.name
+    begun = set(connection.scalars(_begin(dialect), pack(dialect, rows)))
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:
-        connection.execute(_make_attempts(connection.dialect.name), made)
+        connection.execute(_make_attempts(dialect), pack(dialect, made))
     return [attempt.job.seq in begun for attempt in batch]
 
 
@@ -97,6 +111,7 @@ def _identity(attempt: Attempt | AttemptKey) -> dict[str, Any]:
 
 #: What tells one attempt from all others, in a batch.
 _IDENTITY: Final = (jobs.c.seq, attempts.c.number, jobs.c.owner, jobs.c.fence)
+_IDENTITY_OF_ATTEMPT: Final = (attempts.c.seq, attempts.c.number, attempts.c.owner, attempts.c.fence)
 _OUTCOME: Final = tuple(
     jobs.c[name] for name in ("status", "result", "error_code", "error_message", "bridge_code", "reason")
 )
@@ -120,7 +135,10 @@ def _begin(dialect: str) -> Update:
 @functools.cache
 def _make_attempts(dialect: str) -> Insert:
     """A commit that nobody knows to have happened may be repeated: then the attempt is there already."""
-    made: Insert = INSERT[dialect](attempts).on_conflict_do_nothing()
+    columns = (*_IDENTITY_OF_ATTEMPT, attempts.c.step, attempts.c.began_at)
+    # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    given = select(*batch_of(dialect, *columns).c).where(true())
+    made: Insert = INSERT[dialect](attempts).from_select(columns, given).on_conflict_do_nothing()
     return made
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Delete, Engine, Row, Select, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Delete, Engine, Insert, Row, Select, delete, insert, or_, select
 
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
 from worker68.store.batches import batch_of, pack
@@ -63,7 +63,17 @@ def pack_deferred(account: str, task_id: str, now: dt.datetime) -> dict[str, Any
 def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows to the outbox within the caller's transaction."""
     if rows:
-        connection.execute(insert(outbox), rows)
+        dialect = connection.dialect.name
+        connection.execute(_post(dialect), pack(dialect, rows))
+
+
+#: What is given of a parcel.
+_OF_PARCEL: Final = tuple(outbox.c[name] for name in ("account", "kind", "address", "payload", "created_at"))
+
+
+@functools.cache
+def _post(dialect: str) -> Insert:
+    return insert(outbox).from_select(_OF_PARCEL, select(*batch_of(dialect, *_OF_PARCEL).c))
 
 
 def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime) -> None:

@@ -6,8 +6,10 @@ Never: a decision about which call a frame belongs to (``correlation``), nor abo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from worker68.bridge.frames import Sighting
 from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Evidence, Verdict

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
 
+import msgspec
+
 
 class Verdict(IntEnum):
     """``readStatus`` of a verdict event. [doc] for 0 and 1, [seen] for -1 and 2 (PROTOCOL.md, Sending)."""
@@ -36,8 +38,7 @@ class BridgeError:
     text: str
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """All that was seen of one call.
 
     ``written``: at least one byte of the frame was handed to the socket; while False nothing can have happened at the bridge.

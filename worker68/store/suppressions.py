@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Select, and_, select
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, failed
+from worker68.store.batches import batch_of, pack
 from worker68.store.tables import suppressions
 
 #: An account, and the type and id of a chat.
@@ -19,9 +21,18 @@ def find_suppressed(connection: Connection, chats: Collection[ChatKey]) -> set[C
     """Return those of the chats that are on the list."""
     if not chats:
         return set()
-    columns = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
-    rows = connection.execute(select(*columns).where(tuple_(*columns).in_(chats)))
+    dialect = connection.dialect.name
+    asked = ({"account": account, "chat_type": type_, "chat_id": id_} for account, type_, id_ in chats)
+    rows = connection.execute(_find(dialect), pack(dialect, asked))
     return {(row.account, row.chat_type, row.chat_id) for row in rows}
+
+
+@functools.cache
+def _find(dialect: str) -> Select[tuple[str, str, int]]:
+    columns = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
+    batch = batch_of(dialect, *columns).c
+    same = and_(*(batch[each.name] == each for each in columns))
+    return select(*columns).where(same)
 
 
 def find_barred(connection: Connection, waiting: Sequence[Job]) -> set[int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.judge import Confirm, give_up, judge_request, judge_send, judge_unknown_call

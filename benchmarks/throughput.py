@@ -1,6 +1,7 @@
 """Jobs a second of ``send_message`` through the whole path, next to bare Celery and to what one would write by hand.
 
-python -m benchmarks.throughput [--rounds 5] [--jobs 1000] [--verdict 0] [--databases sqlite postgresql] [--without-hand]
+python -m benchmarks.throughput [--rounds 5] [--jobs 1000] [--verdict 0] [--threads 128]
+                               [--databases sqlite postgresql] [--without-hand]
 
 Limits are off and the simulator answers at once, or after ``--verdict`` seconds; then the limit is threads ÷ verdict. Ours: taken
 in, written to SQL (SQLite with synchronous FULL, PostgreSQL with fsync), sent, its verdict awaited, outcome and reply committed,
@@ -38,28 +39,31 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of each contestant in each round")
     parser.add_argument("--verdict", type=float, default=0.0, help="seconds from a send to its verdict")
+    parser.add_argument("--threads", type=int, default=THREADS, help="of ours and of bare Celery")
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     parser.add_argument("--without-hand", action="store_true", help="only ours and bare Celery")
     given = parser.parse_args()
-    report = Report(f"send_message, {given.jobs} jobs a round, {THREADS} threads, verdicts after {given.verdict:g} s")
+    report = Report(
+        f"send_message, {given.jobs} jobs a round, {given.threads} threads, verdicts after {given.verdict:g} s"
+    )
     report.say(f"load average {os.getloadavg()[0]:.1f} at the start")
     with ExitStack() as stack:
         contestants: list[Contestant] = []
         for database in given.databases:
-            settings = {"LIMITS": json.dumps(OFF), "MAX_IN_FLIGHT": THREADS, "CONCURRENCY": THREADS}
+            settings = {"LIMITS": json.dumps(OFF), "MAX_IN_FLIGHT": given.threads, "CONCURRENCY": given.threads}
             stage = stack.enter_context(open_stage(database, FRIENDS, given.verdict, **settings))
             contestants.append(stack.enter_context(our_worker(stage, f"worker68, {database}")))
             if not given.without_hand:
-                for task, threads in (("shared", THREADS), ("connection", CONNECTIONS)):
+                for task, threads in (("shared", given.threads), ("connection", CONNECTIONS)):
                     name = f"by hand, {task}, {database}"
                     contestants.append(stack.enter_context(worker_by_hand(stage, task, name, threads, given.jobs)))
-        contestants.append(stack.enter_context(worker_by_hand(stage, "noop", "bare Celery", THREADS, given.jobs)))
+        contestants.append(stack.enter_context(worker_by_hand(stage, "noop", "bare Celery", given.threads, given.jobs)))
         figures = in_turn(given.rounds, *(race(one, given.jobs) for one in contestants))
     for one in contestants:
         report.figure(one.name, figures[one.name], "/s")
     for one in contestants:
         report.figure(f"{one.name}: the worker's CPU", figures[f"{one.name} CPU"], "ms a job", 2)
-    judge(report, figures, given.databases, given.verdict, by_hand=not given.without_hand)
+    judge(report, figures, given, by_hand=not given.without_hand)
     report.say(f"load average {os.getloadavg()[0]:.1f} at the end")
     return report.exit_code
 
@@ -74,13 +78,12 @@ def race(contestant: Contestant, jobs: int) -> Callable[[], Figures]:
     return measure
 
 
-def judge(
-    report: Report, figures: dict[str, list[float]], databases: list[str], verdict: float, *, by_hand: bool
-) -> None:
-    for database in databases:
+def judge(report: Report, figures: dict[str, list[float]], given: argparse.Namespace, *, by_hand: bool) -> None:
+    verdict: float = given.verdict
+    for database in given.databases:
         ours = figures[f"worker68, {database}"]
         if verdict:
-            limit = [THREADS / verdict] * len(ours)
+            limit = [given.threads / verdict] * len(ours)
             share = report.figure(f"{database}: share of threads ÷ verdict", ratios(ours, limit), "", 2)
             report.goal(f"{database}: share of threads ÷ verdict", share, at_least=GOAL_VERDICTS)
         share = report.figure(f"{database}: to bare Celery", ratios(ours, figures["bare Celery"]), "", 2)

@@ -35,6 +35,9 @@ RESULT_PREFIX = "celery-task-meta-"
 
 #: Parcels in one round trip to Redis.
 BATCH = 500
+#: After a batch of so many parcels more are coming: the next look waits a moment, so that each serves many.
+BURST = 4
+GATHER_SECONDS = 0.03
 #: How often the outbox is looked into without being told: what another worker left is at most this late.
 POLL_SECONDS = 5.0
 #: Parcels of another worker's account are left to it for this long.
@@ -68,6 +71,7 @@ class Relay:
         self._stopping = threading.Event()
         self._events: deque[tuple[str, bytes]] = deque(maxlen=EVENTS_LIMIT)
         self._deferred: deque[str] = deque()
+        self._last_batch = 0  # the greatest of the last pass
         self.events_dropped = 0
         self.reply_keys = ReplyKeys()
         self.latency = Latency()  # of one batch: fetched, published, deleted
@@ -102,6 +106,8 @@ class Relay:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.wait(POLL_SECONDS)
+            if self._last_batch >= BURST:
+                self._stopping.wait(GATHER_SECONDS)
             self._wake.clear()
             self._publish_all()
             self.passed_at = monotonic()
@@ -128,6 +134,7 @@ class Relay:
             self._wake.set()
 
     def _publish_parcels(self) -> None:
+        self._last_batch = 0
         while self._publish_batch():
             pass
 
@@ -135,6 +142,7 @@ class Relay:
         """Publish one batch; return whether there may be more."""
         owned, others = self._ownership.owned_accounts(), self._ownership.others()
         parcels = fetch(self._engine, owned, others, utc_now() - STALE_AFTER, BATCH)
+        self._last_batch = max(self._last_batch, len(parcels))
         if not parcels:
             return False
         began = monotonic()

@@ -14,14 +14,17 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
     Insert,
     Update,
     and_,
     bindparam,
+    column,
     delete,
     func,
+    not_,
     or_,
     select,
     true,
@@ -35,7 +38,7 @@ from worker68.jobs.states import Event, State, sources, target
 from worker68.store.batches import batch_of, pack
 from worker68.store.intake import decode_done, outcome_columns
 from worker68.store.outbox import post_outcomes
-from worker68.store.suppressions import find_barred, suppressed_outcome
+from worker68.store.suppressions import find_barred, is_suppressed, suppressed_outcome
 from worker68.store.tables import INSERT, UtcDateTime, attempts, jobs, plain
 from worker68.store.waiting import end_waiting_within
 
@@ -77,12 +80,12 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
 
     That is: it has ended, or was begun elsewhere, or its chat is on the do-not-contact list, so that it ends here.
     """
-    barred = find_barred(connection, [attempt.job for attempt in batch])
-    if barred:
-        end_waiting_within(connection, barred, Event.REFUSE, suppressed_outcome(), now)
-    rows = [_identity(attempt) | {"step": attempt.job.step} for attempt in batch if attempt.job.seq not in barred]
+    rows = [_identity(attempt) | {"step": attempt.job.step, "sends": attempt.job.sends} for attempt in batch]
     dialect = connection.dialect.name
     begun = set(connection.scalars(_begin(dialect), pack(dialect, rows)))
+    barred = find_barred(connection, [attempt.job for attempt in batch if attempt.job.seq not in begun])
+    if barred:
+        end_waiting_within(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:
         connection.execute(_make_attempts(dialect), pack(dialect, made))
@@ -119,13 +122,14 @@ _OUTCOME: Final = tuple(
 
 @functools.cache
 def _begin(dialect: str) -> Update:
-    batch = batch_of(dialect, *_IDENTITY, attempts.c.step).c
+    batch = batch_of(dialect, *_IDENTITY, attempts.c.step, column("sends", Boolean)).c
+    barred = and_(batch.sends, is_suppressed(jobs.c.account, jobs.c.chat_type, jobs.c.chat_id))
     mine = and_(jobs.c.state == State.SENDING, jobs.c.owner == batch.owner, jobs.c.fence == batch.fence)
     in_lane = or_(jobs.c.state == State.READY, jobs.c.attempts > 0)
     fresh = and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == batch.number - 1)
     return (
         update(jobs)
-        .where(jobs.c.seq == batch.seq, jobs.c.step == batch.step)
+        .where(jobs.c.seq == batch.seq, jobs.c.step == batch.step, not_(barred))
         .where(or_(fresh, and_(mine, jobs.c.attempts == batch.number)))
         .values(state=target(Event.BEGIN), attempts=batch.number, owner=batch.owner, fence=batch.fence, reason=None)
         .returning(jobs.c.seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import structlog
 from celery import Celery
 
 from worker68 import runtime
@@ -13,16 +14,28 @@ from worker68.client import JobFailed
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import Outcome, Status, TryAgain
 
+log = structlog.get_logger(__name__)
+
 
 def register(app: Celery) -> None:
     """Give the application one task for each kind of job."""
     for name in KINDS:
-        app.task(_not_delivered, bind=True, name=name, ignore_result=True, shared=False, Strategy=Strategy)
+        app.task(
+            _not_delivered,
+            bind=True,
+            name=name,
+            ignore_result=True,
+            throws=(RuntimeError,),
+            shared=False,
+            Strategy=Strategy,
+        )
 
 
 def _not_delivered(task: Any, *_: Any, **__: Any) -> None:
     """What Celery itself would run: a message of ours on a queue that is not ours."""
-    raise RuntimeError(f"{task.name} is taken in from the queues worker68 and worker68.<account> alone: send it there")
+    remedy = "jobs are taken in from the queues worker68 and worker68.<account> alone: send it there"
+    log.error("job_on_other_queue", task=task.name, task_id=task.request.id, remedy=remedy)
+    raise RuntimeError(remedy)
 
 
 def _run(seq: int, task_id: str) -> Told:

@@ -99,6 +99,18 @@ def test_the_other_questions_are_answered_without_text(stage: Stage, what: str) 
     assert stage.end_of(waiting)["status"] == "cancelled"
 
 
+def test_a_job_on_a_queue_that_is_not_ours_fails_in_words(stage: Stage) -> None:
+    words, queue = name(), "elsewhere"
+    stage.celery.control.add_consumer(queue, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+
+    stage.send(words, queue=queue)
+
+    stage.worker.wait(lambda: "send it there" in stage.worker.log_since_start)
+    stage.celery.control.cancel_consumer(queue, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+    assert stage.frames(words) == []
+    assert words not in stage.worker.log_since_start
+
+
 def test_events_tell_the_way_of_a_job_without_its_text(stage: Stage) -> None:
     stage.end_of(stage.send(name()))  # before the bridge is ready, a job is deferred
     words = name("secret")

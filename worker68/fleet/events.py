@@ -31,6 +31,8 @@ class GatherEvents(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         dispatcher = consumer.event_dispatcher
         dispatcher.buffer_limit = MOST_GATHERED
+        with self._lock:
+            self._armed = False  # what was armed may have ended with the connection before this one
         if consumer.hub is not None:
             dispatcher.on_send_buffered = lambda: self._arm(consumer)
             self._arm(consumer)  # what the dispatcher before this one was waiting for

@@ -67,6 +67,28 @@ def test_the_other_jobs_wait_and_none_of_them_fails(stage: Stage, replies: bool)
     assert bridge.connections == 1
 
 
+def test_a_client_that_is_logged_out_of_its_server_can_be_restarted(stage: Stage) -> None:
+    """It is why one would; what goes on to the service waits until it is logged in again."""
+    bridge, words, before = stage.bridge, name(), len(stage.bridge.received)
+
+    def written() -> list[str]:
+        types = [one.frame["type"] for one in list(bridge.received)[before:]]
+        return [one for one in types if one in ("restart68", "sendMsg")]
+
+    bridge.faults.restart_seconds = 0.5
+    bridge.log_out()
+    stage.wait(lambda: "logged out" in stage.worker.log_since_start)
+    waiting = stage.send(words)
+
+    restart = stage.send_task("worker68.restart_client")
+    stage.wait(written)
+    assert written() == ["restart68"]
+    bridge.log_in()
+
+    assert [stage.end_of(job)["status"] for job in (restart, waiting)] == ["succeeded", "succeeded"]
+    assert written() == ["restart68", "sendMsg"]
+
+
 def test_a_worker_that_stops_leaves_a_long_read_to_the_next_one(stage: Stage) -> None:
     pages = len(stage.calls("GroupMemberList"))
     members = stage.send_task("worker68.sync_group_members", group_id=PLAIN_GROUP)

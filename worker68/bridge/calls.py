@@ -25,8 +25,17 @@ class Call:
     As a context manager it is given up at the end of the block.
     """
 
-    def __init__(self, pending: Pending, frame: bytes, guard: Guard | None, give_up: Callable[[Call], None]) -> None:
+    def __init__(
+        self,
+        pending: Pending,
+        frame: bytes,
+        guard: Guard | None,
+        give_up: Callable[[Call], None],
+        needs_login: bool = True,
+    ) -> None:
+        """``needs_login``: it goes on to the service, so the client must be logged in to it."""
         self.pending = pending
+        self.needs_login = needs_login
         self.frame = frame
         self.guard = guard
         self.refusal: str | None = None

@@ -88,12 +88,17 @@ class Health:
 
     # -- what follows
 
-    def why_not_ready(self, now: float) -> str | None:
-        """Return None if frames may be written, else the reason in words."""
+    @property
+    def why_not_reached(self) -> str | None:
+        """None if the client itself listens, whether it is logged in to its server or not; else the reason in words."""
         if self._connected_at is None:
             return self._trouble
-        if not self._hello:
-            return f"no Hello yet from the bridge ({self._url})"
+        return None if self._hello else f"no Hello yet from the bridge ({self._url})"
+
+    def why_not_ready(self, now: float) -> str | None:
+        """Return None if any frame may be written, else the reason in words."""
+        if (trouble := self.why_not_reached) is not None:
+            return trouble
         if self._login_at is None:
             return self._upstream_trouble
         if now >= self._login_at + self._timing.login:

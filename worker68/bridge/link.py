@@ -10,7 +10,7 @@ import itertools
 import secrets
 import threading
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from worker68.bridge.calls import Call, Guard
 from worker68.bridge.messages import Message, encode_call, encode_message, expected_echo, request_data
@@ -24,6 +24,9 @@ __all__ = ["Guard", "Link", "LinkOptions"]
 #: Request ids are unique beyond this process: whether a bridge answers clients other than the asker is [open].
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
+
+#: What the client does by itself, logged in to its server or not.
+FOR_THE_CLIENT: Final = frozenset({"restart68"})
 
 
 class Link:
@@ -45,8 +48,9 @@ class Link:
             publish=self._publish,
         )
         self._post = partial(surroundings.post, self.session)
-        self._changed = threading.Condition()  # guards the two fields below
+        self._changed = threading.Condition()  # guards the three fields below
         self._why_not_ready: str | None = "not opened yet"
+        self._why_not_reached: str | None = self._why_not_ready
         self._api_url: str | None = None
 
     # -- the state
@@ -60,6 +64,15 @@ class Link:
     def why_not_ready(self) -> str | None:
         """None while ready, else the reason in plain words."""
         return self._why_not_ready
+
+    @property
+    def why_not_reached(self) -> str | None:
+        """None while the client itself can be told something, logged in or not, else the reason in plain words."""
+        return self._why_not_reached
+
+    def why_not(self, needs_login: bool) -> str | None:
+        """Say why a call cannot be made now, which goes on to the service or not; None where it can."""
+        return self._why_not_ready if needs_login else self._why_not_reached
 
     @property
     def api_url(self) -> str | None:
@@ -86,12 +99,13 @@ class Link:
         with self._changed:
             return self._changed.wait_for(lambda: self._why_not_ready is None, deadline.remaining())
 
-    def _publish(self, why_not_ready: str | None, api_url: str | None) -> bool:
+    def _publish(self, why_not_ready: str | None, why_not_reached: str | None, api_url: str | None) -> bool:
         """Take over the state from the I/O thread; return whether it has changed."""
-        if (why_not_ready, api_url) == (self._why_not_ready, self._api_url):
+        state = (why_not_ready, why_not_reached, api_url)
+        if state == (self._why_not_ready, self._why_not_reached, self._api_url):
             return False
         with self._changed:
-            self._why_not_ready, self._api_url = why_not_ready, api_url
+            self._why_not_ready, self._why_not_reached, self._api_url = state
             self._changed.notify_all()
         return True
 
@@ -103,7 +117,8 @@ class Link:
         The evidence has the reply's data as ``reply_shape`` where it is that, else as plain JSON values.
         """
         pending = Pending(_new_request_id(), reply_shape=reply_shape)
-        return self._submit(pending, encode_call(pending.request_id, frame_type, data), guard)
+        frame = encode_call(pending.request_id, frame_type, data)
+        return self._submit(pending, frame, guard, needs_login=frame_type not in FOR_THE_CLIENT)
 
     def request(
         self,
@@ -137,8 +152,8 @@ class Link:
         written_id = custom_msg_id if self.session.correlation.writes_ids else None
         return self._submit(pending, encode_message(pending.request_id, message, written_id, newline), guard)
 
-    def _submit(self, pending: Pending, frame: bytes, guard: Guard | None) -> Call:
-        call = Call(pending, frame, guard, self._withdraw)
+    def _submit(self, pending: Pending, frame: bytes, guard: Guard | None, needs_login: bool = True) -> Call:
+        call = Call(pending, frame, guard, self._withdraw, needs_login)
         self._post(partial(self.session.submit, call))
         return call
 

@@ -80,7 +80,7 @@ class Session:
         *,
         ids_given_back: bool,
         new_request_id: Callable[[], str],
-        publish: Callable[[str | None, str | None], bool],
+        publish: Callable[[str | None, str | None, str | None], bool],
     ) -> None:
         self._account = account
         self._url = url
@@ -180,7 +180,7 @@ class Session:
     def submit(self, call: Call) -> None:
         """Take a call, and write it now if the socket takes it; or refuse it."""
         now = monotonic()
-        refusal = "the link is closed" if self._closed else self._health.why_not_ready(now)
+        refusal = "the link is closed" if self._closed else self._why_not_write(call, now)
         if refusal is not None:
             self.tally.count("calls_refused")
             call.finish(refusal)
@@ -242,8 +242,10 @@ class Session:
             self._around.watch(self, connection)
 
     def _why_not_write(self, call: Call, now: float) -> str | None:
-        """Only the question for the API's address may be written while the link is not ready: it needs no more than Hello."""
-        return None if call is self._api_call else self._health.why_not_ready(now)
+        """What goes to the client alone, as the question for the API's address does, needs no more than Hello."""
+        if call is self._api_call or not call.needs_login:
+            return self._health.why_not_reached
+        return self._health.why_not_ready(now)
 
     def _finish_writing(self) -> None:
         if self._writing is not None:
@@ -375,8 +377,9 @@ class Session:
 
     def _show(self, now: float) -> None:
         """Publish the state; tell whoever listens if it has changed."""
-        reason = "the link is closed" if self._closed else self._health.why_not_ready(now)
-        if self._publish(reason, self._api_url):
+        closed = "the link is closed" if self._closed else None
+        ready, reached = closed or self._health.why_not_ready(now), closed or self._health.why_not_reached
+        if self._publish(ready, reached, self._api_url):
             self._tell(self._around.on_state, self._account)
 
     def _tell(self, callback: Callable[..., None], *about: object) -> None:

@@ -94,17 +94,19 @@ class Desk:
 
     def choose(self, room: int) -> Choice:
         """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
-        link = self.execution.link
-        if self._sweep_at == 0.0 or self._problem is not None or not self.execution.owned():
+        link, permit = self.execution.link, self.execution.permit
+        if self._sweep_at == 0.0 or permit.why_not() or link.why_not_reached or not self.execution.owned():
             return Choice([], [], None)
-        choice = self.execution.dispatch.choose(room, link.one_send_per_chat, utc_now(), link.api_url is not None)
+        choice = self.execution.dispatch.choose(
+            room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready
+        )
         for ready in choice.ready:
             self.execution.gate.expect(ready.job, ready.slot)
         return choice
 
     @property
     def _problem(self) -> str | None:
-        """What keeps all jobs of the account waiting, in words."""
+        """What keeps all jobs of the account waiting, or all but a restart of the client, in words."""
         return self.execution.permit.why_not() or self.execution.link.why_not_ready
 
     def _sweep(self, now: dt.datetime) -> None:

@@ -98,12 +98,10 @@ class Dispatch:
         self._sending_to: dict[Chat | None, int] = {}
         self._blocked: dict[str, tuple[float, str]] = {}
         self._resting: dict[int, float] = {}  # jobs that keep their place but must not start before (monotonic seconds)
-        self._missed: list[Job] | None = (
-            None  # while SQL is read: what came meanwhile, which the query may not have seen
-        )
+        # While SQL is read: what came meanwhile, which the query may not have seen.
+        self._missed: list[Job] | None = None
         self._api_missing_since: float | None = None
-        self._one_send_per_chat = False
-        self._room = 1
+        self._one_send_per_chat, self._room, self._logged_in = False, 1, True
         self.finished = 0
 
     @property
@@ -146,7 +144,9 @@ class Dispatch:
             present = {job.seq for lane in self._lanes.values() for job in lane.jobs}
             self._resting = {seq: until for seq, until in self._resting.items() if seq in present}
 
-    def choose(self, room: int, one_send_per_chat: bool, now: dt.datetime, api_known: bool = True) -> Choice:
+    def choose(
+        self, room: int, one_send_per_chat: bool, now: dt.datetime, api_known: bool = True, logged_in: bool = True
+    ) -> Choice:
         """Return what may start, at most ``room`` jobs; they count as in flight until ``finish``.
 
         Classes first, then priority, then the lane that has waited longest. Raises ``RedisAway`` (nothing may start then).
@@ -155,7 +155,7 @@ class Dispatch:
         with self._lock:
             at = monotonic()
             self._api_missing_since = None if api_known else self._api_missing_since or at
-            self._one_send_per_chat, self._room = one_send_per_chat, room
+            self._one_send_per_chat, self._room, self._logged_in = one_send_per_chat, room, logged_in
             self._blocked = {scope: block for scope, block in self._blocked.items() if block[0] > at}
         ready: list[Ready] = []
         overdue: list[Job] = []
@@ -290,9 +290,8 @@ class Dispatch:
         asks, at, ready = [ask_of(job) for job, _ in taken], monotonic(), []
         try:
             answers = self._limiter.acquire(self._account.name, self._account.limits, asks, self._ready_in())
-            at = (
-                monotonic()
-            )  # reckoned from the reply: Redis meant a moment before it, and a slot is never used too early
+            # Reckoned from the reply: Redis meant a moment before it, and a slot is never used too early.
+            at = monotonic()
         finally:
             with self._lock:
                 for (job, since), answer in zip(taken, answers, strict=True):
@@ -331,7 +330,9 @@ class Dispatch:
             return False
         if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
-        if job.now.through_api and self._api_missing_since is not None:
+        if (job.now.through_api and self._api_missing_since is not None) or (
+            job.now.needs_login and not self._logged_in
+        ):
             return False
         if not self._blocked:
             return True

@@ -74,7 +74,7 @@ class Execution:
     def run(self, ready: Ready) -> Outcome | TryAgain | None:
         """Bring one job to its outcome; None if it was not ours to run any more. Called on a thread of Celery's pool."""
         job = ready.job
-        if (reason := self._wait_for_slot(ready.slot)) is not None:
+        if (reason := self._wait_for_slot(job, ready.slot)) is not None:
             self.pacing.tell_unused(ready.slot)
             self._leave_waiting(job, reason)
             return None
@@ -113,19 +113,19 @@ class Execution:
             self.dispatch.finish(job)  # also where that fails: the sweep resolves what was begun
         self.announce()
 
-    def _wait_for_slot(self, slot: Slot) -> str | None:
+    def _wait_for_slot(self, job: Job, slot: Slot) -> str | None:
         """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
-        if (reason := self._may_not_start()) is not None:
+        if (reason := self._may_not_start(job)) is not None:
             return reason
         self.stopping.wait(slot.write_at - self.lead.seconds - monotonic())
-        return self._may_not_start()
+        return self._may_not_start(job)
 
-    def _may_not_start(self) -> str | None:
+    def _may_not_start(self, job: Job) -> str | None:
         if self.stopping.is_set():
             return "the worker is stopping"
         if not self.owned():
             return "this worker does not own the account any more"
-        return self.permit.why_not() or self.link.why_not_ready
+        return self.permit.why_not() or self.link.why_not(job.now.needs_login)
 
     def _leave_waiting(self, job: Job, reason: str) -> None:
         """Nothing was begun: the job is ready as before, here or at the account's next owner."""

@@ -51,20 +51,21 @@ class Step:
     """One thing that a job does at the bridge, with attempts of its own.
 
     ``message``: it sends a message to the job's chat. ``through_api``: it calls the service's HTTP API, whose address the bridge
-    must have told before.
+    must have told before. ``needs_login``: it goes on from the client to the service.
     """
 
     nature: Nature
     limit: LimitClass
     message: bool = False
     through_api: bool = False
+    needs_login: bool = True
 
 
 _MESSAGE = Step(Nature.SEND, "send", message=True)
 _CHANGE = Step(Nature.CHANGE, "moderate", through_api=True)
 _READ = Step(Nature.READ, "read", through_api=True)
 _ASK_BRIDGE = Step(Nature.READ, "read")
-_RESTART = Step(Nature.CHANGE, "moderate")
+_RESTART = Step(Nature.CHANGE, "moderate", needs_login=False)
 #: Nobody knows what a call that is not documented does: it is treated as one that must not be repeated.
 _UNKNOWN_CALL = Step(Nature.SEND, "moderate", through_api=True)
 

@@ -45,6 +45,9 @@ class ReadyLink:
     ready = True
     why_not_ready = None
 
+    def why_not(self, needs_login: bool) -> str | None:
+        return None
+
 
 class NoPace:
     def report_busy(self, account: str, age_seconds: float = 0.0) -> None: ...

@@ -24,7 +24,7 @@ def restart_client(turn: Turn) -> Outcome | TryAgain:
         if turn.link.ready and turn.link.connections > connections:
             return succeeded({"restarted_in": round(monotonic() - started, 3)})
         turn.allowance.pause(LOOK_SECONDS)
-    if turn.link.connections == connections and turn.link.ready:
+    if turn.link.connections == connections and turn.link.why_not_reached is None:
         return TryAgain(ErrorCode.UNAVAILABLE, "written, but the client did not restart", spent=True)
     problem = turn.link.why_not_ready or "the connection was lost"
     return failed(

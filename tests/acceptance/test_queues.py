@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from sqlalchemy import text
 
 from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, SYNC, Stage, envelope, name
 from worker68.simulator import Simulator
@@ -163,3 +166,25 @@ def test_unordered_jobs_need_not_wait_for_each_other(stage: Stage) -> None:
 
     assert stage.end_of(quick)["status"] == "succeeded"
     assert stage.end_of(slow)["status"] == "in_doubt"
+
+
+def test_what_breaks_in_one_account_is_that_accounts_alone(stage: Stage) -> None:
+    words = name()
+    broken = stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=words, send_at=time.time() + 2)
+    stage.wait(lambda: stage.row(broken.id, "second"))
+    with stage.database.begin() as connection:
+        row = {"id": broken.id, "broken": "no time"}
+        received_at = connection.scalar(text("SELECT received_at FROM jobs WHERE job_id = :id"), row)
+        connection.execute(text("UPDATE jobs SET received_at = :broken WHERE job_id = :id"), row)
+    stage.worker.wait(lambda: "account_failed" in stage.worker.log_since_start)
+
+    for _ in range(3):
+        assert stage.end_of(stage.send(name()))["status"] == "succeeded"
+    assert stage.frames(words) == []
+
+    with stage.database.begin() as connection:
+        connection.execute(
+            text("UPDATE jobs SET received_at = :received_at WHERE job_id = :id"), row | {"received_at": received_at}
+        )
+    assert stage.end_of(broken)["status"] == "succeeded"
+    assert stage.sent(words, stage.bridges["second"]) == 1

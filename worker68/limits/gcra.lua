@@ -3,9 +3,9 @@
 -- KEYS  the account's pace (slow_down.lua). The keys of the limits bear the same hash tag, and come with ARGV: each holds the
 --       limit's theoretical arrival time (TAT): when the next write would be due if all writes were evenly spaced.
 -- ARGV  one MessagePack array, because many small arguments cost more than the work: now in microseconds (tests only; 0:
---       Redis's own clock), how far ahead a write time may lie in microseconds, the number of steps of a full pace, {the keys of
---       the limits}, {for each limit: interval in microseconds, burst, 1 if it holds only while the account is slowed down},
---       {for each ask: how many limits it meets, then their places among the limits}, microseconds before which no slot is wanted.
+--       Redis's own clock), how far ahead a write time may lie in microseconds, the number of steps of a full pace, microseconds
+--       before which no slot is wanted, {{the keys of the limits}, {for each limit: interval in microseconds, burst, 1 if it holds
+--       only while the account is slowed down}, {for each ask: how many limits it meets, then their places among the limits}}.
 -- Reply one MessagePack array: the pace, then for each ask its answer and microseconds: 0 and how long to wait, or the place of
 --       the limit with the longest wait and how long until its next chance, or -1 and how long until the next probe of a
 --       service that keeps saying busy. A refused ask changes nothing.
@@ -23,85 +23,78 @@ local GRACE_MILLISECONDS = 60 * 1000
 -- A probe of which nobody has told the end is given up: longer than a verdict is waited for by default.
 local PROBE_LOST = 60 * 1000000
 
--- Numbers go to Redis as they are: it writes 17 digits of them, and microseconds have 16.
+-- Redis would write numbers of 16 digits as they are too, but slowly: so a TAT goes as a string.
 
-local request = cmsgpack.unpack(ARGV[1])
-local now, ahead, full_pace, keys, terms, asks, ready = unpack(request)
+local call = redis.call
+local now, ahead, full_pace, ready, plan = unpack(cmsgpack.unpack(ARGV[1]))
+local keys, terms, asks = unpack(plan)
 if now == 0 then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
 end
 
-local state = redis.call('HMGET', KEYS[1], 'pace', 'probe_at')
+local state = call('HMGET', KEYS[1], 'pace', 'probe_at')
 local pace, probe_at = tonumber(state[1] or full_pace), tonumber(state[2] or 0)
-local paused = probe_at ~= 0
+local slow, paused = pace < full_pace, probe_at ~= 0
 if probe_at > now + PROBE_LOST + CLOCK_MARGIN then
   probe_at = now
 end
 
-local function read_limits()
-  local limits = {}
-  local tats = #keys > 0 and redis.call('MGET', unpack(keys)) or {}
-  for i = 1, #tats do
-    local interval, burst = terms[3 * i - 2], terms[3 * i - 1]
-    if pace < full_pace then
-      interval = math.ceil(interval * full_pace / pace)
-    end
-    local tat = tonumber(tats[i] or now)
-    local furthest = now + ahead + burst * interval
-    local moved = tat > furthest + CLOCK_MARGIN
-    limits[i] = {
-      interval = interval, slack = (burst - 1) * interval, tat = moved and furthest or tat, moved = moved,
-      holds = pace < full_pace or terms[3 * i] == 0,
-    }
+-- By the limit's place. Small arrays of numbers, because a table for each limit costs more than the rest of the script.
+-- No interval: the limit does not hold now. ``moved``: its TAT is to be written.
+local tats, intervals, moved = {}, {}, {}
+local found = #keys > 0 and call('MGET', unpack(keys)) or {}
+for i = 1, #keys do
+  local interval = terms[3 * i - 2]
+  if slow then
+    interval = math.ceil(interval * full_pace / pace)
   end
-  return limits
+  local tat = tonumber(found[i] or now)
+  local furthest = now + ahead + terms[3 * i - 1] * interval
+  moved[i] = tat > furthest + CLOCK_MARGIN
+  tats[i] = moved[i] and furthest or tat
+  intervals[i] = (slow or terms[3 * i] == 0) and interval
 end
 
-local function write_limits(limits)
-  for i, limit in ipairs(limits) do
-    if limit.moved then
-      local milliseconds = math.ceil((limit.tat - now) / 1000) + GRACE_MILLISECONDS
-      redis.call('SET', keys[i], limit.tat, 'PX', milliseconds)
-    end
-  end
-end
-
-local function answer(limits, met)
-  if paused and now < probe_at then
-    return -1, probe_at - now
-  end
+local reply, answers, last = {pace}, 1, 0
+while asks[last + 1] do
+  local first = last + 2
+  last = last + 1 + asks[last + 1]
   local slot, tightest = now + ready, 0
-  for _, place in ipairs(met) do
-    local earliest = limits[place].tat - limits[place].slack
-    if earliest > slot then
-      slot, tightest = earliest, place
+  for i = first, last do
+    local place = asks[i]
+    if intervals[place] then
+      local earliest = tats[place] - (terms[3 * place - 1] - 1) * intervals[place]
+      if earliest > slot then
+        slot, tightest = earliest, place
+      end
     end
   end
-  if slot - now > ahead then
-    return tightest, slot - now - ahead
+  if paused and now < probe_at then
+    tightest, slot = -1, probe_at
+  elseif slot > now + ahead then
+    slot = slot - ahead
+  else
+    tightest = 0
+    for i = first, last do
+      local place = asks[i]
+      if intervals[place] then
+        local tat = tats[place]
+        tats[place], moved[place] = (tat > slot and tat or slot) + intervals[place], true
+      end
+    end
+    if paused then
+      probe_at = slot + PROBE_LOST
+      call('HSET', KEYS[1], 'probe_at', probe_at)
+    end
   end
-  for _, place in ipairs(met) do
-    local limit = limits[place]
-    limit.tat, limit.moved = math.max(limit.tat, slot) + limit.interval, true
-  end
-  if paused then
-    probe_at = slot + PROBE_LOST
-    redis.call('HSET', KEYS[1], 'probe_at', probe_at)
-  end
-  return 0, slot - now
+  reply[answers + 1], reply[answers + 2] = tightest, slot - now
+  answers = answers + 2
 end
 
-local limits, reply, at = read_limits(), {pace}, 1
-while asks[at] do
-  local met = {}
-  for i = at + 1, at + asks[at] do
-    if limits[asks[i]].holds then
-      met[#met + 1] = asks[i]
-    end
+for i = 1, #keys do
+  if moved[i] then
+    call('SET', keys[i], string.format('%d', tats[i]), 'PX', math.ceil((tats[i] - now) / 1000) + GRACE_MILLISECONDS)
   end
-  reply[#reply + 1], reply[#reply + 2] = answer(limits, met)
-  at = at + 1 + asks[at]
 end
-write_limits(limits)
 return cmsgpack.pack(reply)

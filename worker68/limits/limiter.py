@@ -74,6 +74,14 @@ class _Scope(NamedTuple):
     terms: tuple[int, int, int]
 
 
+class _Plan(NamedTuple):
+    """What a batch of asks is about, whenever it is asked. ``packed``: the limits and which ask meets which, for ``gcra.lua``."""
+
+    scopes: list[_Scope]
+    packed: msgspec.Raw
+    pace_key: str
+
+
 class Limiter:
     """Asks for write times, which are at most ``ahead_seconds`` away. Thread-safe; keeps no state of its own.
 
@@ -98,27 +106,13 @@ class Limiter:
         """
         if not asks:
             return []
-        scopes: list[_Scope] = []
-        places: dict[str, int] = {}
-        of_asks: list[int] = []
-        for ask in asks:
-            met = _scopes(account, limits, ask)
-            of_asks.append(len(met))
-            for scope in met:
-                if scope.key not in places:
-                    scopes.append(scope)
-                    places[scope.key] = len(scopes)
-                of_asks.append(places[scope.key])
-        keys = [scope.key for scope in scopes]
-        terms = [term for scope in scopes for term in scope.terms]
+        plan = _plan_one(account, limits, asks[0]) if len(asks) == 1 else _plan(account, limits, asks)
         now = 0 if self._clock is None else self._clock()
         ready = round(not_before_seconds * _MICROSECONDS)
-        request = _encode((now, self._ahead_microseconds, FULL_PACE, keys, terms, of_asks, ready))
-        pace, *answers = _decode(self._gcra.run([pace_key(account)], [request]))
+        request = _encode((now, self._ahead_microseconds, FULL_PACE, ready, plan.packed))
+        pace, *answers = _decode(self._gcra.run((plan.pace_key,), (request,)))
         return [
-            Grant(microseconds / _MICROSECONDS)
-            if place == 0
-            else _refuse(account, scopes, int(place), microseconds, pace)
+            Grant(microseconds / _MICROSECONDS) if place == 0 else _refuse(plan, int(place), microseconds, pace)
             for place, microseconds in zip(answers[::2], answers[1::2], strict=True)
         ]
 
@@ -152,6 +146,29 @@ def find_waits(client: redis.Redis, account: str, limits: Limits, asks: Sequence
     return found
 
 
+def _plan(account: str, limits: Limits, asks: Sequence[Ask]) -> _Plan:
+    scopes: list[_Scope] = []
+    places: dict[str, int] = {}
+    of_asks: list[int] = []
+    for ask in asks:
+        met = _scopes(account, limits, ask)
+        of_asks.append(len(met))
+        for scope in met:
+            if scope.key not in places:
+                scopes.append(scope)
+                places[scope.key] = len(scopes)
+            of_asks.append(places[scope.key])
+    keys = [scope.key for scope in scopes]
+    terms = [term for scope in scopes for term in scope.terms]
+    return _Plan(scopes, msgspec.Raw(_encode((keys, terms, of_asks))), pace_key(account))
+
+
+@lru_cache(maxsize=4096)
+def _plan_one(account: str, limits: Limits, ask: Ask) -> _Plan:
+    """Plan for an ask that comes alone, as most do. Remembered, as ``_scopes`` are."""
+    return _plan(account, limits, (ask,))
+
+
 @lru_cache(maxsize=4096)
 def _scopes(account: str, limits: Limits, ask: Ask) -> tuple[_Scope, ...]:
     """Return the limits that an ask meets. Remembered, because this costs more than what is done with it."""
@@ -170,8 +187,9 @@ def _scope(account: str, limit: LimitName, rate: Rate, name: str = "", only_when
     return _Scope(limit, key, (rate.interval_microseconds, rate.burst, int(only_when_slow)))
 
 
-def _refuse(account: str, scopes: list[_Scope], place: int, microseconds: float, pace: float) -> Refusal:
+def _refuse(plan: _Plan, place: int, microseconds: float, pace: float) -> Refusal:
     share, seconds = pace / FULL_PACE, microseconds / _MICROSECONDS
     if place < 0:
-        return Refusal("busy", pace_key(account), seconds, share)
-    return Refusal(scopes[place - 1].limit, scopes[place - 1].key, seconds, share)
+        return Refusal("busy", plan.pace_key, seconds, share)
+    scope = plan.scopes[place - 1]
+    return Refusal(scope.limit, scope.key, seconds, share)

@@ -29,7 +29,7 @@ from worker68.execution.lanes import (
     leave_room_beside_reads,
     one_send_each,
 )
-from worker68.execution.slots import Slot, ask_of, scope_of, scopes_of, slot_of
+from worker68.execution.slots import Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import JobClass, Nature
@@ -301,7 +301,7 @@ class Dispatch:
                     self._go_back(job, since)
                     if answer is not None:
                         words = reasons.refused(answer, self._account.limits)
-                        self._blocked[scope_of(answer, job)] = (at + answer.retry_after_seconds, words)
+                        self._blocked[scope_of(answer, job)] = (ask_again_at(answer, at), words)
         return ready
 
     def _go_back(self, job: Job, since: float) -> None:

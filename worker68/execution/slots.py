@@ -6,10 +6,14 @@ In: a job; an answer of the limiter. Out: the ask, the slot, and the names of wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from worker68.clock import monotonic
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Ask, Grant, Refusal
+
+#: How soon it is seen that a probe has ended the pause of an account whose service kept saying busy.
+PROBE_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ def scopes_of(job: Job) -> tuple[str, ...]:
     chat = job.chat
     scopes = ("account", ask_of(job).job_class)
     return (*scopes, f"chat:{chat.type}:{chat.id}") if chat else scopes
+
+
+def ask_again_at(refusal: Refusal, at: float) -> float:
+    """Return when a limit that refused at ``at`` is worth asking again (monotonic seconds).
+
+    The answer of a probe may come at any moment, long before it would be given up.
+    """
+    wait = refusal.retry_after_seconds
+    return at + (min(wait, PROBE_LOOK_SECONDS) if refusal.limit == "busy" else wait)
 
 
 def scope_of(refusal: Refusal, job: Job) -> str:

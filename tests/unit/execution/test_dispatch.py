@@ -492,6 +492,16 @@ def test_a_slow_down_and_a_pause_of_the_service_are_named(room: Room) -> None:
     assert "only a probe goes" in room.dispatch.explain(None)[3]
 
 
+def test_the_end_of_a_probe_is_looked_for_long_before_it_would_be_given_up(room: Room) -> None:
+    room.slots.rule = lambda ask: Refusal("busy", "key", 60.0, pace=0.05)
+    room.add(send(1))
+
+    again_at = room.look().look_again_at
+
+    assert again_at is not None
+    assert again_at < monotonic() + 30
+
+
 def test_says_that_the_account_or_the_worker_has_no_room() -> None:
     room = Room(max_in_flight=1)
     room.add(send(1), send(2, chat=2))

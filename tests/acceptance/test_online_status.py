@@ -96,11 +96,13 @@ def test_a_slow_limit_keeps_the_pauses_too_and_shows_its_progress(stage: Stage) 
         for group_id in (PLAIN_GROUP, twin)
     ]
 
-    stage.wait(lambda: (stage.row(jobs[1].id, "slow") or {}).get("progress"))
-    progress = stage.row(jobs[1].id, "slow")
-    assert progress is not None
-    assert progress["progress"].startswith("checked ")
-    assert progress["progress"].endswith(" of 160")
+    def progress() -> list[str]:
+        rows = [stage.row(job.id, "slow") or {} for job in jobs]
+        return [row["progress"] for row in rows if row.get("progress")]
+
+    shown = stage.wait(progress)
+    assert shown[0].startswith("checked ")
+    assert shown[0].endswith(" of 160")
     for job in jobs:
         reply = stage.end_of(job)
         assert reply["result"]["checked"] == 160

@@ -239,6 +239,8 @@ class Simulator:
         server.close(close_connections=False)
         heart.cancel()
         self._clients.abort()
+        for connection in list(server.all_connections):  # also those that are still in their handshake
+            connection.transport.abort()
         await asyncio.sleep(0)
 
     def _make_exchange(self, loop: asyncio.AbstractEventLoop, record_file: RecordFile | None) -> Exchange:

@@ -17,6 +17,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
+from tests.parts.worker import wait_until
 from worker68.clock import Deadline
 
 HELLO = {"message": "Hello"}
@@ -60,7 +61,8 @@ class WellBehavedBridge:
         self._thread.start()
 
     def say(self, frame: Any) -> None:
-        """Send a frame on the newest connection."""
+        """Send a frame on the newest connection; the client may have seen the first one before we have."""
+        wait_until(lambda: self.connections)
         self.connections[-1].send(frame if isinstance(frame, str) else json.dumps(frame))
 
     def told(self, frame_type: str) -> list[Any]:

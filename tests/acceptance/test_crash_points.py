@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, StageMaker, end_of, name
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SEND, SYNC, Stage, StageMaker, end_of, envelope, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.sabotage import POINTS, Sabotage
 from worker68.jobs.retry import DEATHS_ALLOWED
@@ -85,6 +85,26 @@ def test_a_job_that_kills_its_worker_each_time_is_set_aside(stage: Stage, worker
     reply = end_of(stage, worker, deadly)
     assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("failed", "internal", DEATHS_ALLOWED)
     assert end_of(stage, worker, after)["status"] == "succeeded"
+
+
+def test_a_message_that_kills_its_worker_in_the_intake_is_set_aside_and_its_batch_passes(
+    stage: Stage, worker: ForkedWorker
+) -> None:
+    deadly, before, after = name(), name(), name()
+    for words in (before, deadly, after):
+        stage.push(envelope(SEND, {"chat": CHATS[1], "text": words, "job_id": words}))
+    for _ in range(DEATHS_ALLOWED):
+        worker.start(Sabotage(deadly_words=deadly))
+        worker.wait_for_end()
+    worker.start(Sabotage(deadly_words=deadly))
+
+    worker.wait(lambda: stage.dead(deadly))
+    worker.wait(lambda: stage.sent(after) == 1)
+    (entry,) = stage.dead(deadly)
+    assert entry["queue"] == "worker68.main"
+    assert f"{DEATHS_ALLOWED} workers were lost" in entry["reason"]
+    assert [message.text for message in stage.bridge.sent] == [before, after]
+    assert stage.redis.hlen("worker68:unacked:main") == 0
 
 
 def test_a_task_that_raises_system_exit_ends_as_a_fault_and_hinders_nobody(stage: Stage, worker: ForkedWorker) -> None:

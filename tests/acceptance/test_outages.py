@@ -24,6 +24,8 @@ from worker68.simulator.population import FRIEND
 
 SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10}
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
+#: Longer than every timeout of a call to Redis.
+FROZEN_SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,20 @@ class TestRedis:
         redis_stage.redis_server.resume()
         assert end_of(redis_stage, worker, result)["status"] == "succeeded"
         assert redis_stage.sent(words) == 1
+        check_consuming(redis_stage, worker)
+
+    def test_frozen_for_twenty_seconds_under_load(self, redis_stage: Stage, worker: ForkedWorker) -> None:
+        mark = name()
+        results = [redis_stage.send(f"{mark} {number}", chat=FRIEND_CHAT) for number in range(100)]
+        worker.wait(lambda: sum(mark in one.text for one in redis_stage.bridge.sent) >= 5)
+        redis_stage.redis_server.pause()
+        worker.wait(lambda: "lease_lost" in worker.log_since_start)
+        threading.Event().wait(FROZEN_SECONDS)
+        assert worker.running
+        redis_stage.redis_server.resume()
+        assert {end_of(redis_stage, worker, result)["status"] for result in results} == {"succeeded"}
+        numbers = [int(one.text.split()[-1]) for one in redis_stage.bridge.sent if mark in one.text]
+        assert numbers == list(range(100))
         check_consuming(redis_stage, worker)
 
     def test_scripts_flushed_and_every_connection_cut(

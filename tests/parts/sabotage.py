@@ -66,6 +66,7 @@ class Sabotage:
     ``crash_at``: a name of ``POINTS``. ``clock_file``: holds the seconds by which the wall clock is wrong, at every moment.
     ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``deadly_task``: its action ends the
     process; ``leaving_task``: its action raises SystemExit.
+    ``deadly_words``: a message that holds them ends the process as soon as it is read.
     """
 
     crash_at: str | None = None
@@ -73,6 +74,7 @@ class Sabotage:
     constants: dict[str, float] = field(default_factory=dict)
     deadly_task: str | None = None
     leaving_task: str | None = None
+    deadly_words: str | None = None
 
     def commit(self) -> None:
         """Do it to this process."""
@@ -89,6 +91,8 @@ class Sabotage:
             _replace_action(self.deadly_task, die)
         if self.leaving_task is not None:
             _replace_action(self.leaving_task, leave)
+        if self.deadly_words is not None:
+            _die_reading(self.deadly_words.encode())
 
 
 def die(*_: Any) -> Any:
@@ -121,6 +125,16 @@ def _rig(point: Point) -> None:
         return result
 
     setattr(holder, last, rigged)
+
+
+def _die_reading(words: bytes) -> None:
+    intake: Any = importlib.import_module("worker68.execution.intake")
+    original = intake.read_envelope
+
+    def rigged(raw: bytes) -> Any:
+        return die() if words in raw else original(raw)
+
+    intake.read_envelope = rigged
 
 
 def _set_clock(file: Path) -> None:

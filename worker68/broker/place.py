@@ -54,6 +54,7 @@ class Place:
     lease_value: str
     fence: int
     unacked_key: str
+    lost_key: str
     wake_key: str
     room: int = sys.maxsize
 
@@ -68,6 +69,7 @@ class Place:
             lease_value=lease_value,
             fence=fence,
             unacked_key=f"{FRONT_DOOR}:unacked:{account}",
+            lost_key=f"{FRONT_DOOR}:lost:{account}",
             wake_key=wake_key(account),
             room=room,
         )
@@ -82,6 +84,7 @@ class Place:
             lease_value=lease_value,
             fence=fence,
             unacked_key=f"{FRONT_DOOR}:unacked",
+            lost_key=f"{FRONT_DOOR}:lost",
             wake_key=f"{FRONT_DOOR}:wake",
             room=room,
         )

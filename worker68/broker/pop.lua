@@ -2,14 +2,18 @@
 --
 -- KEYS  for each place: its wake key, then its lists in order of priority (none: only the wake key is watched).
 -- ARGV  most messages, most bytes, running number before the first message; then for each place: lease key, lease value,
---       fence, unacked key, room, number of lists.
--- Reply for each place: {owned, wake value, messages waiting, {field, value, ...}, {keys of a wrong type}, leftover}.
+--       fence, unacked key, lost key, room, number of lists.
+-- Reply for each place: {owned, wake value, messages waiting, {field, value, losses, ...}, {keys of a wrong type}, leftover}.
+--
+-- The lost key counts for a message how many owners were lost while they had it: field to <fence of the last one>:<count>. What
+-- two have lost is handed out alone, so that the third loss counts for it and for no message beside it.
 --
 -- Client tracking arms the keys that a script reads after its last write to them, on Redis 6 all declared keys. Hence lists
 -- and wake keys are declared and read, and the lease is neither: its renewal must not ring. GETEX is a write to tracking.
 
 local most_messages, most_bytes, number = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local messages, bytes = 0, 0
+local alone_after_losses, losses_kept_seconds = 2, 24 * 3600
 
 local function full()
   return messages >= most_messages or bytes >= most_bytes
@@ -20,14 +24,14 @@ local function read_arguments()
   while ARGV[arg] do
     local place = {
       lease_key = ARGV[arg], lease_value = ARGV[arg + 1], fence = ARGV[arg + 2], unacked = ARGV[arg + 3],
-      room = tonumber(ARGV[arg + 4]), wake = KEYS[key], lists = {}, lengths = {}, waiting = 0, entries = {}, broken = {},
+      lost = ARGV[arg + 4], room = tonumber(ARGV[arg + 5]), wake = KEYS[key], lists = {}, lengths = {}, waiting = 0, entries = {}, broken = {},
     }
-    local lists = tonumber(ARGV[arg + 5])
+    local lists = tonumber(ARGV[arg + 6])
     for i = 1, lists do
       place.lists[i] = KEYS[key + i]
     end
     places[#places + 1] = place
-    key, arg = key + 1 + lists, arg + 6
+    key, arg = key + 1 + lists, arg + 7
   end
   return places
 end
@@ -57,20 +61,43 @@ local function look(place)
   place.open = unacked == 0
 end
 
-local function hand_out(place, field, value)
+local function hand_out(place, field, value, losses)
   place.entries[#place.entries + 1] = field
   place.entries[#place.entries + 1] = value
+  place.entries[#place.entries + 1] = losses
   messages, bytes = messages + 1, bytes + #value
+end
+
+-- How many owners have lost a message, and whether the last of them is new to the count.
+local function count_losses(place, field)
+  local holder, losses = string.sub(field, 1, #place.fence), 0
+  local counted = redis.call('HGET', place.lost, field)
+  if counted then
+    holder, losses = string.sub(counted, 1, #place.fence), tonumber(string.sub(counted, #place.fence + 2))
+  end
+  if holder < place.fence then
+    return losses + 1, true
+  end
+  return losses, false
 end
 
 local function take_leftovers(place)
   local fields = redis.call('HKEYS', place.unacked)
   table.sort(fields)
   for _, field in ipairs(fields) do
-    if full() then
+    local losses, new = count_losses(place, field)
+    local alone = losses >= alone_after_losses
+    if full() or (alone and #place.entries > 0) then
       return
     end
-    hand_out(place, field, redis.call('HGET', place.unacked, field))
+    if new then
+      redis.call('HSET', place.lost, field, place.fence .. ':' .. losses)
+      redis.call('EXPIRE', place.lost, losses_kept_seconds)
+    end
+    hand_out(place, field, redis.call('HGET', place.unacked, field), losses)
+    if alone then
+      return
+    end
   end
 end
 
@@ -82,7 +109,7 @@ local function take(place, share)
       local field = string.format('%s:%012d', place.fence, number)
       local value = #list .. ':' .. list .. redis.call('RPOP', list)
       redis.call('HSET', place.unacked, field, value)
-      hand_out(place, field, value)
+      hand_out(place, field, value, 0)
       place.lengths[i], place.waiting, place.room = place.lengths[i] - 1, place.waiting - 1, place.room - 1
       share = share - 1
     end

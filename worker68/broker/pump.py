@@ -348,7 +348,7 @@ class Pump:
 
 
 def _arrival(popped: Popped) -> Arrival:
-    return Arrival(popped.raw, popped.place.queue, popped.place.name or None)
+    return Arrival(popped.raw, popped.place.queue, popped.place.name or None, popped.losses)
 
 
 def _terms(lease: Lease) -> dict[str, Any]:

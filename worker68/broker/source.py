@@ -42,13 +42,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Popped:
-    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker."""
+    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker.
+
+    ``losses``: so many owners were lost while they had it.
+    """
 
     place: Place
     field: bytes
     list_key: bytes
     raw: bytes
     leftover: bool
+    losses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Source:
             lists = lists_of(place.queue) if place.room > 0 else ()
             keys += [place.wake_key, *lists]
             fence = f"{place.fence:016d}"
-            arguments += [place.lease_key, place.lease_value, fence, place.unacked_key, place.room, len(lists)]
+            arguments += [place.lease_key, place.lease_value, fence, place.unacked_key]
+            arguments += [place.lost_key, place.room, len(lists)]
         # Counted before the call: a number must not come twice under one fence, also when the reply is lost, or a
         # late acknowledgement could hit another message.
         self._numbers_used += limit
@@ -182,10 +187,10 @@ class Source:
                 self._wake_values[place.name] = wake_value
                 if wake_value is not None:
                     woken.add(place.name)
-            pairs = zip(entries[::2], entries[1::2], strict=True)
-            popped += [_parse(place, field, value, bool(leftover)) for field, value in pairs]
+            triples = zip(entries[::3], entries[1::3], entries[2::3], strict=True)
+            popped += [_parse(place, field, value, bool(leftover), losses) for field, value, losses in triples]
             waiting[place.name] = in_lists
-            more = more or bool(leftover) or (in_lists > 0 and len(entries) // 2 < place.room)
+            more = more or bool(leftover) or (in_lists > 0 and len(entries) // 3 < place.room)
         return Batch(tuple(popped), frozenset(not_owned), frozenset(woken), waiting, more)
 
     def _report(self, place: Place, key: bytes) -> None:
@@ -194,9 +199,9 @@ class Source:
             log.error("intake_key_of_wrong_type", place=place.name, key=key, remedy="look at the key, then delete it")
 
 
-def _parse(place: Place, field: bytes, value: bytes, leftover: bool) -> Popped:
+def _parse(place: Place, field: bytes, value: bytes, leftover: bool, losses: int) -> Popped:
     length, _, rest = value.partition(b":")
-    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover)
+    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover, losses=losses)
 
 
 def _chunks(things: Iterable[T]) -> Iterable[Sequence[T]]:

@@ -21,6 +21,7 @@ from worker68.jobs.fields import Common
 from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
 from worker68.jobs.kinds import KINDS, JobClass
 from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
+from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
 from worker68.jobs.validation import COMMON_FIELDS
 from worker68.settings import AccountSettings
@@ -37,11 +38,12 @@ PARKED_FOR = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Arrival:
-    """A popped message. ``account``: whose queue it lay on, None for the front door."""
+    """A popped message. ``account``: whose queue it lay on, None for the front door. ``losses``: of workers that had it."""
 
     raw: bytes
     queue: str
     account: str | None
+    losses: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ class Intake:
 
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         """Return what is to be made of a message; never raises."""
+        if arrival.losses >= DEATHS_ALLOWED:
+            reason = f"{arrival.losses} workers were lost while they took it in; it may be what kills them"
+            return _set_aside(arrival, reason, now)
         try:
             envelope = read_envelope(arrival.raw)
         except UnreadableMessage as problem:

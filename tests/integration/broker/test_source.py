@@ -383,3 +383,23 @@ def test_without_the_lease_nothing_is_passed_on(source: Source, client: redis.Re
     assert source.pass_on(front, [(popped, "main")]) == 0
     assert client.llen("worker68.main") == 0
     assert client.hlen("worker68:unacked") == 1
+
+
+def test_what_two_owners_have_lost_comes_alone_and_only_its_own_losses_count(
+    source: Source, client: redis.Redis, main: Place
+) -> None:
+    push(client, "worker68.main", b"1", b"2", b"3")
+    source.pop([main], 10)
+
+    def losses(place: Place) -> list[tuple[bytes, int]]:
+        return [(popped.raw, popped.losses) for popped in source.pop([place], 10).popped]
+
+    assert losses(main) == [(b"1", 0), (b"2", 0), (b"3", 0)], "a lost reply is no lost owner"
+    assert losses(own(client, "main", fence=2)) == [(b"1", 1), (b"2", 1), (b"3", 1)]
+    third = own(client, "main", fence=3)
+    assert losses(third) == [(b"1", 2)]
+    assert pop_and_ack(source, third) == [b"1"]
+    assert losses(third) == [(b"2", 2)]
+    assert losses(own(client, "main", fence=4)) == [(b"2", 3)]
+    assert pop_and_ack(source, own(client, "main", fence=4)) == [b"2"]
+    assert losses(own(client, "main", fence=4)) == [(b"3", 2)]

@@ -10,7 +10,7 @@ import itertools
 import secrets
 import threading
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from worker68.bridge.calls import Call, Guard
 from worker68.bridge.messages import Message, encode_call, encode_message, expected_echo, request_data
@@ -24,9 +24,6 @@ __all__ = ["Guard", "Link", "LinkOptions"]
 #: Request ids are unique beyond this process: whether a bridge answers clients other than the asker is [open].
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
-
-#: What the client does by itself, logged in to its server or not.
-FOR_THE_CLIENT: Final = frozenset({"restart68"})
 
 
 class Link:
@@ -111,14 +108,22 @@ class Link:
 
     # -- calls
 
-    def call(self, frame_type: str, data: Any = None, *, reply_shape: Any = Any, guard: Guard | None = None) -> Call:
+    def call(
+        self,
+        frame_type: str,
+        data: Any = None,
+        *,
+        reply_shape: Any = Any,
+        guard: Guard | None = None,
+        needs_login: bool = True,
+    ) -> Call:
         """Make a plain call (``getGroups``, ``getApiUrl``, ``restart68``): its reply settles it, a lost connection ends it.
 
         The evidence has the reply's data as ``reply_shape`` where it is that, else as plain JSON values.
         """
         pending = Pending(_new_request_id(), reply_shape=reply_shape)
         frame = encode_call(pending.request_id, frame_type, data)
-        return self._submit(pending, frame, guard, needs_login=frame_type not in FOR_THE_CLIENT)
+        return self._submit(pending, frame, guard, needs_login)
 
     def request(
         self,

@@ -242,10 +242,8 @@ class Session:
             self._around.watch(self, connection)
 
     def _why_not_write(self, call: Call, now: float) -> str | None:
-        """What goes to the client alone, as the question for the API's address does, needs no more than Hello."""
-        if call is self._api_call or not call.needs_login:
-            return self._health.why_not_reached
-        return self._health.why_not_ready(now)
+        """What goes to the client alone needs no more than Hello."""
+        return self._health.why_not_ready(now) if call.needs_login else self._health.why_not_reached
 
     def _finish_writing(self) -> None:
         if self._writing is not None:
@@ -299,7 +297,8 @@ class Session:
         if self._api_call is not None:
             self._end(self._api_call, "asked again")
         pending = Pending(self._new_request_id())
-        self._api_call = Call(pending, encode_call(pending.request_id, "getApiUrl"), None, lambda call: None)
+        frame = encode_call(pending.request_id, "getApiUrl")
+        self._api_call = Call(pending, frame, None, lambda call: None, needs_login=False)
         self._api_ask_at = now + self._timing.api_url_retry
         self._enqueue(self._api_call)
 

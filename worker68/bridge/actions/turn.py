@@ -91,7 +91,10 @@ class Turn:
     def call(self, frame_type: str, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
         """Make a plain call to the bridge and wait for its reply."""
         self._take_slot(limit)
-        return self._wait(self.link.call(frame_type, reply_shape=reply_shape, guard=self.may_not_write))
+        needs_login = self.job.now.needs_login
+        return self._wait(
+            self.link.call(frame_type, reply_shape=reply_shape, guard=self.may_not_write, needs_login=needs_login)
+        )
 
     def ask(self, call: ApiCall, data: Any = None, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
         """Call the service's API through the bridge and wait for its reply."""

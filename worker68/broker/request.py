@@ -8,20 +8,15 @@ Stands on Celery 5.7, whose ``Request`` it extends; ``tests/unit/broker`` assert
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import ref
 
-import structlog
-from billiard.einfo import ExceptionInfo
 from celery.worker import state, strategy
 from celery.worker.request import Request
 
 from worker68.clock import monotonic
-
-log = structlog.get_logger(__name__)
 
 #: The header that holds the number of a job.
 SEQ: Final = "worker68-seq"
@@ -97,32 +92,23 @@ class JobRequest(Request):
             expires=None,
         )
 
-    def send_event(self, type: str, **fields: Any) -> None:
-        if self._eventer and self._eventer.enabled:
-            self._eventer.send(type, uuid=self.id, **fields)
-
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
         """Let a thread of the pool carry the job. Called by Celery's worker."""
-        result = pool.apply_async(self._carry)
+        result = pool.apply_async(
+            self._run,
+            (self._seq, self.id),
+            accept_callback=self.on_accepted,
+            callback=self._tell_end,
+            error_callback=self.on_failure,
+        )
         self._apply_result = ref(result)
         return result
 
-    def _carry(self) -> None:
-        began = monotonic()
-        self._courteously(self.on_accepted, os.getpid(), began)
-        try:
-            told = self._run(self._seq, self.id)
-        except BaseException as error:  # noqa: BLE001 - nobody above this thread would hear of it
-            log.error("task_left_by_exception", exception=type(error).__name__)
-            self._courteously(self.on_failure, ExceptionInfo())
-            return
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        self._began = time_accepted
+        super().on_accepted(pid, time_accepted)
+
+    def _tell_end(self, told: Told) -> None:
         state.task_ready(self)
         if told.event is not None:
-            self._courteously(self.send_event, told.event, runtime=monotonic() - began, **told.fields)
-
-    def _courteously(self, tell: Callable[..., Any], *words: Any, **fields: Any) -> None:
-        """Tell Celery: what goes wrong there is only worth a line."""
-        try:
-            tell(*words, **fields)
-        except BaseException:
-            log.exception("request_not_told", what=tell.__name__)
+            self.send_event(told.event, runtime=monotonic() - self._began, **told.fields)

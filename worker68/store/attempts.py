@@ -114,7 +114,6 @@ def _identity(attempt: Attempt | AttemptKey) -> dict[str, Any]:
 
 #: What tells one attempt from all others, in a batch.
 _IDENTITY: Final = (jobs.c.seq, attempts.c.number, jobs.c.owner, jobs.c.fence)
-_IDENTITY_OF_ATTEMPT: Final = (attempts.c.seq, attempts.c.number, attempts.c.owner, attempts.c.fence)
 _OUTCOME: Final = tuple(
     jobs.c[name] for name in ("status", "result", "error_code", "error_message", "bridge_code", "reason")
 )
@@ -139,10 +138,11 @@ def _begin(dialect: str) -> Update:
 @functools.cache
 def _make_attempts(dialect: str) -> Insert:
     """A commit that nobody knows to have happened may be repeated: then the attempt is there already."""
-    columns = (*_IDENTITY_OF_ATTEMPT, attempts.c.step, attempts.c.began_at)
+    columns = (*_IDENTITY, attempts.c.step, attempts.c.began_at)
     # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
     given = select(*batch_of(dialect, *columns).c).where(true())
-    made: Insert = INSERT[dialect](attempts).from_select(columns, given).on_conflict_do_nothing()
+    names = [each.name for each in columns]
+    made: Insert = INSERT[dialect](attempts).from_select(names, given).on_conflict_do_nothing()
     return made
 
 

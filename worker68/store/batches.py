@@ -11,7 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnClause, FromClause, Text, bindparam, cast, column, func, select
+from sqlalchemy import (
+    Column,
+    ColumnClause,
+    ColumnElement,
+    FromClause,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 #: The name of the parameter that holds the rows.
@@ -33,6 +45,11 @@ def batch_of(dialect: str, *columns: ColumnClause[Any]) -> FromClause:
         func.json_extract(each_row.c.value, f"$.{each.name}", type_=each.type).label(each.name) for each in columns
     ]
     return select(*values).select_from(each_row).subquery("batch")
+
+
+def same(batch: Any, *columns: Column[Any]) -> ColumnElement[bool]:
+    """Return the condition that a batch (its columns) has in each of these columns what the column's own table has."""
+    return and_(*(batch[each.name] == each for each in columns))
 
 
 def pack(dialect: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

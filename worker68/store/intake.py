@@ -15,14 +15,11 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Connection,
     Engine,
     Integer,
     Row,
     Select,
-    and_,
     column,
     delete,
     func,
@@ -36,7 +33,7 @@ from worker68.errors import DatabaseAway, DatabaseRefused
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
-from worker68.store.batches import batch_of, pack
+from worker68.store.batches import batch_of, pack, same
 from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
@@ -276,7 +273,7 @@ class _Batch:
 def _find_jobs(dialect: str) -> Select[Any]:
     """Locked, so that a job that is just being settled either tells the new requester or is seen here as ended."""
     batch = batch_of(dialect, jobs.c.account, jobs.c.job_id).c
-    query = select(jobs).join_from(batch.account.table, jobs, _same(batch, jobs.c.account, jobs.c.job_id))
+    query = select(jobs).join_from(batch.account.table, jobs, same(batch, jobs.c.account, jobs.c.job_id))
     return query.order_by(jobs.c.seq).with_for_update(of=jobs)
 
 
@@ -284,15 +281,15 @@ def _find_jobs(dialect: str) -> Select[Any]:
 def _find_cancelled(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, cancellations.c.task_id).c
     return select(cancellations.c.task_id).join_from(
-        batch.task_id.table, cancellations, _same(batch, cancellations.c.task_id)
+        batch.task_id.table, cancellations, same(batch, cancellations.c.task_id)
     )
 
 
 @functools.cache
 def _find_names(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, jobs.c.account, jobs.c.custom_msg_id).c
-    same = _same(batch, jobs.c.account, jobs.c.custom_msg_id)
-    return select(jobs.c.custom_msg_id).join_from(batch.account.table, jobs, same)
+    drawn = same(batch, jobs.c.account, jobs.c.custom_msg_id)
+    return select(jobs.c.custom_msg_id).join_from(batch.account.table, jobs, drawn)
 
 
 @functools.cache
@@ -302,10 +299,6 @@ def _insert_jobs(dialect: str) -> ReturningInsert[Any]:
     batch = batch_of(dialect, *columns, column("place", Integer)).c
     rows = select(*(batch[name] for name in _NEW)).order_by(batch.place)
     return insert(jobs).from_select(_NEW, rows).returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
-
-
-def _same(batch: Any, *columns: Column[Any]) -> ColumnElement[bool]:
-    return and_(*(batch[each.name] == each for each in columns))
 
 
 #: The columns that only ended jobs fill: every row of one insertion has the same columns.

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Exists, Select, and_, exists, select
+from sqlalchemy import Connection, Exists, Select, exists, select
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, failed
-from worker68.store.batches import batch_of, pack
+from worker68.store.batches import batch_of, pack, same
 from worker68.store.tables import suppressions
 
 #: An account, and the type and id of a chat.
@@ -30,9 +30,7 @@ def find_suppressed(connection: Connection, chats: Collection[ChatKey]) -> set[C
 @functools.cache
 def _find(dialect: str) -> Select[tuple[str, str, int]]:
     columns = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
-    batch = batch_of(dialect, *columns).c
-    same = and_(*(batch[each.name] == each for each in columns))
-    return select(*columns).where(same)
+    return select(*columns).where(same(batch_of(dialect, *columns).c, *columns))
 
 
 def is_suppressed(account: Any, chat_type: Any, chat_id: Any) -> Exists:

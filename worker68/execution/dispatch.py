@@ -161,7 +161,7 @@ class Dispatch:
         overdue: list[Job] = []
         while True:
             with self._lock:
-                lanes = self._startable(at)[: self._places(room - len(ready))]
+                lanes = self._startable(at, room - len(ready))
                 late = self._take_overdue(lanes, now)
                 # The next of a lane whose first was late may be late as well.
                 taken = [] if late else self._take_heads(lanes)
@@ -257,10 +257,6 @@ class Dispatch:
             if name in self._lanes:
                 self._lanes[name].more = self._lanes[name].more or count >= LANE_DEPTH
 
-    def _places(self, room: int) -> int:
-        """How many jobs more may be under way, of ``room`` that the worker can carry."""
-        return max(0, min(room, self._account.max_in_flight - len(self._starting)))
-
     def _take_overdue(self, lanes: Sequence[Lane], now: dt.datetime) -> list[Job]:
         """Take out the first jobs of these lanes whose time is over."""
         late = [lane for lane in lanes if is_overdue(lane.jobs[0], self._account.max_age, now)]
@@ -311,8 +307,10 @@ class Dispatch:
         bisect.insort(lane.jobs, job, key=_place)
         lane.since = since
 
-    def _startable(self, at: float) -> list[Lane]:
-        if "account" in self._blocked or not self._places(self._room):
+    def _startable(self, at: float, room: int) -> list[Lane]:
+        """Return the lanes whose first job may start now, the most urgent first, as many as have room."""
+        room = min(room, self._account.max_in_flight - len(self._starting))
+        if "account" in self._blocked or room <= 0:
             return []
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
         lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
@@ -320,7 +318,7 @@ class Dispatch:
             lanes = [lane for lane in lanes if lane.jobs[0].kind.job_class is JobClass.MODERATION]
         lanes = heed_exclusive(lanes, self._starting.values())
         lanes = leave_room_beside_reads(lanes, self._most_reads - self._reads_under_way)
-        return one_send_each(lanes) if self._one_send_per_chat else lanes
+        return (one_send_each(lanes) if self._one_send_per_chat else lanes)[:room]
 
     def _is_open(self, lane: Lane, at: float, heed_account_limit: bool = True) -> bool:
         if not lane.jobs or (lane.running and lane.exclusive):
@@ -330,9 +328,9 @@ class Dispatch:
             return False
         if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
-        if (job.now.through_api and self._api_missing_since is not None) or (
-            job.now.needs_login and not self._logged_in
-        ):
+        if job.now.through_api and self._api_missing_since is not None:
+            return False
+        if job.now.needs_login and not self._logged_in:
             return False
         if not self._blocked:
             return True

@@ -155,6 +155,11 @@ def text(frame: Any, *, opcode: int = 1, final: bool = True) -> bytes:
     return struct.pack("!BBQ", first, 127, len(payload)) + payload
 
 
+def hear_messages(sock: socket.socket) -> Iterator[Any]:
+    """Yield each message a client writes; a ping may come between them, and a close behind them."""
+    return (json.loads(payload) for opcode, payload in hear(sock) if opcode == 1)
+
+
 def hear(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
     """Yield the opcode and payload of each frame a client writes."""
     stream = sock.makefile("rb")

@@ -23,6 +23,7 @@ from tests.integration.bridge.servers import (
     WellBehavedBridge,
     eventually,
     hear,
+    hear_messages,
     shake_hands,
     soon,
     text,
@@ -79,11 +80,10 @@ class TestReading:
     def test_byte_by_byte(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         def script(sock: socket.socket) -> None:
             shake_hands(sock)
-            frames = hear(sock)
+            messages = hear_messages(sock)
             for byte in GREETING:
                 sock.sendall(bytes([byte]))
-            for _, payload in frames:
-                frame = json.loads(payload)
+            for frame in messages:
                 for byte in text({"id": frame["id"], "type": frame["type"], "data": ["x" * 300]}):
                     sock.sendall(bytes([byte]))
 
@@ -151,8 +151,8 @@ class TestReading:
         def script(sock: socket.socket) -> None:
             shake_hands(sock)
             sock.sendall(GREETING)
-            for _, payload in hear(sock):
-                if json.loads(payload)["type"] == "sendMsg":
+            for message in hear_messages(sock):
+                if message["type"] == "sendMsg":
                     entry = {"customMsgId": OURS, "updated": {"readStatus": 1, "MsgID": 77}}
                     verdict = {"operator": "msgListPropertyUpdate", "data": {"list": [entry]}}
                     sock.sendall(text(verdict) + text(b"", opcode=3))
@@ -237,14 +237,14 @@ class TestConnecting:
 
 class TestWriting:
     def test_call_that_never_left_is_withdrawn_for_good(self, worker: Worker, raw_bridge: MakeBridge) -> None:
-        may_read, told = threading.Event(), []
+        may_read = threading.Event()
+        told: list[str] = []
 
         def script(sock: socket.socket) -> None:
             shake_hands(sock)
             sock.sendall(GREETING)
             may_read.wait(PATIENCE_SECONDS)
-            for _, payload in hear(sock):
-                told.append(json.loads(payload)["type"])
+            told.extend(message["type"] for message in hear_messages(sock))
 
         link = worker.link(raw_bridge(script).url)
         assert link.wait_ready(soon())
@@ -259,14 +259,14 @@ class TestWriting:
         assert "withdrawn" not in told
 
     def test_guard_is_asked_at_the_time_of_the_write(self, worker: Worker, raw_bridge: MakeBridge) -> None:
-        may_read, paused, told = threading.Event(), threading.Event(), []
+        may_read, paused = threading.Event(), threading.Event()
+        told: list[str] = []
 
         def script(sock: socket.socket) -> None:
             shake_hands(sock)
             sock.sendall(GREETING)
             may_read.wait(PATIENCE_SECONDS)
-            for _, payload in hear(sock):
-                told.append(json.loads(payload)["type"])
+            told.extend(message["type"] for message in hear_messages(sock))
 
         link = worker.link(raw_bridge(script).url)
         assert link.wait_ready(soon())

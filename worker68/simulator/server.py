@@ -16,6 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from weakref import WeakSet
 
 import structlog
 from websockets.asyncio.server import ServerConnection, serve
@@ -223,12 +224,20 @@ class Simulator:
             finally:
                 self._clients.forget(client)
 
+        begun: WeakSet[ServerConnection] = WeakSet()
+
+        class Begun(ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                begun.add(self)
+
         # The listener is closed by hand below: the context manager would wait for half-open handshakes.
         server = await serve(
             handle,
             self.host,
             self.port,
             process_request=self._admit,
+            create_connection=Begun,
             compression=None,
             ping_interval=None,
             max_size=LARGEST_FRAME_BYTES,
@@ -239,8 +248,11 @@ class Simulator:
         server.close(close_connections=False)
         heart.cancel()
         self._clients.abort()
-        for connection in list(server.all_connections):  # also those that are still in their handshake
-            connection.transport.abort()
+        # Those in their handshake are no clients yet. What the listener takes in its last turn of the loop has begun three later.
+        for _ in range(4):
+            await asyncio.sleep(0)
+            for connection in list(begun):
+                connection.transport.abort()
         await asyncio.sleep(0)
 
     def _make_exchange(self, loop: asyncio.AbstractEventLoop, record_file: RecordFile | None) -> Exchange:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,18 @@ class TestLife:
         simulator.stop()
         with pytest.raises(ConnectionClosed):
             peer.read_to_the_end()
+
+    def test_stop_closes_a_connection_that_is_still_in_its_handshake(self) -> None:
+        simulator = Simulator().start()
+        with (
+            socket.create_connection(("127.0.0.1", simulator.port)),
+            connected(simulator),  # taken after the one that says nothing
+            warnings.catch_warnings(record=True) as seen,
+        ):
+            warnings.simplefilter("always")
+            simulator.stop()
+            gc.collect()
+        assert [str(one.message) for one in seen if one.category is ResourceWarning] == []
 
     def test_taken_port_is_named(self, simulator: Simulator) -> None:
         second = Simulator(port=simulator.port)

@@ -24,7 +24,7 @@ from worker68.simulator import Simulator
 from worker68.simulator.population import build_world
 from worker68.simulator.records import Received
 from worker68.store.engine import open_engine
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 
 SEND: Final = "worker68.send_message"
 OFF: Final = dict.fromkeys(("account", "chat", "send", "moderate", "read"), "off")

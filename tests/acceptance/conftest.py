@@ -30,7 +30,7 @@ from tests.parts.postgres import PostgresServer
 from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess, wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 
 SEND, MUTE, SYNC = "worker68.send_message", "worker68.mute_member", "worker68.sync_groups"
 

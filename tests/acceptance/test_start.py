@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.conftest import StageMaker, name
 from tests.parts.postgres import PostgresServer
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 
 
 def test_redis_comes_later(make_stage: StageMaker) -> None:

@@ -35,7 +35,7 @@ from worker68.clock import Deadline, monotonic
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 
 SEND: Final = "worker68.send_message"
 GROUP: Final = 389284

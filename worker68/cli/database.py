@@ -6,7 +6,8 @@ import click
 
 from worker68.settings import load_settings
 from worker68.store.engine import open_engine
-from worker68.store.schema import current_version, upgrade
+from worker68.store.migration import upgrade
+from worker68.store.schema import current_version
 
 
 @click.group(short_help="Create or upgrade the tables.")

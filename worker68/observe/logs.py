@@ -42,7 +42,5 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # Alembic tells at "info" what it found on every look at the schema's version.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Celery's pool tells at "debug" the arguments of what it runs: of a message on a queue that is not ours, its text.
     logging.getLogger("celery.pool").setLevel(logging.INFO)

@@ -12,8 +12,6 @@ from itertools import islice
 from typing import Any, Final, cast
 
 import msgspec
-import psycopg
-from psycopg import sql
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, Text, func, select
 from sqlalchemy.exc import DBAPIError
 
@@ -68,6 +66,10 @@ def _stage_in_postgresql(connection: Connection, seen: ListSeen) -> Staged:
 
 def _copy(connection: Connection, rows: Table, values: Iterable[tuple[Any, ...]]) -> None:
     """Write with COPY, past SQLAlchemy, and raise what the driver raises as SQLAlchemy would."""
+    # Only here: whoever uses SQLite needs no driver of PostgreSQL, which takes a while to import.
+    import psycopg
+    from psycopg import sql
+
     columns = [column for column in rows.columns if not column.system]
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(rows.name), sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)

@@ -13,7 +13,7 @@ from tests.integration.cli.conftest import Run
 from tests.parts.ledger import Ledger
 from tests.parts.lists import GROUP, Lists, contact, contacts, group_request, member
 from worker68.jobs.snapshot import GROUP_MEMBERS, GROUP_REQUESTS
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 
 
 @pytest.fixture

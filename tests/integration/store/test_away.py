@@ -22,7 +22,7 @@ from worker68.errors import DatabaseAway, SettingsError
 from worker68.store import engine as engine_module
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading, transaction
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 from worker68.store.writer import Writer
 
 SECRET = "nobody may read this in a log"

@@ -21,7 +21,7 @@ from worker68.observe.metrics import Figure
 from worker68.runtime import Runtime
 from worker68.settings import Settings
 from worker68.simulator import Simulator
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 from worker68.vitals import vitals
 from worker68.vitals.checks import make_checks
 from worker68.vitals.figures import read_figures

@@ -26,7 +26,7 @@ from worker68.errors import Worker68Error
 from worker68.settings import PREFIX
 from worker68.simulator.population import PLAIN_GROUP, build_world
 from worker68.simulator.server import Simulator
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 from worker68.tether import end_process, tether
 
 #: Some dozens of jobs at the default of 60 a minute would take a minute.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.parts.worker import CELERY, environment
+from tests.parts.worker import CELERY, WORKER68, environment
 
 GOOD = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -65,7 +64,7 @@ def test_celery_says_it_in_one_line(case: str, tmp_path: Path) -> None:
 def test_the_worker_command_says_the_same(case: str, tmp_path: Path) -> None:
     changes, named = WRONG[case]
 
-    ended = run((sys.executable, "-m", "worker68", "worker"), changes, tmp_path)
+    ended = run(WORKER68, changes, tmp_path)
 
     assert ended.returncode == 2, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CELERY: Final = (sys.executable, "-m", "celery", "-A", "worker68", "worker")
+#: The same as production starts it.
+WORKER68: Final = (sys.executable, "-m", "worker68", "worker")
 
 #: A start takes two seconds on an idle machine, an end as long as the calls that are under way; both longer on a crowded one.
 PATIENCE_SECONDS: Final = 40.0

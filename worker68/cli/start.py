@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 
@@ -22,8 +24,30 @@ def main() -> None:
 
 
 def become_celery(options: Sequence[str]) -> NoReturn:
-    """Turn this process into Celery's worker: signals, exit code and restart on SIGHUP are Celery's own, not a copy of them.
+    """Be Celery's worker from here on: signals, exit code and restart on SIGHUP are Celery's own, not a copy of them.
 
-    Nothing is looked at before: the application says in one line which setting is wrong, and half a second sooner.
+    Nothing is looked at before: the application says in one line which setting is wrong, and half a second sooner. Of Celery's
+    commands this one alone is imported: ``celery`` imports them all first, with a shell and Flower.
     """
-    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "worker68", "worker", *options])
+    # As if it had been called so: with these words Celery restarts and detaches itself.
+    sys.argv = [os.path.join(os.path.dirname(sys.executable), "celery"), "-A", "worker68", "worker", *options]
+    with importing():
+        from celery.bin.base import CLIContext
+        from celery.bin.worker import worker
+
+        from worker68 import celery
+
+    context = CLIContext(celery, no_color=bool(os.environ.get("NO_COLOR")), workdir=None)
+    # The prefix is that of the variables by which Celery's options may be given as well.
+    sys.exit(worker.main(options, prog_name="worker68 worker", obj=context, auto_envvar_prefix="CELERY_WORKER"))
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import in this block what stays: to look through all of it for garbage, again and again, is a seventh of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -46,7 +46,7 @@ class Finding:
     remedy: str | None = None
 
 
-@click.command(short_help="Check that all parts are within reach.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(as_json: bool) -> int:
     """Check that Redis, the database and the bridge of each account are within reach.

@@ -10,7 +10,7 @@ from worker68.store.migration import upgrade
 from worker68.store.schema import current_version
 
 
-@click.group(short_help="Create or upgrade the tables.")
+@click.group()
 def db() -> None:
     """Bring the database to where this version of worker68 needs it.
 

@@ -77,7 +77,7 @@ class Found(msgspec.Struct, frozen=True):
     entry: Entry
 
 
-@click.group(short_help="Look at what was set aside, put it back or drop it.")
+@click.group()
 def dead() -> None:
     """Look at messages and replies that were set aside on worker68:dead, put them back or drop them.
 

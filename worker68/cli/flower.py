@@ -34,8 +34,7 @@ class ClosedMetrics(monitor.Metrics):  # type: ignore[misc]
 
 
 @click.command(
-    short_help="Watch tasks and workers in a browser.",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[FLOWER OPTIONS]...")
 def flower(options: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import click
 from worker68.cli import health as looking
 
 
-@click.command(short_help="Say whether the worker of this host is well.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def health(as_json: bool) -> int:
     """Say whether the worker of this host is well: exit code 0 if it is, 1 if not.

@@ -16,30 +16,32 @@ from typing import Any, Final, NoReturn
 import click
 import structlog
 
+from worker68.cli.start import importing
 from worker68.errors import DatabaseAway, SettingsError, Worker68Error
 
-#: Where each command is. A module is imported when its command is asked for: some need a tenth of a second, some a whole one.
+#: Where each command is, and what the list of them says. A module is imported when its command is asked for: most of them
+#: need a quarter of a second for it.
 COMMANDS: Final = {
-    "demo": "worker68.cli.demo.command:demo",
-    "worker": "worker68.cli.worker:worker",
-    "simulator": "worker68.cli.simulator:simulator",
-    "db": "worker68.cli.database:db",
-    "send": "worker68.cli.send:send",
-    "mute": "worker68.cli.moderate:mute",
-    "notice": "worker68.cli.moderate:notice",
-    "sync": "worker68.cli.sync:sync",
-    "api-url": "worker68.cli.sync:api_url",
-    "request": "worker68.cli.sync:request",
-    "restart-client": "worker68.cli.moderate:restart_client",
-    "jobs": "worker68.cli.jobs:jobs",
-    "snapshots": "worker68.cli.snapshots:snapshots",
-    "pause": "worker68.cli.pause:pause",
-    "resume": "worker68.cli.pause:resume",
-    "dead": "worker68.cli.dead:dead",
-    "check": "worker68.cli.check:check",
-    "health": "worker68.cli.health_command:health",
-    "top": "worker68.cli.top:top",
-    "flower": "worker68.cli.flower:flower",
+    "demo": ("worker68.cli.demo.command:demo", "Show worker68 at work, everything embedded."),
+    "worker": ("worker68.cli.worker:worker", "Take in jobs and run them."),
+    "simulator": ("worker68.cli.simulator:simulator", "Simulate a 68 bridge to develop against."),
+    "db": ("worker68.cli.database:db", "Create or upgrade the tables."),
+    "send": ("worker68.cli.send:send", "Send a text or a file."),
+    "mute": ("worker68.cli.moderate:mute", "Mute a member or a whole group, or lift it."),
+    "notice": ("worker68.cli.moderate:notice", "Set a group's notice."),
+    "sync": ("worker68.cli.sync:sync", "Read what the bridge knows."),
+    "api-url": ("worker68.cli.sync:api_url", "Ask for the address of the service's API."),
+    "request": ("worker68.cli.sync:request", "Make a call of the service's API."),
+    "restart-client": ("worker68.cli.moderate:restart_client", "Restart an account's 68 client."),
+    "jobs": ("worker68.cli.jobs:jobs", "Look at jobs, and cancel those that wait."),
+    "snapshots": ("worker68.cli.snapshots:snapshots", "Look at what the syncs found and changed."),
+    "pause": ("worker68.cli.pause:pause", "Stop writing for an account, on every worker."),
+    "resume": ("worker68.cli.pause:resume", "Let an account go on after a pause."),
+    "dead": ("worker68.cli.dead:dead", "Look at what was set aside, put it back or drop it."),
+    "check": ("worker68.cli.check:check", "Check that all parts are within reach."),
+    "health": ("worker68.cli.health_command:health", "Say whether the worker of this host is well."),
+    "top": ("worker68.cli.top:top", "Watch accounts and workers."),
+    "flower": ("worker68.cli.flower:flower", "Watch tasks and workers in a browser."),
 }
 
 #: Packages that not every installation has, and the extra that brings each.
@@ -55,12 +57,16 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = COMMANDS.get(cmd_name)
-        if place is None:
+        if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = place.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        with importing():
+            command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run the command that the arguments name, and end the process with its exit code."""

@@ -14,7 +14,7 @@ CHANGE_SECONDS: Final = 150.0
 RESTART_SECONDS: Final = 180.0
 
 
-@click.command(short_help="Mute a member or a whole group, or lift it.")
+@click.command()
 @click.option("--group", type=ID, required=True, help="In which group.")
 @click.option("--user", type=ID, help="Mute this member, for --seconds.")
 @click.option("--seconds", type=click.IntRange(0, 2**31 - 1), help="For how long; 0 lifts the member's mute.")
@@ -64,7 +64,7 @@ def mute(
     return ask_for("worker68.mute_group", fields, **options)
 
 
-@click.command(short_help="Set a group's notice.")
+@click.command()
 @click.option("--group", type=ID, required=True, help="Whose notice.")
 @click.option("--announce/--no-announce", default=True, show_default=True, help="Whether the group is told.")
 @click.argument("text")
@@ -81,7 +81,7 @@ def notice(group: int, announce: bool, text: str, **options: Any) -> int:
     return ask_for("worker68.set_group_notice", {"group_id": group, "notice": text, "announce": announce}, **options)
 
 
-@click.command("restart-client", short_help="Restart an account's 68 client.")
+@click.command("restart-client")
 @job_options(RESTART_SECONDS)
 def restart_client(**options: Any) -> int:
     """Restart an account's 68 client, and wait until its bridge is ready again.

@@ -12,7 +12,7 @@ from worker68.cli.asking import ID, ask_for, job_options
 WAIT_SECONDS: Final = 60.0
 
 
-@click.command(short_help="Send a text or a file.")
+@click.command()
 @click.option("--group", type=ID, help="The group to write to.")
 @click.option("--friend", type=ID, help="The friend to write to.")
 @click.option(

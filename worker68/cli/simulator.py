@@ -11,7 +11,7 @@ from worker68.observe.logs import configure_logs
 from worker68.settings import load_settings
 
 
-@click.command(short_help="Simulate a 68 bridge to develop against.")
+@click.command()
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(

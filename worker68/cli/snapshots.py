@@ -34,7 +34,7 @@ LIMIT = click.option(
 )
 
 
-@click.group(short_help="Look at what the syncs found and changed.")
+@click.group()
 def snapshots() -> None:
     """Look at what the syncs found, and at what changed from one to the next.
 

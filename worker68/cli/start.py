@@ -44,7 +44,11 @@ def become_celery(options: Sequence[str]) -> NoReturn:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import in this block what stays: to look through all of it for garbage, again and again, is a seventh of a start."""
+    """Import in this block what stays: to look through all of it for garbage takes a while.
+
+    That would be done again and again meanwhile, a seventh of a worker's start, and once more when Python ends, a third of a short
+    command's time.
+    """
     gc.disable()
     try:
         yield

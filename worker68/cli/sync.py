@@ -42,7 +42,7 @@ READS: Final = {
 }
 
 
-@click.command(short_help="Read what the bridge knows.")
+@click.command()
 @click.argument("what", metavar="WHAT", type=click.Choice(list(READS)))
 @click.option("--group", type=ID, help="Of which group: for group, members and online.")
 @click.option("--user", "users", type=ID, multiple=True, help="Which user: for contact; repeatable for online.")
@@ -80,7 +80,7 @@ def sync(what: str, group: int | None, users: tuple[int, ...], timeout: float | 
     return ask_for(read.task, fields, timeout=timeout or read.wait_seconds, **options)
 
 
-@click.command("api-url", short_help="Ask for the address of the service's API.")
+@click.command("api-url")
 @job_options(CALL_SECONDS)
 def api_url(**options: Any) -> int:
     """Ask the bridge for the address of the service's API, which changes over time.
@@ -92,7 +92,7 @@ def api_url(**options: Any) -> int:
     return ask_for("worker68.get_api_url", {}, **options)
 
 
-@click.command(short_help="Make a call of the service's API.")
+@click.command()
 @click.argument("type_", metavar="TYPE")
 @click.argument("path")
 @click.option("--data", metavar="JSON", help="The call's data, a JSON object.")

@@ -66,7 +66,7 @@ class Overview:
     problems: list[str]
 
 
-@click.command(short_help="Watch accounts and workers.")
+@click.command()
 @click.option("--once", is_flag=True, help="Look once, and end.")
 @click.option(
     "--interval", type=click.FloatRange(0.5, 3600), default=2.0, show_default=True, help="Seconds between looks."

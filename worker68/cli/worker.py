@@ -8,8 +8,7 @@ from worker68.cli.start import become_celery
 
 
 @click.command(
-    short_help="Take in jobs and run them.",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY WORKER OPTIONS]...")
 def worker(options: tuple[str, ...]) -> None:

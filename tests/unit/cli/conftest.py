@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -32,3 +34,13 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     yield invoke
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
+
+
+def imported_by(*words: str) -> set[str]:
+    """Run ``worker68`` in a process of its own, which must end well; return the modules that it has imported."""
+    script = f"import sys; sys.argv = {['worker68', *words]}\nfrom worker68.cli.start import main\ntry: main()\n"
+    script += "except SystemExit as end: print(end.code, *sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    code, *modules = run.stdout.splitlines()[-1].split()
+    assert code == "0"
+    return set(modules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Run, imported_by
 from worker68.cli.main import COMMANDS, main
 from worker68.errors import DatabaseAway, RedisAway, SettingsError
 
@@ -34,6 +34,10 @@ def test_help_needs_no_settings_and_names_each_command(run: Run) -> None:
     result = run("--help", LIMITS="nonsense")
     assert result.exit_code == 0
     assert all(f"\n  {name} " in result.stdout for name in COMMANDS)
+
+
+def test_help_imports_no_command() -> None:
+    assert not {place.partition(":")[0] for place, _ in COMMANDS.values()} & imported_by("--help")
 
 
 @pytest.mark.parametrize(

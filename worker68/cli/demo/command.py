@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command(short_help="Show worker68 at work, everything embedded.")
+@click.command()
 @click.option(
     "--jobs",
     "count",

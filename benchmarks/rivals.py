@@ -20,7 +20,7 @@ from typing import Final, Protocol, cast
 
 from benchmarks.processes import children
 from benchmarks.stage import Stage, to
-from tests.parts.worker import ROOT
+from tests.parts.worker import ROOT, WORKER68
 from worker68.tether import end_process, tether
 
 REPLIES: Final = "benchmark"
@@ -102,7 +102,7 @@ def wait_for_word(stage: Stage, key: str) -> bytes:
 @contextmanager
 def our_worker(stage: Stage, name: str) -> Iterator[Ours]:
     """Start a worker of ours and wait until it is idle and ready."""
-    worker = stage.worker("ours")
+    worker = stage.worker("ours", WORKER68)
     before = children()
     worker.start()
     (pid,) = children() - before

@@ -23,7 +23,7 @@ from worker68.broker.place import Place
 from worker68.broker.source import MOST_NEWS, Batch, Popped, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
-from worker68.execution import recovery
+from worker68.execution import reasons, recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Choice, Ready
 from worker68.execution.intake import Arrival, Intake
@@ -132,7 +132,8 @@ class Pump:
         """A delivered job was not begun: Celery's consumer was closed before."""
         if (started := self._started.pop(seq, None)) is not None:
             desk, ready = started
-            desk.execution.dispatch.put_back(ready.job, NOT_WRITTEN_PAUSE_SECONDS)
+            why = reasons.not_written("Celery has not begun it")
+            desk.execution.dispatch.put_back(ready.job, NOT_WRITTEN_PAUSE_SECONDS, why)
             self.wake()
 
     def _run(self) -> None:

@@ -15,6 +15,7 @@ from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.jobs.job import Job
+from worker68.jobs.kinds import Step
 from worker68.jobs.states import State
 from worker68.store import waiting
 
@@ -104,10 +105,9 @@ class Desk:
             self.execution.gate.expect(ready.job, ready.slot)
         return choice
 
-    @property
-    def _problem(self) -> str | None:
-        """What keeps all jobs of the account waiting, or all but a restart of the client, in words."""
-        return self.execution.permit.why_not() or self.execution.link.why_not_ready
+    def _why_not(self, step: Step) -> str | None:
+        """Say what of the account or its bridge keeps a step waiting."""
+        return self.execution.permit.why_not() or self.execution.link.why_not(step.needs_login)
 
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
@@ -125,7 +125,7 @@ class Desk:
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        reasons = self.execution.dispatch.explain(self._problem)
+        reasons = self.execution.dispatch.explain(self._why_not)
         lasting = {seq: reason for seq, reason in reasons.items() if self._explained.get(seq) == reason}
         fresh = dict(lasting.items() - self._written.items())
         if fresh:

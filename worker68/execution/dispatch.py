@@ -32,7 +32,7 @@ from worker68.execution.lanes import (
 from worker68.execution.slots import Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import JobClass, Nature
+from worker68.jobs.kinds import JobClass, Nature, Step
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
@@ -97,7 +97,8 @@ class Dispatch:
         self._starting: dict[int, Job] = {}
         self._sending_to: dict[Chat | None, int] = {}
         self._blocked: dict[str, tuple[float, str]] = {}
-        self._resting: dict[int, float] = {}  # jobs that keep their place but must not start before (monotonic seconds)
+        # Jobs that keep their place but must not start before (monotonic seconds), and why.
+        self._resting: dict[int, tuple[float, str]] = {}
         # While SQL is read: what came meanwhile, which the query may not have seen.
         self._missed: list[Job] | None = None
         self._api_missing_since: float | None = None
@@ -142,7 +143,7 @@ class Dispatch:
             self._lanes = {name: Lane(name, running=count) for name, count in running.items()}
             self._enter_loaded(jobs)
             present = {job.seq for lane in self._lanes.values() for job in lane.jobs}
-            self._resting = {seq: until for seq, until in self._resting.items() if seq in present}
+            self._resting = {seq: rest for seq, rest in self._resting.items() if seq in present}
 
     def choose(
         self, room: int, one_send_per_chat: bool, now: dt.datetime, api_known: bool = True, logged_in: bool = True
@@ -189,19 +190,19 @@ class Dispatch:
             self._release(job)
             self.finished += 1
 
-    def put_back(self, job: Job, after_seconds: float) -> None:
-        """The job did not end and keeps its place: it may start again ``after_seconds`` from now."""
+    def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
+        """The job did not end and keeps its place: it may start again ``after_seconds`` from now. ``why``: in words."""
         with self._lock:
             self._release(job)
-            self._resting[job.seq] = monotonic() + after_seconds
+            self._resting[job.seq] = monotonic() + after_seconds, why
             self._enter(job)
 
-    def explain(self, problem: str | None) -> dict[int, str]:
-        """Return in words why the first job of each waiting lane waits; ``problem``: what holds up all of them."""
+    def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str]:
+        """Return in words why the first job of each waiting lane waits; ``why_not``: what holds its step up from outside."""
         with self._lock:
             at = monotonic()
-            waiting = [lane for lane in self._lanes.values() if lane.jobs]
-            return {lane.jobs[0].seq: words for lane in waiting if (words := problem or self._why(lane, at))}
+            heads = [(lane.jobs[0], lane) for lane in self._lanes.values() if lane.jobs]
+            return {job.seq: words for job, lane in heads if (words := why_not(job.now) or self._why(lane, at))}
 
     def _enter(self, job: Job) -> None:
         if self._missed is not None:
@@ -215,7 +216,7 @@ class Dispatch:
             return  # SQL holds it behind others that are not in memory
         bisect.insort(lane.jobs, job, key=_place)
         if job.due_at is not None and job.seq not in self._resting:
-            self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds()
+            self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds(), reasons.BACKS_OFF
         if len(lane.jobs) > LANE_DEPTH:
             self._resting.pop(lane.jobs.pop().seq, None)
             lane.more = True
@@ -324,7 +325,7 @@ class Dispatch:
         if not lane.jobs or (lane.running and lane.exclusive):
             return False
         job = lane.jobs[0]
-        if self._resting.get(job.seq, at) > at:
+        if (rest := self._resting.get(job.seq)) is not None and rest[0] > at:
             return False
         if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
@@ -367,7 +368,7 @@ class Dispatch:
             del self._lanes[job.lane]
 
     def _next_look(self, at: float) -> float | None:
-        times = [until for until in self._resting.values() if until > at]
+        times = [until for until, _ in self._resting.values() if until > at]
         times += [until for until, _ in self._blocked.values()]
         times += [until for until in [self._api_patience_until()] if until > at]
         return min(times, default=None)
@@ -380,8 +381,8 @@ class Dispatch:
             return "until the restart of the client is over"
         if job.kind.exclusive and self._starting:
             return "until no send or change of the account is under way"
-        if self._resting.get(job.seq, at) > at:
-            return "backing off after an attempt"
+        if (rest := self._resting.get(job.seq)) is not None and rest[0] > at:
+            return rest[1]
         if self._one_send_per_chat and (chat := chat_of_send(job)) in self._sending_to:
             rivals = [one.job_id for one in self._starting.values() if chat_of_send(one) == chat]
             return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from worker68.limits.limiter import Refusal
 from worker68.limits.rates import Limits
+
+#: An attempt was spent. The row says until when, and what went wrong.
+BACKS_OFF: Final = "backing off after an attempt"
 
 #: So many ids are named at most.
 _NAMED = 3
@@ -18,6 +22,11 @@ def refused(refusal: Refusal, limits: Limits) -> str:
     rate = getattr(limits, refusal.limit)
     of = f"limit {refusal.limit} of the account's settings" + (f" ({rate})" if rate is not None else "")
     return of if refusal.pace >= 1 else f"{of}, slowed down to {refusal.pace:.0%} of it after busy answers"
+
+
+def not_written(reason: str) -> str:
+    """Say that a job had its turn and was put back, because its frame could not be written then."""
+    return f"it had its turn, but was not written: {reason}"
 
 
 def behind(job_ids: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import structlog
 from click.testing import CliRunner, Result
 
 from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, Stage, name
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.cli.main import main
 from worker68.simulator import ALWAYS
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
@@ -181,6 +182,46 @@ def test_a_cancel_is_in_time_until_the_slot(stage: Stage, ask: Ask) -> None:
         assert (row["status"], row["reason"], stage.frames(words)) == ("cancelled", "called off", [])
     else:
         assert "too late to cancel" in done.stderr
+
+
+def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask) -> None:
+    assert ask("pause", "main", "--reason", "so that all of them wait").exit_code == 0
+    cancelled = [stage.send(name(), chat=to(OTHER_FRIEND)) for _ in range(6)]
+    last = stage.send(name(), chat=to(OTHER_FRIEND))
+    taken_in(stage, last.id)
+    told = stage.celery.control.revoke(
+        [result.id for result in cancelled[:3]], reply=True, timeout=PATIENCE_SECONDS, limit=1
+    )
+    assert [reply["ok"] for of_worker in told for reply in of_worker.values()] == ["3 cancelled"]
+    for result in cancelled[3:]:
+        assert ask("jobs", "cancel", result.id).exit_code == 0
+
+    assert ask("resume", "main").exit_code == 0
+
+    resumed_at = datetime.now(UTC)
+    took = datetime.fromisoformat(stage.end_of(last)["finished_at"]) - resumed_at
+    assert took < timedelta(seconds=3 * 2), "half of the slots that they would have had"
+
+
+def test_a_cancel_that_comes_too_late_says_so(stage: Stage, ask: Ask) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 1.5
+    words, gone = name(), stage.send(name(), send_at="2999-01-01T00:00:00Z")
+    result = stage.send(words, chat=to(FRIEND))
+    stage.wait(lambda: stage.frames(words))
+    taken_in(stage, gone.id)
+
+    ids = [result.id, gone.id, name("never")]
+    for expected in ("1 cancelled, 1 too late", "1 cancelled before, 1 too late"):
+        (told,) = stage.celery.control.revoke(ids, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+        (reply,) = told.values()
+        assert reply["ok"] == f"{expected}: under way, or ended, 1 not seen yet, cancelled if it comes within a day"
+    late = ask("jobs", "cancel", result.id)
+    assert (late.exit_code, late.stdout) == (1, "")
+    assert "too late to cancel" in late.stderr
+    again = ask("jobs", "cancel", gone.id)
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert "was cancelled before" in again.stdout
+    assert stage.end_of(result)["status"] == "succeeded"
 
 
 def test_a_busy_answer_slows_the_account_down_at_once(stage: Stage, ask: Ask) -> None:

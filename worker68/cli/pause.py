@@ -14,10 +14,9 @@ from typing import Any, Final
 
 import click
 
-from worker68.broker.place import wake_key
 from worker68.cli.ledger import open_database
 from worker68.cli.output import print_json, printable
-from worker68.cli.reach import find_owners, open_redis, saying_away
+from worker68.cli.reach import find_owners, ring_owner
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
 from worker68.execution.permit import PERMIT_SECONDS
@@ -120,9 +119,7 @@ def _ring(settings: Settings, account: str) -> None:
     if settings.redis_url is None:
         return
     try:
-        with saying_away(settings.redis_url), open_redis(settings.redis_url) as redis:
-            redis.incr(wake_key(account))
-            redis.expire(wake_key(account), 24 * 3600)
+        ring_owner(settings.redis_url, account)
     except RedisAway as away:
         click.echo(f"worker68: {away}; workers look at the database by themselves", err=True)
 

@@ -7,12 +7,11 @@ time. Never: a write to SQL, a frame, a wait.
 
 from __future__ import annotations
 
-import bisect
 import datetime as dt
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -64,11 +63,6 @@ class Choice:
     ready: list[Ready]
     overdue: list[Job]
     look_again_at: float | None
-
-
-def _place(job: Job) -> tuple[int, int, int]:
-    """A job whose change is made goes on before all others of its lane: its announcement belongs to it."""
-    return -job.step, job.priority, job.seq
 
 
 class Dispatch:
@@ -197,6 +191,15 @@ class Dispatch:
             self._resting[job.seq] = monotonic() + after_seconds, why
             self._enter(job)
 
+    def forget(self, seqs: Collection[int]) -> None:
+        """These have ended while they waited, by somebody else's hand: the next of their lanes need not wait for their slots."""
+        with self._lock:
+            for lane in self._lanes.values():
+                self.finished += len(lane.jobs)
+                lane.jobs = [job for job in lane.jobs if job.seq not in seqs]
+                self.finished -= len(lane.jobs)
+            self._forget_empty_lanes()
+
     def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str]:
         """Return in words why the first job of each waiting lane waits; ``why_not``: what holds its step up from outside."""
         with self._lock:
@@ -212,14 +215,10 @@ class Dispatch:
             return
         if not lane.jobs:
             lane.since = monotonic()
-        if lane.more and (not lane.jobs or _place(job) > _place(lane.jobs[-1])):
-            return  # SQL holds it behind others that are not in memory
-        bisect.insort(lane.jobs, job, key=_place)
-        if job.due_at is not None and job.seq not in self._resting:
+        if (left_out := lane.enter(job, LANE_DEPTH)) is not None:
+            self._resting.pop(left_out.seq, None)
+        if left_out is not job and job.due_at is not None and job.seq not in self._resting:
             self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds(), reasons.BACKS_OFF
-        if len(lane.jobs) > LANE_DEPTH:
-            self._resting.pop(lane.jobs.pop().seq, None)
-            lane.more = True
 
     def _refill_lanes(self) -> None:
         """Load further jobs of lanes that have run empty in memory but not in SQL."""
@@ -305,7 +304,7 @@ class Dispatch:
         """Put a job that did not start where it was, as if nothing had been."""
         self._release(job, leave_lane=False)
         lane = self._lanes[job.lane]
-        bisect.insort(lane.jobs, job, key=_place)
+        lane.insert(job)
         lane.since = since
 
     def _startable(self, at: float, room: int) -> list[Lane]:

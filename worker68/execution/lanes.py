@@ -6,6 +6,7 @@ waiting. Never: limits, a lock, a clock.
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -33,6 +34,24 @@ class Lane:
     @property
     def empty(self) -> bool:
         return not self.jobs and not self.more and not self.running
+
+    def enter(self, job: Job, depth: int) -> Job | None:
+        """Let a job take its place; return the one that SQL alone holds now, because no more than ``depth`` are in memory."""
+        if self.more and (not self.jobs or _place(job) > _place(self.jobs[-1])):
+            return job
+        self.insert(job)
+        if len(self.jobs) <= depth:
+            return None
+        self.more = True
+        return self.jobs.pop()
+
+    def insert(self, job: Job) -> None:
+        bisect.insort(self.jobs, job, key=_place)
+
+
+def _place(job: Job) -> tuple[int, int, int]:
+    """A job whose change is made goes on before all others of its lane: its announcement belongs to it."""
+    return -job.step, job.priority, job.seq
 
 
 def chat_of_send(job: Job) -> Chat | None:

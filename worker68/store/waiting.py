@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, select
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
-from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, whole_outcome
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
@@ -205,12 +205,23 @@ def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome,
     )
 
 
+def find_ended(engine: Engine, seqs: Iterable[int]) -> set[int]:
+    """Return those of these jobs that have ended."""
+    with reading(engine) as connection:
+        return set(connection.scalars(select(jobs.c.seq).where(jobs.c.seq.in_(seqs), jobs.c.state == State.ENDED)))
+
+
 @dataclass(frozen=True)
 class Cancelled:
-    """What a cancel came to: the numbers of the jobs that it ended, and of those for which it was too late."""
+    """What a cancel came to: the numbers of the jobs that it ended, that were cancelled before, and for which it was too late.
+
+    ``unseen``: the Celery ids of which no job has come yet.
+    """
 
     ended: list[int]
+    before: list[int]
     too_late: list[int]
+    unseen: list[str]
 
 
 def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> Cancelled:
@@ -227,7 +238,10 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
             )
         seqs = {row.seq for row in known}
         ended = end_waiting_within(connection, seqs, Event.CANCEL, cancelled(reason), now)
-        return Cancelled(ended, sorted(seqs - set(ended)))
+        rest = seqs - set(ended)
+        before = select(jobs.c.seq).where(jobs.c.seq.in_(rest), jobs.c.status == Status.CANCELLED).order_by(jobs.c.seq)
+        cancelled_before = list(connection.scalars(before)) if rest else []
+        return Cancelled(ended, cancelled_before, sorted(rest - set(cancelled_before)), sorted(unseen))
 
 
 def forget_cancellations(engine: Engine, before: dt.datetime) -> None:

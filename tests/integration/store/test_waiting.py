@@ -140,8 +140,12 @@ def test_what_is_overdue_is_found_while_it_waits(ledger: Ledger) -> None:
 def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledger) -> None:
     first, second = ledger.arrive(message(task_id="a"), message(task_id="b"))
     ledger.must_begin(second)
-    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled([first.seq], [second.seq])
-    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled([], [first.seq, second.seq])
+    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled(
+        [first.seq], [], [second.seq], ["unseen"]
+    )
+    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled(
+        [], [first.seq], [second.seq], ["unseen"]
+    )
     assert ledger.told() == ["a: cancelled"]
     assert ledger.row(second.seq).state == State.SENDING
     assert ledger.count(cancellations) == 1
@@ -150,7 +154,7 @@ def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledg
 
 def test_a_revoke_of_many_ids_is_one_transaction(ledger: Ledger) -> None:
     ids = [f"id-{number}" for number in range(3000)]
-    assert waiting.cancel(ledger.engine, ids, "revoked", NOW) == Cancelled([], [])
+    assert waiting.cancel(ledger.engine, ids, "revoked", NOW) == Cancelled([], [], [], sorted(ids))
     assert ledger.count(cancellations) == 3000
 
 

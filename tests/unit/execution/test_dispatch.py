@@ -228,6 +228,20 @@ def test_what_is_there_already_is_not_there_twice(room: Room) -> None:
     assert room.choose() == []
 
 
+def test_what_somebody_else_ended_takes_no_slot(room: Room) -> None:
+    room.add(send(1), send(2), send(3), send(4, chat=2))
+    room.dispatch.forget({1, 2, 4, 99})
+    assert room.choose() == [3]
+    assert (room.slots.asked, room.dispatch.finished) == (1, 3)
+
+
+def test_what_is_under_way_is_not_forgotten(room: Room) -> None:
+    room.add(send(1), send(2))
+    assert room.choose() == [1]
+    room.dispatch.forget({1})
+    assert (room.choose(), room.dispatch.is_under_way(1)) == ([], True)
+
+
 def test_is_under_way_from_its_turn_to_its_end(room: Room) -> None:
     room.add(send(1))
     assert not room.dispatch.is_under_way(1)

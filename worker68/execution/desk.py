@@ -14,6 +14,7 @@ from worker68.execution import recovery
 from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
+from worker68.execution.reasons import RowReasons
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import Step
 from worker68.jobs.states import State
@@ -37,8 +38,7 @@ class Desk:
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._due: dt.datetime | None = None
-        self._explained: dict[int, str] = {}
-        self._written: dict[int, str] = {}
+        self._reasons = RowReasons()
         # Unfinished jobs that SQL counted at the last sweep and those taken in since; how many had finished by then.
         self._taken_in = 0
         self._finished = 0
@@ -129,9 +129,8 @@ class Desk:
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        reasons = self.execution.dispatch.explain(self._why_not)
-        lasting = {seq: reason for seq, reason in reasons.items() if self._explained.get(seq) == reason}
-        fresh = dict(lasting.items() - self._written.items())
-        if fresh:
-            waiting.write_reasons(self.execution.engine, fresh)
-        self._explained, self._written = reasons, lasting
+        held = self.execution.dispatch.explain(self._why_not)
+        changes = self._reasons.changes(held)
+        if changes:
+            waiting.write_reasons(self.execution.engine, changes, utc_now())
+        self._reasons.note(held, changes)

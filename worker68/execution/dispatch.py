@@ -28,7 +28,7 @@ from worker68.execution.lanes import (
     leave_room_beside_reads,
     one_send_each,
 )
-from worker68.execution.slots import Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
+from worker68.execution.slots import Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import JobClass, Nature, Step
@@ -46,14 +46,6 @@ NOT_WRITTEN_PAUSE_SECONDS = 0.5
 #: After a reconnect the bridge tells the API's address some milliseconds later than its readiness. As long as a moderation waits
 #: for nothing else, sends wait for this too, so that it passes them; but not for ever.
 API_PATIENCE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A job that may start: its frame may be written in its slot."""
-
-    job: Job
-    slot: Slot
 
 
 @dataclass(frozen=True)
@@ -200,12 +192,12 @@ class Dispatch:
                 self.finished -= len(lane.jobs)
             self._forget_empty_lanes()
 
-    def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str]:
-        """Return in words why the first job of each waiting lane waits; ``why_not``: what holds its step up from outside."""
+    def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str | None]:
+        """Return in words why the first job of each lane waits, or None; ``why_not``: what outside holds its step up."""
         with self._lock:
             at = monotonic()
             heads = [(lane.jobs[0], lane) for lane in self._lanes.values() if lane.jobs]
-            return {job.seq: words for job, lane in heads if (words := why_not(job.now) or self._why(lane, at))}
+            return {job.seq: why_not(job.now) or self._why(lane, at) for job, lane in heads}
 
     def _enter(self, job: Job) -> None:
         if self._missed is not None:
@@ -215,15 +207,19 @@ class Dispatch:
             return
         if not lane.jobs:
             lane.since = monotonic()
-        if (left_out := lane.enter(job, LANE_DEPTH)) is not None:
-            self._resting.pop(left_out.seq, None)
-        if left_out is not job and job.due_at is not None and job.seq not in self._resting:
+        if lane.enter(job, LANE_DEPTH) is job:
+            return  # SQL holds it behind others; if it rests, it does so also when it comes again
+        if job.due_at is not None and job.seq not in self._resting:
             self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds(), reasons.BACKS_OFF
 
     def _refill_lanes(self) -> None:
-        """Load further jobs of lanes that have run empty in memory but not in SQL."""
+        """Load further jobs of lanes that have run empty in memory, but for some that rest, and not in SQL."""
         with self._lock:
-            empty = [name for name, lane in self._lanes.items() if lane.more and not lane.jobs]
+            at = monotonic()
+            few = {
+                name: lane.jobs for name, lane in self._lanes.items() if lane.more and len(lane.jobs) < LANE_DEPTH // 2
+            }
+            empty = [name for name, jobs in few.items() if all(self._rests(job, at) for job in jobs)]
         if not empty:
             return
         jobs = self._read_sql(empty)
@@ -325,7 +321,9 @@ class Dispatch:
             return False
         job = lane.jobs[0]
         if (rest := self._resting.get(job.seq)) is not None and rest[0] > at:
-            return False
+            if lane.exclusive or (other := lane.bring_forward(lambda one: self._rests(one, at))) is None:
+                return False
+            job = other
         if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
         if job.now.through_api and self._api_missing_since is not None:
@@ -336,6 +334,9 @@ class Dispatch:
             return True
         scopes = scopes_of(job) if heed_account_limit else [each for each in scopes_of(job) if each != "account"]
         return not any(scope in self._blocked for scope in scopes)
+
+    def _rests(self, job: Job, at: float) -> bool:
+        return job.seq in self._resting and self._resting[job.seq][0] > at
 
     def _api_patience_until(self) -> float:
         """Until when nothing but moderation starts, because one waits only for the API's address."""
@@ -380,8 +381,8 @@ class Dispatch:
             return "until the restart of the client is over"
         if job.kind.exclusive and self._starting:
             return "until no send or change of the account is under way"
-        if (rest := self._resting.get(job.seq)) is not None and rest[0] > at:
-            return rest[1]
+        if self._rests(job, at):
+            return self._resting[job.seq][1]
         if self._one_send_per_chat and (chat := chat_of_send(job)) in self._sending_to:
             rivals = [one.job_id for one in self._starting.values() if chat_of_send(one) == chat]
             return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"

@@ -23,13 +23,13 @@ from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution import reasons
 from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch, Ready
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch
 from worker68.execution.gate import Gate, Pass
 from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder
-from worker68.execution.slots import Slot
+from worker68.execution.slots import Ready, Slot
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.kinds import Nature

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from worker68.errors import DatabaseRefused, FieldError, InvalidJob, UnreadableMessage
+from worker68.execution import reasons
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.fields import Common
 from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
@@ -122,6 +123,7 @@ class Intake:
             "lane": lane_of(order.kind, order.fields, order.common.ordered),
             "state": State.DEFERRED if deferred else State.READY,
             "due_at": order.not_before if deferred else None,
+            "reason": reasons.not_before(order.not_before) if deferred and order.not_before else None,
             "expires_at": order.expires_at,
             "content_hash": order.content,
             "fields": msgspec.json.encode(order.fields).decode(),
@@ -170,7 +172,7 @@ class Intake:
             "state": State.DEFERRED,
             "due_at": now + PARKED_FOR,
             "content_hash": content_hash(account, envelope.task, own),
-            "reason": f"no worker knows the task {envelope.task}; waiting for a newer one",
+            "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
         }
         outcome = None
         if account not in self._accounts:

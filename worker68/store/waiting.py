@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, or_, select, text, update
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
@@ -263,16 +263,21 @@ def count_waiting(engine: Engine, account: str) -> int:
         )
 
 
-def write_reasons(engine: Engine, reasons: dict[int, str]) -> None:
-    """Write into the rows of waiting jobs why they wait: a statement for each reason, not for each job."""
-    by_reason: dict[str, list[int]] = {}
+def write_reasons(engine: Engine, reasons: Mapping[int, str | None], now: dt.datetime) -> None:
+    """Write into the rows of waiting jobs why they wait: a statement for each reason, not for each job.
+
+    A row in back-off says until then what went wrong.
+    """
+    by_reason: dict[str | None, list[int]] = {}
+    waits = and_(IN_LANE, or_(jobs.c.state == State.READY, jobs.c.due_at <= now))
     for seq, reason in reasons.items():
         by_reason.setdefault(reason, []).append(seq)
     with transaction(engine) as connection:
         for reason, seqs in by_reason.items():
             for start in range(0, len(seqs), SEQS_PER_STATEMENT):
                 chunk = jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT])
-                connection.execute(update(jobs).where(chunk, jobs.c.state == State.READY).values(reason=plain(reason)))
+                words = plain(reason) if reason is not None else None
+                connection.execute(update(jobs).where(chunk, waits).values(reason=words))
 
 
 def _load(connection: Connection, query: Any) -> list[Job]:

@@ -35,7 +35,7 @@ def test_what_is_under_way_comes_before_all_that_waits(ledger: Ledger) -> None:
 
 def test_the_reason_of_the_first_is_told(ledger: Ledger) -> None:
     first, second = ledger.arrive(message(), message())
-    waiting.write_reasons(ledger.engine, {first.seq: "the bridge is away"})
+    waiting.write_reasons(ledger.engine, {first.seq: "the bridge is away"}, NOW)
     assert find_ahead(ledger.engine, [second.seq])[second.seq].reason == "the bridge is away"
 
 

@@ -170,7 +170,7 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     ready, begun = ledger.send(), ledger.send()
     ledger.must_begin(begun)
-    waiting.write_reasons(ledger.engine, {ready.seq: "the bridge is away", begun.seq: "never", 10**9: "nobody"})
+    waiting.write_reasons(ledger.engine, {ready.seq: "the bridge is away", begun.seq: "never", 10**9: "nobody"}, NOW)
     assert ledger.row(ready.seq).reason == "the bridge is away"
     assert ledger.row(begun.seq).reason is None
     ledger.must_begin(ready)

@@ -45,6 +45,13 @@ def explanation(ask: Ask, job_id: str) -> str:
     return words
 
 
+def paused_in_top(ask: Ask) -> list[str]:
+    """Return what ``worker68 top`` says of the account's pause, in its own field and among the problems."""
+    told = json.loads(ask("top", "--once", "--json").stdout)
+    (account,) = told["accounts"]
+    return [words for words in (account["paused"], *told["problems"]) if words]
+
+
 def taken_in(stage: Stage, *job_ids: str) -> None:
     stage.wait(lambda: all(stage.row(job_id) for job_id in job_ids))
 
@@ -121,13 +128,14 @@ def test_a_paused_account_writes_nothing_until_it_is_resumed(stage: Stage, ask: 
     # Written into the rows only once two looks have found it: by then it would have been sent long ago.
     stage.wait(lambda: (row := stage.row(waiting.id)) and "the client shows a warning" in (row["reason"] or ""))
     assert len(stage.bridge.received) == before, "not even the question for the API's address"
-    for words_ in (explanation(ask, waiting.id), ask("check").stdout):
+    for words_ in (explanation(ask, waiting.id), ask("check").stdout, *paused_in_top(ask)):
         assert "paused by " in words_
         assert "the client shows a warning" in words_
 
     resumed = ask("resume", "main", "--reason", "seen to")
     assert resumed.exit_code == 0
     assert "the client shows a warning" in resumed.stdout
+    assert paused_in_top(ask) == []
     assert stage.end_of(waiting)["status"] == stage.end_of(mute)["status"] == "succeeded"
     assert stage.sent(words) == 1
 

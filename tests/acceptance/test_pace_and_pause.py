@@ -12,7 +12,7 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, Stage, name
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, name
 from tests.parts.worker import PATIENCE_SECONDS
 from worker68.cli.main import main
 from worker68.simulator import ALWAYS
@@ -23,6 +23,7 @@ STAGE = {
     "LIMITS": json.dumps(dict.fromkeys(("account", "send", "moderate", "read"), "1000/s+1000") | {"chat": "30/m"}),
     "LEASE_TTL": 2,
     "MAX_WAITING": 40,
+    "accounts": {"aged": {"max_age": "5s", "max_waiting": 1000, "limits": "off"}},
 }
 
 Ask = Callable[..., Result]
@@ -48,8 +49,8 @@ def explanation(ask: Ask, job_id: str) -> str:
 def paused_in_top(ask: Ask) -> list[str]:
     """Return what ``worker68 top`` says of the account's pause, in its own field and among the problems."""
     told = json.loads(ask("top", "--once", "--json").stdout)
-    (account,) = told["accounts"]
-    return [words for words in (account["paused"], *told["problems"]) if words]
+    (paused,) = (account["paused"] for account in told["accounts"] if account["account"] == "main")
+    return [words for words in (paused, *told["problems"]) if words]
 
 
 def taken_in(stage: Stage, *job_ids: str) -> None:
@@ -112,6 +113,29 @@ def test_due_jobs_leave_within_a_second(stage: Stage) -> None:
         assert reply["status"] == "succeeded"
 
 
+def test_what_is_too_old_when_the_bridge_is_back_does_not_hold_up_what_is_not(stage: Stage) -> None:
+    bridge, queue = stage.bridges["aged"], "worker68.aged"
+    bridge.stop()
+    old = [stage.send_task(SEND, queue, chat=GROUP_CHAT, text=name("old")) for _ in range(300)]
+    stage.wait(lambda: stage.row(old[-1].id, "aged"))
+    too_old_at = datetime.now(UTC) + timedelta(seconds=5)
+    stage.wait(lambda: datetime.now(UTC) > too_old_at)
+
+    bridge.start()
+    stage.wait(lambda: bridge.connections == 1)
+    fresh = name("fresh")
+    reply = stage.end_of(stage.send_task(SEND, queue, chat=GROUP_CHAT, text=fresh))
+
+    assert reply["status"] == "succeeded", "it did not become too old behind them"
+    assert [sent.text for sent in bridge.sent] == [fresh]
+    row = stage.row(old[-1].id, "aged")
+    assert row is not None
+    assert (row["status"], row["reason"]) == (
+        "expired",
+        "it had waited longer than the account's MAX_AGE when its turn came",
+    )
+
+
 def test_a_paused_account_writes_nothing_until_it_is_resumed(stage: Stage, ask: Ask) -> None:
     words = name()
     paused = ask("pause", "main", "--reason", "the client shows a warning", "--json")
@@ -160,7 +184,7 @@ def test_a_pause_outlives_workers(stage: Stage, ask: Ask) -> None:
 def test_an_account_that_nobody_knows_cannot_be_paused(stage: Stage, ask: Ask) -> None:
     refused = ask("pause", "mian", "--reason", "a slip")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "the settings have main" in refused.stderr
+    assert "the settings have aged, main" in refused.stderr
     assert ask("pause", "main").exit_code == 2
 
 

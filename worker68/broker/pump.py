@@ -337,8 +337,9 @@ class Pump:
                 self._started[ready.job.seq] = (desk, ready)
                 self._delivery.put(deliverable(ready.job))
             if choice.overdue:
-                recovery.expire(self._engine, [job.seq for job in choice.overdue], utc_now())
+                recovery.expire(self._engine, choice.overdue, utc_now())
                 self._announce()
+                self.wake()  # the next of their lanes may not be in memory yet, and thousands may be as late
             times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
         return started, min(times, default=None)
 

@@ -167,6 +167,12 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
     assert waiting.count_waiting(ledger.engine, "main") == 4
 
 
+def test_what_has_ended_is_told_from_what_has_not(ledger: Ledger) -> None:
+    ready, begun, ended = ledger.send(), ledger.send(), ledger.settled()
+    ledger.must_begin(begun)
+    assert waiting.find_ended(ledger.engine, [ready.seq, begun.seq, ended.seq, 10**9]) == {ended.seq}
+
+
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     ready, begun = ledger.send(), ledger.send()
     ledger.must_begin(begun)

@@ -32,7 +32,19 @@ LOOK_SECONDS: Final = 0.05
 #: Clocks of two machines run alike, but a commit is not seen in the moment in which it was sent.
 MARGIN_SECONDS: Final = 0.5
 
-REASON = click.option("--reason", required=True, help="Why, for whoever wonders: it is shown wherever the account is.")
+
+def _read_reason(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("say why, in words")
+    return value
+
+
+REASON = click.option(
+    "--reason",
+    required=True,
+    callback=_read_reason,
+    help="Why, for whoever wonders: it is shown wherever the account is.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -73,7 +85,13 @@ def pause(account: str, reason: str, as_json: bool) -> int:
 
 @click.command()
 @click.argument("account")
-@click.option("--reason", default="resumed by an operator", show_default=True, help="Why, for the history.")
+@click.option(
+    "--reason",
+    default="resumed by an operator",
+    show_default=True,
+    callback=_read_reason,
+    help="Why, for the history.",
+)
 @JSON
 def resume(account: str, reason: str, as_json: bool) -> int:
     """Let ACCOUNT go on after a pause.

@@ -56,7 +56,7 @@ class RowReasons:
 
     def changes(self, held: Mapping[int, str | None]) -> dict[int, str | None]:
         """Return what to write where ``held`` is why the first job of each lane waits now, None where nothing holds it up."""
-        over = {seq: None for seq, words in self._rows.items() if words and seq in held and held[seq] != words}
+        over = {seq: None for seq, words in self._rows.items() if words and held.get(seq) != words}
         lasting = {seq: words for seq, words in held.items() if seq in self._held and self._held[seq] == words}
         return over | dict(lasting.items() - self._rows.items())
 

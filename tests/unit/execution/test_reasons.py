@@ -52,7 +52,8 @@ def test_what_an_earlier_owner_wrote_goes_where_nothing_holds_the_job_up(rows: R
     assert rows.look(a=None) == {}
 
 
-def test_a_job_that_is_not_the_first_any_more_is_left_alone(rows: Rows) -> None:
+def test_a_job_that_is_not_the_first_any_more_has_no_reason_of_its_own(rows: Rows) -> None:
     rows.look(a="limit chat")
     rows.look(a="limit chat")
-    assert rows.look(b="limit chat") == {}
+    assert rows.look(b="limit chat") == {"a": None}
+    assert rows.look(b="limit chat") == {"b": "limit chat"}

@@ -25,6 +25,7 @@ from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
 from worker68.jobs.validation import COMMON_FIELDS
+from worker68.limits.rates import Rate
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
@@ -136,15 +137,15 @@ class Intake:
         )
 
     def _most_ahead(self, order: Order, now: dt.datetime) -> int | None:
-        """Return how many jobs may be before it in its chat at most, so that its expiry can be met at the chat's limit."""
+        """Return how many jobs may be before it in its chat at most, so that its expiry can be met: they meet the same limits."""
         account, chat = self._accounts.get(order.account), order.kind.chat_of(order.fields)
         if not order.common.reject_if_late or order.expires_at is None or account is None or chat is None:
             return None
-        limit = account.limits.chat
-        if limit is None:
-            return None
-        left = (order.expires_at - now) // dt.timedelta(microseconds=limit.interval_microseconds)
-        return max(0, left) + limit.burst - 1
+        left, limits = max(dt.timedelta(), order.expires_at - now), account.limits
+        of_class: Rate | None = getattr(limits, order.kind.steps_of(order.fields)[0].limit)
+        rates = [rate for rate in (limits.account, limits.chat, of_class) if rate is not None]
+        most = (left // dt.timedelta(microseconds=rate.interval_microseconds) + rate.burst - 1 for rate in rates)
+        return min(most, default=None)
 
     def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
         account = self._accounts.get(order.account)

@@ -221,10 +221,9 @@ def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask)
     cancelled = [stage.send(name(), chat=to(OTHER_FRIEND)) for _ in range(6)]
     last = stage.send(name(), chat=to(OTHER_FRIEND))
     taken_in(stage, last.id)
-    told = stage.celery.control.revoke(
-        [result.id for result in cancelled[:3]], reply=True, timeout=PATIENCE_SECONDS, limit=1
-    )
-    assert [reply["ok"] for of_worker in told for reply in of_worker.values()] == ["3 cancelled"]
+    revoked = [result.id for result in cancelled[:3]]
+    (told,) = stage.celery.control.revoke(revoked, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+    assert [reply["ok"] for reply in told.values()] == [f"{', '.join(revoked)}: 3 cancelled"]
     for result in cancelled[3:]:
         assert ask("jobs", "cancel", result.id).exit_code == 0
 
@@ -246,7 +245,8 @@ def test_a_cancel_that_comes_too_late_says_so(stage: Stage, ask: Ask) -> None:
     for expected in ("1 cancelled, 1 too late", "1 cancelled before, 1 too late"):
         (told,) = stage.celery.control.revoke(ids, reply=True, timeout=PATIENCE_SECONDS, limit=1)
         (reply,) = told.values()
-        assert reply["ok"] == f"{expected}: under way, or ended, 1 not seen yet, cancelled if it comes within a day"
+        rest = "1 not seen yet, cancelled if it comes within a day"
+        assert reply["ok"] == f"{', '.join(ids)}: {expected}: under way, or ended, {rest}"
     late = ask("jobs", "cancel", result.id)
     assert (late.exit_code, late.stdout) == (1, "")
     assert "too late to cancel" in late.stderr

@@ -20,12 +20,13 @@ def revoke(state: Any, task_id: str | list[str], terminate: bool = False, **_: A
     """Cancel the jobs for which these Celery messages asked, as far as nothing of them was written to the bridge."""
     ids = [task_id] if isinstance(task_id, str) else list(task_id or [])
     done = runtime.current().revoke(ids)
+    names = ", ".join(ids)
     if done is None:
-        return ok(f"not cancelled yet: {', '.join(ids)}; the database is slow or away, the log says what comes of it")
+        return ok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")
     told = (
         (len(done.ended), "cancelled"),
         (len(done.before), "cancelled before"),
         (len(done.too_late), "too late: under way, or ended"),
         (len(done.unseen), "not seen yet, cancelled if it comes within a day"),
     )
-    return ok(", ".join(f"{count} {words}" for count, words in told if count))
+    return ok(f"{names}: {', '.join(f'{count} {words}' for count, words in told if count)}")

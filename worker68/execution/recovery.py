@@ -103,11 +103,15 @@ def expire_overdue(engine: Engine, account: str, now: dt.datetime) -> int:
 
 def expire(engine: Engine, overdue: Sequence[Job], now: dt.datetime) -> None:
     """End jobs whose time was over when their turn came, if they still wait: by their own expiry, or by MAX_AGE."""
-    own = {job.seq for job in overdue if job.expires_at is not None and job.expires_at <= now}
-    for seqs, outcome in ((own, _TIME_OVER), ({job.seq for job in overdue} - own, _TOO_OLD)):
-        if seqs:
-            end_waiting(engine, seqs, Event.EXPIRE, outcome, now)
+    own = [job.seq for job in overdue if job.expires_at is not None and job.expires_at <= now]
+    too_old = sorted({job.seq for job in overdue} - set(own))
+    for seqs, outcome in ((own, _TIME_OVER), (too_old, _TOO_OLD)):
+        for start in range(0, len(seqs), EXPIRED_AT_ONCE):
+            end_waiting(engine, seqs[start : start + EXPIRED_AT_ONCE], Event.EXPIRE, outcome, now)
 
+
+#: In one transaction. After a night without its bridge an account with thousands of chats has more than a statement takes.
+EXPIRED_AT_ONCE = 1000
 
 _TIME_OVER = expired("its time was over before its turn came")
 _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its turn came")

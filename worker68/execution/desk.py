@@ -16,7 +16,6 @@ from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.execution.reasons import RowReasons
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import Step
 from worker68.jobs.states import State
 from worker68.store import waiting
 
@@ -109,10 +108,6 @@ class Desk:
             self.execution.gate.expect(ready.job, ready.slot)
         return choice
 
-    def _why_not(self, step: Step) -> str | None:
-        """Say what of the account or its bridge keeps a step waiting."""
-        return self.execution.permit.why_not() or self.execution.link.why_not(step.needs_login)
-
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
         recovery.resolve_abandoned(execution.writer, self.account, dispatch.is_under_way, now)
@@ -129,7 +124,9 @@ class Desk:
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        held = self.execution.dispatch.explain(self._why_not)
+        permit, link = self.execution.permit, self.execution.link
+        outside = {needs_login: permit.why_not() or link.why_not(needs_login) for needs_login in (False, True)}
+        held = self.execution.dispatch.explain(lambda step: outside[step.needs_login])
         changes = self._reasons.changes(held)
         if changes:
             waiting.write_reasons(self.execution.engine, changes, utc_now())

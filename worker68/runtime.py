@@ -64,6 +64,8 @@ CUT_AFTER_SECONDS = 35.0
 END_AFTER_SECONDS = 43.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
+#: So long Celery's loop waits for what a revoke came to: it takes some milliseconds, and whoever asks waits a second.
+REVOKE_SECONDS = 0.5
 
 _current: Runtime | None = None
 
@@ -232,9 +234,20 @@ class Runtime:
             self._runs.note(ready, began, conclusion)
             self._pump.wake()
 
-    def revoke(self, task_ids: Sequence[str]) -> None:
-        """Cancel the waiting jobs of these Celery ids, on a thread of its own: the database may be slow."""
-        threading.Thread(target=self._revoke, args=(list(task_ids),), name="worker68-revoke", daemon=True).start()
+    def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
+        """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
+
+        On a thread of its own, because the database may be slow, and Celery's loop waits for this.
+        """
+        done: queue.SimpleQueue[waiting.Cancelled | None] = queue.SimpleQueue()
+        work = threading.Thread(
+            target=lambda: done.put(self._revoke(list(task_ids))), name="worker68-revoke", daemon=True
+        )
+        work.start()
+        try:
+            return done.get(timeout=REVOKE_SECONDS)
+        except queue.Empty:
+            return None
 
     def owned_accounts(self) -> list[str]:
         return self._pump.owned_accounts()
@@ -243,19 +256,23 @@ class Runtime:
         """Return the accounts whose parcels their own owners publish; None where that is not this worker's business."""
         return sorted(self._accounts) if self._pump.owns_front else None
 
-    def _revoke(self, task_ids: list[str]) -> None:
+    def _revoke(self, task_ids: list[str]) -> waiting.Cancelled | None:
         try:
             cancelled = waiting.cancel(self._engine, task_ids, "revoked", utc_now())
         except DatabaseAway as away:
             log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
-            return
+            return None
         except Exception:
             log.exception("revoke_failed", task_ids=task_ids)
-            return
+            return None
+        for desk in self._pump.desks():
+            desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
         log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
         if cancelled.ended:
             self.task_events.cancelled(task_ids)
+            self._pump.wake()
+        return cancelled
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.

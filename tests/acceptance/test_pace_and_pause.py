@@ -12,7 +12,8 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, Stage, name
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, name
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.cli.main import main
 from worker68.simulator import ALWAYS
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
@@ -22,6 +23,7 @@ STAGE = {
     "LIMITS": json.dumps(dict.fromkeys(("account", "send", "moderate", "read"), "1000/s+1000") | {"chat": "30/m"}),
     "LEASE_TTL": 2,
     "MAX_WAITING": 40,
+    "accounts": {"aged": {"max_age": "5s", "max_waiting": 1000, "limits": "off"}},
 }
 
 Ask = Callable[..., Result]
@@ -42,6 +44,13 @@ def explanation(ask: Ask, job_id: str) -> str:
     assert shown.exit_code == 0, shown.stderr
     words: str = json.loads(shown.stdout)["explanation"]
     return words
+
+
+def paused_in_top(ask: Ask) -> list[str]:
+    """Return what ``worker68 top`` says of the account's pause, in its own field and among the problems."""
+    told = json.loads(ask("top", "--once", "--json").stdout)
+    (paused,) = (account["paused"] for account in told["accounts"] if account["account"] == "main")
+    return [words for words in (paused, *told["problems"]) if words]
 
 
 def taken_in(stage: Stage, *job_ids: str) -> None:
@@ -104,6 +113,29 @@ def test_due_jobs_leave_within_a_second(stage: Stage) -> None:
         assert reply["status"] == "succeeded"
 
 
+def test_what_is_too_old_when_the_bridge_is_back_does_not_hold_up_what_is_not(stage: Stage) -> None:
+    bridge, queue = stage.bridges["aged"], "worker68.aged"
+    bridge.stop()
+    old = [stage.send_task(SEND, queue, chat=GROUP_CHAT, text=name("old")) for _ in range(300)]
+    stage.wait(lambda: stage.row(old[-1].id, "aged"))
+    too_old_at = datetime.now(UTC) + timedelta(seconds=5)
+    stage.wait(lambda: datetime.now(UTC) > too_old_at)
+
+    bridge.start()
+    stage.wait(lambda: bridge.connections == 1)
+    fresh = name("fresh")
+    reply = stage.end_of(stage.send_task(SEND, queue, chat=GROUP_CHAT, text=fresh))
+
+    assert reply["status"] == "succeeded", "it did not become too old behind them"
+    assert [sent.text for sent in bridge.sent] == [fresh]
+    row = stage.row(old[-1].id, "aged")
+    assert row is not None
+    assert (row["status"], row["reason"]) == (
+        "expired",
+        "it had waited longer than the account's MAX_AGE when its turn came",
+    )
+
+
 def test_a_paused_account_writes_nothing_until_it_is_resumed(stage: Stage, ask: Ask) -> None:
     words = name()
     paused = ask("pause", "main", "--reason", "the client shows a warning", "--json")
@@ -120,13 +152,14 @@ def test_a_paused_account_writes_nothing_until_it_is_resumed(stage: Stage, ask: 
     # Written into the rows only once two looks have found it: by then it would have been sent long ago.
     stage.wait(lambda: (row := stage.row(waiting.id)) and "the client shows a warning" in (row["reason"] or ""))
     assert len(stage.bridge.received) == before, "not even the question for the API's address"
-    for words_ in (explanation(ask, waiting.id), ask("check").stdout):
+    for words_ in (explanation(ask, waiting.id), ask("check").stdout, *paused_in_top(ask)):
         assert "paused by " in words_
         assert "the client shows a warning" in words_
 
     resumed = ask("resume", "main", "--reason", "seen to")
     assert resumed.exit_code == 0
     assert "the client shows a warning" in resumed.stdout
+    assert paused_in_top(ask) == []
     assert stage.end_of(waiting)["status"] == stage.end_of(mute)["status"] == "succeeded"
     assert stage.sent(words) == 1
 
@@ -151,7 +184,7 @@ def test_a_pause_outlives_workers(stage: Stage, ask: Ask) -> None:
 def test_an_account_that_nobody_knows_cannot_be_paused(stage: Stage, ask: Ask) -> None:
     refused = ask("pause", "mian", "--reason", "a slip")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "the settings have main" in refused.stderr
+    assert "the settings have aged, main" in refused.stderr
     assert ask("pause", "main").exit_code == 2
 
 
@@ -181,6 +214,46 @@ def test_a_cancel_is_in_time_until_the_slot(stage: Stage, ask: Ask) -> None:
         assert (row["status"], row["reason"], stage.frames(words)) == ("cancelled", "called off", [])
     else:
         assert "too late to cancel" in done.stderr
+
+
+def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask) -> None:
+    assert ask("pause", "main", "--reason", "so that all of them wait").exit_code == 0
+    cancelled = [stage.send(name(), chat=to(OTHER_FRIEND)) for _ in range(6)]
+    last = stage.send(name(), chat=to(OTHER_FRIEND))
+    taken_in(stage, last.id)
+    revoked = [result.id for result in cancelled[:3]]
+    (told,) = stage.celery.control.revoke(revoked, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+    assert [reply["ok"] for reply in told.values()] == [f"{', '.join(revoked)}: 3 cancelled"]
+    for result in cancelled[3:]:
+        assert ask("jobs", "cancel", result.id).exit_code == 0
+
+    assert ask("resume", "main").exit_code == 0
+
+    resumed_at = datetime.now(UTC)
+    took = datetime.fromisoformat(stage.end_of(last)["finished_at"]) - resumed_at
+    assert took < timedelta(seconds=3 * 2), "half of the slots that they would have had"
+
+
+def test_a_cancel_that_comes_too_late_says_so(stage: Stage, ask: Ask) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 1.5
+    words, gone = name(), stage.send(name(), send_at="2999-01-01T00:00:00Z")
+    result = stage.send(words, chat=to(FRIEND))
+    stage.wait(lambda: stage.frames(words))
+    taken_in(stage, gone.id)
+
+    ids = [result.id, gone.id, name("never")]
+    for expected in ("1 cancelled, 1 too late", "1 cancelled before, 1 too late"):
+        (told,) = stage.celery.control.revoke(ids, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+        (reply,) = told.values()
+        rest = "1 not seen yet, cancelled if it comes within a day"
+        assert reply["ok"] == f"{', '.join(ids)}: {expected}: under way, or ended, {rest}"
+    late = ask("jobs", "cancel", result.id)
+    assert (late.exit_code, late.stdout) == (1, "")
+    assert "too late to cancel" in late.stderr
+    again = ask("jobs", "cancel", gone.id)
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert "was cancelled before" in again.stdout
+    assert stage.end_of(result)["status"] == "succeeded"
 
 
 def test_a_busy_answer_slows_the_account_down_at_once(stage: Stage, ask: Ask) -> None:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from msgspec.structs import replace
+
 from worker68.bridge.pending import Pending
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import Evidence
@@ -67,7 +69,8 @@ class Call:
         finally:
             self.close()
         self._over.wait()
-        return self.pending.evidence
+        seen = self.pending.evidence
+        return seen if self.refusal is None else replace(seen, refusal=self.refusal)
 
     def _held_seconds(self) -> float:
         if self.held_since is None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 FRONT_DOOR = "worker68"
 
+#: An account that nobody owned for a day is looked at as a whole by its next owner anyway.
+WAKE_TTL_SECONDS = 24 * 3600
+
 # Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers were told to
 # set so that the keys can be typed (CONTRACT 1).
 _STEPS = (0, 3, 6, 9)

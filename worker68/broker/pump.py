@@ -23,11 +23,12 @@ from worker68.broker.place import Place
 from worker68.broker.source import MOST_NEWS, Batch, Popped, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
-from worker68.execution import recovery
+from worker68.execution import reasons, recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Choice, Ready
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Choice
 from worker68.execution.intake import Arrival, Intake
 from worker68.execution.rooms import Rooms
+from worker68.execution.slots import Ready
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
 from worker68.observe.latency import Latency
@@ -132,7 +133,8 @@ class Pump:
         """A delivered job was not begun: Celery's consumer was closed before."""
         if (started := self._started.pop(seq, None)) is not None:
             desk, ready = started
-            desk.execution.dispatch.put_back(ready.job, NOT_WRITTEN_PAUSE_SECONDS)
+            why = reasons.not_written("Celery has not begun it")
+            desk.execution.dispatch.put_back(ready.job, NOT_WRITTEN_PAUSE_SECONDS, why)
             self.wake()
 
     def _run(self) -> None:
@@ -335,8 +337,9 @@ class Pump:
                 self._started[ready.job.seq] = (desk, ready)
                 self._delivery.put(deliverable(ready.job))
             if choice.overdue:
-                recovery.expire(self._engine, [job.seq for job in choice.overdue], utc_now())
+                recovery.expire(self._engine, choice.overdue, utc_now())
                 self._announce()
+                self.wake()  # the next of their lanes may not be in memory yet, and thousands may be as late
             times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
         return started, min(times, default=None)
 

@@ -13,13 +13,14 @@ import msgspec
 
 from worker68.cli.ledger import open_database
 from worker68.cli.output import open_console, print_json, print_table, printable, show_time
+from worker68.cli.reach import ring_owner
 from worker68.cli.replies import describe_error, describe_result, shorten
 from worker68.cli.why import explain_waiting
 from worker68.clock import utc_now
-from worker68.errors import Worker68Error
+from worker68.errors import RedisAway, Worker68Error
 from worker68.jobs.kinds import KINDS, Step
 from worker68.jobs.states import State
-from worker68.settings import load_settings
+from worker68.settings import Settings, load_settings
 from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
 from worker68.store.waiting import cancel
 
@@ -114,20 +115,26 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     Example:
       worker68 jobs cancel order-4711 --reason "customer called"
     """
-    with open_database(load_settings()) as engine:
+    settings = load_settings()
+    with open_database(settings) as engine:
         report = _only(find_jobs(engine, job_id, account), job_id)
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
-        ended = cancel(engine, task_ids, reason, utc_now())
+        done = cancel(engine, task_ids, reason, utc_now())
         if report is None:
             click.echo(
                 f"no job with the id {job_id} yet: if a message with this Celery id arrives within a day, it is cancelled"
             )
             return 0
-        if report.job.seq in ended.ended:
-            click.echo(f"cancelled {report.job.job_id}")
-            return 0
         now = _only(find_jobs(engine, job_id, report.job.account), job_id)
-    click.echo(f"worker68: too late to cancel {job_id}: {explain(now) if now else 'it is gone'}", err=True)
+    if report.job.seq in done.ended:
+        _ring(settings, report.job)
+        click.echo(f"cancelled {report.job.job_id}")
+        return 0
+    stands = explain(now) if now else "it is gone"
+    if report.job.seq in done.before:
+        click.echo(printable(f"{job_id} was cancelled before: {stands}"))
+        return 0
+    click.echo(printable(f"worker68: too late to cancel {job_id}: {stands}"), err=True)
     return 1
 
 
@@ -147,6 +154,16 @@ def explain(report: JobReport, why: str | None = None) -> str:
     ended = f"ended {show_time(job.finished_at)} UTC, {str(job.status).replace('_', ' ')}"
     why = _error(job) or job.reason or describe_result(report.result)
     return f"{ended}: {why}" if why else ended
+
+
+def _ring(settings: Settings, job: JobLine) -> None:
+    """Let the owner go on with the next of its lane; without Redis nothing goes on anyway."""
+    if settings.redis_url is None:
+        return
+    try:
+        ring_owner(settings.redis_url, job.account, [job.seq])
+    except RedisAway as away:
+        click.echo(f"worker68: {away}; the job is cancelled all the same", err=True)
 
 
 def _only(found: list[JobReport], job_id: str) -> JobReport | None:

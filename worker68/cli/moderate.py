@@ -84,7 +84,7 @@ def notice(group: int, announce: bool, text: str, **options: Any) -> int:
 @click.command("restart-client")
 @job_options(RESTART_SECONDS)
 def restart_client(**options: Any) -> int:
-    """Restart an account's 68 client, and wait until its bridge is ready again.
+    """Restart an account's 68 client: done when it says Hello again, logged in to its server or not yet.
 
     It begins when no send or change of the account is under way; the account's other jobs wait meanwhile, and none of them fails.
 

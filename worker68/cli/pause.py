@@ -14,10 +14,9 @@ from typing import Any, Final
 
 import click
 
-from worker68.broker.place import wake_key
 from worker68.cli.ledger import open_database
 from worker68.cli.output import print_json, printable
-from worker68.cli.reach import find_owners, open_redis, saying_away
+from worker68.cli.reach import find_owners, ring_owner
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
 from worker68.execution.permit import PERMIT_SECONDS
@@ -33,7 +32,19 @@ LOOK_SECONDS: Final = 0.05
 #: Clocks of two machines run alike, but a commit is not seen in the moment in which it was sent.
 MARGIN_SECONDS: Final = 0.5
 
-REASON = click.option("--reason", required=True, help="Why, for whoever wonders: it is shown wherever the account is.")
+
+def _read_reason(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("say why, in words")
+    return value
+
+
+REASON = click.option(
+    "--reason",
+    required=True,
+    callback=_read_reason,
+    help="Why, for whoever wonders: it is shown wherever the account is.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -74,7 +85,13 @@ def pause(account: str, reason: str, as_json: bool) -> int:
 
 @click.command()
 @click.argument("account")
-@click.option("--reason", default="resumed by an operator", show_default=True, help="Why, for the history.")
+@click.option(
+    "--reason",
+    default="resumed by an operator",
+    show_default=True,
+    callback=_read_reason,
+    help="Why, for the history.",
+)
 @JSON
 def resume(account: str, reason: str, as_json: bool) -> int:
     """Let ACCOUNT go on after a pause.
@@ -120,9 +137,7 @@ def _ring(settings: Settings, account: str) -> None:
     if settings.redis_url is None:
         return
     try:
-        with saying_away(settings.redis_url), open_redis(settings.redis_url) as redis:
-            redis.incr(wake_key(account))
-            redis.expire(wake_key(account), 24 * 3600)
+        ring_owner(settings.redis_url, account)
     except RedisAway as away:
         click.echo(f"worker68: {away}; workers look at the database by themselves", err=True)
 

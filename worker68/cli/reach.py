@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from worker68.broker.place import WAKE_TTL_SECONDS, news_key, wake_key
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.fleet.leases import account_lease, lease_key
 
@@ -54,6 +55,16 @@ def find_owners(redis_url: str, accounts: list[str]) -> dict[str, str]:
         values: Any = redis.mget([lease_key(account_lease(account)) for account in accounts])
     leases = zip(accounts, values, strict=True)
     return {account: value.decode().rpartition("|")[0] for account, value in leases if value}
+
+
+def ring_owner(redis_url: str, account: str, seqs: Sequence[int] = ()) -> None:
+    """Wake the owner of an account; ``seqs``: jobs of which something was written to the database. Raises ``RedisAway``."""
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        if seqs:
+            redis.rpush(news_key(account), *seqs)
+            redis.expire(news_key(account), WAKE_TTL_SECONDS)
+        redis.incr(wake_key(account))
+        redis.expire(wake_key(account), WAKE_TTL_SECONDS)
 
 
 def explain_database(away: DatabaseAway) -> str:

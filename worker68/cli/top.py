@@ -20,17 +20,18 @@ from rich.table import Table
 from rich.text import Text
 
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
-from worker68.cli.output import make_table, open_console, print_json
+from worker68.cli.output import make_table, open_console, print_json, printable
 from worker68.cli.reach import explain_database, open_redis, saying_away
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway
 from worker68.fleet.leases import FRONT, account_lease, lease_key
 from worker68.fleet.roster import Roster
-from worker68.limits.pace import FULL_PACE, pace_key
+from worker68.limits.pace import read_paces
 from worker68.observe.status import WorkerStatus
 from worker68.settings import Settings, load_settings
 from worker68.store.engine import Engine
 from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
 
 #: What has not been told for longer is shown with its age.
@@ -39,7 +40,10 @@ FRESH_SECONDS: Final = 10.0
 
 @dataclass
 class AccountLine:
-    """An account. ``owner`` is None where no worker owns it; what only its owner knows is None then as well."""
+    """An account. ``owner`` is None where no worker owns it; what only its owner knows is None then as well.
+
+    ``paused``: by whom, since when and why, in words; ``slow``: how busy answers have slowed it down. None where they have not.
+    """
 
     account: str
     owner: str | None
@@ -52,12 +56,14 @@ class AccountLine:
     ended_per_minute: float | None = None
     endings: dict[str, int] = field(default_factory=dict)
     pace: float = 1.0
+    slow: str | None = None
+    paused: str | None = None
     outbox: int | None = None
 
 
 @dataclass
 class Overview:
-    """One look. ``problems``: what keeps it from being complete."""
+    """One look. ``problems``: what keeps it from being complete, and what keeps accounts from working as they could."""
 
     accounts: list[AccountLine]
     workers: list[WorkerStatus]
@@ -128,6 +134,8 @@ class _Source:
         except DatabaseAway as away:
             self._engine = None
             problems.append(explain_database(away))
+        held_back = ((line.account, words) for line in lines for words in (line.paused, line.slow) if words)
+        problems += [printable(f"account {account}: {words}") for account, words in held_back]
         return Overview(lines, workers, owners.get(FRONT), front_queued, problems)
 
     def _read_redis(self) -> tuple[dict[str, str], list[AccountLine], int]:
@@ -135,19 +143,17 @@ class _Source:
         queues = [FRONT_DOOR, *map(queue_of, self._accounts)]
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.mget([lease_key(name) for name in leases])
-            for account in self._accounts:
-                pipe.hget(pace_key(account), "pace")
             for queue in queues:
                 for key in lists_of(queue):
                     pipe.llen(key)
             values, *rest = pipe.execute()
         owners = {name: value.decode().rpartition("|")[0] for name, value in zip(leases, values, strict=True) if value}
         answers = iter(rest)
-        paces = [int(next(answers) or FULL_PACE) / FULL_PACE for _ in self._accounts]
+        paces = read_paces(self._redis, self._accounts)
         queued = [sum(next(answers) for _ in lists_of(queue)) for queue in queues]
         lines = [
-            AccountLine(account, owners.get(account_lease(account)), pace=pace, queued=length)
-            for account, pace, length in zip(self._accounts, paces, queued[1:], strict=True)
+            AccountLine(account, owners.get(account_lease(account)), pace=pace.share, slow=pace.words, queued=length)
+            for (account, pace), length in zip(paces.items(), queued[1:], strict=True)
         ]
         return owners, lines, queued[0]
 
@@ -165,7 +171,9 @@ class _Source:
         parcels: dict[str, int] = defaultdict(int)
         for parcel in count_parcels(self._engine, self._accounts):
             parcels[parcel.account] += parcel.number
+        paused = list_pauses(self._engine)
         for line in lines:
+            line.paused = paused[line.account].words if line.account in paused else None
             line.ready, line.deferred, line.sending = (
                 counts[line.account, state] for state in ("ready", "deferred", "sending")
             )

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from worker68.cli.output import show_time
 from worker68.cli.reach import find_owners, open_redis, saying_away
+from worker68.clock import utc_now
 from worker68.errors import RedisAway
-from worker68.execution.reasons import refused
+from worker68.execution.reasons import not_before, refused
 from worker68.execution.slots import ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
@@ -21,7 +22,7 @@ from worker68.settings import Settings
 from worker68.store.engine import Engine
 from worker68.store.pauses import Pause, list_pauses
 from worker68.store.reports import JobLine
-from worker68.store.standing import COUNTED_AHEAD, Ahead, find_ahead
+from worker68.store.standing import COUNTED_AHEAD, Ahead, find_ahead, find_reasons_beside
 from worker68.store.waiting import load_jobs
 
 #: In a long list no more than this many are looked up in their lanes; the others show what their rows say.
@@ -38,6 +39,7 @@ class _Surroundings:
     owners: dict[str, str] | None
     redis_problem: str | None
     ahead: dict[int, Ahead]
+    beside: dict[int, str]
     limits: dict[int, str]
 
 
@@ -56,7 +58,7 @@ def explain_waiting(engine: Engine, settings: Settings, lines: Sequence[JobLine]
             limits = _find_limits(engine, settings, settings.redis_url, sorted(firsts))
         except RedisAway as away:
             problem = str(away)
-    around = _Surroundings(list_pauses(engine), owners, problem, ahead, limits)
+    around = _Surroundings(list_pauses(engine), owners, problem, ahead, find_reasons_beside(engine, looked_up), limits)
     return {line.seq: _explain(line, around) for line in waiting}
 
 
@@ -79,8 +81,9 @@ def _find_limits(engine: Engine, settings: Settings, redis_url: str, seqs: Seque
 
 def _explain(line: JobLine, around: _Surroundings) -> str:
     if line.state == State.DEFERRED and line.attempts == 0:
-        reasons = [f"not before {show_time(line.due_at)} UTC", line.reason, _account(line, around)]
-        return "; ".join(reason for reason in reasons if reason)
+        assert line.due_at is not None
+        own = line.reason or not_before(line.due_at)
+        return "; ".join(reason for reason in (own, _account(line, around)) if reason)
     return _account(line, around) or _lane(line, around) or _own(line, around)
 
 
@@ -110,5 +113,10 @@ def _lane(line: JobLine, around: _Surroundings) -> str | None:
 
 
 def _own(line: JobLine, around: _Surroundings) -> str:
-    reason = line.reason or around.limits.get(line.seq) or "its turn comes next"
-    return f"tried again at {show_time(line.due_at)} UTC: {reason}" if line.state == State.DEFERRED else reason
+    limit = around.limits.get(line.seq)
+    if line.state != State.DEFERRED:
+        return line.reason or around.beside.get(line.seq) or limit or "its turn comes next"
+    assert line.due_at is not None
+    if line.due_at > utc_now():
+        return f"tried again at {show_time(line.due_at)} UTC: {line.reason}"
+    return f"its back-off is over: {limit or line.reason}"

@@ -14,6 +14,7 @@ from worker68.execution import recovery
 from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
+from worker68.execution.reasons import RowReasons
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.store import waiting
@@ -36,8 +37,7 @@ class Desk:
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._due: dt.datetime | None = None
-        self._explained: dict[int, str] = {}
-        self._written: dict[int, str] = {}
+        self._reasons = RowReasons()
         # Unfinished jobs that SQL counted at the last sweep and those taken in since; how many had finished by then.
         self._taken_in = 0
         self._finished = 0
@@ -62,9 +62,13 @@ class Desk:
         return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
 
     def hear(self, seqs: Sequence[int]) -> None:
-        """Take the jobs that another worker wrote to SQL. May raise ``DatabaseAway``."""
-        if seqs:
-            self.take(waiting.load_arrived(self.execution.engine, self.account, seqs))
+        """Take the jobs that somebody else wrote to SQL, and let go those that somebody else ended there."""
+        if not seqs:
+            return
+        arrived = waiting.load_arrived(self.execution.engine, self.account, seqs)
+        self.take(arrived)
+        if others := set(seqs) - {job.seq for job in arrived}:
+            self.execution.dispatch.forget(waiting.find_ended(self.execution.engine, others))
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
@@ -104,11 +108,6 @@ class Desk:
             self.execution.gate.expect(ready.job, ready.slot)
         return choice
 
-    @property
-    def _problem(self) -> str | None:
-        """What keeps all jobs of the account waiting, or all but a restart of the client, in words."""
-        return self.execution.permit.why_not() or self.execution.link.why_not_ready
-
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
         recovery.resolve_abandoned(execution.writer, self.account, dispatch.is_under_way, now)
@@ -125,9 +124,10 @@ class Desk:
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        reasons = self.execution.dispatch.explain(self._problem)
-        lasting = {seq: reason for seq, reason in reasons.items() if self._explained.get(seq) == reason}
-        fresh = dict(lasting.items() - self._written.items())
-        if fresh:
-            waiting.write_reasons(self.execution.engine, fresh)
-        self._explained, self._written = reasons, lasting
+        permit, link = self.execution.permit, self.execution.link
+        outside = {needs_login: permit.why_not() or link.why_not(needs_login) for needs_login in (False, True)}
+        held = self.execution.dispatch.explain(lambda step: outside[step.needs_login])
+        changes = self._reasons.changes(held)
+        if changes:
+            waiting.write_reasons(self.execution.engine, changes, utc_now())
+        self._reasons.note(held, changes)

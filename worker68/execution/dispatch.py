@@ -7,12 +7,11 @@ time. Never: a write to SQL, a frame, a wait.
 
 from __future__ import annotations
 
-import bisect
 import datetime as dt
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -29,10 +28,10 @@ from worker68.execution.lanes import (
     leave_room_beside_reads,
     one_send_each,
 )
-from worker68.execution.slots import Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
+from worker68.execution.slots import Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import JobClass, Nature
+from worker68.jobs.kinds import JobClass, Nature, Step
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
@@ -50,25 +49,12 @@ API_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A job that may start: its frame may be written in its slot."""
-
-    job: Job
-    slot: Slot
-
-
-@dataclass(frozen=True)
 class Choice:
     """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest."""
 
     ready: list[Ready]
     overdue: list[Job]
     look_again_at: float | None
-
-
-def _place(job: Job) -> tuple[int, int, int]:
-    """A job whose change is made goes on before all others of its lane: its announcement belongs to it."""
-    return -job.step, job.priority, job.seq
 
 
 class Dispatch:
@@ -97,7 +83,8 @@ class Dispatch:
         self._starting: dict[int, Job] = {}
         self._sending_to: dict[Chat | None, int] = {}
         self._blocked: dict[str, tuple[float, str]] = {}
-        self._resting: dict[int, float] = {}  # jobs that keep their place but must not start before (monotonic seconds)
+        # Jobs that keep their place but must not start before (monotonic seconds), and why.
+        self._resting: dict[int, tuple[float, str]] = {}
         # While SQL is read: what came meanwhile, which the query may not have seen.
         self._missed: list[Job] | None = None
         self._api_missing_since: float | None = None
@@ -142,7 +129,7 @@ class Dispatch:
             self._lanes = {name: Lane(name, running=count) for name, count in running.items()}
             self._enter_loaded(jobs)
             present = {job.seq for lane in self._lanes.values() for job in lane.jobs}
-            self._resting = {seq: until for seq, until in self._resting.items() if seq in present}
+            self._resting = {seq: rest for seq, rest in self._resting.items() if seq in present}
 
     def choose(
         self, room: int, one_send_per_chat: bool, now: dt.datetime, api_known: bool = True, logged_in: bool = True
@@ -189,19 +176,28 @@ class Dispatch:
             self._release(job)
             self.finished += 1
 
-    def put_back(self, job: Job, after_seconds: float) -> None:
-        """The job did not end and keeps its place: it may start again ``after_seconds`` from now."""
+    def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
+        """The job did not end and keeps its place: it may start again ``after_seconds`` from now. ``why``: in words."""
         with self._lock:
             self._release(job)
-            self._resting[job.seq] = monotonic() + after_seconds
+            self._resting[job.seq] = monotonic() + after_seconds, why
             self._enter(job)
 
-    def explain(self, problem: str | None) -> dict[int, str]:
-        """Return in words why the first job of each waiting lane waits; ``problem``: what holds up all of them."""
+    def forget(self, seqs: Collection[int]) -> None:
+        """These have ended while they waited, by somebody else's hand: the next of their lanes need not wait for their slots."""
+        with self._lock:
+            for lane in self._lanes.values():
+                self.finished += len(lane.jobs)
+                lane.jobs = [job for job in lane.jobs if job.seq not in seqs]
+                self.finished -= len(lane.jobs)
+            self._forget_empty_lanes()
+
+    def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str | None]:
+        """Return in words why the first job of each lane waits, or None; ``why_not``: what outside holds its step up."""
         with self._lock:
             at = monotonic()
-            waiting = [lane for lane in self._lanes.values() if lane.jobs]
-            return {lane.jobs[0].seq: words for lane in waiting if (words := problem or self._why(lane, at))}
+            heads = [(lane.jobs[0], lane) for lane in self._lanes.values() if lane.jobs]
+            return {job.seq: why_not(job.now) or self._why(lane, at) for job, lane in heads}
 
     def _enter(self, job: Job) -> None:
         if self._missed is not None:
@@ -211,19 +207,19 @@ class Dispatch:
             return
         if not lane.jobs:
             lane.since = monotonic()
-        if lane.more and (not lane.jobs or _place(job) > _place(lane.jobs[-1])):
-            return  # SQL holds it behind others that are not in memory
-        bisect.insort(lane.jobs, job, key=_place)
+        if lane.enter(job, LANE_DEPTH) is job:
+            return  # SQL holds it behind others; if it rests, it does so also when it comes again
         if job.due_at is not None and job.seq not in self._resting:
-            self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds()
-        if len(lane.jobs) > LANE_DEPTH:
-            self._resting.pop(lane.jobs.pop().seq, None)
-            lane.more = True
+            self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds(), reasons.BACKS_OFF
 
     def _refill_lanes(self) -> None:
-        """Load further jobs of lanes that have run empty in memory but not in SQL."""
+        """Load further jobs of lanes that have run empty in memory, but for some that rest, and not in SQL."""
         with self._lock:
-            empty = [name for name, lane in self._lanes.items() if lane.more and not lane.jobs]
+            at = monotonic()
+            few = {
+                name: lane.jobs for name, lane in self._lanes.items() if lane.more and len(lane.jobs) < LANE_DEPTH // 2
+            }
+            empty = [name for name, jobs in few.items() if all(self._rests(job, at) for job in jobs)]
         if not empty:
             return
         jobs = self._read_sql(empty)
@@ -304,7 +300,7 @@ class Dispatch:
         """Put a job that did not start where it was, as if nothing had been."""
         self._release(job, leave_lane=False)
         lane = self._lanes[job.lane]
-        bisect.insort(lane.jobs, job, key=_place)
+        lane.insert(job)
         lane.since = since
 
     def _startable(self, at: float, room: int) -> list[Lane]:
@@ -324,8 +320,10 @@ class Dispatch:
         if not lane.jobs or (lane.running and lane.exclusive):
             return False
         job = lane.jobs[0]
-        if self._resting.get(job.seq, at) > at:
-            return False
+        if (rest := self._resting.get(job.seq)) is not None and rest[0] > at:
+            if lane.exclusive or (other := lane.bring_forward(lambda one: self._rests(one, at))) is None:
+                return False
+            job = other
         if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
             return False
         if job.now.through_api and self._api_missing_since is not None:
@@ -336,6 +334,9 @@ class Dispatch:
             return True
         scopes = scopes_of(job) if heed_account_limit else [each for each in scopes_of(job) if each != "account"]
         return not any(scope in self._blocked for scope in scopes)
+
+    def _rests(self, job: Job, at: float) -> bool:
+        return job.seq in self._resting and self._resting[job.seq][0] > at
 
     def _api_patience_until(self) -> float:
         """Until when nothing but moderation starts, because one waits only for the API's address."""
@@ -367,7 +368,7 @@ class Dispatch:
             del self._lanes[job.lane]
 
     def _next_look(self, at: float) -> float | None:
-        times = [until for until in self._resting.values() if until > at]
+        times = [until for until, _ in self._resting.values() if until > at]
         times += [until for until, _ in self._blocked.values()]
         times += [until for until in [self._api_patience_until()] if until > at]
         return min(times, default=None)
@@ -380,8 +381,8 @@ class Dispatch:
             return "until the restart of the client is over"
         if job.kind.exclusive and self._starting:
             return "until no send or change of the account is under way"
-        if self._resting.get(job.seq, at) > at:
-            return "backing off after an attempt"
+        if self._rests(job, at):
+            return self._resting[job.seq][1]
         if self._one_send_per_chat and (chat := chat_of_send(job)) in self._sending_to:
             rivals = [one.job_id for one in self._starting.values() if chat_of_send(one) == chat]
             return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"

@@ -21,14 +21,15 @@ from worker68.bridge.actions.turn import Turn, TurnOver, is_success
 from worker68.bridge.link import Link
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution import reasons
 from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch, Ready
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch
 from worker68.execution.gate import Gate, Pass
 from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder
-from worker68.execution.slots import Slot
+from worker68.execution.slots import Ready, Slot
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.kinds import Nature
@@ -130,7 +131,7 @@ class Execution:
     def _leave_waiting(self, job: Job, reason: str) -> None:
         """Nothing was begun: the job is ready as before, here or at the account's next owner."""
         log.debug("job_waits", job_id=job.job_id, account=job.account, reason=reason)
-        self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
+        self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(reason))
 
     def _drop(self, job: Job) -> None:
         """It may not run any more, its time is over, or somebody else ended it (cancel) or has begun it."""
@@ -225,7 +226,7 @@ class Execution:
             if self._write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
                 self._drop(job)
             else:
-                self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS)
+                self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(again.reason))
             return None
         floor = SEND_FLOOR_SECONDS if job.now.nature is Nature.SEND else 0.0
         seconds = back_off_seconds(attempt.number_in_step, floor_seconds=floor)

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from worker68.errors import DatabaseRefused, FieldError, InvalidJob, UnreadableMessage
+from worker68.execution import reasons
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.fields import Common
 from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
@@ -24,6 +25,7 @@ from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
 from worker68.jobs.validation import COMMON_FIELDS
+from worker68.limits.rates import Rate
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
@@ -122,6 +124,7 @@ class Intake:
             "lane": lane_of(order.kind, order.fields, order.common.ordered),
             "state": State.DEFERRED if deferred else State.READY,
             "due_at": order.not_before if deferred else None,
+            "reason": reasons.not_before(order.not_before) if deferred and order.not_before else None,
             "expires_at": order.expires_at,
             "content_hash": order.content,
             "fields": msgspec.json.encode(order.fields).decode(),
@@ -134,15 +137,15 @@ class Intake:
         )
 
     def _most_ahead(self, order: Order, now: dt.datetime) -> int | None:
-        """Return how many jobs may be before it in its chat at most, so that its expiry can be met at the chat's limit."""
+        """Return how many jobs may be before it in its chat at most, so that its expiry can be met: they meet the same limits."""
         account, chat = self._accounts.get(order.account), order.kind.chat_of(order.fields)
         if not order.common.reject_if_late or order.expires_at is None or account is None or chat is None:
             return None
-        limit = account.limits.chat
-        if limit is None:
-            return None
-        left = (order.expires_at - now) // dt.timedelta(microseconds=limit.interval_microseconds)
-        return max(0, left) + limit.burst - 1
+        left, limits = max(dt.timedelta(), order.expires_at - now), account.limits
+        of_class: Rate | None = getattr(limits, order.kind.steps_of(order.fields)[0].limit)
+        rates = [rate for rate in (limits.account, limits.chat, of_class) if rate is not None]
+        most = (left // dt.timedelta(microseconds=rate.interval_microseconds) + rate.burst - 1 for rate in rates)
+        return min(most, default=None)
 
     def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
         account = self._accounts.get(order.account)
@@ -170,7 +173,7 @@ class Intake:
             "state": State.DEFERRED,
             "due_at": now + PARKED_FOR,
             "content_hash": content_hash(account, envelope.task, own),
-            "reason": f"no worker knows the task {envelope.task}; waiting for a newer one",
+            "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
         }
         outcome = None
         if account not in self._accounts:

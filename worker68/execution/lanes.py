@@ -6,8 +6,9 @@ waiting. Never: limits, a lock, a clock.
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from worker68.jobs.fields import Chat
@@ -33,6 +34,32 @@ class Lane:
     @property
     def empty(self) -> bool:
         return not self.jobs and not self.more and not self.running
+
+    def enter(self, job: Job, depth: int) -> Job | None:
+        """Let a job take its place; return the one that SQL alone holds then, so that no more than ``depth`` are in memory."""
+        if self.more and (not self.jobs or _place(job) > _place(self.jobs[-1])):
+            return job
+        self.insert(job)
+        if len(self.jobs) <= depth:
+            return None
+        self.more = True
+        return self.jobs.pop()
+
+    def bring_forward(self, rests: Callable[[Job], bool]) -> Job | None:
+        """Without order no job waits for one that rests: let the first that does not be the head, and return it, if any."""
+        for place, job in enumerate(self.jobs):
+            if not rests(job):
+                self.jobs.insert(0, self.jobs.pop(place))
+                return job
+        return None
+
+    def insert(self, job: Job) -> None:
+        bisect.insort(self.jobs, job, key=_place)
+
+
+def _place(job: Job) -> tuple[int, int, int]:
+    """A job whose change is made goes on before all others of its lane: its announcement belongs to it."""
+    return -job.step, job.priority, job.seq
 
 
 def chat_of_send(job: Job) -> Chat | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from worker68.limits.limiter import Refusal
 from worker68.limits.rates import Limits
+
+#: An attempt was spent. The row says until when, and what went wrong.
+BACKS_OFF: Final = "backing off after an attempt"
 
 #: So many ids are named at most.
 _NAMED = 3
@@ -20,8 +25,42 @@ def refused(refusal: Refusal, limits: Limits) -> str:
     return of if refusal.pace >= 1 else f"{of}, slowed down to {refusal.pace:.0%} of it after busy answers"
 
 
+def not_before(when: dt.datetime) -> str:
+    """Say that a job is not due yet."""
+    return f"not before {when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def unknown_task(task: str, until: dt.datetime) -> str:
+    """Say that a job waits for a worker of a newer version."""
+    return f"no worker knows the task {task}; a newer one is waited for until {until:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def not_written(reason: str) -> str:
+    """Say that a job had its turn and was put back, because its frame could not be written then."""
+    return f"it had its turn, but was not written: {reason}"
+
+
 def behind(job_ids: Iterable[str]) -> str:
     """Say that jobs of the same lane are under way."""
     ids = list(job_ids)
     named = ", ".join(ids[:_NAMED]) + (" and others" if len(ids) > _NAMED else "")
     return f"behind {named}, which is under way" if len(ids) < 2 else f"behind {named}, which are under way"
+
+
+class RowReasons:
+    """What the rows of waiting jobs say, so that a reason is written once it lasts, and none stays that holds no more."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, str | None] = {}  # at the last look
+        self._rows: dict[int, str | None] = {}  # as far as this owner has written them
+
+    def changes(self, held: Mapping[int, str | None]) -> dict[int, str | None]:
+        """Return what to write where ``held`` is why the first job of each lane waits now, None where nothing holds it up."""
+        over = {seq: None for seq, words in self._rows.items() if words and held.get(seq) != words}
+        lasting = {seq: words for seq, words in held.items() if seq in self._held and self._held[seq] == words}
+        return over | dict(lasting.items() - self._rows.items())
+
+    def note(self, held: dict[int, str | None], written: dict[int, str | None]) -> None:
+        """This look is over, and what changed is written."""
+        self._held = held
+        self._rows = {seq: words for seq, words in (self._rows | written).items() if seq in held}

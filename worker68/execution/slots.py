@@ -30,6 +30,14 @@ class Slot:
         return monotonic() - self.granted_at
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A job that may start: its frame may be written in its slot."""
+
+    job: Job
+    slot: Slot
+
+
 def ask_of(job: Job) -> Ask:
     return Ask(job.chat, job.now.limit)
 

@@ -83,7 +83,7 @@ class PauseWatch:
     def _tell(self, before: dict[str, Pause], now: dict[str, Pause]) -> None:
         for account in now.keys() - before.keys():
             pause = now[account]
-            remedy = f"when the reason is gone: worker68 resume {account}"
+            remedy = f"when the reason is gone: worker68 resume {account} --reason ..."
             log.warning("account_paused", account=account, by=pause.paused_by, reason=pause.reason, remedy=remedy)
         for account in before.keys() - now.keys():
             log.info("account_resumed", account=account)

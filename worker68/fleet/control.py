@@ -11,6 +11,9 @@ from celery.worker.control import control_command, ok
 
 from worker68 import runtime
 
+#: So many ids are named at most: a revoke may have thousands.
+_NAMED = 3
+
 
 @control_command(
     variadic="task_id",
@@ -19,5 +22,14 @@ from worker68 import runtime
 def revoke(state: Any, task_id: str | list[str], terminate: bool = False, **_: Any) -> Any:
     """Cancel the jobs for which these Celery messages asked, as far as nothing of them was written to the bridge."""
     ids = [task_id] if isinstance(task_id, str) else list(task_id or [])
-    runtime.current().revoke(ids)
-    return ok(f"cancelling {', '.join(ids)} where nothing was written yet")
+    done = runtime.current().revoke(ids)
+    names = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
+    if done is None:
+        return ok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")
+    told = (
+        (len(done.ended), "cancelled"),
+        (len(done.before), "cancelled before"),
+        (len(done.too_late), "too late: under way, or ended"),
+        (len(done.unseen), "not seen yet, cancelled if it comes within a day"),
+    )
+    return ok(f"{names}: {', '.join(f'{count} {words}' for count, words in told if count)}")

@@ -41,7 +41,8 @@ class BridgeError:
 class Evidence(msgspec.Struct, frozen=True):
     """All that was seen of one call.
 
-    ``written``: at least one byte of the frame was handed to the socket; while False nothing can have happened at the bridge.
+    ``written``: at least one byte of the frame was handed to the socket; while False nothing can have happened at the bridge, and
+    ``refusal`` says in words why none was.
     ``replied``: the direct reply came; ``data`` is its ``data`` as decoded JSON, ``error`` its error (or the service's
     ``commonResult.errCode`` other than 200). ``verdict``: the last one seen that is not PENDING; ``verdict_seconds``: its delay
     after the write; ``tied_by``: by what it (or the echo) was tied to this send. ``echo``: the account's own message was seen with
@@ -50,6 +51,7 @@ class Evidence(msgspec.Struct, frozen=True):
     """
 
     written: bool = False
+    refusal: str | None = None
     replied: bool = False
     data: Any = None
     error: BridgeError | None = None

@@ -20,7 +20,7 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
     if _was_seen_sent(seen):
         return sent
     if not seen.written:
-        return TryAgain(ErrorCode.CONNECTION_LOST, "not a byte was written", spent=False)
+        return TryAgain(ErrorCode.CONNECTION_LOST, _unwritten(seen), spent=False)
     if seen.verdict is Verdict.NOT_SENT and seen.tied_by == "id" and _credible(seen):
         return failed(ErrorCode.NOT_SENT, "the bridge's verdict: the message was not sent")
     if _satisfies(seen, confirm):
@@ -37,7 +37,7 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
 def judge_request(seen: Evidence) -> Outcome | TryAgain:
     """Say what became of a read or an idempotent change: a success has the reply's data as ``result["data"]``."""
     if not seen.written:
-        return TryAgain(ErrorCode.UNAVAILABLE, "not a byte was written", spent=False)
+        return TryAgain(ErrorCode.UNAVAILABLE, _unwritten(seen), spent=False)
     if seen.error is not None:
         return _refusal(seen)
     if seen.replied:
@@ -79,6 +79,10 @@ def _satisfies(seen: Evidence, confirm: Confirm) -> bool:
 
 def _credible(seen: Evidence) -> bool:
     return seen.verdict_seconds is not None and seen.verdict_seconds <= NOT_SENT_CREDIBLE_SECONDS
+
+
+def _unwritten(seen: Evidence) -> str:
+    return seen.refusal or "not a byte was written"
 
 
 def _refusal(seen: Evidence) -> Outcome | TryAgain:

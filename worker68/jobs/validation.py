@@ -22,6 +22,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 LATEST = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
 _TIME_EXPECTED = 'expected RFC 3339 with an offset, like "2026-03-01T09:00:00+08:00", or epoch seconds'
+_OUT_OF_RANGE = f"out of range: {_TIME_EXPECTED} (seconds, not milliseconds)"
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 
 #: What the patterns of ``fields`` mean, in words.
@@ -47,7 +48,7 @@ def convert_fields(struct: type[S], given: Mapping[str, Any], errors: list[Field
                 errors.append(FieldError(prefix + name, "missing"))
             continue
         values[name] = _convert(expected, given[name], errors, prefix + name)
-    _refuse_unknown(given, schema.keys(), errors, prefix)
+    _refuse_unknown(given, schema.keys(), errors, prefix, also=() if prefix else COMMON_FIELDS)
     return struct(**values) if len(errors) == before else None
 
 
@@ -84,14 +85,17 @@ def parse_time(value: Any, name: str, errors: list[FieldError]) -> dt.datetime |
             when = msgspec.convert(value, dt.datetime)
             if when.tzinfo is None:
                 raise ValueError(f"{_TIME_EXPECTED}; the offset is missing")
-        else:
+        elif EARLIEST.timestamp() <= value <= LATEST.timestamp():
             when = dt.datetime.fromtimestamp(value, dt.UTC)
-    except (ValueError, OverflowError, OSError, msgspec.ValidationError) as error:
+        else:
+            errors.append(FieldError(name, _OUT_OF_RANGE))
+            return None
+    except (ValueError, OverflowError, msgspec.ValidationError) as error:
         problem = str(error) if str(error).startswith("expected RFC") else _TIME_EXPECTED
         errors.append(FieldError(name, problem))
         return None
     if not EARLIEST <= when <= LATEST:
-        errors.append(FieldError(name, f"out of range: {_TIME_EXPECTED} (seconds, not milliseconds)"))
+        errors.append(FieldError(name, _OUT_OF_RANGE))
         return None
     return when.astimezone(dt.UTC)
 
@@ -132,10 +136,12 @@ def _struct_in(expected: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: Collection[str], errors: list[FieldError], prefix: str) -> None:
+def _refuse_unknown(
+    given: Mapping[str, Any], known: Collection[str], errors: list[FieldError], prefix: str, also: Collection[str]
+) -> None:
     for name in sorted(map(str, given.keys() - set(known))):
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
+        near = difflib.get_close_matches(name, [*known, *also], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join([*sorted(known), *sorted(also)])}"
         errors.append(FieldError(prefix + clip(name), f"unknown field{hint}"))
 
 

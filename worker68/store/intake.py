@@ -181,7 +181,7 @@ class _Batch:
             ahead = self._count_ahead(entry, fresh)
             if ahead > entry.most_ahead:
                 outcome = expired(
-                    f"{ahead} jobs of its chat are before it, so that at the chat's limit it would be late"
+                    f"{ahead} jobs of its chat are before it, so that within the account's limits it would be late"
                 )
         if outcome is None:
             return entry

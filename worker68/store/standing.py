@@ -43,6 +43,21 @@ def find_ahead(engine: Engine, seqs: Sequence[int]) -> dict[int, Ahead]:
     return found
 
 
+def find_reasons_beside(engine: Engine, seqs: Sequence[int]) -> dict[int, str]:
+    """Return for each of these jobs that opted out of order why the first of its lane waits: the same holds up all of them."""
+    columns = (jobs.c.seq, jobs.c.account, jobs.c.lane)
+    waiting = select(*columns).where(jobs.c.seq.in_(seqs), jobs.c.state == State.READY)
+    place = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+    found: dict[int, str] = {}
+    with reading(engine) as connection:
+        for row in connection.execute(waiting).all():
+            if is_shared_lane(row.lane):
+                lane = (jobs.c.account == row.account, jobs.c.lane == row.lane, IN_LANE, jobs.c.state == State.READY)
+                if reason := connection.scalar(select(jobs.c.reason).where(*lane).order_by(*place).limit(1)):
+                    found[row.seq] = reason
+    return found
+
+
 def _ahead_of(connection: Connection, row: Any) -> Ahead | None:
     lane = (jobs.c.account == row.account) & (jobs.c.lane == row.lane)
     before = tuple_(-jobs.c.step, jobs.c.priority, jobs.c.seq) < tuple_(-row.step, row.priority, row.seq)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, or_, select, text, update
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
-from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, failed, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, whole_outcome
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
@@ -205,12 +205,23 @@ def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome,
     )
 
 
+def find_ended(engine: Engine, seqs: Iterable[int]) -> set[int]:
+    """Return those of these jobs that have ended."""
+    with reading(engine) as connection:
+        return set(connection.scalars(select(jobs.c.seq).where(jobs.c.seq.in_(seqs), jobs.c.state == State.ENDED)))
+
+
 @dataclass(frozen=True)
 class Cancelled:
-    """What a cancel came to: the numbers of the jobs that it ended, and of those for which it was too late."""
+    """What a cancel came to: the numbers of the jobs that it ended, that were cancelled before, and for which it was too late.
+
+    ``unseen``: the Celery ids of which no job has come yet.
+    """
 
     ended: list[int]
+    before: list[int]
     too_late: list[int]
+    unseen: list[str]
 
 
 def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> Cancelled:
@@ -227,7 +238,10 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
             )
         seqs = {row.seq for row in known}
         ended = end_waiting_within(connection, seqs, Event.CANCEL, cancelled(reason), now)
-        return Cancelled(ended, sorted(seqs - set(ended)))
+        rest = seqs - set(ended)
+        before = select(jobs.c.seq).where(jobs.c.seq.in_(rest), jobs.c.status == Status.CANCELLED).order_by(jobs.c.seq)
+        cancelled_before = list(connection.scalars(before)) if rest else []
+        return Cancelled(ended, cancelled_before, sorted(rest - set(cancelled_before)), sorted(unseen))
 
 
 def forget_cancellations(engine: Engine, before: dt.datetime) -> None:
@@ -249,16 +263,21 @@ def count_waiting(engine: Engine, account: str) -> int:
         )
 
 
-def write_reasons(engine: Engine, reasons: dict[int, str]) -> None:
-    """Write into the rows of waiting jobs why they wait: a statement for each reason, not for each job."""
-    by_reason: dict[str, list[int]] = {}
+def write_reasons(engine: Engine, reasons: Mapping[int, str | None], now: dt.datetime) -> None:
+    """Write into the rows of waiting jobs why they wait: a statement for each reason, not for each job.
+
+    A row in back-off says until then what went wrong.
+    """
+    by_reason: dict[str | None, list[int]] = {}
+    waits = and_(IN_LANE, or_(jobs.c.state == State.READY, jobs.c.due_at <= now))
     for seq, reason in reasons.items():
         by_reason.setdefault(reason, []).append(seq)
     with transaction(engine) as connection:
         for reason, seqs in by_reason.items():
             for start in range(0, len(seqs), SEQS_PER_STATEMENT):
                 chunk = jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT])
-                connection.execute(update(jobs).where(chunk, jobs.c.state == State.READY).values(reason=plain(reason)))
+                words = plain(reason) if reason is not None else None
+                connection.execute(update(jobs).where(chunk, waits).values(reason=words))
 
 
 def _load(connection: Connection, query: Any) -> list[Job]:

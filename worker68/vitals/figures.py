@@ -85,6 +85,12 @@ def _of_memory(parts: Parts) -> Iterator[Figure]:
     for desk in parts.pump.desks():
         in_flight.set(desk.execution.dispatch.in_flight, desk.account)
     yield in_flight
+    paused = gauge(
+        "worker68_paused", "Whether somebody has paused the account (1): nothing is written for it.", ("account",)
+    )
+    for desk in parts.pump.desks():
+        paused.set(1 if desk.execution.permit.pause else 0, desk.account)
+    yield paused
     for_celery = gauge("worker68_delivery_waiting", "Jobs that wait for Celery's consumer to take them.")
     for_celery.set(len(parts.delivery))
     yield for_celery

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from worker68.clock import monotonic
-from worker68.execution.dispatch import Ready
+from worker68.execution.slots import Ready
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.observe.latency import Latency
 

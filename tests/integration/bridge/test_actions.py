@@ -323,12 +323,12 @@ class TestChanges:
 
 class TestRestart:
     @pytest.mark.parametrize("replies", [False, True], ids=["silence", "restarting"])
-    def test_is_over_when_the_bridge_is_ready_again(self, replies: bool, link: Link, bridge: Simulator) -> None:
+    def test_is_over_when_the_client_says_hello_again(self, replies: bool, link: Link, bridge: Simulator) -> None:
         bridge.faults.restarting_reply = replies
         bridge.faults.restart_seconds = 0.3
         before = link.connections
         assert result(act(link, "restart_client", _Patient()))["restarted_in"] >= 0.3
-        assert (link.ready, link.connections) == (True, before + 1)
+        assert (link.why_not_reached, link.connections) == (None, before + 1)
 
     def test_a_no_is_a_refusal(self, link: Link, bridge: Simulator) -> None:
         bridge.faults.refusals.set(1)

@@ -17,14 +17,14 @@ from worker68.bridge.actions import ACTIONS
 from worker68.bridge.link import Link
 from worker68.clock import boottime, monotonic, utc_now
 from worker68.execution import execute as module
-from worker68.execution.dispatch import Dispatch, Ready
+from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
 from worker68.execution.kept import Kept
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder
-from worker68.execution.slots import Slot, ask_of
+from worker68.execution.slots import Ready, Slot, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, in_doubt, succeeded, whole_outcome
 from worker68.limits.pace import Pace

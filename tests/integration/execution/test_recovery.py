@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,20 @@ def test_what_is_overdue_ends(ledger: Ledger) -> None:
     assert recovery.expire_overdue(ledger.engine, "main", LATER) == 1
     assert ledger.told() == ["t: expired"]
     assert states(ledger) == [State.ENDED, State.READY]
+
+
+def test_more_may_be_overdue_than_a_statement_takes(ledger: Ledger) -> None:
+    mine, old = ledger.arrive(
+        message(kwargs=send_fields(expires_at=LATER.timestamp(), reply_to="orders"), task_id="mine"),
+        message(kwargs=send_fields(reply_to="orders"), task_id="old"),
+    )
+    elsewhere = [replace(old, seq=10**6 + number) for number in range(70_000)]
+    recovery.expire(ledger.engine, [mine, *elsewhere, old], LATER)
+    assert ledger.told() == ["mine: expired", "old: expired"]
+    assert [ledger.row(job.seq).reason for job in (mine, old)] == [
+        "its time was over before its turn came",
+        "it had waited longer than the account's MAX_AGE when its turn came",
+    ]
 
 
 class TestParked:

@@ -9,7 +9,7 @@ import pytest
 from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.store import attempts, standing, waiting
-from worker68.store.standing import Ahead, find_ahead
+from worker68.store.standing import Ahead, find_ahead, find_reasons_beside
 
 
 def test_the_first_of_a_lane_waits_for_nobody(ledger: Ledger) -> None:
@@ -35,7 +35,7 @@ def test_what_is_under_way_comes_before_all_that_waits(ledger: Ledger) -> None:
 
 def test_the_reason_of_the_first_is_told(ledger: Ledger) -> None:
     first, second = ledger.arrive(message(), message())
-    waiting.write_reasons(ledger.engine, {first.seq: "the bridge is away"})
+    waiting.write_reasons(ledger.engine, {first.seq: "the bridge is away"}, NOW)
     assert find_ahead(ledger.engine, [second.seq])[second.seq].reason == "the bridge is away"
 
 
@@ -54,6 +54,14 @@ def test_who_opted_out_of_order_or_is_not_due_waits_for_nobody(ledger: Ledger) -
     deferred = message(kwargs=send_fields(send_at=(NOW + dt.timedelta(hours=1)).timestamp()))
     jobs = ledger.arrive(message(), *unordered, deferred)
     assert find_ahead(ledger.engine, [job.seq for job in jobs]) == {}
+
+
+def test_who_opted_out_of_order_shares_the_reason_of_the_first(ledger: Ledger) -> None:
+    first, second = ledger.arrive(*[message(kwargs=send_fields(ordered=False)) for _ in range(2)])
+    ordered, behind = ledger.arrive(message(), message())
+    waiting.write_reasons(ledger.engine, {first.seq: "the bridge is away", ordered.seq: "the bridge is away"}, NOW)
+    asked = [first.seq, second.seq, ordered.seq, behind.seq]
+    assert find_reasons_beside(ledger.engine, asked) == dict.fromkeys(asked[:2], "the bridge is away")
 
 
 def test_a_count_has_an_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

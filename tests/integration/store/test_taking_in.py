@@ -155,13 +155,12 @@ def test_a_batch_that_the_database_refuses_writes_nothing(ledger: Ledger) -> Non
 
 
 class TestTooLate:
-    """``reject_if_late`` counts those who have their turn before, at the limit of the chat."""
+    """``reject_if_late`` counts those who have their turn before, at the limits that they meet as it does."""
 
-    LIMITS = parse_limits({"chat": "1/s+2", "account": "off"})
-
-    def take(self, ledger: Ledger, *messages: bytes) -> list[str]:
+    def take(self, ledger: Ledger, *messages: bytes, limit: str = "chat") -> list[str]:
         """Take messages in with a limit of one a second, two at once; return who is told what."""
-        door = Intake(ledger.engine, {"main": account(limits=self.LIMITS)})
+        limits = parse_limits(dict.fromkeys(("account", "chat", "send"), "off") | {limit: "1/s+2"})
+        door = Intake(ledger.engine, {"main": account(limits=limits)})
         door.take_in([Arrival(raw, "worker68", None) for raw in messages], NOW)
         return ledger.told()
 
@@ -176,6 +175,11 @@ class TestTooLate:
         assert self.take(ledger, *ahead) == []
         assert self.take(ledger, self.impatient("in time", 3.0)) == []
         assert self.take(ledger, self.impatient("late", 3.9)) == ["late: expired"]
+
+    @pytest.mark.parametrize("limit", ["account", "send"])
+    def test_any_limit_that_they_share_counts(self, ledger: Ledger, limit: str) -> None:
+        ahead = [message() for _ in range(4)]
+        assert self.take(ledger, *ahead, self.impatient("late", 2.9), limit=limit) == ["late: expired"]
 
     def test_those_of_the_same_batch_count(self, ledger: Ledger) -> None:
         assert self.take(ledger, message(), message(), message(), self.impatient("late", 1.0)) == ["late: expired"]

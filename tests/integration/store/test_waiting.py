@@ -140,8 +140,12 @@ def test_what_is_overdue_is_found_while_it_waits(ledger: Ledger) -> None:
 def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledger) -> None:
     first, second = ledger.arrive(message(task_id="a"), message(task_id="b"))
     ledger.must_begin(second)
-    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled([first.seq], [second.seq])
-    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled([], [first.seq, second.seq])
+    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled(
+        [first.seq], [], [second.seq], ["unseen"]
+    )
+    assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled(
+        [], [first.seq], [second.seq], ["unseen"]
+    )
     assert ledger.told() == ["a: cancelled"]
     assert ledger.row(second.seq).state == State.SENDING
     assert ledger.count(cancellations) == 1
@@ -150,7 +154,7 @@ def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledg
 
 def test_a_revoke_of_many_ids_is_one_transaction(ledger: Ledger) -> None:
     ids = [f"id-{number}" for number in range(3000)]
-    assert waiting.cancel(ledger.engine, ids, "revoked", NOW) == Cancelled([], [])
+    assert waiting.cancel(ledger.engine, ids, "revoked", NOW) == Cancelled([], [], [], sorted(ids))
     assert ledger.count(cancellations) == 3000
 
 
@@ -163,10 +167,16 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
     assert waiting.count_waiting(ledger.engine, "main") == 4
 
 
+def test_what_has_ended_is_told_from_what_has_not(ledger: Ledger) -> None:
+    ready, begun, ended = ledger.send(), ledger.send(), ledger.settled()
+    ledger.must_begin(begun)
+    assert waiting.find_ended(ledger.engine, [ready.seq, begun.seq, ended.seq, 10**9]) == {ended.seq}
+
+
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     ready, begun = ledger.send(), ledger.send()
     ledger.must_begin(begun)
-    waiting.write_reasons(ledger.engine, {ready.seq: "the bridge is away", begun.seq: "never", 10**9: "nobody"})
+    waiting.write_reasons(ledger.engine, {ready.seq: "the bridge is away", begun.seq: "never", 10**9: "nobody"}, NOW)
     assert ledger.row(ready.seq).reason == "the bridge is away"
     assert ledger.row(begun.seq).reason is None
     ledger.must_begin(ready)

@@ -15,12 +15,14 @@ from tests.parts.jobs import message, send_fields
 from tests.parts.worker import wait_until
 from worker68 import runtime
 from worker68.broker.delivery import Delivery
+from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.observe.health import Check, Watch
 from worker68.observe.metrics import Figure
 from worker68.runtime import Runtime
 from worker68.settings import Settings
 from worker68.simulator import Simulator
+from worker68.store import pauses
 from worker68.store.migration import upgrade
 from worker68.vitals import vitals
 from worker68.vitals.checks import make_checks
@@ -145,6 +147,14 @@ def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedi
     assert float(figures["worker68_oldest_ready_seconds"].values["main",]) > 0  # type: ignore[arg-type]
     labels = [label for figure in figures.values() for labels in figure.values for label in labels]
     assert not any("389284" in label or "ghost" in label for label in labels)
+
+
+def test_a_pause_is_a_figure(stand: Stand) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+    assert stand.figures()["worker68_paused"].values == {("main",): 0}
+    pauses.pause(stand.parts.engine, "main", "the client shows a warning", "ann", utc_now())
+    wait_until(lambda: stand.figures()["worker68_paused"].values == {("main",): 1})
 
 
 def test_figures_that_cannot_be_read_are_left_out(stand: Stand, redis_server: EmbeddedRedis) -> None:

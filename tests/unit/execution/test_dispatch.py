@@ -172,7 +172,7 @@ def test_a_chats_limit_holds_up_that_chat_only(room: Room) -> None:
     room.slots.rule = rule
     room.add(send(1, chat=1), mute(2, group=1), send(3, chat=2))
     assert room.choose() == [3]
-    assert set(room.dispatch.explain(None)) == {1, 2}
+    assert set(room.dispatch.explain()) == {1, 2}
 
 
 def test_a_limit_that_is_over_is_asked_again(room: Room) -> None:
@@ -200,7 +200,38 @@ def test_what_rests_holds_its_lane_up_until_its_time(room: Room) -> None:
     assert choice.ready == []
     assert choice.look_again_at is not None
     assert 0 < choice.look_again_at - monotonic() <= 60
-    assert room.dispatch.explain(None)[1] == "backing off after an attempt"
+    assert room.dispatch.explain()[1] == "backing off after an attempt"
+
+
+def test_without_order_nobody_waits_for_one_that_rests(room: Room) -> None:
+    first = send(1, ordered=False)
+    room.add(first, send(2, ordered=False))
+    assert room.choose(room=1) == [1]
+    room.dispatch.put_back(replace(first, attempts=1), 60.0)
+    room.add(send(3, ordered=False))
+    assert room.choose() == [2, 3]
+    assert room.dispatch.explain() == {1: "backing off after an attempt"}
+
+
+def test_without_order_the_rest_of_a_long_lane_goes_past_what_rests(room: Room) -> None:
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60)
+    tired = send(1, ordered=False, state=State.DEFERRED, attempts=1, due_at=later)
+    others = [send(seq, ordered=False) for seq in range(2, 2 * LANE_DEPTH)]
+    room.sql = [tired, *others]
+    room.dispatch.rebuild()
+    first = room.choose()
+    assert first == list(range(2, LANE_DEPTH + 1))
+    for seq in first:
+        room.sql.remove(others[seq - 2])
+        room.dispatch.finish(others[seq - 2])
+    assert room.choose() == list(range(LANE_DEPTH + 1, 2 * LANE_DEPTH))
+
+
+def test_says_why_a_job_was_put_back_that_was_never_tried(room: Room) -> None:
+    room.add(send(1))
+    room.choose()
+    room.dispatch.put_back(send(1), 60.0, "its slot has passed")
+    assert room.dispatch.explain() == {1: "its slot has passed"}
 
 
 def test_a_job_that_backs_off_in_sql_rests_here_too(room: Room) -> None:
@@ -219,6 +250,20 @@ def test_what_is_there_already_is_not_there_twice(room: Room) -> None:
     room.add(send(1))
     room.dispatch.finish(send(1))
     assert room.choose() == []
+
+
+def test_what_somebody_else_ended_takes_no_slot(room: Room) -> None:
+    room.add(send(1), send(2), send(3), send(4, chat=2))
+    room.dispatch.forget({1, 2, 4, 99})
+    assert room.choose() == [3]
+    assert (room.slots.asked, room.dispatch.finished) == (1, 3)
+
+
+def test_what_is_under_way_is_not_forgotten(room: Room) -> None:
+    room.add(send(1), send(2))
+    assert room.choose() == [1]
+    room.dispatch.forget({1})
+    assert (room.choose(), room.dispatch.is_under_way(1)) == ([], True)
 
 
 def test_is_under_way_from_its_turn_to_its_end(room: Room) -> None:
@@ -286,17 +331,20 @@ def test_a_rebuild_takes_sqls_word_and_leaves_what_is_under_way(room: Room) -> N
 
 def test_says_why_the_heads_wait(room: Room) -> None:
     room.add(send(1), send(2), send(3, chat=2))
-    assert room.dispatch.explain("the bridge is away") == {1: "the bridge is away", 3: "the bridge is away"}
+    assert room.dispatch.explain(lambda step: "the bridge is away") == {
+        1: "the bridge is away",
+        3: "the bridge is away",
+    }
     room.slots.rule = refuse("send", 60)
     room.look()
-    assert room.dispatch.explain(None) == dict.fromkeys((1, 3), "limit send of the account's settings")
+    assert room.dispatch.explain() == dict.fromkeys((1, 3), "limit send of the account's settings")
     room.slots.rule = lambda ask: Grant(0.0)
 
 
 def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:
     room.add(send(1), send(2))
     room.choose()
-    assert room.dispatch.explain(None) == {2: "behind job-1, which is under way"}
+    assert room.dispatch.explain() == {2: "behind job-1, which is under way"}
 
 
 def test_a_job_that_missed_its_slot_may_get_another(room: Room) -> None:
@@ -322,7 +370,7 @@ def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room, monkeypa
     room.add(mute(1), send(2))
     choice = room.dispatch.choose(PLENTY, False, NOW, api_known=False)
     assert [ready.job.seq for ready in choice.ready] == [2]
-    assert room.dispatch.explain(None)[1] == "the bridge has not told the address of the service's API yet"
+    assert room.dispatch.explain()[1] == "the bridge has not told the address of the service's API yet"
     assert room.choose() == [1]
 
 
@@ -367,13 +415,18 @@ class TestExclusive:
         room.add(restart(1))
         assert room.choose() == [1]
         room.add(send(2))
-        assert room.dispatch.explain(None) == {2: "until the restart of the client is over"}
+        assert room.dispatch.explain() == {2: "until the restart of the client is over"}
 
     def test_says_why_it_waits(self, room: Room) -> None:
         room.add(send(1))
         assert room.choose() == [1]
         room.add(restart(2))
-        assert room.dispatch.explain(None) == {2: "until no send or change of the account is under way"}
+        assert room.dispatch.explain() == {2: "until no send or change of the account is under way"}
+
+    def test_does_not_wait_for_what_only_others_need(self, room: Room) -> None:
+        room.add(restart(1), send(2))
+        why = room.dispatch.explain(lambda step: "logged out" if step.needs_login else None)
+        assert why == {1: None, 2: "logged out"}
 
 
 class TestSteps:
@@ -426,7 +479,7 @@ class TestReads:
         reads = [job(seq, "worker68.sync_group", {"group_id": seq}) for seq in range(1, 5)]
         room.add(*reads)
         assert room.choose() == [1, 2]
-        assert room.dispatch.explain(None)[3].startswith("behind other reads")
+        assert "behind other reads" in str(room.dispatch.explain()[3])
         room.add(send(9))
         assert room.choose() == [9]
         room.dispatch.finish(reads[0])
@@ -476,20 +529,20 @@ def test_a_limit_of_the_account_is_named_with_its_rate_and_how_far_it_is_slowed_
     room.add(send(1))
     room.slots.rule = lambda ask: Refusal("chat", "key", 60.0)
     room.look()
-    assert room.dispatch.explain(None) == {1: "limit chat of the account's settings (20/m+3)"}
+    assert room.dispatch.explain() == {1: "limit chat of the account's settings (20/m+3)"}
 
 
 def test_a_slow_down_and_a_pause_of_the_service_are_named(room: Room) -> None:
     room.slots.rule = lambda ask: Refusal("send", "key", 0.0, pace=0.5)
     room.add(send(1))
     room.look()
-    assert "slowed down to 50% of it after busy answers" in room.dispatch.explain(None)[1]
+    assert "slowed down to 50% of it after busy answers" in str(room.dispatch.explain()[1])
     room.slots.rule = lambda ask: Refusal("busy", "key", 60.0, pace=0.05)
     room.add(send(2, chat=2), job(3, SYNC))
     choice = room.look()
     assert choice.ready == []
-    assert set(room.dispatch.explain(None)) == {1, 2, 3}
-    assert "only a probe goes" in room.dispatch.explain(None)[3]
+    assert set(room.dispatch.explain()) == {1, 2, 3}
+    assert "only a probe goes" in str(room.dispatch.explain()[3])
 
 
 def test_the_end_of_a_probe_is_looked_for_long_before_it_would_be_given_up(room: Room) -> None:
@@ -506,10 +559,10 @@ def test_says_that_the_account_or_the_worker_has_no_room() -> None:
     room = Room(max_in_flight=1)
     room.add(send(1), send(2, chat=2))
     room.choose()
-    assert room.dispatch.explain(None) == {2: "1 jobs of the account are under way, as many as MAX_IN_FLIGHT allows"}
+    assert room.dispatch.explain() == {2: "1 jobs of the account are under way, as many as MAX_IN_FLIGHT allows"}
     room.dispatch.finish(send(1))
     room.look(room=0)
-    assert room.dispatch.explain(None) == {2: "the worker has no thread free (CONCURRENCY)"}
+    assert room.dispatch.explain() == {2: "the worker has no thread free (CONCURRENCY)"}
 
 
 def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
@@ -517,4 +570,4 @@ def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
     assert room.choose(one_send_per_chat=True) == [1]
     room.add(send(2))
     room.choose(one_send_per_chat=True)
-    assert room.dispatch.explain(None)[2].startswith("behind job-1, which is under way; this bridge's verdicts")
+    assert "behind job-1, which is under way; this bridge's verdicts" in str(room.dispatch.explain()[2])

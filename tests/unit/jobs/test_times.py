@@ -66,12 +66,13 @@ def test_a_time_without_an_offset_says_what_is_missing() -> None:
     [-1, 1_772_326_800_000, "1969-12-31T23:59:59Z", "3000-01-01T00:00:01Z", "0001-01-01T00:00:00+14:00"],
 )
 def test_refuses_what_is_out_of_range(value: Any) -> None:
-    assert "seconds, not milliseconds" in str(parse(value)) or "expected RFC" in str(parse(value))
+    assert str(parse(value)).startswith("out of range")
+    assert str(parse(value)).endswith("(seconds, not milliseconds)")
 
 
 @pytest.mark.parametrize("value", [10**15, -(10**15), 10**400, 1e300, float("inf"), float("nan")])
 def test_refuses_numbers_that_no_calendar_has(value: Any) -> None:
-    assert isinstance(parse(value), str)
+    assert str(parse(value)).startswith("out of range")
 
 
 @given(st.integers() | st.floats() | st.text() | st.datetimes().map(dt.datetime.isoformat) | st.booleans())

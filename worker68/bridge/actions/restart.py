@@ -7,13 +7,16 @@ from worker68.clock import Deadline, monotonic
 from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
 
-#: From the write to a bridge that is ready again. A desktop program starts in seconds; longer, and somebody must look at it.
+#: From the write to the new Hello. A desktop program starts in seconds; longer, and somebody must look at it.
 BACK_WITHIN_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
 
 def restart_client(turn: Turn) -> Outcome | TryAgain:
-    """Restart the client and wait until its bridge is ready again. Expect no reply, or "restarting", then a drop. [doc/open]"""
+    """Restart the client and wait for the new Hello. Expect no reply, or "restarting", then a drop. [doc/open]
+
+    That it logs in to its server again is not waited for: that may take a person, and what needs it waits by itself.
+    """
     connections = turn.link.connections
     deadline = Deadline.after(BACK_WITHIN_SECONDS)
     started = monotonic()
@@ -21,12 +24,12 @@ def restart_client(turn: Turn) -> Outcome | TryAgain:
     if not seen.written or seen.error is not None:
         return judge_request(seen)
     while not deadline.passed:
-        if turn.link.ready and turn.link.connections > connections:
+        if turn.link.connections > connections and turn.link.why_not_reached is None:
             return succeeded({"restarted_in": round(monotonic() - started, 3)})
         turn.allowance.pause(LOOK_SECONDS)
     if turn.link.connections == connections and turn.link.why_not_reached is None:
         return TryAgain(ErrorCode.UNAVAILABLE, "written, but the client did not restart", spent=True)
-    problem = turn.link.why_not_ready or "the connection was lost"
+    problem = turn.link.why_not_reached or "the connection was lost"
     return failed(
         ErrorCode.UNAVAILABLE, f"the client went away and was not back within {BACK_WITHIN_SECONDS:g} s: {problem}"
     )

@@ -1,0 +1,73 @@
+"""The form of log lines, ours and the standard library's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from worker68.observe.logs import configure_logs
+from worker68.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def restore_logs() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+
+
+def test_ours_and_the_standard_librarys_have_the_same_fields(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json"))
+
+    structlog.get_logger("worker68.here").warning("something_happened", job_id="7")
+    logging.getLogger("celery.there").warning("something %s", "else")
+
+    ours, theirs = lines(capfd)
+    assert ours.keys() == theirs.keys() | {"job_id"}
+    assert (ours["event"], ours["logger"], ours["level"], ours["job_id"]) == (
+        *("something_happened", "worker68.here", "warning"),
+        "7",
+    )
+    assert (theirs["event"], theirs["logger"], theirs["level"]) == ("something else", "celery.there", "warning")
+
+
+def test_what_is_below_the_level_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json", log_level="warning"))
+
+    structlog.get_logger("worker68.here").info("detail")
+    logging.getLogger("celery.there").info("detail")
+
+    assert lines(capfd) == []
+
+
+def test_an_exception_is_told_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json"))
+
+    try:
+        raise LookupError("nothing there")
+    except LookupError:
+        structlog.get_logger("worker68.here").exception("look_failed")
+
+    (line,) = lines(capfd)
+    assert line["exception"].endswith("LookupError: nothing there")
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_text_that_utf_8_has_no_place_for_loses_no_line(capfd: pytest.CaptureFixture[str], form: Any) -> None:
+    configure_logs(Settings(log_format=form))
+
+    structlog.get_logger("worker68.here").error("bad_name", name="\ud800")
+
+    assert "\\ud800" in capfd.readouterr().err

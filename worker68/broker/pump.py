@@ -86,6 +86,9 @@ class Pump:
         self.turned_at = monotonic()  # its end
         self._stopping = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._rung = False  # the bell's descriptor is readable, or is about to be
+        self._pop_at = 0.0  # when to look into Redis without a ring of its own bell (monotonic seconds)
+        self._pop_when_woken = True
         self._thread = threading.Thread(target=self._run, name="worker68-pump", daemon=True)
 
     def start(self) -> None:
@@ -100,7 +103,9 @@ class Pump:
 
     def wake(self) -> None:
         """Something may be ready now."""
-        os.eventfd_write(self._bell, 1)
+        if not self._rung:
+            self._rung = True
+            os.eventfd_write(self._bell, 1)
 
     def gained(self, lease: Lease) -> None:
         self._changes.put((lease, True))
@@ -169,18 +174,23 @@ class Pump:
         return more, look_again_at
 
     def _pause(self) -> None:
-        """Something failed half-way, so what was written may not have come into memory."""
+        """Something failed half-way, so what was written may not have come into memory, nor what was popped."""
+        self._pop_at = 0.0
         for desk in self._desks.values():
             desk.distrust()
         self._stopping.wait(PAUSE_SECONDS)
 
     def _wait(self, until: float | None) -> None:
-        timeout = POLL_SECONDS if until is None else max(0.0, min(POLL_SECONDS, until - monotonic()))
+        times = [self._pop_at, *([] if until is None else [until])]
+        timeout = max(0.0, min(times) - monotonic())
         readable, _, _ = select.select([self._bell, self._source.fileno()], [], [], timeout)
         if self._bell in readable:
             os.eventfd_read(self._bell)
-        if self._source.fileno() in readable:
-            self._source.drain()
+            self._rung = False  # before the look at what there is, or a ring in between is lost
+            if self._pop_when_woken:
+                self._pop_at = 0.0
+        if self._source.fileno() in readable and self._source.drain():
+            self._pop_at = 0.0
 
     def _note_away(self, away: DatabaseAway | RedisAway) -> None:
         """Say once what is away, and look at the database's version before anything else when it may be back."""
@@ -194,6 +204,7 @@ class Pump:
 
     def _apply_changes(self) -> None:
         while not self._changes.empty():
+            self._pop_at = 0.0
             lease, gained = self._changes.get()
             if lease.account is None:
                 self._front = lease if gained else None
@@ -253,10 +264,15 @@ class Pump:
 
     def _take_in(self) -> bool:
         """Take one batch in; return whether there is more to take in at once."""
-        places = self._places()
-        if not places:
+        if monotonic() < self._pop_at:
             return False
-        batch = self._source.pop(places, BATCH)
+        places = self._places()
+        batch = self._source.pop(places, BATCH) if places else None
+        self._pop_at = 0.0 if batch and batch.more else monotonic() + POLL_SECONDS
+        # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
+        self._pop_when_woken = not self._source.bell_armed or any(place.room < BATCH for place in places)
+        if batch is None:
+            return False
         for name in batch.woken & self._desks.keys():
             self._hear(self._desks[name])
         if not batch.popped:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from kombu.connection import resolve_aliases
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.utils.json import dumps
 
 from worker68.broker.delivery import Delivery
 from worker68.broker.place import FRONT_DOOR
@@ -102,6 +103,11 @@ class Channel(redis.Channel):
     delivery: Delivery | None = None
     from_transport_options = (*redis.Channel.from_transport_options, "delivery")  # type: ignore[assignment]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # How many subscribers the last message of each fan-out exchange had.
+        self.heard_by: dict[str, int] = {}
+
     @property
     def active_queues(self) -> list[str]:
         """The queues that kombu pops from."""
@@ -114,6 +120,16 @@ class Channel(redis.Channel):
         if self.delivery is None:
             return None
         return next(filter(is_job_queue, self._active_queues), None)
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """Publish as kombu does, and note how many heard it."""
+        if kwargs.get("_publish_batch") is not None:
+            super()._put_fanout(exchange, message, routing_key, **kwargs)
+            return
+        payload = dumps(message)
+        with self.conn_or_acquire() as client:
+            topics = self._get_publish_topics(exchange, routing_key)
+            self.heard_by[exchange] = sum(client.publish(topic, payload) for topic in topics)
 
     def hand_over(self, delivery: Delivery) -> None:
         """Hand over what waits in the delivery, as far as the prefetch limit allows."""

@@ -1,7 +1,8 @@
 """Celery's events of tasks, gathered: a burst is published in few messages, and Celery's loop is woken for each of these only.
 
 In: Celery's event dispatcher, a new one on each connection. Out: what it has buffered leaves a moment after the first event of a
-burst. Stock, each event wakes the loop, and each wake-up makes a client of Redis and a message of its own.
+burst, or is dropped where nobody listens to the first one: the others would go nowhere. Stock, each event wakes the loop, and each
+wake-up makes a client of Redis and a message of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class GatherEvents(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         """Let nothing be left behind; where the connection is gone, the next dispatcher takes what the last one kept."""
         if consumer.event_dispatcher is not None:
-            consumer._flush_events()
+            _publish_heard(consumer.event_dispatcher)
 
     def _arm(self, consumer: Any) -> None:
         """Have the loop publish soon. On any thread."""
@@ -53,4 +54,18 @@ class GatherEvents(bootsteps.StartStopStep):
     def _publish(self, consumer: Any) -> None:
         with self._lock:
             self._armed = False
-        consumer._flush_events()
+        if consumer.event_dispatcher is not None:
+            _publish_heard(consumer.event_dispatcher)
+
+
+def _publish_heard(dispatcher: Any) -> None:
+    """Publish the first event of the burst, and the others too unless it had no subscriber."""
+    with dispatcher.mutex:
+        events = dispatcher._group_buffer["task"]
+        if events and not dispatcher._closed:
+            heard_by = dispatcher.producer.channel.heard_by
+            heard_by.pop(dispatcher.exchange.name, None)
+            dispatcher._publish([events.pop(0)], dispatcher.producer, "task.multi")
+            if heard_by.get(dispatcher.exchange.name) == 0:
+                events.clear()
+    dispatcher.flush()

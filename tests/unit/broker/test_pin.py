@@ -9,6 +9,7 @@ import celery
 import kombu
 import pytest
 from celery.concurrency import base, thread
+from celery.events import EventDispatcher
 from celery.worker.request import Request
 from kombu.transport import redis, virtual
 
@@ -29,6 +30,10 @@ METHODS = [
     (redis.MultiChannelPoller, "on_readable", ["fileno"]),
     (redis.MultiChannelPoller, "handle_event", ["fileno", "event"]),
     (redis.Transport, "_deliver", ["message", "queue"]),
+    (redis.Channel, "_put_fanout", ["exchange", "message", "routing_key", "kwargs"]),
+    (redis.Channel, "_get_publish_topics", ["exchange", "routing_key"]),
+    (redis.Channel, "conn_or_acquire", ["client"]),
+    (EventDispatcher, "flush", ["errors", "groups"]),
     (base.BasePool, "terminate_job", ["pid", "signal"]),
     (base.BasePool, "on_terminate", []),
     (Request, "on_success", ["failed__retval__runtime", "kwargs"]),

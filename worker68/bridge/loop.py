@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import structlog
@@ -137,6 +138,8 @@ class BridgeIO:
             if self._awake or self._ended:
                 return
             self._awake = True
+        # Not under the lock, which everybody who has something to write would wait for. Closed meanwhile: nobody is to be woken.
+        with suppress(OSError):
             self._wake_writer.send(b"!")
 
     # -- the I/O thread

@@ -118,8 +118,16 @@ class Execution:
         """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
         if (reason := self._may_not_start(job)) is not None:
             return reason
-        self.stopping.wait(slot.write_at - self.lead.seconds - monotonic())
+        if not self._wait_until(slot.write_at - self.lead.seconds):
+            return None
         return self._may_not_start(job)
+
+    def _wait_until(self, at: float) -> bool:
+        """Wait until then, in monotonic seconds, or until the worker stops; return whether there was a wait at all."""
+        seconds = at - monotonic()
+        if seconds > 0:
+            self.stopping.wait(seconds)
+        return seconds > 0
 
     def _may_not_start(self, job: Job) -> str | None:
         if self.stopping.is_set():
@@ -187,7 +195,8 @@ class Execution:
                 return TryAgain(ErrorCode.UNAVAILABLE, "its slot has passed", spent=False)
             frame.renew(new_slot)
             self.gate.expect(job, new_slot)
-        if self.stopping.wait(frame.slot.write_at - HAND_OVER_SECONDS - monotonic()):
+        self._wait_until(frame.slot.write_at - HAND_OVER_SECONDS)
+        if self.stopping.is_set():
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
             return ACTIONS[job.task][job.step](turn)

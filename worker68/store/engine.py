@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -9,10 +10,19 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    InvalidatePoolError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, SettingsError
 from worker68.store.endings import Endings
 
@@ -27,6 +37,10 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+#: A connection that was used less than so long ago is taken to be alive.
+IDLE_SECONDS = 1.0
+#: Under this key a pooled connection carries when it was last used, in monotonic seconds.
+_USED_AT = "worker68_used_at"
 #: How long a SQLite transaction waits for another process's.
 SQLITE_BUSY_TIMEOUT_MS = 5000
 
@@ -49,14 +63,16 @@ def open_engine(url: str) -> Engine:
         ) from error
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
-        return create_engine(
+        engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_size=4,
             max_overflow=12,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "worker68", **_KEEPALIVES},
         )
+        event.listen(engine, "checkout", functools.partial(_ping_if_idle, engine.dialect))
+        event.listen(engine, "checkin", _note_use)
+        return engine
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
@@ -112,6 +128,25 @@ def first_line(error: Exception) -> str:
     """Return what the database said, without the lines in which PostgreSQL quotes the row: they hold message text."""
     cause: Any = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = monotonic()
+
+
+def _ping_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """Replace a connection that was cut while nobody used it, and all that were opened before, as ``pool_pre_ping`` does.
+
+    That asks before each use, which costs a busy worker a tenth of its throughput.
+    """
+    if monotonic() - record.info.get(_USED_AT, monotonic()) < IDLE_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        if dialect.is_disconnect(error, connection, None):
+            raise InvalidatePoolError from error
+        raise
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

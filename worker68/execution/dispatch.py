@@ -21,7 +21,6 @@ from worker68.execution import reasons
 from worker68.execution.lanes import (
     Lane,
     chat_of_send,
-    has_exclusive,
     heed_exclusive,
     is_overdue,
     is_read,
@@ -29,7 +28,7 @@ from worker68.execution.lanes import (
     one_send_each,
 )
 from worker68.execution.slots import Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
-from worker68.jobs.fields import Chat
+from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import JobClass, Nature, Step
 from worker68.limits.limiter import Grant, Limiter, Refusal
@@ -80,8 +79,7 @@ class Dispatch:
         self._load = load
         self._lock = threading.Lock()  # guards everything below
         self._lanes: dict[str, Lane] = {}
-        self._starting: dict[int, Job] = {}
-        self._sending_to: dict[Chat | None, int] = {}
+        self._starting = UnderWay()
         self._blocked: dict[str, tuple[float, str]] = {}
         # Jobs that keep their place but must not start before (monotonic seconds), and why.
         self._resting: dict[int, tuple[float, str]] = {}
@@ -94,10 +92,6 @@ class Dispatch:
     @property
     def in_flight(self) -> int:
         return len(self._starting)
-
-    @property
-    def _reads_under_way(self) -> int:
-        return sum(map(is_read, self._starting.values()))
 
     @property
     def _most_reads(self) -> int:
@@ -270,9 +264,7 @@ class Dispatch:
         for lane in lanes:
             since, job = lane.since, self._leave(lane)
             lane.running += 1
-            self._starting[job.seq] = job
-            if chat := chat_of_send(job):
-                self._sending_to[chat] = self._sending_to.get(chat, 0) + 1
+            self._starting.add(job)
             taken.append((job, since))
         return taken
 
@@ -312,8 +304,8 @@ class Dispatch:
         lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
         if self._api_patience_until() > at:
             lanes = [lane for lane in lanes if lane.jobs[0].kind.job_class is JobClass.MODERATION]
-        lanes = heed_exclusive(lanes, self._starting.values())
-        lanes = leave_room_beside_reads(lanes, self._most_reads - self._reads_under_way)
+        lanes = heed_exclusive(lanes, self._starting.exclusive > 0, len(self._starting) > self._starting.reads)
+        lanes = leave_room_beside_reads(lanes, self._most_reads - self._starting.reads)
         return (one_send_each(lanes) if self._one_send_per_chat else lanes)[:room]
 
     def _is_open(self, lane: Lane, at: float, heed_account_limit: bool = True) -> bool:
@@ -324,7 +316,7 @@ class Dispatch:
             if lane.exclusive or (other := lane.bring_forward(lambda one: self._rests(one, at))) is None:
                 return False
             job = other
-        if self._one_send_per_chat and chat_of_send(job) in self._sending_to:
+        if self._one_send_per_chat and self._starting.sends_to(chat_of_send(job)):
             return False
         if job.now.through_api and self._api_missing_since is not None:
             return False
@@ -353,13 +345,8 @@ class Dispatch:
         return job
 
     def _release(self, job: Job, leave_lane: bool = True) -> None:
-        started = self._starting.pop(job.seq, None)  # as it was: its next step may be of another kind
-        if started is None:
+        if self._starting.pop(job.seq) is None:
             return
-        if chat := chat_of_send(started):
-            left = self._sending_to.pop(chat) - 1
-            if left:
-                self._sending_to[chat] = left
         lane = self._lanes.get(job.lane)
         if lane is None:
             return
@@ -376,17 +363,17 @@ class Dispatch:
     def _why(self, lane: Lane, at: float) -> str | None:
         job = lane.jobs[0]
         if lane.running and lane.exclusive:
-            return reasons.behind(one.job_id for one in self._starting.values() if one.lane == lane.name)
-        if has_exclusive(self._starting.values()):
+            return reasons.behind(one.job_id for one in self._starting if one.lane == lane.name)
+        if self._starting.exclusive:
             return "until the restart of the client is over"
         if job.kind.exclusive and self._starting:
             return "until no send or change of the account is under way"
         if self._rests(job, at):
             return self._resting[job.seq][1]
-        if self._one_send_per_chat and (chat := chat_of_send(job)) in self._sending_to:
-            rivals = [one.job_id for one in self._starting.values() if chat_of_send(one) == chat]
+        if self._one_send_per_chat and self._starting.sends_to(chat := chat_of_send(job)):
+            rivals = [one.job_id for one in self._starting if chat_of_send(one) == chat]
             return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
-        if is_read(job) and self._reads_under_way >= self._most_reads:
+        if is_read(job) and self._starting.reads >= self._most_reads:
             return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
         if job.now.through_api and self._api_missing_since is not None:
             return "the bridge has not told the address of the service's API yet"

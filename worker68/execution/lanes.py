@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from worker68.jobs.fields import Chat
@@ -86,23 +86,19 @@ def leave_room_beside_reads(lanes: list[Lane], room: int) -> list[Lane]:
     return [lane for lane in lanes if lane.name not in too_many] if too_many else lanes
 
 
-def heed_exclusive(lanes: list[Lane], under_way: Collection[Job]) -> list[Lane]:
+def heed_exclusive(lanes: list[Lane], exclusive_runs: bool, change_runs: bool) -> list[Lane]:
     """Leave out what may not start because of an exclusive job: it waits until no send or change is under way.
 
     Reads may be under way: what breaks off is read again.
     """
-    if has_exclusive(under_way):
+    if exclusive_runs:
         return []
     for place, lane in enumerate(lanes):
         if lane.jobs[0].kind.exclusive:
             if place > 0:
                 return lanes[:place]
-            return [] if any(not is_read(job) for job in under_way) else [lane]
+            return [] if change_runs else [lane]
     return lanes
-
-
-def has_exclusive(under_way: Collection[Job]) -> bool:
-    return any(job.kind.exclusive for job in under_way)
 
 
 def one_send_each(lanes: list[Lane]) -> list[Lane]:

@@ -42,9 +42,9 @@ def convert_fields(struct: type[S], given: Mapping[str, Any], errors: list[Field
     before = len(errors)
     values: dict[str, Any] = {}
     schema = _schema(struct)
-    for name, (expected, required) in schema.items():
-        if name not in given or (given[name] is None and not required):
-            if required:
+    for name, expected in schema.items():
+        if name not in given or (given[name] is None and not expected.required):
+            if expected.required:
                 errors.append(FieldError(prefix + name, "missing"))
             continue
         values[name] = _convert(expected, given[name], errors, prefix + name)
@@ -58,7 +58,7 @@ def convert_common(given: Mapping[str, Any], errors: list[FieldError]) -> Common
     The result is usable even where something was wrong: the reply to a wrong job needs what could be read.
     """
     values: dict[str, Any] = {}
-    for name, (expected, _) in _schema(Common).items():
+    for name, expected in _schema(Common).items():
         value = given.get(name)
         if value is None:
             continue
@@ -100,25 +100,33 @@ def parse_time(value: Any, name: str, errors: list[FieldError]) -> dt.datetime |
     return when.astimezone(dt.UTC)
 
 
+class _Expected(typing.NamedTuple):
+    """What a field must be. ``struct``: what it is or may be, if one."""
+
+    type: Any
+    struct: type[msgspec.Struct] | None
+    required: bool
+
+
 @functools.cache
-def _schema(struct: type[msgspec.Struct]) -> dict[str, tuple[Any, bool]]:
-    """Return for each field what is expected there and whether it must be given; resolving annotations takes a millisecond."""
+def _schema(struct: type[msgspec.Struct]) -> dict[str, _Expected]:
+    """Return what is expected in each field; resolving annotations takes a millisecond."""
     hints = typing.get_type_hints(struct, include_extras=True)
-    return {field.name: (hints[field.name], field.required) for field in msgspec.structs.fields(struct)}
+    fields = msgspec.structs.fields(struct)
+    return {field.name: _Expected(hints[field.name], _struct_in(hints[field.name]), field.required) for field in fields}
 
 
-def _convert(expected: Any, value: Any, errors: list[FieldError], name: str) -> Any:
-    struct = _struct_in(expected)
-    if struct is not None and isinstance(value, dict):
-        return convert_fields(struct, value, errors, f"{name}.")
+def _convert(expected: _Expected, value: Any, errors: list[FieldError], name: str) -> Any:
+    if expected.struct is not None and isinstance(value, dict):
+        return convert_fields(expected.struct, value, errors, f"{name}.")
     try:
-        return msgspec.convert(value, expected, strict=True)
+        return msgspec.convert(value, expected.type, strict=True)
     except msgspec.ValidationError as error:
         match = _AT.match(str(error))
         assert match is not None
         problem = match["what"]
-        if typing.get_origin(expected) is typing.Literal:
-            problem = f"expected {' or '.join(map(repr, typing.get_args(expected)))}"
+        if typing.get_origin(expected.type) is typing.Literal:
+            problem = f"expected {' or '.join(map(repr, typing.get_args(expected.type)))}"
         elif "regex" in problem:
             problem = f"expected {_PATTERNS[name]}"
         errors.append(FieldError(name + (match["path"] or ""), _in_plain_words(problem)))

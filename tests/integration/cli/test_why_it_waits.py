@@ -14,7 +14,7 @@ from tests.parts.ledger import Ledger
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.store import attempts, waiting
-from worker68.store.schema import upgrade
+from worker68.store.migration import upgrade
 
 Why = Callable[[Job], str]
 

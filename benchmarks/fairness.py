@@ -2,15 +2,17 @@
 
     python3 -m benchmarks.fairness [--rounds 5] [--seconds 10] [--waiting 10000] [--database postgresql|sqlite]
 
-In each round one worker serves other chats at a steady rate, once with and once without the full chat, in turns as to which comes
-first. Measured: from the push of a job to its frame at the bridge, p95; the worker's SQL statements for each job that it sent; its
-memory.
+In each round one worker serves other chats at a mean rate, once with and once without the full chat, in turns as to which comes
+first. Their jobs come at random times, the same in both parts: evenly spaced ones would meet the jobs of the full chat, which leave
+once a second, either always or never. Measured: from the push of a job to its frame at the bridge, p95; the worker's SQL statements
+for each job that it sent; its memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -46,7 +48,7 @@ def main() -> int:
     figures: dict[str, list[float]] = {}
     for number in range(given.rounds):
         with open_stage(given.database, OTHERS + 1, 0.2, LIMITS=LIMITS, MAX_IN_FLIGHT=32) as stage:
-            for name, figure in run(stage, given.seconds, given.waiting, full_first=number % 2 == 1).items():
+            for name, figure in run(stage, number, given.seconds, given.waiting).items():
                 figures.setdefault(name, []).append(figure)
     report.figure("others without it, p50", figures["p50 without"], "ms")
     report.figure("others with it, p50", figures["p50 with"], "ms")
@@ -61,25 +63,25 @@ def main() -> int:
     return report.exit_code
 
 
-def run(stage: Stage, seconds: float, waiting: int, full_first: bool) -> dict[str, float]:
-    """Return one round's figures."""
+def run(stage: Stage, number: int, seconds: float, waiting: int) -> dict[str, float]:
+    """Return the figures of the round with this number."""
     counts = stage.folder / "statements.json"
     worker = stage.worker("worker", (sys.executable, "-m", "benchmarks.counted_worker", str(counts)))
     figures: dict[str, float] = {}
 
     def measure(name: str) -> None:
-        for what, figure in serve_others(stage, worker, counts, seconds).items():
+        for what, figure in serve_others(stage, worker, counts, arrival_times(seconds, seed=number)).items():
             figures[f"{what} {name}"] = figure
 
     try:
         worker.start()
         worker.wait_ready()
-        serve_others(stage, worker, counts, 2.0)  # warms up
+        serve_others(stage, worker, counts, arrival_times(2.0, seed=0))  # warms up
         steps: list[tuple[str, Callable[[], None]]] = [
             ("without", lambda: empty_chat(stage)),
             ("with", lambda: fill_chat(stage, worker, waiting)),
         ]
-        for name, prepare in reversed(steps) if full_first else steps:
+        for name, prepare in reversed(steps) if number % 2 else steps:
             prepare()
             measure(name)
         return figures
@@ -100,13 +102,21 @@ def empty_chat(stage: Stage) -> None:
         end_waiting(stage.engine, seqs[start : start + 1000], Event.CANCEL, cancelled("end of this part"), utc_now())
 
 
-def serve_others(stage: Stage, worker: WorkerProcess, counts: Path, seconds: float) -> dict[str, float]:
-    """Push jobs to the other chats at a steady rate; return how long they took, and what they cost."""
+def arrival_times(seconds: float, seed: int) -> list[float]:
+    """Return the times of a Poisson process, in seconds from its beginning."""
+    times, at, chance = list[float](), 0.0, random.Random(seed)
+    while (at := at + chance.expovariate(PER_SECOND)) < seconds:
+        times.append(at)
+    return times
+
+
+def serve_others(stage: Stage, worker: WorkerProcess, counts: Path, times: list[float]) -> dict[str, float]:
+    """Push jobs to the other chats at these times; return how long they took, and what they cost."""
     mark, pushed = f"part-{monotonic()}", dict[str, float]()
     statements, sent = read_counts(counts), len(stage.sends())
     began = monotonic()
-    for number in range(round(seconds * PER_SECOND)):
-        time.sleep(max(0.0, began + number / PER_SECOND - monotonic()))
+    for number, at in enumerate(times):
+        time.sleep(max(0.0, began + at - monotonic()))
         text = f"{mark} {number}"
         pushed[text] = monotonic()
         stage.push([to(stage.friends[number % OTHERS], text)])

@@ -26,8 +26,7 @@ def overheard(stage: Stage) -> Iterator[list[str]]:
 
         def listen() -> None:
             try:
-                for command in monitor.listen():
-                    commands.append(command["command"])
+                commands.extend(command["command"] for command in monitor.listen())
             except (RedisError, OSError, ValueError, AttributeError):
                 return  # the connection was closed below, in the middle of a read
 

@@ -221,6 +221,16 @@ def end_of(stage: Stage, worker: ForkedWorker, result: AsyncResult) -> dict[str,
     return stage.end_of(result)
 
 
+def check_consuming(stage: Stage, worker: ForkedWorker) -> None:
+    """A job goes through, the doorbell is hung up, remote control answers."""
+    words = name()
+    assert end_of(stage, worker, stage.send(words))["status"] == "succeeded"
+    assert stage.sent(words) == 1
+    wait_until(lambda: int(stage.redis.info("clients").get("tracking_clients", 0)) >= 1, lambda: worker.last_words)
+    wait_until(lambda: stage.celery.control.ping(timeout=1.0), lambda: worker.last_words)
+    assert worker.running
+
+
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
     with Nursery() as nursery:

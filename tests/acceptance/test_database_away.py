@@ -1,0 +1,109 @@
+"""The database stops: nothing new is sent, what was sent is kept in Redis, and recorded by whoever has the database back first."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import Stage, StageMaker, check_consuming, end_of, name
+from tests.parts.nursery import ForkedWorker, Nursery
+from tests.parts.postgres import PostgresServer
+from worker68.clock import monotonic
+from worker68.execution.permit import PERMIT_SECONDS
+from worker68.simulator.population import FRIEND
+from worker68.simulator.records import Sent
+
+#: Slow enough to have much to send for longer than a permit lasts.
+PACE = {"account": "120/m"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
+FRIEND_CHAT = {"type": "friend", "id": FRIEND}
+#: In one piece: longer than a permit, a lease, a verdict, and every timeout of a call to the database.
+AWAY_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def stage(make_stage: StageMaker) -> Stage:
+    return make_stage("postgresql", **SETTINGS)
+
+
+@pytest.fixture
+def worker(stage: Stage, nursery: Nursery, postgres_server: PostgresServer, tmp_path: Path) -> Iterator[ForkedWorker]:
+    worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
+    worker.start()
+    worker.wait_ready()
+    yield worker
+    worker.kill()
+    stage.bridge.faults.clear()
+    postgres_server.ensure_running()
+
+
+def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
+    stage: Stage, worker: ForkedWorker, postgres_server: PostgresServer
+) -> None:
+    """Neither their order nor their pace keeps the backlog from being sent while the database is away."""
+    mark, new_words = name(), name()
+    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    results = [stage.send(f"{mark} {number}", chat=FRIEND_CHAT, ordered=False) for number in range(24)]
+    worker.wait(lambda: len(stage.rows("SELECT job_id FROM jobs")) == len(results) and sent(stage, mark))
+
+    postgres_server.kill()
+    ends_at = monotonic() + PERMIT_SECONDS
+    new = stage.send(new_words)
+    worker.wait(lambda: outcomes_kept(stage))
+    threading.Event().wait(AWAY_SECONDS)
+
+    assert worker.running
+    assert [one.text for one in sent(stage, mark) if one.at > ends_at] == []
+    assert stage.frames(new_words) == []
+    assert stage.redis.llen("worker68.main") == 1, "what could not be taken in is back in its queue"
+    assert stage.redis.hlen("worker68:unacked:main") == 0
+    kept = outcomes_kept(stage)
+    assert 0 < kept <= len(sent(stage, mark)) < len(results)
+
+    postgres_server.ensure_running()
+    replies = [end_of(stage, worker, result) for result in (*results, new)]
+    assert {(reply["status"], reply["attempts"], reply["revision"]) for reply in replies} == {("succeeded", 1, 1)}
+    assert Counter(one.text for one in sent(stage, mark)) == Counter(f"{mark} {number}" for number in range(24))
+    assert stage.sent(new_words) == 1
+    assert stage.redis.hlen("worker68:kept:main") == 0
+    check_consuming(stage, worker)
+
+
+@pytest.mark.parametrize("end", [ForkedWorker.stop, ForkedWorker.kill], ids=["stopped", "killed"])
+def test_what_was_sent_while_it_was_away_is_recorded_by_the_next_worker(
+    stage: Stage, worker: ForkedWorker, postgres_server: PostgresServer, end: Callable[[ForkedWorker], None]
+) -> None:
+    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    words, waiting_words, reply_to = name(), name(), name()
+    stage.send(words, reply_to=reply_to)
+    worker.wait(lambda: stage.frames(words))
+    postgres_server.kill()
+    waiting = stage.send(waiting_words)
+    worker.wait(lambda: stage.redis.hlen("worker68:kept:main") == 1)
+    assert stage.frames(waiting_words) == []
+    end(worker)
+    assert stage.redis.hlen("worker68:kept:main") == 1
+
+    postgres_server.ensure_running()
+    stage.bridge.faults.clear()
+    worker.start()
+    reply = stage.take_reply(reply_to)
+    assert (reply["status"], reply["attempts"], reply["revision"]) == ("succeeded", 1, 1)
+    assert end_of(stage, worker, waiting)["status"] == "succeeded"
+    assert len(stage.frames(words)) == len(stage.frames(waiting_words)) == 1
+    assert stage.redis.hlen("worker68:kept:main") == 0
+
+
+def sent(stage: Stage, mark: str) -> list[Sent]:
+    return [one for one in stage.bridge.sent if mark in one.text]
+
+
+def outcomes_kept(stage: Stage) -> int:
+    """Return how many outcomes lie in Redis because the database could not take them."""
+    return sum('"ended"' in str(note) for note in stage.redis.hvals("worker68:kept:main"))

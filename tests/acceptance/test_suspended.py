@@ -76,7 +76,9 @@ def test_a_job_that_was_chosen_is_run_by_the_next_owner_alone(
     assert owner.running
 
 
-def test_a_frame_that_was_handed_over_is_not_written(stage: Stage, owner: ForkedWorker, heir: ForkedWorker) -> None:
+def test_a_frame_that_was_handed_over_is_not_written_and_that_is_told(
+    stage: Stage, owner: ForkedWorker, heir: ForkedWorker
+) -> None:
     early = dict.fromkeys(
         ("execution.pacing.LEAST_LEAD_SECONDS", "execution.execute.HAND_OVER_SECONDS"), FAR_AHEAD_SECONDS
     )
@@ -88,8 +90,9 @@ def test_a_frame_that_was_handed_over_is_not_written(stage: Stage, owner: Forked
 
     suspend(owner, heir)
 
-    reply = stage.take_reply(reply_to)
-    assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "worker_lost")
+    first, second = stage.take_reply(reply_to), stage.take_reply(reply_to)
+    assert (first["status"], first["error"]["code"], first["revision"]) == ("in_doubt", "worker_lost", 1)
+    assert (second["status"], second["error"]["code"], second["revision"]) == ("failed", "not_sent", 2)
     later = name()
     assert end_of(stage, heir, stage.send(later))["status"] == "succeeded", "its slot is after that of the frame"
     assert stage.frames(words) == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import redis
@@ -19,19 +20,6 @@ RINGS_WITHIN = 5.0
 STAYS_SILENT = 0.1
 
 Readable = Callable[[int, float], bool]
-
-
-@pytest.fixture
-def source(redis_url: str, client: redis.Redis) -> Iterator[Source]:
-    source = Source(redis_url)
-    yield source
-    source.close()
-
-
-@pytest.fixture
-def main(client: redis.Redis) -> Place:
-    client.set("lease:main", "w")
-    return Place.of_account("main", lease_key="lease:main", lease_value="w", fence=1)
 
 
 def pop_all(source: Source, place: Place) -> list[bytes]:
@@ -123,7 +111,7 @@ def test_foreign_queues_and_renewed_leases_do_not_ring(
 
     client.lpush("worker68.other", b"1")
     client.lpush("worker68", b"1")
-    client.set("lease:main", "w", ex=10)
+    client.set(main.lease_key, main.lease_value, ex=10)
 
     assert not readable(source.fileno(), STAYS_SILENT)
 
@@ -131,7 +119,7 @@ def test_foreign_queues_and_renewed_leases_do_not_ring(
 def test_a_place_without_room_rings_only_when_it_is_woken(
     source: Source, client: redis.Redis, main: Place, redis_url: str, readable: Readable
 ) -> None:
-    full = Place.of_account("main", lease_key="lease:main", lease_value="w", fence=1, room=0)
+    full = replace(main, room=0)
     pop_all(source, full)
     client.lpush("worker68.main", b"1")
     assert not readable(source.fileno(), STAYS_SILENT)

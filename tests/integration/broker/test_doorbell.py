@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -11,7 +12,9 @@ import redis
 from worker68.broker import doorbell
 from worker68.broker.place import Place
 from worker68.broker.source import Source
+from worker68.broker.wire import Wire
 from worker68.embedded import EmbeddedRedis
+from worker68.errors import RedisAway
 
 # Far beyond the 0.2 ms that a ring takes: how long a bell that must ring is waited for.
 RINGS_WITHIN = 5.0
@@ -161,6 +164,26 @@ def test_both_connections_killed_again_and_again(
         assert readable(descriptor, RINGS_WITHIN)
         assert pop_all(source, main) == [b"%d" % n]
     assert source.fileno() == descriptor
+
+
+def test_a_connection_lost_while_its_bell_is_hung_up_does_not_pop_without_one(
+    source: Source, client: redis.Redis, main: Place, readable: Readable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Wire.call
+
+    def cut_first(wire: Wire, *command: str | bytes | int) -> Any:
+        if command[:2] == ("CLIENT", "TRACKING"):
+            monkeypatch.undo()
+            kill(client, "worker68-intake")
+        return call(wire, *command)
+
+    monkeypatch.setattr(Wire, "call", cut_first)
+    with pytest.raises(RedisAway):
+        source.pop([main], 1)
+
+    assert pop_all(source, main) == []
+    client.lpush("worker68.main", b"1")
+    assert readable(source.fileno(), RINGS_WITHIN)
 
 
 def test_the_bell_rings_after_a_restart_of_redis(

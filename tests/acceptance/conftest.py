@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
+from tests.parts.sabotage import Sabotage
 from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess, wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
@@ -229,6 +230,21 @@ def check_consuming(stage: Stage, worker: ForkedWorker) -> None:
     wait_until(lambda: int(stage.redis.info("clients").get("tracking_clients", 0)) >= 1, lambda: worker.last_words)
     wait_until(lambda: stage.celery.control.ping(timeout=1.0), lambda: worker.last_words)
     assert worker.running
+
+
+def start_front_and_main(
+    stage: Stage, front: ForkedWorker, main: ForkedWorker, sabotage_of_front: Sabotage | None = None
+) -> None:
+    """Let one worker own the front door, the other one the account.
+
+    LEASE_TTL must be so long that the first has its next look at the free account only when the second has taken it.
+    """
+    stage.redis.set("worker68:lease:account:main", "somebody", px=60_000)
+    front.start(sabotage_of_front)
+    front.wait(lambda: '"lease": "front"' in front.log_since_start)
+    stage.redis.delete("worker68:lease:account:main")
+    main.start()
+    main.wait(lambda: '"lease": "account:main"' in main.log_since_start)
 
 
 @pytest.fixture(scope="module")

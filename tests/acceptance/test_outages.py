@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acceptance.conftest import SEND, Stage, StageMaker, check_consuming, end_of, name
+from tests.acceptance.conftest import SEND, Stage, StageMaker, check_consuming, end_of, name, start_front_and_main
 from tests.parts.fault_proxy import FaultProxy
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.sabotage import Sabotage
@@ -211,18 +211,10 @@ class TestStop:
 def test_one_job_id_taken_in_by_two_workers_at_once_is_one_job(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    """One worker owns the account, the other the front door: each takes the same job in, at the same time.
-
-    The lease is so long that the first has its next look at the free account only when the second has taken it.
-    """
+    """One worker owns the account, the other the front door: each takes the same job in, at the same time."""
     stage = make_stage("postgresql", **(SETTINGS | {"LEASE_TTL": 30}))
     front, main = (nursery.worker(stage.worker.settings, tmp_path / f"{each}.log") for each in ("front", "main"))
-    stage.redis.set("worker68:lease:account:main", "somebody", px=60_000)
-    front.start()
-    front.wait(lambda: '"lease": "front"' in front.log_since_start)
-    stage.redis.delete("worker68:lease:account:main")
-    main.start()
-    main.wait(lambda: '"lease": "account:main"' in main.log_since_start)
+    start_front_and_main(stage, front, main)
     mark, reply_to = name(), name()
 
     def produce(queue: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.acceptance.conftest import Stage, StageMaker, check_consuming, end_of, name
 from tests.parts.nursery import ForkedWorker, Nursery
@@ -22,6 +23,8 @@ from worker68.simulator.records import Sent
 #: Slow enough to have much to send for longer than a permit lasts.
 PACE = {"account": "120/m"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
 SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
+#: The worker's own.
+SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'worker68' AND datname = current_database()"
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
 #: In one piece: longer than a permit, a lease, a verdict, and every timeout of a call to the database.
 AWAY_SECONDS = 30.0
@@ -98,6 +101,56 @@ def test_what_was_sent_while_it_was_away_is_recorded_by_the_next_worker(
     assert end_of(stage, worker, waiting)["status"] == "succeeded"
     assert len(stage.frames(words)) == len(stage.frames(waiting_words)) == 1
     assert stage.redis.hlen("worker68:kept:main") == 0
+
+
+def test_connections_that_are_dropped_when_idle_are_not_noticed(
+    make_stage: StageMaker, nursery: Nursery, tmp_path: Path
+) -> None:
+    stage = make_stage("postgresql", LEASE_TTL=2)
+    with stage.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        name_of_it = connection.scalar(text("SELECT current_database()"))
+        connection.execute(text(f"ALTER DATABASE {name_of_it} SET idle_session_timeout = '200ms'"))
+    worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
+    worker.start()
+    worker.wait_ready()
+    try:
+        for _ in range(5):
+            reply = end_of(stage, worker, stage.send(name()))
+            assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
+            # What the worker has left open is gone before the next job comes.
+            idle = {row["pid"] for row in stage.rows(SESSIONS)}
+            worker.wait(lambda idle=idle: not idle & {row["pid"] for row in stage.rows(SESSIONS)})  # type: ignore[misc]
+        assert len(stage.bridge.sent) == 5
+    finally:
+        worker.kill()
+
+
+def test_sqlite_locked_by_another_process_for_longer_than_its_timeout(
+    make_stage: StageMaker, nursery: Nursery, tmp_path: Path
+) -> None:
+    stage = make_stage(LEASE_TTL=2, VERDICT_TIMEOUT=10)
+    worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
+    worker.start()
+    worker.wait_ready()
+    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    words, new_words = name(), name()
+    result = stage.send(words)
+    worker.wait(lambda: stage.frames(words))
+    with stage.database.connect() as other:
+        other.execute(text("BEGIN IMMEDIATE"))
+        new = stage.send(new_words, chat=FRIEND_CHAT)
+        worker.wait(lambda: outcomes_kept(stage))
+        worker.wait(lambda: "database is locked" in worker.log)
+        assert stage.frames(new_words) == []
+        assert not result.ready()
+        other.execute(text("ROLLBACK"))
+    for each in (result, new):
+        reply = end_of(stage, worker, each)
+        assert (reply["status"], reply["attempts"], reply["revision"]) == ("succeeded", 1, 1)
+    assert len(stage.frames(words)) == len(stage.frames(new_words)) == 1
+    worker.wait(lambda: not outcomes_kept(stage))
+    check_consuming(stage, worker)
+    worker.kill()
 
 
 def sent(stage: Stage, mark: str) -> list[Sent]:

@@ -183,13 +183,18 @@ def test_fan_out_reaches_everybody_beside_the_queue(bench: Bench) -> None:
         inbox.drain_until(lambda inbox=inbox: inbox.bodies == ["ping"])  # type: ignore[misc]
 
 
-@on_redis
-def test_closing_restores_what_is_not_acknowledged(bench: Bench, client: redis.Redis) -> None:
-    """Delivered jobs are the exception, on purpose: they are in the pool and run, and SQL restores them."""
+def consume_two_and_acknowledge_one(bench: Bench) -> Inbox:
     inbox = consume(bench)
     bench.put("a", "b")
     inbox.drain_until(lambda: len(inbox.messages) == 2)
     inbox.messages[0].ack()
+    return inbox
+
+
+@on_redis
+def test_closing_restores_what_is_not_acknowledged(bench: Bench, client: redis.Redis) -> None:
+    """Delivered jobs are the exception, on purpose: they are in the pool and run, and SQL restores them."""
+    inbox = consume_two_and_acknowledge_one(bench)
     inbox.connection.release()
     assert client.llen(bench.queue) == 1
     again = consume(bench)
@@ -200,10 +205,7 @@ def test_closing_restores_what_is_not_acknowledged(bench: Bench, client: redis.R
 @on_redis
 def test_what_a_dead_consumer_left_comes_again_after_the_visibility_timeout(bench: Bench, client: redis.Redis) -> None:
     """Delivered jobs are the exception here too: their owner's lease decides, and SQL has them."""
-    inbox = consume(bench)
-    bench.put("a", "b")
-    inbox.drain_until(lambda: len(inbox.messages) == 2)
-    inbox.messages[0].ack()
+    consume_two_and_acknowledge_one(bench)
     heir = Inbox(bench.connect(visibility_timeout=0), queue(bench.queue))
     heir.connection.transport.cycle.maybe_restore_messages()
     heir.drain_until(lambda: heir.bodies == ["b"])

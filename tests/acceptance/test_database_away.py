@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +127,31 @@ def test_connections_that_are_dropped_when_idle_are_not_noticed(
         worker.kill()
 
 
-def test_sqlite_locked_by_another_process_for_longer_than_its_timeout(
-    make_stage: StageMaker, nursery: Nursery, tmp_path: Path
+@contextmanager
+def locked(stage: Stage, _worker: ForkedWorker) -> Iterator[None]:
+    """Hold the write lock as another process, for longer than the busy timeout."""
+    with stage.database.connect() as other:
+        other.execute(text("BEGIN IMMEDIATE"))
+        yield
+        other.execute(text("ROLLBACK"))
+
+
+@contextmanager
+def full(stage: Stage, worker: ForkedWorker) -> Iterator[None]:
+    """Let no file of the worker's grow beyond what the database has: as if the disk were full."""
+    log_of_writes = Path(f"{stage.database.url.database}-wal")
+    before = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (log_of_writes.stat().st_size, before[1]))
+    yield
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("unwritable", [locked, full])
+def test_a_sqlite_that_cannot_be_written(
+    make_stage: StageMaker,
+    nursery: Nursery,
+    tmp_path: Path,
+    unwritable: Callable[[Stage, ForkedWorker], AbstractContextManager[None]],
 ) -> None:
     stage = make_stage(LEASE_TTL=2, VERDICT_TIMEOUT=10)
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
@@ -136,14 +161,12 @@ def test_sqlite_locked_by_another_process_for_longer_than_its_timeout(
     words, new_words = name(), name()
     result = stage.send(words)
     worker.wait(lambda: stage.frames(words))
-    with stage.database.connect() as other:
-        other.execute(text("BEGIN IMMEDIATE"))
+    with unwritable(stage, worker):
         new = stage.send(new_words, chat=FRIEND_CHAT)
         worker.wait(lambda: outcomes_kept(stage))
-        worker.wait(lambda: "database is locked" in worker.log)
+        worker.wait(lambda: "nothing is taken in or sent meanwhile" in worker.log)
         assert stage.frames(new_words) == []
         assert not result.ready()
-        other.execute(text("ROLLBACK"))
     for each in (result, new):
         reply = end_of(stage, worker, each)
         assert (reply["status"], reply["attempts"], reply["revision"]) == ("succeeded", 1, 1)

@@ -121,9 +121,11 @@ class TestRedis:
         assert redis_stage.sent(words) == redis_stage.sent(waiting_words) == 1
         check_consuming(redis_stage, worker)
 
-    def test_restarted(self, redis_stage: Stage, worker: ForkedWorker) -> None:
+    def test_stopped_and_started_again(self, redis_stage: Stage, worker: ForkedWorker) -> None:
         result = redis_stage.send(name())
+        before = worker.log.count("redis_away")
         redis_stage.redis_server.kill()
+        worker.wait(lambda: worker.log.count("redis_away") > before)
         redis_stage.redis_server.restart()
         redis_stage.reconnect()
         assert end_of(redis_stage, worker, redis_stage.celery.AsyncResult(result.id))["status"] == "succeeded"

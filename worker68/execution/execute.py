@@ -342,7 +342,7 @@ def _give_back(connection: Connection, attempt: Attempt, now: dt.datetime) -> bo
     """
     job = attempt.job
     if not attempts.give_back(connection, attempt) and job.now.nature is Nature.SEND:
-        return attempts.revise(connection, job.seq, whole_outcome(_NOT_WRITTEN, job.done), now)
+        return attempts.revise(connection, job.seq, whole_outcome(_NOT_WRITTEN, job.done), now, attempt)
     return _expire(connection, job, now)
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
+from tests.parts.sabotage import Sabotage
 from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess, wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
@@ -219,6 +220,31 @@ def end_of(stage: Stage, worker: ForkedWorker, result: AsyncResult) -> dict[str,
     """Return the reply that Celery's result holds, of a job that ``worker`` runs in place of the stage's own."""
     wait_until(result.ready, lambda: worker.last_words)
     return stage.end_of(result)
+
+
+def check_consuming(stage: Stage, worker: ForkedWorker) -> None:
+    """A job goes through, the doorbell is hung up, remote control answers."""
+    words = name()
+    assert end_of(stage, worker, stage.send(words))["status"] == "succeeded"
+    assert stage.sent(words) == 1
+    wait_until(lambda: int(stage.redis.info("clients").get("tracking_clients", 0)) >= 1, lambda: worker.last_words)
+    wait_until(lambda: stage.celery.control.ping(timeout=1.0), lambda: worker.last_words)
+    assert worker.running
+
+
+def start_front_and_main(
+    stage: Stage, front: ForkedWorker, main: ForkedWorker, sabotage_of_front: Sabotage | None = None
+) -> None:
+    """Let one worker own the front door, the other one the account.
+
+    LEASE_TTL must be so long that the first has its next look at the free account only when the second has taken it.
+    """
+    stage.redis.set("worker68:lease:account:main", "somebody", px=60_000)
+    front.start(sabotage_of_front)
+    front.wait(lambda: '"lease": "front"' in front.log_since_start)
+    stage.redis.delete("worker68:lease:account:main")
+    main.start()
+    main.wait(lambda: '"lease": "account:main"' in main.log_since_start)
 
 
 @pytest.fixture(scope="module")

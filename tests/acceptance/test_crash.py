@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import GROUP, MEMBER, MUTE, Stage, name
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, Stage, StageMaker, name
+from tests.parts.worker import wait_until
 from worker68.simulator import ALWAYS
 from worker68.simulator.population import FRIEND, STRANGER
 
@@ -108,6 +109,32 @@ def test_a_standby_takes_over_and_the_dead_owner_holds_nothing(stage: Stage) -> 
     assert standby.stop() == 0
     stage.worker.start()
     stage.worker.wait_ready()
+
+
+def test_with_the_default_lease_a_killed_workers_jobs_run_within_thirty_seconds(make_stage: StageMaker) -> None:
+    """Two times the lease, and a margin. The jobs are of all stages: under way, waiting, and not taken in yet."""
+    stage = make_stage("postgresql", VERDICT_TIMEOUT=30)
+    stage.worker.start()
+    stage.worker.wait_ready()
+    standby = stage.second_worker()
+    standby.start()
+    standby.wait_ready()
+    stage.bridge.faults.extra_verdict_delay_seconds = 0.2
+    mark = name()
+    results = [stage.send(f"{mark} {number}") for number in range(20)]
+    stage.wait_for_sent(mark, 3)
+
+    stage.worker.kill()
+    results += [stage.send(f"{mark} {number}") for number in range(20, 25)]
+
+    wait_until(lambda: all(result.ready() for result in results), lambda: standby.last_words, seconds=30)
+    replies = [stage.end_of(result) for result in results]
+    assert sum(reply["status"] == "in_doubt" for reply in replies) <= 1
+    assert {reply["status"] for reply in replies} <= {"succeeded", "in_doubt"}
+    numbers = [int(sent.text.split()[-1]) for sent in stage.bridge.sent]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) >= 24
+    standby.kill()
 
 
 @on_sqlite

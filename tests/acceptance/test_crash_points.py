@@ -55,7 +55,7 @@ def test_a_death_at_any_step_loses_nothing_and_doubles_nothing(stage: Stage, wor
     assert jobs.keys() == {*asked, f"{mark} mute"}
     doubtful = [job for job in asked if jobs[job]["status"] == "in_doubt"]
     assert {jobs[job]["status"] for job in asked} <= {"succeeded", "in_doubt"}
-    assert len(doubtful) <= len(POINTS) * int(SETTINGS["MAX_IN_FLIGHT"])
+    assert len(doubtful) <= len(POINTS) * len(CHATS), "a chat has one send under way"
     sent = [message for message in stage.bridge.sent if mark in message.text]
     texts = Counter(message.text for message in sent)
     assert max(texts.values()) == 1
@@ -85,6 +85,20 @@ def test_a_job_that_kills_its_worker_each_time_is_set_aside(stage: Stage, worker
     reply = end_of(stage, worker, deadly)
     assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("failed", "internal", DEATHS_ALLOWED)
     assert end_of(stage, worker, after)["status"] == "succeeded"
+
+
+def test_a_send_that_kills_its_worker_is_in_doubt_the_first_time_and_kills_no_other(
+    stage: Stage, worker: ForkedWorker
+) -> None:
+    deadly, after = stage.send(name()), stage.send_task(MUTE, group_id=GROUP, user_id=MEMBER, seconds=60)
+    worker.start(Sabotage(deadly_task=SEND))
+    worker.wait_for_end()
+    worker.start(Sabotage(deadly_task=SEND))
+
+    reply = end_of(stage, worker, deadly)
+    assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("in_doubt", "worker_lost", 1)
+    assert end_of(stage, worker, after)["status"] == "succeeded"
+    assert worker.running
 
 
 def test_a_message_that_kills_its_worker_in_the_intake_is_set_aside_and_its_batch_passes(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.soak.killer import Plan, open_soak
 
 
-def test_random_kills_lose_nothing_and_double_nothing() -> None:
-    with open_soak(Plan(jobs=100, database="postgresql", workers=2, kills=6, minutes=1.5)) as soak:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_random_kills_lose_nothing_and_double_nothing(database: str) -> None:
+    with open_soak(Plan(jobs=300, database=database, workers=2, kills=6, minutes=2)) as soak:
         report = soak.run()
     assert report.problems == []
     assert report.kills > 0

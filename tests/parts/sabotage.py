@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -64,14 +65,15 @@ class Sabotage:
     """What goes wrong in one worker.
 
     ``crash_at``: a name of ``POINTS``. ``clock_file``: holds the seconds by which the wall clock is wrong, at every moment.
-    ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``deadly_task``: its action ends the
-    process; ``leaving_task``: its action raises SystemExit.
+    ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``slots_ahead_seconds``: how far ahead the
+    limits grant a slot. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises SystemExit.
     ``deadly_words``: a message that holds them ends the process as soon as it is read.
     """
 
     crash_at: str | None = None
     clock_file: str | None = None
     constants: dict[str, float] = field(default_factory=dict)
+    slots_ahead_seconds: float | None = None
     deadly_task: str | None = None
     leaving_task: str | None = None
     deadly_words: str | None = None
@@ -87,6 +89,8 @@ class Sabotage:
             holder = importlib.import_module(f"worker68.{module}")
             assert hasattr(holder, constant)
             setattr(holder, constant, value)
+        if self.slots_ahead_seconds is not None:
+            _grant_slots_ahead(self.slots_ahead_seconds)
         if self.deadly_task is not None:
             _replace_action(self.deadly_task, die)
         if self.leaving_task is not None:
@@ -146,6 +150,11 @@ def _set_clock(file: Path) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("worker68") and getattr(module, "utc_now", None) is true_now:
             module.utc_now = wrong_now  # type: ignore[attr-defined]
+
+
+def _grant_slots_ahead(seconds: float) -> None:
+    limiter: Any = importlib.import_module("worker68.limits.limiter").Limiter
+    limiter.__init__ = partialmethod(limiter.__init__, ahead_seconds=seconds)
 
 
 def _replace_action(task: str, action: Callable[..., Any]) -> None:

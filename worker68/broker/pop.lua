@@ -81,11 +81,16 @@ local function count_losses(place, field)
   return losses, false
 end
 
+-- Where losses cannot be counted, what was left is handed out all the same.
 local function take_leftovers(place)
+  local countable = read(place, 'HLEN', place.lost) ~= nil
   local fields = redis.call('HKEYS', place.unacked)
   table.sort(fields)
   for _, field in ipairs(fields) do
-    local losses, new = count_losses(place, field)
+    local losses, new = 0, false
+    if countable then
+      losses, new = count_losses(place, field)
+    end
     local alone = losses >= alone_after_losses
     if full() or (alone and #place.entries > 0) then
       return

@@ -119,6 +119,10 @@ class Source:
         """Forget messages for good. Harmless when repeated, and after the lease was lost."""
         for chunk in _chunks(fields):
             self._pops.call("HDEL", place.unacked_key, *chunk)
+            # Only what an earlier owner had popped can have been counted as lost.
+            counted = [field for field in chunk if not field.startswith(f"{place.fence:016d}:".encode())]
+            if counted and place.lost_key.encode() not in self._broken_keys:
+                self._pops.call("HDEL", place.lost_key, *counted)
 
     def give_back(self, place: Place, fields: Iterable[bytes]) -> int:
         """Put messages back into their lists in the old order; return how many. Harmless when repeated.

@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out of touch, and had not written a byte")
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -344,9 +346,14 @@ def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _give_back(connection: Connection, attempt: Attempt, now: dt.datetime) -> bool:
-    """Make a job of which no byte was written wait again; return whether its time is over, and it has ended so."""
-    attempts.give_back(connection, attempt)
-    return _expire(connection, attempt.job, now)
+    """Make a job of which no byte was written wait again; return whether it has ended instead: its time is over.
+
+    Or the account's next owner has found the attempt without an end, and called a send in doubt. It is not: nothing was sent.
+    """
+    job = attempt.job
+    if not attempts.give_back(connection, attempt) and job.now.nature is Nature.SEND:
+        return attempts.revise(connection, job.seq, whole_outcome(_NOT_WRITTEN, job.done), now, attempt)
+    return _expire(connection, job, now)
 
 
 def _expire(connection: Connection, job: Job, now: dt.datetime) -> bool:

@@ -229,13 +229,19 @@ def give_back(connection: Connection, attempt: Attempt | AttemptKey) -> bool:
     return changed.rowcount == 1
 
 
-def revise(connection: Connection, seq: int, outcome: Outcome, now: dt.datetime) -> bool:
-    """Let later evidence correct a job that ended as in doubt or as not sent, and post the next revision of its replies."""
+def revise(
+    connection: Connection, seq: int, outcome: Outcome, now: dt.datetime, attempt: Attempt | None = None
+) -> bool:
+    """Let later evidence correct a job that ended as in doubt or as not sent, and post the next revision of its replies.
+
+    ``attempt``: it says something about this one alone, so only where that was the job's last.
+    """
+    ended = (jobs.c.seq == seq, jobs.c.state.in_(sources(Event.REVISE)))
     revisable = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code == ErrorCode.NOT_SENT)
     columns = outcome_columns(outcome)
     changed = connection.execute(
         update(jobs)
-        .where(jobs.c.seq == seq, jobs.c.state.in_(sources(Event.REVISE)), revisable)
+        .where(*(ended if attempt is None else _ours(Event.REVISE, attempt)), revisable)
         .where(or_(jobs.c.status != columns["status"], jobs.c.error_code.is_distinct_from(columns["error_code"])))
         .values(state=target(Event.REVISE), finished_at=now, revision=jobs.c.revision + 1, **columns)
     )

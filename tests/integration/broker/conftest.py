@@ -10,6 +10,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.integration.broker.places import own
+from worker68.broker.place import Place
+from worker68.broker.source import Source
+
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
@@ -28,3 +32,16 @@ def readable() -> Callable[[int, float], bool]:
         return bool(poller.poll(seconds * 1000))
 
     return wait
+
+
+@pytest.fixture
+def source(redis_url: str, client: redis.Redis) -> Iterator[Source]:
+    source = Source(redis_url)
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def main(client: redis.Redis) -> Place:
+    """The place of the account ``main``, owned."""
+    return own(client, "main", fence=1)

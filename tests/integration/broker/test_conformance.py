@@ -40,8 +40,8 @@ class Bench:
     def queue(self) -> str:
         return "worker68" if self.kind == "delivered" else "tasks"
 
-    def connect(self) -> Connection:
-        options: dict[str, Any] = {"polling_interval": 0.1}
+    def connect(self, **more: Any) -> Connection:
+        options: dict[str, Any] = {"polling_interval": 0.1} | more
         if self.kind == "stock":
             connection = Connection(self._url, transport_options=options)
         else:
@@ -168,7 +168,7 @@ def test_recover_brings_back_what_is_not_acknowledged(bench: Bench) -> None:
 
 
 @on_all
-def test_fan_out_reaches_everybody_beside_thequeue(bench: Bench) -> None:
+def test_fan_out_reaches_everybody_beside_the_queue(bench: Bench) -> None:
     """Remote control: one message to all workers, also while they consume their queues."""
     control = Exchange("control", type="fanout")
     inboxes = [
@@ -183,18 +183,35 @@ def test_fan_out_reaches_everybody_beside_thequeue(bench: Bench) -> None:
         inbox.drain_until(lambda inbox=inbox: inbox.bodies == ["ping"])  # type: ignore[misc]
 
 
-@on_redis
-def test_closing_restores_what_is_not_acknowledged(bench: Bench, client: redis.Redis) -> None:
-    """Delivered jobs are the exception, on purpose: they are in the pool and run, and SQL restores them."""
+def consume_two_and_acknowledge_one(bench: Bench) -> Inbox:
     inbox = consume(bench)
     bench.put("a", "b")
     inbox.drain_until(lambda: len(inbox.messages) == 2)
     inbox.messages[0].ack()
+    return inbox
+
+
+@on_redis
+def test_closing_restores_what_is_not_acknowledged(bench: Bench, client: redis.Redis) -> None:
+    """Delivered jobs are the exception, on purpose: they are in the pool and run, and SQL restores them."""
+    inbox = consume_two_and_acknowledge_one(bench)
     inbox.connection.release()
     assert client.llen(bench.queue) == 1
     again = consume(bench)
     again.drain_until(lambda: again.bodies == ["b"])
-    assert again.messages[0].headers.get("redelivered", again.messages[0].delivery_info.get("redelivered", True))
+    assert again.messages[0].headers["redelivered"]
+
+
+@on_redis
+def test_what_a_dead_consumer_left_comes_again_after_the_visibility_timeout(bench: Bench, client: redis.Redis) -> None:
+    """Delivered jobs are the exception here too: their owner's lease decides, and SQL has them."""
+    consume_two_and_acknowledge_one(bench)
+    heir = Inbox(bench.connect(visibility_timeout=0), queue(bench.queue))
+    heir.connection.transport.cycle.maybe_restore_messages()
+    heir.drain_until(lambda: heir.bodies == ["b"])
+    assert heir.messages[0].headers["redelivered"]
+    heir.messages[0].ack()
+    assert client.hlen("unacked") == 0
 
 
 @on_redis

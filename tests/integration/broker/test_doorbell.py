@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -10,7 +12,9 @@ import redis
 from worker68.broker import doorbell
 from worker68.broker.place import Place
 from worker68.broker.source import Source
+from worker68.broker.wire import Wire
 from worker68.embedded import EmbeddedRedis
+from worker68.errors import RedisAway
 
 # Far beyond the 0.2 ms that a ring takes: how long a bell that must ring is waited for.
 RINGS_WITHIN = 5.0
@@ -19,19 +23,6 @@ RINGS_WITHIN = 5.0
 STAYS_SILENT = 0.1
 
 Readable = Callable[[int, float], bool]
-
-
-@pytest.fixture
-def source(redis_url: str, client: redis.Redis) -> Iterator[Source]:
-    source = Source(redis_url)
-    yield source
-    source.close()
-
-
-@pytest.fixture
-def main(client: redis.Redis) -> Place:
-    client.set("lease:main", "w")
-    return Place.of_account("main", lease_key="lease:main", lease_value="w", fence=1)
 
 
 def pop_all(source: Source, place: Place) -> list[bytes]:
@@ -123,7 +114,7 @@ def test_foreign_queues_and_renewed_leases_do_not_ring(
 
     client.lpush("worker68.other", b"1")
     client.lpush("worker68", b"1")
-    client.set("lease:main", "w", ex=10)
+    client.set(main.lease_key, main.lease_value, ex=10)
 
     assert not readable(source.fileno(), STAYS_SILENT)
 
@@ -131,7 +122,7 @@ def test_foreign_queues_and_renewed_leases_do_not_ring(
 def test_a_place_without_room_rings_only_when_it_is_woken(
     source: Source, client: redis.Redis, main: Place, redis_url: str, readable: Readable
 ) -> None:
-    full = Place.of_account("main", lease_key="lease:main", lease_value="w", fence=1, room=0)
+    full = replace(main, room=0)
     pop_all(source, full)
     client.lpush("worker68.main", b"1")
     assert not readable(source.fileno(), STAYS_SILENT)
@@ -173,6 +164,26 @@ def test_both_connections_killed_again_and_again(
         assert readable(descriptor, RINGS_WITHIN)
         assert pop_all(source, main) == [b"%d" % n]
     assert source.fileno() == descriptor
+
+
+def test_a_connection_lost_while_its_bell_is_hung_up_does_not_pop_without_one(
+    source: Source, client: redis.Redis, main: Place, readable: Readable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Wire.call
+
+    def cut_first(wire: Wire, *command: str | bytes | int) -> Any:
+        if command[:2] == ("CLIENT", "TRACKING"):
+            monkeypatch.undo()
+            kill(client, "worker68-intake")
+        return call(wire, *command)
+
+    monkeypatch.setattr(Wire, "call", cut_first)
+    with pytest.raises(RedisAway):
+        source.pop([main], 1)
+
+    assert pop_all(source, main) == []
+    client.lpush("worker68.main", b"1")
+    assert readable(source.fileno(), RINGS_WITHIN)
 
 
 def test_the_bell_rings_after_a_restart_of_redis(

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 
 import pytest
 import redis
 
+from tests.integration.broker.places import own, pop_and_ack, push, raws
 from worker68.broker.place import Place
 from worker68.broker.source import MAX_BATCH_BYTES, MOST_NEWS, Source
-from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 
 Client = redis.Redis
-
-
-@pytest.fixture
-def source(redis_url: str, client: Client) -> Iterator[Source]:
-    source = Source(redis_url)
-    yield source
-    source.close()
-
-
-@pytest.fixture
-def main(client: Client) -> Place:
-    return own(client, "main", fence=1)
-
-
-def own(client: Client, account: str, fence: int) -> Place:
-    value = f"worker-a:{fence}"
-    client.set(f"lease:{account}", value)
-    return Place.of_account(account, lease_key=f"lease:{account}", lease_value=value, fence=fence)
-
-
-def push(client: Client, key: str, *messages: bytes) -> None:
-    for message in messages:
-        client.lpush(key, message)
-
-
-def raws(source: Source, *places: Place, limit: int = 100) -> list[bytes]:
-    return [popped.raw for popped in source.pop(places, limit).popped]
-
-
-def pop_and_ack(source: Source, *places: Place, limit: int = 100) -> list[bytes]:
-    popped = source.pop(places, limit).popped
-    for place in places:
-        source.ack(place, [p.field for p in popped if p.place.name == place.name])
-    return [p.raw for p in popped]
 
 
 def test_messages_of_a_list_come_in_the_order_in_which_they_were_pushed(
@@ -132,57 +97,6 @@ def test_any_bytes_come_out_as_they_went_in(source: Source, client: redis.Redis,
     assert {p.list_key for p in batch.popped} == {b"worker68.main:3"}
 
 
-def test_what_was_not_acknowledged_is_handed_out_again_first_and_alone(
-    source: Source, client: redis.Redis, main: Place
-) -> None:
-    push(client, "worker68.main", b"1", b"2")
-    first = source.pop([main], 100)
-    push(client, "worker68.main", b"3")
-
-    again = source.pop([main], 100)
-
-    assert [(p.field, p.raw, p.leftover) for p in again.popped] == [(p.field, p.raw, True) for p in first.popped]
-    assert not any(p.leftover for p in first.popped)
-    assert again.more
-
-
-def test_what_was_acknowledged_does_not_come_back(source: Source, client: redis.Redis, main: Place) -> None:
-    push(client, "worker68.main", b"1", b"2")
-
-    assert pop_and_ack(source, main) == [b"1", b"2"]
-    assert raws(source, main) == []
-    assert client.exists("worker68:unacked:main") == 0
-
-
-def test_a_new_owner_finds_what_the_old_one_left_before_anything_new(
-    source: Source, client: redis.Redis, main: Place, redis_url: str
-) -> None:
-    push(client, "worker68.main", b"1", b"2", b"3")
-    assert raws(source, main, limit=2) == [b"1", b"2"]
-    heir = own(client, "main", fence=2)
-    successor = Source(redis_url)
-
-    assert pop_and_ack(successor, heir) == [b"1", b"2"]
-    assert pop_and_ack(successor, heir) == [b"3"]
-    successor.close()
-
-
-def test_leftovers_of_several_owners_come_by_their_fences(source: Source, client: redis.Redis, main: Place) -> None:
-    for fence, message in ((10, b"later"), (9, b"earlier")):
-        client.hset("worker68:unacked:main", f"{fence:016d}:000000000001", b"13:worker68.main" + message)
-
-    assert raws(source, main) == [b"earlier", b"later"]
-
-
-def test_leftovers_keep_to_the_limit_and_the_rest_follows(source: Source, client: redis.Redis, main: Place) -> None:
-    push(client, "worker68.main", b"1", b"2", b"3", b"4")
-    raws(source, main, limit=3)
-
-    assert pop_and_ack(source, main, limit=2) == [b"1", b"2"]
-    assert pop_and_ack(source, main, limit=2) == [b"3"]
-    assert pop_and_ack(source, main, limit=2) == [b"4"]
-
-
 def test_without_the_lease_nothing_is_taken(source: Source, client: redis.Redis, main: Place) -> None:
     push(client, "worker68.main", b"1")
     client.set("lease:main", "somebody else")
@@ -198,20 +112,6 @@ def test_an_expired_lease_is_no_lease(source: Source, client: redis.Redis, main:
     client.delete("lease:main")
 
     assert source.pop([main], 10).not_owned == {"main"}
-
-
-def test_a_late_acknowledgement_does_not_hit_a_message_of_the_next_batch(
-    source: Source, client: redis.Redis, main: Place
-) -> None:
-    push(client, "worker68.main", b"1")
-    old = source.pop([main], 1).popped
-    source.ack(main, [p.field for p in old])
-    push(client, "worker68.main", b"2")
-    source.pop([main], 1)
-
-    source.ack(main, [p.field for p in old])
-
-    assert raws(source, main) == [b"2"]
 
 
 def test_what_is_given_back_stands_where_it_stood(source: Source, client: redis.Redis, main: Place) -> None:
@@ -328,21 +228,6 @@ def test_a_read_only_redis_is_away_and_nothing_is_taken(source: Source, client: 
     assert raws(source, main) == [b"1"]
 
 
-def test_what_was_popped_survives_a_restart_of_redis(
-    source: Source, client: redis.Redis, main: Place, redis_server: EmbeddedRedis
-) -> None:
-    push(client, "worker68.main", b"1", b"2")
-    source.pop([main], 1)
-
-    redis_server.kill()
-    with pytest.raises(RedisAway):
-        source.pop([main], 1)
-    redis_server.restart()
-
-    assert pop_and_ack(source, main) == [b"1"]
-    assert pop_and_ack(source, main) == [b"2"]
-
-
 def test_the_owner_is_told_which_jobs_are_new(source: Source, client: redis.Redis, main: Place, redis_url: str) -> None:
     neighbour = Source(redis_url)
     assert source.take_news("main") == []
@@ -383,23 +268,3 @@ def test_without_the_lease_nothing_is_passed_on(source: Source, client: redis.Re
     assert source.pass_on(front, [(popped, "main")]) == 0
     assert client.llen("worker68.main") == 0
     assert client.hlen("worker68:unacked") == 1
-
-
-def test_what_two_owners_have_lost_comes_alone_and_only_its_own_losses_count(
-    source: Source, client: redis.Redis, main: Place
-) -> None:
-    push(client, "worker68.main", b"1", b"2", b"3")
-    source.pop([main], 10)
-
-    def losses(place: Place) -> list[tuple[bytes, int]]:
-        return [(popped.raw, popped.losses) for popped in source.pop([place], 10).popped]
-
-    assert losses(main) == [(b"1", 0), (b"2", 0), (b"3", 0)], "a lost reply is no lost owner"
-    assert losses(own(client, "main", fence=2)) == [(b"1", 1), (b"2", 1), (b"3", 1)]
-    third = own(client, "main", fence=3)
-    assert losses(third) == [(b"1", 2)]
-    assert pop_and_ack(source, third) == [b"1"]
-    assert losses(third) == [(b"2", 2)]
-    assert losses(own(client, "main", fence=4)) == [(b"2", 3)]
-    assert pop_and_ack(source, own(client, "main", fence=4)) == [b"2"]
-    assert losses(own(client, "main", fence=4)) == [(b"3", 2)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import select, update
 
 from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, account, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
@@ -30,8 +31,10 @@ from worker68.jobs.outcome import ErrorCode, TryAgain, failed, in_doubt, succeed
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS
 from worker68.store import attempts
-from worker68.store.attempts import Attempt
+from worker68.store.attempts import Attempt, AttemptKey
+from worker68.store.engine import Connection
 from worker68.store.pauses import Pause
+from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
 
@@ -176,6 +179,46 @@ def test_what_expires_just_before_its_write_ends_without_an_attempt(
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.attempts) == ("ended", "expired", 0)
+
+
+def resolve(connection: Connection) -> None:
+    """Do as the account's next owner does first."""
+    attempts.resolve(connection, attempts.find_begun(connection, "main"), lambda begun: False, NOW)
+
+
+def give_back_and_begin_elsewhere(connection: Connection) -> None:
+    """Let the giving back have been committed though nobody here knows, and let the next owner's attempt end in doubt."""
+    (begun,) = attempts.find_begun(connection, "main")
+    (job,) = connection.execute(select(jobs.c.attempts).where(jobs.c.seq == begun.seq))
+    assert attempts.give_back(connection, AttemptKey(begun.seq, job.attempts, OWNER, FENCE))
+    connection.execute(update(jobs).values(state="sending", attempts=job.attempts, owner="worker-b", fence=FENCE + 1))
+    resolve(connection)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status", "revision"),
+    [(resolve, "failed", 2), (give_back_and_begin_elsewhere, "in_doubt", 1)],
+)
+def test_what_was_not_written_ends_the_doubt_about_its_own_attempt_alone(
+    ledger: Ledger,
+    execution: Execution,
+    act: Any,
+    meanwhile: Callable[[Connection], None],
+    status: str,
+    revision: int,
+) -> None:
+    def lose(turn: Any) -> TryAgain:
+        ledger.run(meanwhile)
+        return TryAgain(ErrorCode.CONNECTION_LOST, "not a byte was written", spent=False)
+
+    act(SEND, lose)
+    job = arrive(ledger, SEND)
+
+    assert execution.run(ready(job)) is None
+
+    row = ledger.row(job.seq)
+    assert (row.state, row.status, row.revision) == ("ended", status, revision)
+    assert row.error_code == ("not_sent" if status == "failed" else "worker_lost")
 
 
 def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, act: Any) -> None:

@@ -1,0 +1,100 @@
+"""A machine is suspended while a frame waits for its slot, for longer than its lease: another worker takes over, and when the first
+one goes on, before the slot that it was granted, it writes nothing.
+
+The slots are granted so far ahead, and lie so far apart, that all of this has its place between two of them.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import Stage, StageMaker, end_of, name
+from tests.parts.nursery import ForkedWorker, Nursery
+from tests.parts.sabotage import Sabotage
+from tests.parts.worker import PATIENCE_SECONDS
+
+#: A slot each eight seconds.
+PACE = {"account": "450/h"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
+FAR_AHEAD_SECONDS = 60.0
+
+
+@pytest.fixture
+def stage(make_stage: StageMaker) -> Stage:
+    """With PostgreSQL: who is stopped in the middle of a transaction would hold up everybody else's on SQLite."""
+    return make_stage("postgresql", **SETTINGS)
+
+
+@pytest.fixture
+def owner(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWorker]:
+    owner = nursery.worker(stage.worker.settings, tmp_path / "owner.log")
+    yield owner
+    owner.kill()
+
+
+@pytest.fixture
+def heir(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWorker]:
+    heir = nursery.worker(stage.worker.settings, tmp_path / "heir.log")
+    yield heir
+    heir.kill()
+
+
+def suspend(owner: ForkedWorker, heir: ForkedWorker) -> None:
+    """Stop the owner until the heir has the account, and see it find that out."""
+    heir.start()
+    heir.wait_ready()
+    assert '"account:main"' not in heir.log
+    owner.send(signal.SIGSTOP)
+    heir.wait(lambda: "bridge_ready" in heir.log)
+    owner.send(signal.SIGCONT)
+    owner.wait(lambda: "lease_lost" in owner.log)
+
+
+def test_a_job_that_was_chosen_is_run_by_the_next_owner_alone(
+    stage: Stage, owner: ForkedWorker, heir: ForkedWorker
+) -> None:
+    owner.start(Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS))
+    assert end_of(stage, owner, stage.send(name()))["status"] == "succeeded"
+    words = name()
+    result = stage.send(words)
+    # On a thread of the pool: it waits for the slot.
+    owner.wait(lambda: stage.celery.control.inspect(timeout=PATIENCE_SECONDS, limit=1).active().popitem()[1])
+    owners_connections = {one.connection for one in stage.bridge.received}
+
+    suspend(owner, heir)
+
+    reply = end_of(stage, heir, result)
+    assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
+    (sent,) = [one for one in stage.bridge.sent if one.text == words]
+    assert sent.connection not in owners_connections
+    assert owner.running
+
+
+def test_a_frame_that_was_handed_over_is_not_written_and_that_is_told(
+    stage: Stage, owner: ForkedWorker, heir: ForkedWorker
+) -> None:
+    early = dict.fromkeys(
+        ("execution.pacing.LEAST_LEAD_SECONDS", "execution.execute.HAND_OVER_SECONDS"), FAR_AHEAD_SECONDS
+    )
+    owner.start(Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS, constants=early))
+    assert end_of(stage, owner, stage.send(name()))["status"] == "succeeded"
+    words, reply_to = name(), name()
+    stage.send(words, job_id=words, reply_to=reply_to)
+    owner.wait(lambda: (stage.row(words) or {}).get("state") == "sending")
+
+    suspend(owner, heir)
+
+    first, second = stage.take_reply(reply_to), stage.take_reply(reply_to)
+    assert (first["status"], first["error"]["code"], first["revision"]) == ("in_doubt", "worker_lost", 1)
+    assert (second["status"], second["error"]["code"], second["revision"]) == ("failed", "not_sent", 2)
+    later = name()
+    assert end_of(stage, heir, stage.send(later))["status"] == "succeeded", "its slot is after that of the frame"
+    assert stage.frames(words) == []
+    assert len(stage.frames(later)) == 1
+    assert owner.running

@@ -1,0 +1,126 @@
+"""What a pop has handed out and nobody has acknowledged: it comes again, in order, and how often its owner was lost is counted."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from tests.integration.broker.places import own, pop_and_ack, push, raws
+from worker68.broker.place import Place
+from worker68.broker.source import Source
+from worker68.embedded import EmbeddedRedis
+from worker68.errors import RedisAway
+
+
+def test_what_was_not_acknowledged_is_handed_out_again_first_and_alone(
+    source: Source, client: redis.Redis, main: Place
+) -> None:
+    push(client, "worker68.main", b"1", b"2")
+    first = source.pop([main], 100)
+    push(client, "worker68.main", b"3")
+
+    again = source.pop([main], 100)
+
+    assert [(p.field, p.raw, p.leftover) for p in again.popped] == [(p.field, p.raw, True) for p in first.popped]
+    assert not any(p.leftover for p in first.popped)
+    assert again.more
+
+
+def test_what_was_acknowledged_does_not_come_back(source: Source, client: redis.Redis, main: Place) -> None:
+    push(client, "worker68.main", b"1", b"2")
+
+    assert pop_and_ack(source, main) == [b"1", b"2"]
+    assert raws(source, main) == []
+    assert client.exists("worker68:unacked:main") == 0
+
+
+def test_a_new_owner_finds_what_the_old_one_left_before_anything_new(
+    source: Source, client: redis.Redis, main: Place, redis_url: str
+) -> None:
+    push(client, "worker68.main", b"1", b"2", b"3")
+    assert raws(source, main, limit=2) == [b"1", b"2"]
+    heir = own(client, "main", fence=2)
+    successor = Source(redis_url)
+
+    assert pop_and_ack(successor, heir) == [b"1", b"2"]
+    assert pop_and_ack(successor, heir) == [b"3"]
+    successor.close()
+
+
+def test_leftovers_of_several_owners_come_by_their_fences(source: Source, client: redis.Redis, main: Place) -> None:
+    for fence, message in ((10, b"later"), (9, b"earlier")):
+        client.hset("worker68:unacked:main", f"{fence:016d}:000000000001", b"13:worker68.main" + message)
+
+    assert raws(source, main) == [b"earlier", b"later"]
+
+
+def test_leftovers_keep_to_the_limit_and_the_rest_follows(source: Source, client: redis.Redis, main: Place) -> None:
+    push(client, "worker68.main", b"1", b"2", b"3", b"4")
+    raws(source, main, limit=3)
+
+    assert pop_and_ack(source, main, limit=2) == [b"1", b"2"]
+    assert pop_and_ack(source, main, limit=2) == [b"3"]
+    assert pop_and_ack(source, main, limit=2) == [b"4"]
+
+
+def test_a_late_acknowledgement_does_not_hit_a_message_of_the_next_batch(
+    source: Source, client: redis.Redis, main: Place
+) -> None:
+    push(client, "worker68.main", b"1")
+    old = source.pop([main], 1).popped
+    source.ack(main, [p.field for p in old])
+    push(client, "worker68.main", b"2")
+    source.pop([main], 1)
+
+    source.ack(main, [p.field for p in old])
+
+    assert raws(source, main) == [b"2"]
+
+
+def test_losses_that_cannot_be_counted_hold_nothing_up(source: Source, client: redis.Redis, main: Place) -> None:
+    push(client, "worker68.main", b"1", b"2")
+    raws(source, main)
+    client.set("worker68:lost:main", "not a hash")
+    heir = own(client, "main", fence=2)
+
+    assert [(one.raw, one.losses) for one in source.pop([heir], 10).popped] == [(b"1", 0), (b"2", 0)]
+    assert pop_and_ack(source, heir) == [b"1", b"2"]
+    assert client.hlen("worker68:unacked:main") == 0
+
+
+def test_what_was_popped_survives_a_restart_of_redis(
+    source: Source, client: redis.Redis, main: Place, redis_server: EmbeddedRedis
+) -> None:
+    push(client, "worker68.main", b"1", b"2")
+    source.pop([main], 1)
+
+    redis_server.kill()
+    with pytest.raises(RedisAway):
+        source.pop([main], 1)
+    redis_server.restart()
+
+    assert pop_and_ack(source, main) == [b"1"]
+    assert pop_and_ack(source, main) == [b"2"]
+
+
+def test_what_two_owners_have_lost_comes_alone_and_only_its_own_losses_count(
+    source: Source, client: redis.Redis, main: Place
+) -> None:
+    push(client, "worker68.main", b"1", b"2", b"3")
+    source.pop([main], 10)
+
+    def losses(place: Place) -> list[tuple[bytes, int]]:
+        return [(popped.raw, popped.losses) for popped in source.pop([place], 10).popped]
+
+    assert losses(main) == [(b"1", 0), (b"2", 0), (b"3", 0)], "a lost reply is no lost owner"
+    assert losses(own(client, "main", fence=2)) == [(b"1", 1), (b"2", 1), (b"3", 1)]
+    third = own(client, "main", fence=3)
+    assert losses(third) == [(b"1", 2)]
+    assert pop_and_ack(source, third) == [b"1"]
+    assert losses(third) == [(b"2", 2)]
+    assert losses(own(client, "main", fence=4)) == [(b"2", 3)]
+    assert pop_and_ack(source, own(client, "main", fence=4)) == [b"2"]
+    assert losses(own(client, "main", fence=4)) == [(b"3", 2)]
+    assert client.hlen("worker68:lost:main") == 1, "what is acknowledged is not counted any more"
+    assert pop_and_ack(source, own(client, "main", fence=4)) == [b"3"]
+    assert client.exists("worker68:lost:main") == 0

@@ -29,8 +29,7 @@ from worker68.store.engine import transaction
 CALLS = 5
 FRIENDS = 200
 READY = 2000
-#: Few: how many a second go is another question than when the first may.
-DUE = 20
+DUE = 100
 GOAL_SECONDS = 1.0
 GOAL_RATIO = 2.0
 

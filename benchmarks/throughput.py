@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -43,6 +44,9 @@ def main() -> int:
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     parser.add_argument("--without-hand", action="store_true", help="only ours and bare Celery")
     given = parser.parse_args()
+    if given.verdict:
+        # The last wave must be a full one, or the limit cannot be reached.
+        given.jobs = math.ceil(given.jobs / given.threads) * given.threads
     report = Report(
         f"send_message, {given.jobs} jobs a round, {given.threads} threads, verdicts after {given.verdict:g} s"
     )

@@ -23,9 +23,9 @@ local GRACE_MILLISECONDS = 60 * 1000
 -- A probe of which nobody has told the end is given up: longer than a verdict is waited for by default.
 local PROBE_LOST = 60 * 1000000
 
--- Redis would write numbers of 16 digits as they are too, but slowly: so a TAT goes as a string.
+-- Redis would write numbers as they are too, but slowly: so they go as strings.
 
-local call = redis.call
+local call, format = redis.call, string.format
 local now, ahead, full_pace, ready, plan = unpack(cmsgpack.unpack(ARGV[1]))
 local keys, terms, asks = unpack(plan)
 if now == 0 then
@@ -94,7 +94,7 @@ end
 
 for i = 1, #keys do
   if moved[i] then
-    call('SET', keys[i], string.format('%d', tats[i]), 'PX', math.ceil((tats[i] - now) / 1000) + GRACE_MILLISECONDS)
+    call('SET', keys[i], format('%d', tats[i]), 'PX', format('%d', (tats[i] - now) / 1000 + GRACE_MILLISECONDS))
   end
 end
 return cmsgpack.pack(reply)

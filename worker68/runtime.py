@@ -265,13 +265,14 @@ class Runtime:
         except Exception:
             log.exception("revoke_failed", task_ids=task_ids)
             return None
+        # Every worker hears of a revoke: another one may have been quicker, and left it to this one to let the next of the lane go.
         for desk in self._pump.desks():
             desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
+        self._pump.wake()
         log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
         if cancelled.ended:
             self.task_events.cancelled(task_ids)
-            self._pump.wake()
         return cancelled
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:

@@ -268,9 +268,9 @@ class Pump:
             return False
         places = self._places()
         batch = self._source.pop(places, BATCH) if places else None
-        self._pop_at = 0.0 if batch and batch.more else monotonic() + POLL_SECONDS
+        self._pop_at = 0.0 if batch and batch.popped and batch.more else monotonic() + POLL_SECONDS
         # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
-        self._pop_when_woken = not self._source.bell_armed or any(place.room < BATCH for place in places)
+        self._pop_when_woken = not self._source.bell_armed or any(place.room <= BATCH for place in places)
         if batch is None:
             return False
         for name in batch.woken & self._desks.keys():

@@ -30,6 +30,8 @@ MOST_LOOKED_UP = 200
 
 WAITING = (State.READY, State.DEFERRED)
 
+_NEXT = "its turn comes next"
+
 
 @dataclass(frozen=True)
 class _Surroundings:
@@ -115,8 +117,8 @@ def _lane(line: JobLine, around: _Surroundings) -> str | None:
 def _own(line: JobLine, around: _Surroundings) -> str:
     limit = around.limits.get(line.seq)
     if line.state != State.DEFERRED:
-        return line.reason or around.beside.get(line.seq) or limit or "its turn comes next"
+        return line.reason or around.beside.get(line.seq) or limit or _NEXT
     assert line.due_at is not None
     if line.due_at > utc_now():
         return f"tried again at {show_time(line.due_at)} UTC: {line.reason}"
-    return f"its back-off is over: {limit or line.reason}"
+    return f"its back-off is over: {limit or line.reason or _NEXT}"

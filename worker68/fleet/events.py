@@ -65,7 +65,8 @@ def _publish_heard(dispatcher: Any) -> None:
         if events and not dispatcher._closed:
             heard_by = dispatcher.producer.channel.heard_by
             heard_by.pop(dispatcher.exchange.name, None)
-            dispatcher._publish([events.pop(0)], dispatcher.producer, "task.multi")
+            first, others = events.pop(0), len(events)
+            dispatcher._publish([first], dispatcher.producer, "task.multi")
             if heard_by.get(dispatcher.exchange.name) == 0:
-                events.clear()
+                del events[:others]  # not what came meanwhile: somebody may have begun to listen
     dispatcher.flush()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO, cast
 
 import structlog
 
@@ -27,7 +28,7 @@ def configure_logs(settings: Settings) -> None:
     renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, renderer, _encode],
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Lines(sys.stderr.buffer))),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
@@ -43,6 +44,24 @@ def configure_logs(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     # Celery's pool tells at "debug" the arguments of what it runs: of a message on a queue that is not ours, its text.
     logging.getLogger("celery.pool").setLevel(logging.INFO)
+
+
+class _Lines:
+    """Where lines go that may be lost: whoever says something must not fail because the disk is full or the reader gone.
+
+    The handlers of the standard library are as patient.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> None:
+        with suppress(OSError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 def _encode(_logger: Any, _method: str, line: Any) -> bytes:

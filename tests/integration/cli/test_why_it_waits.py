@@ -74,6 +74,9 @@ def test_a_back_off_that_is_over_says_so(ledger: Ledger, why: Why) -> None:
     back_off(ledger, job, utc_now() - dt.timedelta(seconds=1))
     assert why(job) == "deferred: its back-off is over: the service is busy"
 
+    waiting.write_reasons(ledger.engine, {job.seq: None}, utc_now())
+    assert why(job) == "deferred: its back-off is over: its turn comes next"
+
 
 def test_without_order_the_reason_of_one_is_that_of_all(ledger: Ledger, why: Why) -> None:
     tired, first, second = (ledger.send(ordered=False) for _ in range(3))

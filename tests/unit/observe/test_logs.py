@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,3 +73,12 @@ def test_text_that_utf_8_has_no_place_for_loses_no_line(capfd: pytest.CaptureFix
     structlog.get_logger("worker68.here").error("bad_name", name="\ud800")
 
     assert "\\ud800" in capfd.readouterr().err
+
+
+def test_a_line_that_finds_no_room_costs_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed with what is around it
+    with io.TextIOWrapper(full, write_through=True) as no_room:
+        monkeypatch.setattr(sys, "stderr", no_room)
+        configure_logs(Settings(log_format="json"))
+
+        structlog.get_logger("worker68.here").error("something_happened")

@@ -111,7 +111,7 @@ def test_connections_that_are_dropped_when_idle_are_not_noticed(
     stage = make_stage("postgresql", LEASE_TTL=2)
     with stage.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         name_of_it = connection.scalar(text("SELECT current_database()"))
-        connection.execute(text(f"ALTER DATABASE {name_of_it} SET idle_session_timeout = '200ms'"))
+        connection.execute(text(f"ALTER DATABASE {name_of_it} SET idle_session_timeout = '1100ms'"))
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     worker.start()
     worker.wait_ready()
@@ -123,6 +123,7 @@ def test_connections_that_are_dropped_when_idle_are_not_noticed(
             idle = {row["pid"] for row in stage.rows(SESSIONS)}
             worker.wait(lambda idle=idle: not idle & {row["pid"] for row in stage.rows(SESSIONS)})  # type: ignore[misc]
         assert len(stage.bridge.sent) == 5
+        assert "database_away" not in worker.log
     finally:
         worker.kill()
 

@@ -54,8 +54,8 @@ COMMANDS = {
 }
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
-#: Two files of tests at a time: most of their time is waiting, and each has its own servers.
-TESTS = ("pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term")
+#: Three files of tests at a time, the long ones first: most of their time is waiting, and each has its own servers.
+TESTS = ("pytest", "--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder", "--cov", "--cov-report=term")
 
 
 class Failed(Exception):

@@ -113,6 +113,7 @@ class Runtime:
         self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
+        self._revoking: threading.Thread | None = None
         self._kept = Kept(self._redis)
         self._late = LateDesk(self._writer, self._kept, self._relay.wake)
         self._bridge = BridgeIO(
@@ -237,15 +238,18 @@ class Runtime:
     def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
         """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
 
-        On a thread of its own, because the database may be slow, and Celery's loop waits for this.
+        On a thread of its own, because the database may be slow, and Celery's loop waits for this: a moment, and not at all while
+        an earlier one is not done.
         """
+        patience = 0.0 if self._revoking is not None and self._revoking.is_alive() else REVOKE_SECONDS
         done: queue.SimpleQueue[waiting.Cancelled | None] = queue.SimpleQueue()
         work = threading.Thread(
             target=lambda: done.put(self._revoke(list(task_ids))), name="worker68-revoke", daemon=True
         )
         work.start()
+        self._revoking = work
         try:
-            return done.get(timeout=REVOKE_SECONDS)
+            return done.get(timeout=patience)
         except queue.Empty:
             return None
 

@@ -27,6 +27,12 @@ from worker68.store.writer import Writer
 
 log = structlog.get_logger(__name__)
 
+#: In one transaction. After a night without its bridge an account with thousands of chats has more than a statement takes.
+EXPIRED_AT_ONCE = 1000
+
+_TIME_OVER = expired("its time was over before its turn came")
+_TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its turn came")
+
 
 def is_repeatable(job: attempts.Begun) -> bool:
     """Whether the step that a job had begun may be made again by itself. Of a task that is not known here nobody can say so."""
@@ -108,10 +114,3 @@ def expire(engine: Engine, overdue: Sequence[Job], now: dt.datetime) -> None:
     for seqs, outcome in ((own, _TIME_OVER), (too_old, _TOO_OLD)):
         for start in range(0, len(seqs), EXPIRED_AT_ONCE):
             end_waiting(engine, seqs[start : start + EXPIRED_AT_ONCE], Event.EXPIRE, outcome, now)
-
-
-#: In one transaction. After a night without its bridge an account with thousands of chats has more than a statement takes.
-EXPIRED_AT_ONCE = 1000
-
-_TIME_OVER = expired("its time was over before its turn came")
-_TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its turn came")

@@ -98,8 +98,7 @@ def fill_chat(stage: Stage, worker: WorkerProcess, waiting: int) -> None:
 def empty_chat(stage: Stage) -> None:
     with reading(stage.engine) as connection:
         seqs = list(connection.scalars(select(jobs.c.seq).where(jobs.c.state == State.READY)))
-    for start in range(0, len(seqs), 1000):
-        end_waiting(stage.engine, seqs[start : start + 1000], Event.CANCEL, cancelled("end of this part"), utc_now())
+    end_waiting(stage.engine, seqs, Event.CANCEL, cancelled("end of this part"), utc_now())
 
 
 def arrival_times(seconds: float, seed: int) -> list[float]:

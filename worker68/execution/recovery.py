@@ -27,9 +27,6 @@ from worker68.store.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-#: In one transaction. After a night without its bridge an account with thousands of chats has more than a statement takes.
-EXPIRED_AT_ONCE = 1000
-
 _TIME_OVER = expired("its time was over before its turn came")
 _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its turn came")
 
@@ -104,13 +101,12 @@ def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime
 def expire_overdue(engine: Engine, account: str, now: dt.datetime) -> int:
     """End the waiting jobs of the account whose time is over; return how many."""
     overdue = find_overdue(engine, account, now)
-    return len(end_waiting(engine, overdue, Event.EXPIRE, _TIME_OVER, now)) if overdue else 0
+    return len(end_waiting(engine, overdue, Event.EXPIRE, _TIME_OVER, now))
 
 
 def expire(engine: Engine, overdue: Sequence[Job], now: dt.datetime) -> None:
     """End jobs whose time was over when their turn came, if they still wait: by their own expiry, or by MAX_AGE."""
     own = [job.seq for job in overdue if job.expires_at is not None and job.expires_at <= now]
     too_old = sorted({job.seq for job in overdue} - set(own))
-    for seqs, outcome in ((own, _TIME_OVER), (too_old, _TOO_OLD)):
-        for start in range(0, len(seqs), EXPIRED_AT_ONCE):
-            end_waiting(engine, seqs[start : start + EXPIRED_AT_ONCE], Event.EXPIRE, outcome, now)
+    end_waiting(engine, own, Event.EXPIRE, _TIME_OVER, now)
+    end_waiting(engine, too_old, Event.EXPIRE, _TOO_OLD, now)

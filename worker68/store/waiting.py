@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -93,10 +93,9 @@ def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]
     """Return those of these jobs that are the account's, of a known task, and have not begun or ended since they came."""
     found: list[Job] = []
     with reading(engine) as connection:
-        for start in range(0, len(seqs), SEQS_PER_STATEMENT):
-            chunk = jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT])
+        for chunk in _chunks(seqs):
             waits = jobs.c.state.in_((State.READY, State.DEFERRED))
-            query = select(jobs).where(chunk, waits, jobs.c.account == account, jobs.c.task.in_(KINDS))
+            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.account == account, jobs.c.task.in_(KINDS))
             found += _load(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
     return found
 
@@ -175,9 +174,15 @@ def unpark(engine: Engine, seq: int, entry: Entry) -> Taken | None:
 
 
 def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outcome, now: dt.datetime) -> list[int]:
-    """End jobs that wait (EXPIRE, CANCEL, REFUSE); return those that did: one that is being sent is not touched."""
-    with transaction(engine) as connection:
-        return end_waiting_within(connection, seqs, event, outcome, now)
+    """End jobs that wait (EXPIRE, CANCEL, REFUSE); return those that did: one that is being sent is not touched.
+
+    A thousand in one transaction: after a night without its bridge an account has more than a statement takes.
+    """
+    ended: list[int] = []
+    for chunk in _chunks(list(seqs)):
+        with transaction(engine) as connection:
+            ended += end_waiting_within(connection, chunk, event, outcome, now)
+    return ended
 
 
 def end_waiting_within(
@@ -274,10 +279,13 @@ def write_reasons(engine: Engine, reasons: Mapping[int, str | None], now: dt.dat
         by_reason.setdefault(reason, []).append(seq)
     with transaction(engine) as connection:
         for reason, seqs in by_reason.items():
-            for start in range(0, len(seqs), SEQS_PER_STATEMENT):
-                chunk = jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT])
-                words = plain(reason) if reason is not None else None
-                connection.execute(update(jobs).where(chunk, waits).values(reason=words))
+            words = plain(reason) if reason is not None else None
+            for chunk in _chunks(seqs):
+                connection.execute(update(jobs).where(jobs.c.seq.in_(chunk), waits).values(reason=words))
+
+
+def _chunks(seqs: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (seqs[start : start + SEQS_PER_STATEMENT] for start in range(0, len(seqs), SEQS_PER_STATEMENT))
 
 
 def _load(connection: Connection, query: Any) -> list[Job]:

@@ -35,7 +35,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.batches import batch_of, is_one_of, pack
+from worker68.store.batches import batch_of, joined, pack
 from worker68.store.intake import decode_done, outcome_columns
 from worker68.store.outbox import post_outcomes
 from worker68.store.suppressions import find_barred, is_suppressed, suppressed_outcome
@@ -128,7 +128,7 @@ def _begin(dialect: str) -> Update:
     fresh = and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == batch.number - 1)
     return (
         update(jobs)
-        .where(jobs.c.seq == batch.seq, is_one_of(dialect, jobs.c.seq, batch), jobs.c.step == batch.step, not_(barred))
+        .where(joined(dialect, jobs.c.seq, batch), jobs.c.step == batch.step, not_(barred))
         .where(or_(fresh, and_(mine, jobs.c.attempts == batch.number)))
         .values(state=target(Event.BEGIN), attempts=batch.number, owner=batch.owner, fence=batch.fence, reason=None)
         .returning(jobs.c.seq)
@@ -151,7 +151,7 @@ def _settle(dialect: str) -> Update:
     batch = batch_of(dialect, *_IDENTITY, *_OUTCOME).c
     return (
         update(jobs)
-        .where(jobs.c.seq == batch.seq, is_one_of(dialect, jobs.c.seq, batch))
+        .where(joined(dialect, jobs.c.seq, batch))
         .where(jobs.c.state.in_(sources(Event.SETTLE)), jobs.c.attempts == batch.number)
         .where(jobs.c.owner == batch.owner, jobs.c.fence == batch.fence)
         .values({column: batch[column.name] for column in _OUTCOME})
@@ -171,7 +171,7 @@ def _end_attempts(dialect: str) -> Update:
     batch = batch_of(dialect, *_IDENTITY, attempts.c.ending).c
     return (
         update(attempts)
-        .where(attempts.c.seq == batch.seq, is_one_of(dialect, attempts.c.seq, batch))
+        .where(joined(dialect, attempts.c.seq, batch))
         .where(attempts.c.number == batch.number, attempts.c.ended_at.is_(None))
         .values(ended_at=bindparam("now", type_=UtcDateTime()), ending=batch.ending)
     )

@@ -24,7 +24,6 @@ from sqlalchemy import (
     column,
     func,
     select,
-    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -54,16 +53,17 @@ def same(batch: Any, *columns: Column[Any]) -> ColumnElement[bool]:
     return and_(*(batch[each.name] == each for each in columns))
 
 
-def is_one_of(dialect: str, key: Column[Any], batch: Any) -> ColumnElement[bool]:
-    """Return the condition that this key is in the batch (its columns), for a statement that joins the two by it anyway.
+def joined(dialect: str, key: Column[Any], batch: Any) -> ColumnElement[bool]:
+    """Return the condition that joins a table to a batch (its columns) by a key of both names.
 
-    PostgreSQL takes every batch to be of a hundred rows, and would rather read through a table of ten thousand. With an array it
-    looks into the index.
+    PostgreSQL takes every batch to be of a hundred rows, and would rather read through a table of ten thousand. With an array of
+    the keys it looks into the index.
     """
+    pairs: ColumnElement[bool] = key == batch[key.name]
     if dialect != "postgresql":
-        return true()
+        return pairs
     keys = func.array(select(batch[key.name]).scalar_subquery(), type_=ARRAY(key.type))
-    return key == any_(keys)
+    return and_(pairs, key == any_(keys))
 
 
 def pack(dialect: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

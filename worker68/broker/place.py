@@ -6,9 +6,13 @@ In: the name of an account and the lease by which this worker owns it. Out: a ``
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FRONT_DOOR = "worker68"
+
+#: Numbers of jobs that an owner may find told at once; with more it must look for itself.
+MOST_NEWS = 10_000
 
 #: An account that nobody owned for a day is looked at as a whole by its next owner anyway.
 WAKE_TTL_SECONDS = 24 * 3600
@@ -32,6 +36,17 @@ def wake_key(account: str) -> str:
 def news_key(account: str) -> str:
     """Return the key of the list of their numbers."""
     return f"{FRONT_DOOR}:news:{account}"
+
+
+def ringing(account: str, seqs: Sequence[int] = ()) -> list[tuple[str | int, ...]]:
+    """Return the commands that tell the owner of an account the numbers of jobs in the database, and wake it."""
+    news, wake = news_key(account), wake_key(account)
+    told: list[tuple[str | int, ...]] = [
+        ("RPUSH", news, *seqs),
+        ("LTRIM", news, -MOST_NEWS, -1),
+        ("EXPIRE", news, WAKE_TTL_SECONDS),
+    ]
+    return [*(told if seqs else []), ("INCR", wake), ("EXPIRE", wake, WAKE_TTL_SECONDS)]
 
 
 def lists_of(queue: str) -> tuple[str, ...]:

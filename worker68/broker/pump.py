@@ -19,8 +19,8 @@ import structlog
 
 from worker68.broker.delivery import Delivery
 from worker68.broker.message import deliverable
-from worker68.broker.place import Place
-from worker68.broker.source import MOST_NEWS, Batch, Popped, Source
+from worker68.broker.place import MOST_NEWS, Place
+from worker68.broker.source import Batch, Popped, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
 from worker68.execution import reasons, recovery

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker68.broker.doorbell import Doorbell
-from worker68.broker.place import WAKE_TTL_SECONDS, Place, lists_of, news_key, queue_of, wake_key
+from worker68.broker.place import MOST_NEWS, Place, lists_of, news_key, queue_of, ringing
 from worker68.broker.wire import Script, Wire
 
 # One reply, one transaction and one worker's memory must bear it, also where each message is a file list or a broadcast.
@@ -25,9 +25,6 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 
 # So that one command does not hold up Redis for long.
 _FIELDS_PER_COMMAND = 1000
-
-#: Numbers of jobs that an owner may find told at once; with more it must look for itself.
-MOST_NEWS = 10_000
 
 _POP = Script(files(__package__).joinpath("pop.lua").read_text("utf-8"))
 _PASS_ON = Script(files(__package__).joinpath("pass_on.lua").read_text("utf-8"))
@@ -151,13 +148,8 @@ class Source:
 
     def ring(self, account: str, seqs: Sequence[int] = ()) -> None:
         """Tell the owner of an account which jobs this worker wrote to the database for it, and wake it. Does not ring here."""
-        news, wake = news_key(account), wake_key(account)
-        if seqs:
-            self._pops.call("RPUSH", news, *seqs)
-            self._pops.call("LTRIM", news, -MOST_NEWS, -1)
-            self._pops.call("EXPIRE", news, WAKE_TTL_SECONDS)
-        self._pops.call("INCR", wake)
-        self._pops.call("EXPIRE", wake, WAKE_TTL_SECONDS)
+        for command in ringing(account, seqs):
+            self._pops.call(*command)
 
     def take_news(self, account: str) -> list[int]:
         """Take what was told to the owner of an account: the numbers of jobs that others wrote to the database.

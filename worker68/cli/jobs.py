@@ -17,10 +17,10 @@ from worker68.cli.reach import ring_owner
 from worker68.cli.replies import describe_error, describe_result, shorten
 from worker68.cli.why import explain_waiting
 from worker68.clock import utc_now
-from worker68.errors import RedisAway, Worker68Error
+from worker68.errors import Worker68Error
 from worker68.jobs.kinds import KINDS, Step
 from worker68.jobs.states import State
-from worker68.settings import Settings, load_settings
+from worker68.settings import load_settings
 from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
 from worker68.store.waiting import cancel
 
@@ -127,7 +127,10 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
             return 0
         now = _only(find_jobs(engine, job_id, report.job.account), job_id)
     if report.job.seq in done.ended:
-        _ring(settings, report.job)
+        # The owner goes on with the next of its lane.
+        ring_owner(
+            settings.redis_url, report.job.account, [report.job.seq], otherwise="the job is cancelled all the same"
+        )
         click.echo(f"cancelled {report.job.job_id}")
         return 0
     stands = explain(now) if now else "it is gone"
@@ -154,16 +157,6 @@ def explain(report: JobReport, why: str | None = None) -> str:
     ended = f"ended {show_time(job.finished_at)} UTC, {str(job.status).replace('_', ' ')}"
     why = _error(job) or job.reason or describe_result(report.result)
     return f"{ended}: {why}" if why else ended
-
-
-def _ring(settings: Settings, job: JobLine) -> None:
-    """Let the owner go on with the next of its lane; without Redis nothing goes on anyway."""
-    if settings.redis_url is None:
-        return
-    try:
-        ring_owner(settings.redis_url, job.account, [job.seq])
-    except RedisAway as away:
-        click.echo(f"worker68: {away}; the job is cancelled all the same", err=True)
 
 
 def _only(found: list[JobReport], job_id: str) -> JobReport | None:

@@ -134,12 +134,7 @@ def _check_known(settings: Settings, engine: Engine, account: str) -> None:
 
 def _ring(settings: Settings, account: str) -> None:
     """Wake the owner; without Redis it looks by itself within a second or so."""
-    if settings.redis_url is None:
-        return
-    try:
-        ring_owner(settings.redis_url, account)
-    except RedisAway as away:
-        click.echo(f"worker68: {away}; workers look at the database by themselves", err=True)
+    ring_owner(settings.redis_url, account, otherwise="workers look at the database by themselves")
 
 
 def _find_owner(settings: Settings, account: str) -> str | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import click
 from celery.exceptions import BackendError
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -14,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker68.broker.place import WAKE_TTL_SECONDS, news_key, wake_key
+from worker68.broker.place import ringing
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.fleet.leases import account_lease, lease_key
 
@@ -57,14 +58,19 @@ def find_owners(redis_url: str, accounts: list[str]) -> dict[str, str]:
     return {account: value.decode().rpartition("|")[0] for account, value in leases if value}
 
 
-def ring_owner(redis_url: str, account: str, seqs: Sequence[int] = ()) -> None:
-    """Wake the owner of an account; ``seqs``: jobs of which something was written to the database. Raises ``RedisAway``."""
-    with saying_away(redis_url), open_redis(redis_url) as redis:
-        if seqs:
-            redis.rpush(news_key(account), *seqs)
-            redis.expire(news_key(account), WAKE_TTL_SECONDS)
-        redis.incr(wake_key(account))
-        redis.expire(wake_key(account), WAKE_TTL_SECONDS)
+def ring_owner(redis_url: str | None, account: str, seqs: Sequence[int] = (), *, otherwise: str) -> None:
+    """Wake the owner of an account; ``seqs``: jobs of which something was written to the database.
+
+    Where Redis is away that is said, and what holds ``otherwise``: it is no more than a courtesy.
+    """
+    if redis_url is None:
+        return
+    try:
+        with saying_away(redis_url), open_redis(redis_url) as redis:
+            for command in ringing(account, seqs):
+                redis.execute_command(*command)
+    except RedisAway as away:
+        click.echo(f"worker68: {away}; {otherwise}", err=True)
 
 
 def explain_database(away: DatabaseAway) -> str:

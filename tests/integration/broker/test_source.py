@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from tests.integration.broker.places import own, pop_and_ack, push, raws
-from worker68.broker.place import Place
-from worker68.broker.source import MAX_BATCH_BYTES, MOST_NEWS, Source
+from worker68.broker.place import MOST_NEWS, Place
+from worker68.broker.source import MAX_BATCH_BYTES, Source
 from worker68.errors import RedisAway
 
 Client = redis.Redis

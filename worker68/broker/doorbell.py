@@ -77,9 +77,8 @@ class Doorbell:
                 self._hang_up_new_bell()
         except RedisAway as error:
             self._bell.close()
-            if (
-                not self._pops.connected
-            ):  # lost in the middle of this: the pop would open another one, which rings for nobody
+            # Lost in the middle of this: the pop would open another one, which rings for nobody.
+            if not self._pops.connected:
                 raise
             log.warning("doorbell_lost", reason=str(error))
         except ResponseError as error:

@@ -190,8 +190,8 @@ class Dispatch:
         """Return in words why the first job of each lane waits, or None; ``why_not``: what outside holds its step up."""
         with self._lock:
             at = monotonic()
-            heads = [(lane.jobs[0], lane) for lane in self._lanes.values() if lane.jobs]
-            return {job.seq: why_not(job.now) or self._why(lane, at) for job, lane in heads}
+            waiting = [lane for lane in self._lanes.values() if lane.jobs]
+            return {lane.jobs[0].seq: why_not(lane.jobs[0].now) or self._why(lane, at) for lane in waiting}
 
     def _enter(self, job: Job) -> None:
         if self._missed is not None:
@@ -210,10 +210,8 @@ class Dispatch:
         """Load further jobs of lanes that have run empty in memory, but for some that rest, and not in SQL."""
         with self._lock:
             at = monotonic()
-            few = {
-                name: lane.jobs for name, lane in self._lanes.items() if lane.more and len(lane.jobs) < LANE_DEPTH // 2
-            }
-            empty = [name for name, jobs in few.items() if all(self._rests(job, at) for job in jobs)]
+            few = [lane for lane in self._lanes.values() if lane.more and len(lane.jobs) < LANE_DEPTH // 2]
+            empty = [lane.name for lane in few if all(self._rests(job, at) for job in lane.jobs)]
         if not empty:
             return
         jobs = self._read_sql(empty)
@@ -312,7 +310,7 @@ class Dispatch:
         if not lane.jobs or (lane.running and lane.exclusive):
             return False
         job = lane.jobs[0]
-        if (rest := self._resting.get(job.seq)) is not None and rest[0] > at:
+        if self._rests(job, at):
             if lane.exclusive or (other := lane.bring_forward(lambda one: self._rests(one, at))) is None:
                 return False
             job = other
@@ -328,7 +326,8 @@ class Dispatch:
         return not any(scope in self._blocked for scope in scopes)
 
     def _rests(self, job: Job, at: float) -> bool:
-        return job.seq in self._resting and self._resting[job.seq][0] > at
+        rest = self._resting.get(job.seq)
+        return rest is not None and rest[0] > at
 
     def _api_patience_until(self) -> float:
         """Until when nothing but moderation starts, because one waits only for the API's address."""

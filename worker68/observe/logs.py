@@ -49,18 +49,18 @@ def configure_logs(settings: Settings) -> None:
 class _Lines:
     """Where lines go that may be lost: whoever says something must not fail because the disk is full or the reader gone.
 
-    The handlers of the standard library are as patient.
+    Nor because the file is closed (a ``ValueError``), which a thread may outlive. The standard library's handlers are as patient.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def write(self, line: bytes) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._file.write(line)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._file.flush()
 
 

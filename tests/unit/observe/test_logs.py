@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,3 +83,18 @@ def test_a_line_that_finds_no_room_costs_nobody_anything(monkeypatch: pytest.Mon
         configure_logs(Settings(log_format="json"))
 
         structlog.get_logger("worker68.here").error("something_happened")
+
+
+def test_a_line_after_its_file_was_closed_costs_nobody_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A thread may outlive standard error, at the end of a process or in one that gave it away."""
+    with open(tmp_path / "log", "w", encoding="utf-8") as closed_soon:
+        monkeypatch.setattr(sys, "stderr", closed_soon)
+        configure_logs(Settings(log_format="json"))
+        log = structlog.get_logger("worker68.here")
+        log.error("something_happened")
+
+    log.error("something_else_happened")
+
+    assert [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()] == ["something_happened"]

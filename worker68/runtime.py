@@ -5,6 +5,7 @@ In: the settings. Out: one object that runs a job by its number. The only place 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import socket
@@ -41,6 +42,7 @@ from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.fleet.task_events import TaskEvents
+from worker68.jobloop import JobThread, Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
@@ -92,7 +94,8 @@ class Runtime:
         if not self._accounts:
             raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
         self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
-        self._stopping = threading.Event()
+        self.jobs = JobThread(settings.concurrency)
+        self._stopping = Stopping(self.jobs.loop)
         # Told from a signal handler, which may interrupt another one, or itself: the put of this queue alone allows that.
         self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         redis_url = settings.require_redis_url()
@@ -150,11 +153,13 @@ class Runtime:
             delivery=self.delivery,
             links=self._links,
             runs=self._runs,
+            jobs=self.jobs,
         )
         self.vitals = Vitals(parts, settings)
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
+        self.jobs.start()
         self._writer.start()
         self._relay.start()
         self._late.start()
@@ -181,6 +186,7 @@ class Runtime:
         self.vitals.stop()
         self._bridge.stop()
         self._await_records()
+        self.jobs.stop()
         self._ownership.stop()
         self._watch.stop()
         self._late.stop()
@@ -213,8 +219,8 @@ class Runtime:
         while self._pump.under_way and not patience.passed:
             time.sleep(0.02)
 
-    def run(self, seq: int) -> Outcome | TryAgain | None:
-        """Run a delivered job to its outcome; None where there is nothing to run any more. Called on the pool's threads."""
+    async def run(self, seq: int) -> Outcome | TryAgain | None:
+        """Run a delivered job to its outcome; None where there is nothing to run any more. On the job loop."""
         started = self._pump.take(seq)
         if started is None:
             return None
@@ -222,14 +228,16 @@ class Runtime:
         began, conclusion = monotonic(), None
         self.task_events.resumed(ready.job)
         try:
-            conclusion = desk.execution.run(ready)
+            conclusion = await desk.execution.run(ready)
             return conclusion
         except DatabaseAway:
             # Whatever it had begun, the sweep of the waiting room or the next owner resolves it.
             desk.execution.dispatch.finish(ready.job)
             raise
+        except asyncio.CancelledError:
+            raise  # the process ends, and leaves it as a crash would
         except BaseException as fault:
-            desk.execution.end_broken(ready.job, fault)
+            await desk.execution.end_broken(ready.job, fault)
             raise
         finally:
             self._runs.note(ready, began, conclusion)

@@ -38,9 +38,9 @@ def _not_delivered(task: Any, *_: Any, **__: Any) -> None:
     raise RuntimeError(remedy)
 
 
-def _run(seq: int, task_id: str) -> Told:
+async def _run(seq: int, task_id: str) -> Told:
     """Run one job. What Celery tells of its end follows its outcome."""
-    conclusion = runtime.current().run(seq)
+    conclusion = await runtime.current().run(seq)
     if conclusion is None:
         return Told(None, {})
     if isinstance(conclusion, TryAgain):
@@ -55,4 +55,4 @@ def _brief(task_id: str, outcome: Outcome) -> str:
     return json.dumps({"job_id": task_id, "status": str(outcome.status), "error": error})
 
 
-Strategy = staticmethod(strategy_of(_run))
+Strategy = staticmethod(strategy_of(_run, lambda way: runtime.current().jobs.begin(way)))

@@ -2,7 +2,8 @@
 
 In: Celery's requests. Out: each one ends as a success or a failure, whatever its task raises. Stock, an exception that is no
 ``Exception`` (``SystemExit`` in a library) leaves the request "active" for ever. What it can not do: kill a thread. Time
-limits are ignored as in the stock pool, so every wait in a task must carry its own deadline.
+limits are ignored as in the stock pool, so every wait in a task must carry its own deadline. Jobs need no thread of it (they go
+their way on the job loop), but it does not stop while one is under way.
 
 Stands on Celery 5.7. Threads are started when first needed, and wait on a queue without waking up.
 """
@@ -10,6 +11,7 @@ Stands on Celery 5.7. Threads are started when first needed, and wait on a queue
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,6 +34,8 @@ class TaskPool(thread.TaskPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.executor = ThreadPoolExecutor(max_workers=self.limit, thread_name_prefix="worker68-task")
+        self._held = 0
+        self._changed = threading.Condition()  # guards _held
 
     def on_apply(
         self,
@@ -54,14 +58,27 @@ class TaskPool(thread.TaskPool):
         )
         return thread.ApplyResult(future)
 
+    def hold(self) -> None:
+        """Something is under way that needs no thread, until ``release``: a warm shutdown waits for it. From any thread."""
+        with self._changed:
+            self._held += 1
+
+    def release(self) -> None:
+        with self._changed:
+            self._held -= 1
+            if not self._held:
+                self._changed.notify_all()
+
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Refuse: Celery would tell the world that the task was terminated while it goes on."""
         log.warning("task_cannot_be_killed", remedy=_CANNOT_KILL)
         raise NotImplementedError(_CANNOT_KILL)
 
     def on_stop(self) -> None:
-        """Wait for the tasks that run; after SIGQUIT (a cold shutdown) not: they are ended with the bridge."""
+        """Wait for what is under way; after SIGQUIT (a cold shutdown) not: it is ended with the bridge."""
         if state.should_terminate is None:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._held)
             super().on_stop()
         else:
             self.on_terminate()

@@ -1,6 +1,6 @@
 """A job as Celery's worker knows it: one of its reserved and active requests, with its events, from the hand-over to its end.
 
-In: a message of ``Delivery``, and what runs a job by its number. Out: a thread of the pool that runs it; Celery's events.
+In: a message of ``Delivery``, and what runs a job by its number. Out: the job on its way, on the job loop; Celery's events.
 What Celery does for anybody's task is left out: decoding a body, a log line at either end, tracing, time limits, results.
 
 Stands on Celery 5.7, whose ``Request`` it extends; ``tests/unit/broker`` asserts what is used of it.
@@ -8,15 +8,20 @@ Stands on Celery 5.7, whose ``Request`` it extends; ``tests/unit/broker`` assert
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import ref
 
+import structlog
+from billiard.einfo import ExceptionInfo
 from celery.worker import state, strategy
 from celery.worker.request import Request
 
 from worker68.clock import monotonic
+
+log = structlog.get_logger(__name__)
 
 #: The header that holds the number of a job.
 SEQ: Final = "worker68-seq"
@@ -31,10 +36,12 @@ class Told:
 
 
 #: Runs a job by its number, for a task and its Celery id.
-Run = Callable[[int, str], Told]
+Run = Callable[[int, str], Coroutine[Any, Any, Told]]
+#: Lets a coroutine begin on the job loop.
+Begin = Callable[[Coroutine[Any, Any, None]], None]
 
 
-def strategy_of(run: Run) -> Callable[[Any, Any, Any], Callable[..., Any]]:
+def strategy_of(run: Run, begin: Begin) -> Callable[[Any, Any, Any], Callable[..., Any]]:
     """Return a ``Task.Strategy`` that lets ``run`` run what is delivered; any other message of the task is Celery's business."""
 
     def start(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
@@ -43,7 +50,7 @@ def strategy_of(run: Run) -> Callable[[Any, Any, Any], Callable[..., Any]]:
         def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
             if SEQ not in message.headers:
                 return stock(message, body, ack, reject, callbacks)
-            request = JobRequest(task, app, consumer, message, run)
+            request = JobRequest(task, app, consumer, message, run, begin)
             if request.id in state.revoked and request.revoked():
                 return None
             request.tell_received()
@@ -59,14 +66,15 @@ def strategy_of(run: Run) -> Callable[[Any, Any, Any], Callable[..., Any]]:
 
 
 class JobRequest(Request):
-    """One run of a job. Its thread acknowledges it, which only forgets it: what must survive lies in the database."""
+    """One run of a job. The job loop acknowledges it, which only forgets it: what must survive lies in the database."""
 
-    def __init__(self, task: Any, app: Any, consumer: Any, message: Any, run: Run) -> None:
+    def __init__(self, task: Any, app: Any, consumer: Any, message: Any, run: Run, begin: Begin) -> None:
         self._run = run
+        self._begin = begin
         self._seq = int(message.headers[SEQ])
         super().__init__(
             message,
-            # On whatever thread: there is no connection to wait for, so Celery's loop need not be woken.
+            # Not on Celery's thread: there is no connection to wait for, so Celery's loop need not be woken.
             on_ack=message.ack_log_error,
             on_reject=message.reject_log_error,
             hostname=consumer.hostname,
@@ -92,21 +100,35 @@ class JobRequest(Request):
             expires=None,
         )
 
-    def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        """Let a thread of the pool carry the job. Called by Celery's worker."""
-        result = pool.apply_async(
-            self._run,
-            (self._seq, self.id),
-            accept_callback=self.on_accepted,
-            callback=self._tell_end,
-            error_callback=self.on_failure,
-        )
-        self._apply_result = ref(result)
-        return result
+    def execute_using_pool(self, pool: Any, **_: Any) -> None:
+        """Let the job go its way; the pool lends no thread, but does not stop before its end. Called by Celery's worker."""
+        pool.hold()
+        self._begin(self._go(pool))
 
-    def on_accepted(self, pid: int, time_accepted: float) -> None:
-        self._began = time_accepted
-        super().on_accepted(pid, time_accepted)
+    async def _go(self, pool: Any) -> None:
+        try:
+            self._tell(self._accept)
+            told = await self._run(self._seq, self.id)
+        except asyncio.CancelledError:
+            raise  # the process ends
+        except BaseException as error:  # noqa: BLE001 - nobody else would hear of it
+            log.error("task_left_by_exception", exception=type(error).__name__)
+            self._tell(self.on_failure, ExceptionInfo())
+        else:
+            self._tell(self._tell_end, told)
+        finally:
+            pool.release()
+
+    def _tell(self, tell: Callable[..., None], *how: Any) -> None:
+        """Tell Celery how the job fares: what goes wrong there is worth a line, and changes nothing for the job."""
+        try:
+            tell(*how)
+        except BaseException:
+            log.exception("task_not_told", task_id=self.id)
+
+    def _accept(self) -> None:
+        self._began = monotonic()
+        self.on_accepted(os.getpid(), self._began)
 
     def _tell_end(self, told: Told) -> None:
         state.task_ready(self)

@@ -6,7 +6,7 @@ stops or loses the account, as ``TurnOver``. Never: a frame.
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -21,8 +21,10 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.gate import Pass
 from worker68.execution.pacing import Pacing
 from worker68.execution.permit import Permit
+from worker68.execution.recorder import written
 from worker68.execution.slots import slot_of
 from worker68.execution.spool import Spool
+from worker68.jobloop import Stopping
 from worker68.jobs.kinds import LimitClass
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
@@ -32,13 +34,13 @@ from worker68.store import attempts
 from worker68.store.attempts import Attempt
 from worker68.store.engine import Engine
 from worker68.store.members import known_members
-from worker68.store.writer import Writer
+from worker68.store.writer import Writer, each
 
 log = structlog.get_logger(__name__)
 
 #: A bridge that is away in the middle of an action is waited for this long; then the job begins anew when it is back.
 BRIDGE_PATIENCE_SECONDS = 60.0
-#: A thread hands its frame over this long before the slot; the I/O thread keeps the time to the millisecond.
+#: A frame is handed over this long before its slot; the I/O thread keeps the time to the millisecond.
 HAND_OVER_SECONDS = 0.05
 #: The longest sleep: whether the account is still ours is looked at in between.
 SLICE_SECONDS = 1.0
@@ -52,7 +54,7 @@ PROGRESS_SECONDS = 2.0
 
 @dataclass
 class TurnAllowance:
-    """The allowance of one attempt. Used by the thread that runs it. ``kept`` closes what was collected."""
+    """The allowance of one attempt. On the job loop. ``kept`` closes what was collected."""
 
     attempt: Attempt
     account: AccountSettings
@@ -60,7 +62,7 @@ class TurnAllowance:
     limiter: Limiter
     engine: Engine
     writer: Writer
-    stopping: threading.Event
+    stopping: Stopping
     owned: Callable[[], bool]
     permit: Permit
     frame: Pass
@@ -70,7 +72,7 @@ class TurnAllowance:
     gives_way: Callable[[], bool]
     _progress_at: float = field(default_factory=lambda: monotonic() + PROGRESS_SECONDS)
 
-    def wait_for_slot(self, limit: LimitClass) -> None:
+    async def wait_for_slot(self, limit: LimitClass) -> None:
         """Return shortly before a further frame may be written: the bridge is ready, and the account's limits have a slot."""
         patience, politeness = Deadline.after(BRIDGE_PATIENCE_SECONDS), Deadline.after(GIVE_WAY_SECONDS)
         ask = Ask(None, limit)
@@ -80,59 +82,59 @@ class TurnAllowance:
             if not self.link.ready:
                 if patience.passed:
                     raise _over("the bridge went away in the middle of it")
-                self.pause(SLICE_SECONDS)
+                await self.pause(SLICE_SECONDS)
                 continue
             if self.gives_way() and not politeness.passed:
-                self.pause(LOOK_SECONDS)
+                await self.pause(LOOK_SECONDS)
                 continue
             try:
-                (answer,) = self.limiter.acquire(self.account.name, self.account.limits, [ask])
+                (answer,) = await asyncio.to_thread(self.limiter.acquire, self.account.name, self.account.limits, [ask])
             except RedisAway as away:
                 log.warning("redis_away", problem=str(away), where="execution", remedy="nothing more is written")
-                self.pause(SLICE_SECONDS)
+                await self.pause(SLICE_SECONDS)
                 continue
             if isinstance(answer, Grant):
                 self.frame.renew(slot_of(ask, answer, monotonic()))
-                self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
+                await self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
                 return
-            self.pause(answer.retry_after_seconds)
+            await self.pause(answer.retry_after_seconds)
 
-    def pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """Let time pass."""
         until = Deadline.after(seconds)
         while True:
             if not self.owned():
                 raise _over("this worker does not own the account any more")
-            if self.stopping.wait(min(SLICE_SECONDS, until.remaining())):
+            if await self.stopping.rest(min(SLICE_SECONDS, until.remaining())):
                 raise _over("the worker is stopping")
             if until.passed:
                 return
 
-    def report(self, finding: Outcome | TryAgain) -> None:
-        self.pacing.tell(finding, self.frame)
+    async def report(self, finding: Outcome | TryAgain) -> None:
+        await self.pacing.tell(finding, self.frame)
 
-    def note_progress(self, words: str) -> None:
+    async def note_progress(self, words: str) -> None:
         if monotonic() < self._progress_at:
             return
         self._progress_at = monotonic() + PROGRESS_SECONDS
         job = self.attempt.job
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, progress=words)
         try:
-            self.writer.write(lambda connection: attempts.note_progress(connection, self.attempt, words))
+            await written(self.writer, each, lambda connection: attempts.note_progress(connection, self.attempt, words))
         except DatabaseAway as away:
             log.warning("progress_not_written", job_id=job.job_id, problem=str(away))
 
     def collect(self, row: type[Row]) -> Spool:
         return self.kept.enter_context(closing(Spool(row)))
 
-    def known_members(self, group_id: int) -> list[int]:
+    async def known_members(self, group_id: int) -> list[int]:
         """Look them up, however long the database is away: the job has not failed by that."""
         while True:
             try:
-                return known_members(self.engine, self.account.name, group_id)
+                return await asyncio.to_thread(known_members, self.engine, self.account.name, group_id)
             except DatabaseAway as away:
                 log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
-                self.pause(SLICE_SECONDS)
+                await self.pause(SLICE_SECONDS)
 
     def recently_asked(self, user_ids: Iterable[int]) -> float:
         return self.asked.ask(user_ids)

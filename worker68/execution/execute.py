@@ -6,8 +6,8 @@ back in its place. The steps stand in ``Execution.run`` in their order; each way
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -28,8 +28,9 @@ from worker68.execution.gate import Gate, Pass
 from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
-from worker68.execution.recorder import Recorder
+from worker68.execution.recorder import Recorder, written
 from worker68.execution.slots import Ready, Slot
+from worker68.jobloop import Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.kinds import Nature
@@ -43,7 +44,7 @@ from worker68.store import attempts, snapshots
 from worker68.store.attempts import Attempt
 from worker68.store.engine import Connection, Engine, transaction
 from worker68.store.waiting import end_waiting_within
-from worker68.store.writer import Writer
+from worker68.store.writer import Writer, each
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ _NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out 
 
 @dataclass(frozen=True)
 class Execution:
-    """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment."""
+    """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment. On the job loop."""
 
     account: AccountSettings
     owner: str
@@ -70,35 +71,35 @@ class Execution:
     engine: Engine
     writer: Writer
     recorder: Recorder
-    stopping: threading.Event
+    stopping: Stopping
     announce: Callable[[], None]
     asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
 
-    def run(self, ready: Ready) -> Outcome | TryAgain | None:
-        """Bring one job to its outcome; None if it was not ours to run any more. Called on a thread of Celery's pool."""
+    async def run(self, ready: Ready) -> Outcome | TryAgain | None:
+        """Bring one job to its outcome; None if it was not ours to run any more."""
         job = ready.job
-        if (reason := self._wait_for_slot(job, ready.slot)) is not None:
-            self.pacing.tell_unused(ready.slot)
+        if (reason := await self._wait_for_slot(job, ready.slot)) is not None:
+            await self.pacing.tell_unused(ready.slot)
             self._leave_waiting(job, reason)
             return None
-        attempt = self._begin(job)
+        attempt = await self._begin(job)
         if attempt is None:
-            self.pacing.tell_unused(ready.slot)
+            await self.pacing.tell_unused(ready.slot)
             self._drop(job)
             return None
         with ExitStack() as kept:
             frame = Pass(self.gate, job, ready.slot)
             turn = self._give_turn(attempt, frame, kept)
-            finding = self._perform(turn, frame)
-            self.pacing.tell(finding, frame)
-            conclusion = self._conclude(attempt, turn, finding)
+            finding = await self._perform(turn, frame)
+            await self.pacing.tell(finding, frame)
+            conclusion = await self._conclude(attempt, turn, finding)
             if isinstance(conclusion, TryAgain):
-                return self._return_to_lane(attempt, conclusion)
+                return await self._return_to_lane(attempt, conclusion)
             if is_success(conclusion) and not job.is_last_step:
-                return self._advance(attempt, conclusion)
-            return self._record(attempt, conclusion)
+                return await self._advance(attempt, conclusion)
+            return await self._record(attempt, conclusion)
 
-    def end_broken(self, job: Job, fault: BaseException) -> None:
+    async def end_broken(self, job: Job, fault: BaseException) -> None:
         """End a job whose turn broke off by a fault of ours: left as it is, it would come again and break off for ever."""
         log.error("turn_failed", job_id=job.job_id, task=job.task, exc_info=fault)
         unbegun = failed(ErrorCode.INTERNAL, f"{type(fault).__name__} in worker68; see its log")
@@ -111,24 +112,24 @@ class Execution:
                 attempts.settle(connection, [(attempt, begun)], now)
 
         try:
-            self._write(end)
+            await self._write(end)
         finally:
             self.dispatch.finish(job)  # also where that fails: the sweep resolves what was begun
         self.announce()
 
-    def _wait_for_slot(self, job: Job, slot: Slot) -> str | None:
+    async def _wait_for_slot(self, job: Job, slot: Slot) -> str | None:
         """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
         if (reason := self._may_not_start(job)) is not None:
             return reason
-        if not self._wait_until(slot.write_at - self.lead.seconds):
+        if not await self._wait_until(slot.write_at - self.lead.seconds):
             return None
         return self._may_not_start(job)
 
-    def _wait_until(self, at: float) -> bool:
+    async def _wait_until(self, at: float) -> bool:
         """Wait until then, in monotonic seconds, or until the worker stops; return whether there was a wait at all."""
         seconds = at - monotonic()
         if seconds > 0:
-            self.stopping.wait(seconds)
+            await self.stopping.rest(seconds)
         return seconds > 0
 
     def _may_not_start(self, job: Job) -> str | None:
@@ -149,19 +150,23 @@ class Execution:
         self.dispatch.finish(job)
         self.announce()
 
-    def _begin(self, job: Job) -> Attempt | None:
+    async def _begin(self, job: Job) -> Attempt | None:
         attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
         if job.expires_at is not None and job.expires_at <= utc_now():
-            self._write(lambda connection: _expire(connection, job, utc_now()))
+            await self._write(lambda connection: _expire(connection, job, utc_now()))
             return None
         # Intake let it in, but the settings may have changed since.
         refusal = self.account.permissions.why_not(job.task, job.fields)
         if refusal is not None:
             outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
-            self._write(lambda connection: end_waiting_within(connection, [job.seq], Event.REFUSE, outcome, utc_now()))
+            await self._write(
+                lambda connection: end_waiting_within(connection, [job.seq], Event.REFUSE, outcome, utc_now())
+            )
             return None
         began_at = monotonic()
-        begun = self.recorder.until_written(lambda: self.writer.write_with(_begin, attempt), NotWritten(attempt.key))
+        begun = await self.recorder.until_written(
+            lambda: written(self.writer, _begin, attempt), NotWritten(attempt.key)
+        )
         self.lead.note(monotonic() - began_at)
         return attempt if begun else None
 
@@ -185,56 +190,58 @@ class Execution:
         )
         return Turn(self.link, job, self.account, frame, allowance)
 
-    def _perform(self, turn: Turn, frame: Pass) -> Finding:
+    async def _perform(self, turn: Turn, frame: Pass) -> Finding:
         """Let the job's frames leave, the first in its slot, and wait for what comes back."""
         job = turn.job
         if self.gate.is_too_old(frame.slot):
             try:
-                new_slot = self.dispatch.take_new_slot(job)
+                new_slot = await asyncio.to_thread(self.dispatch.take_new_slot, job)
             except RedisAway:
                 new_slot = None
             if new_slot is None:
                 return TryAgain(ErrorCode.UNAVAILABLE, "its slot has passed", spent=False)
             frame.renew(new_slot)
             self.gate.expect(job, new_slot)
-        self._wait_until(frame.slot.write_at - HAND_OVER_SECONDS)
+        await self._wait_until(frame.slot.write_at - HAND_OVER_SECONDS)
         if self.stopping.is_set():
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
-            return ACTIONS[job.task][job.step](turn)
+            return await ACTIONS[job.task][job.step](turn)
         except TurnOver as over:
             return over.finding
+        except asyncio.CancelledError:
+            raise  # the process ends: nobody knows here how far it got
         except BaseException as error:  # a SystemExit in an action, too, is the end of this job only
             log.exception("action_failed", job_id=job.job_id, task=job.task)
             return _failed_within(job, error)
 
-    def _conclude(self, attempt: Attempt, turn: Turn, finding: Finding) -> Finding:
+    async def _conclude(self, attempt: Attempt, turn: Turn, finding: Finding) -> Finding:
         """Turn "try again" into an outcome where the tries are used up, and look whether a change that failed was made."""
         if isinstance(finding, TryAgain):
             if not finding.spent or attempt.number_in_step < attempts_allowed(finding.code):
                 return finding
             finding = give_up(finding, attempt.number_in_step)
         if isinstance(finding, Outcome) and not is_success(finding):
-            return self._read_back(turn) or finding
+            return await self._read_back(turn) or finding
         return finding
 
-    def _read_back(self, turn: Turn) -> Finding | None:
+    async def _read_back(self, turn: Turn) -> Finding | None:
         """Look whether a change that seems to have failed was made after all; None where it was not, or nothing shows it."""
         look = READ_BACK.get(turn.job.task)
         if look is None or turn.job.now.nature is not Nature.CHANGE:
             return None
         try:
-            return look(turn)
+            return await look(turn)
         except TurnOver as over:
             return over.finding
         except Exception:
             log.exception("read_back_failed", job_id=turn.job.job_id, task=turn.job.task)
             return None
 
-    def _return_to_lane(self, attempt: Attempt, again: TryAgain) -> TryAgain | None:
+    async def _return_to_lane(self, attempt: Attempt, again: TryAgain) -> TryAgain | None:
         job, now = attempt.job, utc_now()
         if not again.spent:
-            if self._write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
+            if await self._write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
                 self._drop(job)
             else:
                 self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(again.reason))
@@ -243,18 +250,18 @@ class Execution:
         seconds = back_off_seconds(attempt.number_in_step, floor_seconds=floor)
         due_at = now + dt.timedelta(seconds=seconds)
         note = BackedOff(attempt.key, due_at, again.code, again.reason)
-        self._write(lambda connection: record(connection, note, now), note)
+        await self._write(lambda connection: record(connection, note, now), note)
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
-    def _advance(self, attempt: Attempt, conclusion: Finding) -> TryAgain | None:
+    async def _advance(self, attempt: Attempt, conclusion: Finding) -> TryAgain | None:
         """Commit that this step is done; the next one waits for its turn, before all others of its lane."""
         job = attempt.job
         assert isinstance(conclusion, Outcome)
         assert conclusion.result is not None
         done = conclusion.result
-        if not self._write(lambda connection: attempts.advance(connection, attempt, done, utc_now())):
+        if not await self._write(lambda connection: attempts.advance(connection, attempt, done, utc_now())):
             self._drop(job)
             return None
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, steps_done=job.step + 1)
@@ -262,35 +269,38 @@ class Execution:
         self.dispatch.put_back(further, 0.0)
         return TryAgain(ErrorCode.UNAVAILABLE, "one step is done, the next waits for its turn", spent=True)
 
-    def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome | None:
+    async def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome | None:
         """Commit attempt, job and replies in one transaction, then let the next job of the lane go."""
         job = attempt.job
         if isinstance(finding, ListSeen):
-            settled = self._settle_list(attempt, finding)
+            settled = await self._settle_list(attempt, finding)
             if settled is None:
                 self._drop(job)
                 return None
             outcome = settled
         else:
-            outcome = self._settle(attempt, whole_outcome(finding, job.done))
+            outcome = await self._settle(attempt, whole_outcome(finding, job.done))
         self.dispatch.finish(job)
         self.announce()
         code = outcome.error.code if outcome.error else None
         log.info("job_ended", job_id=job.job_id, account=job.account, task=job.task, status=outcome.status, code=code)
         return outcome
 
-    def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        end = self.writer.write_with
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         try:
-            return self.recorder.until_written(lambda: end(_end, (attempt, outcome)), Ended(attempt.key, outcome))
+            return await self._end(attempt, outcome)
         except DatabaseAway:
             raise
         except Exception as error:
             log.exception("outcome_not_writable", job_id=attempt.job.job_id, task=attempt.job.task)
             instead = whole_outcome(_failed_within(attempt.job, error), attempt.job.done)
-            return self.recorder.until_written(lambda: end(_end, (attempt, instead)), Ended(attempt.key, instead))
+            return await self._end(attempt, instead)
 
-    def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
+    async def _end(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        note = Ended(attempt.key, outcome)
+        return await self.recorder.until_written(lambda: written(self.writer, _end, (attempt, outcome)), note)
+
+    async def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
         """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes.
 
         None where another owner has the job: its snapshot may be there already, and this one is older.
@@ -305,16 +315,16 @@ class Execution:
             return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
-            return self.recorder.until_written(lambda: _in_transaction(self.engine, settle))
+            return await self.recorder.until_written(lambda: asyncio.to_thread(_in_transaction, self.engine, settle))
         except DatabaseAway:
             raise
         except Exception as error:
             log.exception("snapshot_failed", job_id=attempt.job.job_id, task=attempt.job.task)
-            return self._settle(attempt, _failed_within(attempt.job, error))
+            return await self._settle(attempt, _failed_within(attempt.job, error))
 
-    def _write(self, work: Callable[[Connection], T], note: Note | None = None) -> T:
+    async def _write(self, work: Callable[[Connection], T], note: Note | None = None) -> T:
         """Write through the group commit, however long the database is away. ``note``: what to keep of it in Redis meanwhile."""
-        return self.recorder.until_written(lambda: self.writer.write(work), note)
+        return await self.recorder.until_written(lambda: written(self.writer, each, work), note)
 
 
 def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:

@@ -6,6 +6,7 @@ when the slot comes. Never: a decision about a job.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import structlog
@@ -64,19 +65,29 @@ class Pacing:
                 self._gate.put_back_busy(slot)
                 raise
 
-    def tell_unused(self, slot: Slot) -> None:
-        """Nothing was written in a slot: if it was a probe's, the next one may go."""
+    async def tell_unused(self, slot: Slot) -> None:
+        """Nothing was written in a slot: if it was a probe's, the next one may go. On the job loop."""
+        if not self._pace.is_full(self._account):
+            await asyncio.to_thread(self._tell_unused, slot)
+
+    async def tell(self, finding: Finding, frame: Pass) -> None:
+        """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before.
+
+        On the job loop. At full pace only what is busy is worth a call of Redis.
+        """
+        is_busy = isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY
+        if not frame.told_busy and (is_busy or not self._pace.is_full(self._account)):
+            await asyncio.to_thread(self._tell, finding, frame.slot)
+
+    def _tell_unused(self, slot: Slot) -> None:
         try:
             self._pace.note_unclear(self._account, slot.age_seconds, written=False)
         except Exception as problem:  # noqa: BLE001 - a probe that nobody ends is given up after a minute
             log.warning("pace_not_told", account=self._account, problem=str(problem))
 
-    def tell(self, finding: Finding, frame: Pass) -> None:
-        """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before."""
-        age = frame.slot.age_seconds
+    def _tell(self, finding: Finding, slot: Slot) -> None:
+        age = slot.age_seconds
         try:
-            if frame.told_busy:
-                return
             if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
                 self._pace.report_busy(self._account, age)
             elif isinstance(finding, TryAgain):

@@ -7,21 +7,23 @@ worker runs.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from worker68.clock import Deadline
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Kept, Note, try_to_keep
+from worker68.jobloop import Stopping, Waiter
+from worker68.store.writer import Verb, Writer
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741
 
 #: While the worker stops, a write waits this long for a database that is away: a moment where Redis keeps its note, longer where
 #: nothing does.
@@ -33,13 +35,13 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Recorder:
-    """Records the attempts of one account. Thread-safe."""
+    """Records the attempts of one account. On the job loop."""
 
     account: str
     kept: Kept
-    stopping: threading.Event
+    stopping: Stopping
 
-    def until_written(self, write: Callable[[], T], note: Note | None = None) -> T:
+    async def until_written(self, write: Callable[[], Awaitable[T]], note: Note | None = None) -> T:
         """Write, as often as it takes. Raises ``DatabaseAway`` only while the worker stops.
 
         ``note``: what the next owner is to write down where this worker cannot.
@@ -48,34 +50,43 @@ class Recorder:
         handed_in = kept = False
         while True:
             try:
-                written = write()
+                written = await write()
             except DatabaseAway as away:
                 log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
                 if note is not None and not kept:
-                    handed_in, kept = True, try_to_keep(self.kept, self.account, note)
+                    handed_in = True
+                    kept = await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
                 if self.stopping.is_set():
                     given_up = given_up or Deadline.after(LAST_WRITE_WITH_NOTE_SECONDS if kept else LAST_WRITE_SECONDS)
                     if given_up.passed:
                         raise
-                self._pause()
+                await self._pause()
             else:
                 if note is not None and handed_in:
-                    self._forget(note)
+                    await self._forget(note)
                 return written
 
-    def _forget(self, note: Note) -> None:
+    async def _forget(self, note: Note) -> None:
         """Drop a note before its job goes on: a later attempt may look the same, and it must not be taken for that one's."""
         while True:
             try:
-                return self.kept.forget(self.account, note)
+                return await asyncio.to_thread(self.kept.forget, self.account, note)
             except RedisAway as away:
                 log.warning("redis_away", problem=str(away), where="recorder", remedy="nothing is sent meanwhile")
                 if self.stopping.is_set():
                     return None  # this worker begins no further attempt
-                self._pause()
+                await self._pause()
 
-    def _pause(self) -> None:
+    async def _pause(self) -> None:
         if self.stopping.is_set():
-            time.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
         else:
-            self.stopping.wait(PAUSE_SECONDS)
+            await self.stopping.rest(PAUSE_SECONDS)
+
+
+async def written(writer: Writer, verb: Verb[I, T], item: I) -> T:
+    """Hand something to the writer and wait until it is committed, as ``Writer.write`` does. On the job loop."""
+    answer: Waiter[Any] = Waiter()
+    writer.hand_in(verb, item, answer.tell)
+    result: T = await answer
+    return result

@@ -95,13 +95,17 @@ class Pace:
             log.warning("account_slowed_down", account=account, pace=steps / FULL_PACE, pause=pause / _MICROSECONDS)
         return int(steps) / FULL_PACE
 
+    def is_full(self, account: str) -> bool:
+        """Whether the account was at full pace when this worker last asked: then a success, or a silence, tells nothing new."""
+        return account in self._at_full_pace
+
     def note_success(self, account: str, age_seconds: float = 0.0) -> None:
         """Report a success, unless the account was at full pace when this worker last asked.
 
         A slow-down that another worker caused since is then made good only after this worker's own next busy answer; but one
         account has one worker at a time.
         """
-        if account in self._at_full_pace:
+        if self.is_full(account):
             return
         before = self._busy_answers
         if self.report_success(account, age_seconds=age_seconds) == 1.0:
@@ -111,7 +115,7 @@ class Pace:
 
     def note_unclear(self, account: str, age_seconds: float, written: bool) -> None:
         """Report that a frame got no answer that says anything, or was not written: if it was a probe the next one may go."""
-        if account not in self._at_full_pace:
+        if not self.is_full(account):
             self._end_probe.run([pace_key(account)], [self._clock(), _microseconds(age_seconds), int(written)])
 
     def report_success(self, account: str, successes: int = 1, age_seconds: float = 0.0) -> float:

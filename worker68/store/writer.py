@@ -1,7 +1,7 @@
-"""Group commit: the short writes of many threads in few transactions.
+"""Group commit: many short writes in few transactions.
 
-A commit costs a disk flush, whether it holds one write or fifty. Threads hand their write to the one writer thread and wait; it
-runs all that are waiting in one transaction. A write that fails is run again alone, so that it fails alone.
+A commit costs a disk flush, whether it holds one write or fifty. Whoever has something to write hands it to the one writer thread;
+it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -26,40 +26,40 @@ Verb = Callable[[Connection, Sequence[I]], Sequence[T]]
 #: Writes in one transaction at most: it bounds how long the first one waits for the last.
 GROUP_LIMIT = 64
 
+#: Is told what became of a write, on the writer's thread: its answer, or the error. It must not wait.
+Told = Callable[[Any, BaseException | None], None]
 
-class _Write:
-    """What one thread wants written: ``verb`` is told of ``item`` together with those of other threads.
 
-    A future for one thread that waits and one that answers, once: a lock is all that these need, and a fraction of the cost.
-    """
+class _Write(NamedTuple):
+    """What is to be written: ``verb`` is told of ``item`` together with those of others."""
 
-    __slots__ = ("_answer", "_answered", "_error", "item", "verb")
+    verb: Verb[Any, Any]
+    item: Any
+    told: Told
 
-    def __init__(self, verb: Verb[Any, Any], item: Any) -> None:
-        self.verb = verb
-        self.item = item
+
+class _Answer:
+    """What a thread waits for until the writer tells it, once. A lock is all that this needs."""
+
+    def __init__(self) -> None:
         self._answer: Any = None
         self._error: BaseException | None = None
-        self._answered = threading.Lock()
-        self._answered.acquire()
+        self._told = threading.Lock()
+        self._told.acquire()
 
-    def answer(self, answer: Any) -> None:
-        self._answer = answer
-        self._answered.release()
-
-    def fail(self, error: BaseException) -> None:
-        self._error = error
-        self._answered.release()
+    def tell(self, answer: Any, error: BaseException | None) -> None:
+        self._answer, self._error = answer, error
+        self._told.release()
 
     def wait(self) -> Any:
-        self._answered.acquire()
+        self._told.acquire()
         if self._error is not None:
             raise self._error
         return self._answer
 
 
 class Writer:
-    """The thread that writes. ``write`` and ``write_with`` may be called from any thread; they return once it is committed."""
+    """The thread that writes. What hands it something may be called from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -81,22 +81,25 @@ class Writer:
         self._thread.join()
 
     def write(self, work: Work[T]) -> T:
-        """Run ``work`` in a transaction and return its result after the commit.
+        """Run ``work`` in a transaction and return its result after the commit. The calling thread waits.
 
         ``work`` may run twice (its first transaction rolled back), so it must act on the connection only. Raises
         ``DatabaseAway`` when it is not known whether the commit happened: conditional statements make a repeat harmless.
         """
-        return self.write_with(_each, work)
+        answer = _Answer()
+        self.hand_in(each, work, answer.tell)
+        result: T = answer.wait()
+        return result
 
-    def write_with(self, verb: Verb[I, T], item: I) -> T:
-        """Do as ``write``; what waits for the same ``verb`` is done by one call of it, whose statements serve them all."""
-        write = _Write(verb, item)
+    def hand_in(self, verb: Verb[I, T], item: I, told: Told) -> None:
+        """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``told`` hears what came of it.
+
+        The same holds as for ``write``. Raises ``DatabaseAway`` where the writer does not run: then ``told`` hears nothing.
+        """
         with self._lock:
             if self._closed:
                 raise DatabaseAway("the writer is not running")
-            self._waiting.put(write)
-        answer: T = write.wait()
-        return answer
+            self._waiting.put(_Write(verb, item, told))
 
     def _run(self) -> None:
         stopping = False
@@ -125,24 +128,25 @@ class Writer:
                     answers += zip(writes, verb(connection, [write.item for write in writes]), strict=True)
         except DatabaseAway as away:
             for write in group:
-                write.fail(away)
+                write.told(None, away)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that asked; this one must go on
             if len(group) == 1:
-                group[0].fail(error)
+                group[0].told(None, error)
             else:
                 for write in group:
                     self._commit([write])
         else:
             for write, answer in answers:
-                write.answer(answer)
+                write.told(answer, None)
 
 
-def _each(connection: Connection, works: Sequence[Work[T]]) -> list[T]:
+def each(connection: Connection, works: Sequence[Work[T]]) -> list[T]:
+    """The verb of works that have no verb in common."""
     return [work(connection) for work in works]
 
 
 def _by_verb(group: Sequence[_Write]) -> Iterable[tuple[Verb[Any, Any], list[_Write]]]:
-    """Gather what goes together. Each thread waits for its write, so that no two in a group depend on each other."""
+    """Gather what goes together. Who depends on a write waits for it, so that no two in a group depend on each other."""
     gathered: dict[Verb[Any, Any], list[_Write]] = {}
     for write in group:
         gathered.setdefault(write.verb, []).append(write)

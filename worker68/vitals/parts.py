@@ -13,6 +13,7 @@ from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
+from worker68.jobloop import JobThread
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.writer import Writer
@@ -35,3 +36,4 @@ class Parts:
     delivery: Delivery
     links: Mapping[str, Link]
     runs: Runs
+    jobs: JobThread

@@ -6,7 +6,7 @@ step of each task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from worker68.bridge.actions import changes, lists, online, restart, sends, single
 from worker68.bridge.actions.turn import Turn
@@ -16,7 +16,7 @@ from worker68.jobs.snapshot import ListSeen
 __all__ = ["ACTIONS", "READ_BACK", "Action", "Finding"]
 
 Finding = Outcome | TryAgain | ListSeen
-Action = Callable[[Turn], Finding]
+Action = Callable[[Turn], Awaitable[Finding]]
 
 #: For each task the action of each of its steps, in their order.
 ACTIONS: Mapping[str, tuple[Action, ...]] = {
@@ -40,7 +40,7 @@ ACTIONS: Mapping[str, tuple[Action, ...]] = {
 }
 
 #: Changes that the protocol shows: what returns the success of one that was made, whatever was answered, else None.
-READ_BACK: Mapping[str, Callable[[Turn], Outcome | None]] = {
+READ_BACK: Mapping[str, Callable[[Turn], Awaitable[Outcome | None]]] = {
     "worker68.set_group_notice": changes.is_notice_set,
     "worker68.mute_group": changes.is_group_muted,
 }

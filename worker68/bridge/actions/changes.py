@@ -7,6 +7,7 @@ mute is shown nowhere.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -26,61 +27,64 @@ LIFT = -1
 MUTE_GROUP, SET_NOTICE = 11, 12
 
 
-def mute_member(turn: Turn) -> Outcome | TryAgain:
+async def mute_member(turn: Turn) -> Outcome | TryAgain:
     """Mute a member for some seconds, or lift it."""
     fields = turn.job.fields
     assert isinstance(fields, MuteMember)
     data = {"targetUid": fields.user_id, "shutupTime": fields.seconds or LIFT, "groupId": fields.group_id}
-    finding = _change(turn, api.GROUP_MEMBER_SHUTUP, data)
+    finding = await _change(turn, api.GROUP_MEMBER_SHUTUP, data)
     return succeeded({"seconds": fields.seconds}) if is_success(finding) else finding
 
 
-def mute_group(turn: Turn) -> Outcome | TryAgain:
+async def mute_group(turn: Turn) -> Outcome | TryAgain:
     """Mute a whole group, or lift it."""
     fields = turn.job.fields
     assert isinstance(fields, MuteGroup)
     parameters = {"shutup": fields.muted, "groupId": fields.group_id}
-    finding = _change(turn, api.GROUP_UPDATE, {"op": MUTE_GROUP, "groupParam": parameters})
+    finding = await _change(turn, api.GROUP_UPDATE, {"op": MUTE_GROUP, "groupParam": parameters})
     return _muted(fields) if is_success(finding) else finding
 
 
-def set_group_notice(turn: Turn) -> Outcome | TryAgain:
+async def set_group_notice(turn: Turn) -> Outcome | TryAgain:
     """Set a group's notice. Its line breaks stay as they are: only a message's content is written in the bridge's own way. [doc]"""
     fields = turn.job.fields
     assert isinstance(fields, SetGroupNotice)
     parameters = {"notice": fields.notice, "bfAll": True, "groupId": fields.group_id}
-    finding = _change(turn, api.GROUP_UPDATE, {"op": SET_NOTICE, "groupParam": parameters})
+    finding = await _change(turn, api.GROUP_UPDATE, {"op": SET_NOTICE, "groupParam": parameters})
     if not is_success(finding):
         return finding
     data = data_of(finding)
     return _notice_set(read_id(data.get("noticeId")) if isinstance(data, dict) else None)
 
 
-def is_group_muted(turn: Turn) -> Outcome | None:
+async def is_group_muted(turn: Turn) -> Outcome | None:
     """Return the success of a mute that getGroups shows to be as it was asked for, None where it does not."""
     fields = turn.job.fields
     assert isinstance(fields, MuteGroup)
-    groups = data_of(judge_request(turn.call("getGroups", reply_shape=list[msgspec.Raw])))
-    for raw in groups if isinstance(groups, list) else []:
-        group = read_group(raw) if isinstance(raw, msgspec.Raw) else None
-        if group is not None and group.group_id == fields.group_id:
-            return _muted(fields) if group.muted is fields.muted else None
-    return None
+    groups = data_of(judge_request(await turn.call("getGroups", reply_shape=list[msgspec.Raw])))
+    muted = await asyncio.to_thread(_find_muted, groups if isinstance(groups, list) else [], fields.group_id)
+    return _muted(fields) if muted is fields.muted else None
 
 
-def is_notice_set(turn: Turn) -> Outcome | None:
+async def is_notice_set(turn: Turn) -> Outcome | None:
     """Return the success of a notice that GroupDetail shows, None where it shows another or none."""
     fields = turn.job.fields
     assert isinstance(fields, SetGroupNotice)
-    detail = data_of(judge_request(turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
+    detail = data_of(judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
     notice_id, notice = read_notice(detail.get("groupNotice") if isinstance(detail, dict) else None)
     if notice is None or wire_text(notice, "escaped") != wire_text(fields.notice, "escaped"):
         return None
     return _notice_set(notice_id)
 
 
-def _change(turn: Turn, call: api.ApiCall, data: dict[str, Any]) -> Outcome | TryAgain:
-    return judge_request(turn.ask(call, data, limit="moderate"))
+def _find_muted(groups: list[Any], group_id: int) -> bool | None:
+    """Return whether the group is muted, None where it is not there or nothing says so."""
+    read = (read_group(raw) for raw in groups if isinstance(raw, msgspec.Raw))
+    return next((group.muted for group in read if group is not None and group.group_id == group_id), None)
+
+
+async def _change(turn: Turn, call: api.ApiCall, data: dict[str, Any]) -> Outcome | TryAgain:
+    return judge_request(await turn.ask(call, data, limit="moderate"))
 
 
 def _muted(fields: MuteGroup) -> Outcome:

@@ -44,56 +44,56 @@ class _Requests(ListReply):
     recordList: list[msgspec.Raw] | None = None
 
 
-def sync_contacts(turn: Turn) -> ListSeen | Outcome | TryAgain:
-    return read_list(turn, _CONTACTS)
+async def sync_contacts(turn: Turn) -> ListSeen | Outcome | TryAgain:
+    return await read_list(turn, _CONTACTS)
 
 
-def sync_groups(turn: Turn) -> ListSeen | Outcome | TryAgain:
-    return read_list(turn, _GROUPS)
+async def sync_groups(turn: Turn) -> ListSeen | Outcome | TryAgain:
+    return await read_list(turn, _GROUPS)
 
 
-def sync_group_members(turn: Turn) -> ListSeen | Outcome | TryAgain:
+async def sync_group_members(turn: Turn) -> ListSeen | Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, OneGroup)
-    return read_members(turn, fields.group_id)
+    return await read_members(turn, fields.group_id)
 
 
-def read_members(turn: Turn, group_id: int) -> ListSeen | Outcome | TryAgain:
-    return read_list(turn, _MEMBERS, group_id)
+async def read_members(turn: Turn, group_id: int) -> ListSeen | Outcome | TryAgain:
+    return await read_list(turn, _MEMBERS, group_id)
 
 
-def sync_friend_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
-    return read_list(turn, _FRIEND_REQUESTS)
+async def sync_friend_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
+    return await read_list(turn, _FRIEND_REQUESTS)
 
 
-def sync_group_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
-    return read_list(turn, _GROUP_REQUESTS)
+async def sync_group_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
+    return await read_list(turn, _GROUP_REQUESTS)
 
 
-def _ask_contacts(turn: Turn, number: int) -> Evidence:
+async def _ask_contacts(turn: Turn, number: int) -> Evidence:
     """The first page as documented, without a number; its reply says ``pageNum`` 1, so there may be a second. [doc]"""
     data = {} if number == 1 else {"pageNum": number}
-    return turn.ask(api.CONTACTS_LIST, data, reply_shape=_Contacts)
+    return await turn.ask(api.CONTACTS_LIST, data, reply_shape=_Contacts)
 
 
-def _ask_groups(turn: Turn, _: int) -> Evidence:
-    return turn.call("getGroups", reply_shape=list[msgspec.Raw])
+async def _ask_groups(turn: Turn, _: int) -> Evidence:
+    return await turn.call("getGroups", reply_shape=list[msgspec.Raw])
 
 
-def _ask_members(turn: Turn, number: int) -> Evidence:
+async def _ask_members(turn: Turn, number: int) -> Evidence:
     fields = turn.job.fields
     assert isinstance(fields, OneGroup | OnlineStatus)
     data = {"groupId": fields.group_id, "pageSize": MEMBERS_A_PAGE, "pageNum": number}
-    return turn.ask(api.GROUP_MEMBER_LIST, data, reply_shape=_Members)
+    return await turn.ask(api.GROUP_MEMBER_LIST, data, reply_shape=_Members)
 
 
-def _ask_friend_requests(turn: Turn, _: int) -> Evidence:
-    return turn.ask(api.CONTACTS_APPLY_LIST, reply_shape=_Requests)
+async def _ask_friend_requests(turn: Turn, _: int) -> Evidence:
+    return await turn.ask(api.CONTACTS_APPLY_LIST, reply_shape=_Requests)
 
 
-def _ask_group_requests(turn: Turn, number: int) -> Evidence:
+async def _ask_group_requests(turn: Turn, number: int) -> Evidence:
     data = {"pageNum": number, "pageSize": REQUESTS_A_PAGE}
-    return turn.ask(api.GROUP_REQ_LIST, data, reply_shape=_Requests)
+    return await turn.ask(api.GROUP_REQ_LIST, data, reply_shape=_Requests)
 
 
 def _contacts(data: Any) -> Entries | None:

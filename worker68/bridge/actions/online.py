@@ -5,7 +5,7 @@ Both bounds are [seen] (PROTOCOL.md, Requests and replies). A huge group takes m
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -29,23 +29,21 @@ PAUSE_SECONDS = 3.2
 
 
 class RecentlyAsked:
-    """The users of one account whose online status was asked for a moment ago. Thread-safe: two groups may share a user."""
+    """The users of one account whose online status was asked for a moment ago: two groups may share a user. On the job loop."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the look and the note as one
         self._asked: dict[int, float] = {}
 
     def ask(self, user_ids: Iterable[int]) -> float:
         """Take note that they are asked for now and return 0; or return how many seconds to wait, and note nothing."""
         wanted = list(user_ids)
-        with self._lock:
-            now = monotonic()
-            self._asked = {user_id: at for user_id, at in self._asked.items() if now - at < PAUSE_SECONDS}
-            newest = max((self._asked[user_id] for user_id in wanted if user_id in self._asked), default=None)
-            if newest is not None:
-                return newest + PAUSE_SECONDS - now
-            self._asked |= dict.fromkeys(wanted, now)
-            return 0.0
+        now = monotonic()
+        self._asked = {user_id: at for user_id, at in self._asked.items() if now - at < PAUSE_SECONDS}
+        newest = max((self._asked[user_id] for user_id in wanted if user_id in self._asked), default=None)
+        if newest is not None:
+            return newest + PAUSE_SECONDS - now
+        self._asked |= dict.fromkeys(wanted, now)
+        return 0.0
 
 
 class _Reply(msgspec.Struct):
@@ -53,18 +51,18 @@ class _Reply(msgspec.Struct):
     userOnLineStatusList: list[Any] | None = None
 
 
-def sync_online_status(turn: Turn) -> Outcome | TryAgain:
+async def sync_online_status(turn: Turn) -> Outcome | TryAgain:
     """Ask for the given users, or for all known members; where none is known, the group's member list is read first."""
     fields = turn.job.fields
     assert isinstance(fields, OnlineStatus)
-    wanted = _whom(turn, fields)
+    wanted = await _whom(turn, fields)
     if not isinstance(wanted, list):
         return wanted
     online: list[int] = []
     offline: list[int] = []
     for number, part in enumerate(_cut(wanted)):
         ask = partial(_ask, turn, fields.group_id, part)
-        finding = judge_request(ask()) if number == 0 else turn.ask_on(ask, pause_seconds=PAUSE_SECONDS)
+        finding = judge_request(await ask()) if number == 0 else await turn.ask_on(ask, pause_seconds=PAUSE_SECONDS)
         if not isinstance(finding, Outcome) or not is_success(finding):
             return finding
         assert finding.result is not None
@@ -74,31 +72,35 @@ def sync_online_status(turn: Turn) -> Outcome | TryAgain:
         for status in reply.userOnLineStatusList or ():
             if isinstance(status, dict) and (user_id := read_id(status.get("uid"))) is not None:
                 (online if status.get("online") is True else offline).append(user_id)
-        turn.allowance.note_progress(f"checked {min((number + 1) * USERS_A_CALL, len(wanted))} of {len(wanted)}")
+        await turn.allowance.note_progress(f"checked {min((number + 1) * USERS_A_CALL, len(wanted))} of {len(wanted)}")
     return succeeded({"online": online, "offline": offline, "checked": len(online) + len(offline)})
 
 
-def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Outcome | TryAgain:
+async def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Outcome | TryAgain:
     if fields.user_ids is not None:
         return list(dict.fromkeys(fields.user_ids))
-    known = turn.allowance.known_members(fields.group_id)
+    known = await turn.allowance.known_members(fields.group_id)
     if known:
         return known
-    seen = read_members(turn, fields.group_id)
+    seen = await read_members(turn, fields.group_id)
     if not isinstance(seen, ListSeen):
         return seen
+    return await asyncio.to_thread(_members, seen)
+
+
+def _members(seen: ListSeen) -> list[int]:
     return list(dict.fromkeys(row.user_id for row in seen.rows if isinstance(row, MemberRow)))
 
 
-def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
+async def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
     """Ask once the slot is there: while it is waited for, another job may ask for the same users."""
-    turn.hold_slot("read")
+    await turn.hold_slot("read")
     while (seconds := turn.allowance.recently_asked(user_ids)) > 0:
         turn.forgo_slot()
-        turn.allowance.pause(seconds)
-        turn.hold_slot("read")
+        await turn.allowance.pause(seconds)
+        await turn.hold_slot("read")
     data = {"groupId": group_id, "uids": user_ids}
-    return turn.ask(api.GROUP_MEMBER_ONLINE, data, reply_shape=_Reply)
+    return await turn.ask(api.GROUP_MEMBER_ONLINE, data, reply_shape=_Reply)
 
 
 def _cut(user_ids: list[int]) -> Iterator[list[int]]:

@@ -10,7 +10,8 @@ again, is [open]: so each of these is survived.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -41,7 +42,7 @@ class ListSource(Generic[R]):
     """
 
     kind: ListKind
-    ask: Callable[[Turn, int], Evidence]
+    ask: Callable[[Turn, int], Awaitable[Evidence]]
     entries: Callable[[Any], Sequence[msgspec.Raw] | None]
     read: Callable[[msgspec.Raw], R | None]
     first: int = 1
@@ -61,13 +62,15 @@ class _Page:
         return len(self.rows) + self.unreadable
 
 
-def read_list(turn: Turn, source: ListSource[Any], subject_id: int | None = None) -> ListSeen | Outcome | TryAgain:
+async def read_list(
+    turn: Turn, source: ListSource[Any], subject_id: int | None = None
+) -> ListSeen | Outcome | TryAgain:
     """Read a list to its end."""
-    first = _read_page(source, judge_request(source.ask(turn, source.first)))
+    first = await asyncio.to_thread(_read_page, source, judge_request(await source.ask(turn, source.first)))
     if not isinstance(first, _Page):
         return first
     reading = _Reading(turn, source, subject_id, turn.allowance.collect(source.kind.row), first)
-    return reading.go_on()
+    return await reading.go_on()
 
 
 class _Reading:
@@ -83,28 +86,28 @@ class _Reading:
         self._total = self._unreadable = self._empty_in_a_row = 0
         self._key = attrgetter(*source.kind.key)
         self._note: str | None = None
-        self._keep(first)
 
-    def go_on(self) -> ListSeen | Outcome | TryAgain:
+    async def go_on(self) -> ListSeen | Outcome | TryAgain:
         """Read the further pages until the end is seen or nothing more can be learnt."""
         page, number = self._first, self._source.first
+        await self._keep(page)
         while not self._is_at_end(page, number):
-            following = self._ask(number + 1)
+            following = await self._ask(number + 1)
             if isinstance(following, _Page) and self._repeats(page, following):
-                following = self._ask(number + 1)  # once more: it may have been a slip
+                following = await self._ask(number + 1)  # once more: it may have been a slip
                 if isinstance(following, _Page) and self._repeats(page, following):
                     self._end_at_repeat(page, number + 1)
                     break
             if not isinstance(following, _Page):
                 return following
             page, number = following, number + 1
-            self._keep(page)
+            await self._keep(page)
         if number > self._source.first:
-            self._look_back()
+            await self._look_back()
         return self._finish()
 
-    def _keep(self, page: _Page) -> None:
-        self._rows.add(page.rows)
+    async def _keep(self, page: _Page) -> None:
+        await asyncio.to_thread(self._rows.add, page.rows)
         self._total += page.size
         self._unreadable += page.unreadable
         self._empty_in_a_row = 0 if page.size else self._empty_in_a_row + 1
@@ -113,7 +116,7 @@ class _Reading:
                 self._note = "the list changed while it was read"
             self._announced = page.announced
         if self._announced is not None and self._total < self._announced:
-            self._turn.allowance.note_progress(f"read {self._total} of {self._announced}")
+            await self._turn.allowance.note_progress(f"read {self._total} of {self._announced}")
 
     def _is_at_end(self, page: _Page, number: int) -> bool:
         """Whether nothing more can be expected: an empty page alone is no end where more was announced."""
@@ -143,23 +146,23 @@ class _Reading:
         if not ended:
             self._note = f"page {number} came as one before it"
 
-    def _look_back(self) -> None:
+    async def _look_back(self) -> None:
         """Ask for the first page again: who has come or gone between two pages may have moved an entry past us."""
-        first = self._ask(self._source.first)
+        first = await self._ask(self._source.first)
         if not isinstance(first, _Page):
             self._note = self._note or "it could not be checked whether the list changed while it was read"
-        elif first.announced != self._first.announced or not self._is_unchanged(first):
+        elif first.announced != self._first.announced or not await self._is_unchanged(first):
             self._note = self._note or "the list changed while it was read"
 
-    def _is_unchanged(self, first: _Page) -> bool:
+    async def _is_unchanged(self, first: _Page) -> bool:
         """Whether nothing has changed, by ``lastUpdateTime``, of which nobody knows whether it is a time of the list [open].
 
         One that differs each time it is asked for is the service's clock. Then only the first page and the count speak.
         """
         if first.changed == self._first.changed:
             return True
-        self._turn.allowance.pause(TICK_SECONDS)
-        again = self._ask(self._source.first)
+        await self._turn.allowance.pause(TICK_SECONDS)
+        again = await self._ask(self._source.first)
         return (
             isinstance(again, _Page)
             and again.changed not in (first.changed, self._first.changed)
@@ -167,9 +170,9 @@ class _Reading:
             and again.rows == first.rows == self._first.rows
         )
 
-    def _ask(self, number: int) -> _Page | Outcome | TryAgain:
-        finding = self._turn.ask_on(partial(self._source.ask, self._turn, number))
-        return _read_page(self._source, finding)
+    async def _ask(self, number: int) -> _Page | Outcome | TryAgain:
+        finding = await self._turn.ask_on(partial(self._source.ask, self._turn, number))
+        return await asyncio.to_thread(_read_page, self._source, finding)
 
     def _finish(self) -> ListSeen:
         note = self._note

@@ -12,7 +12,7 @@ BACK_WITHIN_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
 
-def restart_client(turn: Turn) -> Outcome | TryAgain:
+async def restart_client(turn: Turn) -> Outcome | TryAgain:
     """Restart the client and wait for the new Hello. Expect no reply, or "restarting", then a drop. [doc/open]
 
     That it logs in to its server again is not waited for: that may take a person, and what needs it waits by itself.
@@ -20,13 +20,13 @@ def restart_client(turn: Turn) -> Outcome | TryAgain:
     connections = turn.link.connections
     deadline = Deadline.after(BACK_WITHIN_SECONDS)
     started = monotonic()
-    seen = turn.call("restart68", limit="moderate")
+    seen = await turn.call("restart68", limit="moderate")
     if not seen.written or seen.error is not None:
         return judge_request(seen)
     while not deadline.passed:
         if turn.link.connections > connections and turn.link.why_not_reached is None:
             return succeeded({"restarted_in": round(monotonic() - started, 3)})
-        turn.allowance.pause(LOOK_SECONDS)
+        await turn.allowance.pause(LOOK_SECONDS)
     if turn.link.connections == connections and turn.link.why_not_reached is None:
         return TryAgain(ErrorCode.UNAVAILABLE, "written, but the client did not restart", spent=True)
     problem = turn.link.why_not_reached or "the connection was lost"

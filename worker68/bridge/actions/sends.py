@@ -12,33 +12,33 @@ from worker68.jobs.outcome import Outcome, TryAgain
 MUTED_TEXT, UNMUTED_TEXT = "管理员开了全员禁言", "管理员关闭了全员禁言"
 
 
-def send_message(turn: Turn) -> Outcome | TryAgain:
+async def send_message(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, SendMessage)
-    return _send(turn, TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
+    return await _send(turn, TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
 
 
-def send_file(turn: Turn) -> Outcome | TryAgain:
+async def send_file(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, SendFile)
-    return _send(turn, FileMessage(fields.chat, fields.path))
+    return await _send(turn, FileMessage(fields.chat, fields.path))
 
 
-def announce_notice(turn: Turn) -> Outcome | TryAgain:
+async def announce_notice(turn: Turn) -> Outcome | TryAgain:
     """Tell a group its new notice: setting it does not. [doc]"""
     fields = turn.job.fields
     assert isinstance(fields, SetGroupNotice)
-    return _send(turn, NoticeAnnouncement(fields.group_id, fields.notice))
+    return await _send(turn, NoticeAnnouncement(fields.group_id, fields.notice))
 
 
-def announce_mute(turn: Turn) -> Outcome | TryAgain:
+async def announce_mute(turn: Turn) -> Outcome | TryAgain:
     """Tell a group that it was muted, or is no longer. [doc]"""
     fields = turn.job.fields
     assert isinstance(fields, MuteGroup)
     text = fields.announcement_text or (MUTED_TEXT if fields.muted else UNMUTED_TEXT)
-    return _send(turn, MuteAnnouncement(fields.group_id, text, fields.muted))
+    return await _send(turn, MuteAnnouncement(fields.group_id, text, fields.muted))
 
 
-def _send(turn: Turn, message: Message) -> Outcome | TryAgain:
+async def _send(turn: Turn, message: Message) -> Outcome | TryAgain:
     assert turn.job.custom_msg_id is not None
-    return judge_send(turn.send(message), turn.job.custom_msg_id, turn.account.confirm)
+    return judge_send(await turn.send(message), turn.job.custom_msg_id, turn.account.confirm)

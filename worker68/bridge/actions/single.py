@@ -54,9 +54,9 @@ class _Group(msgspec.Struct):
     bfShutup: Any = None
 
 
-def sync_profile(turn: Turn) -> Outcome | TryAgain:
+async def sync_profile(turn: Turn) -> Outcome | TryAgain:
     """Read the account's own profile."""
-    finding = judge_request(turn.ask(api.USER_INFO, reply_shape=_Profile))
+    finding = judge_request(await turn.ask(api.USER_INFO, reply_shape=_Profile))
     profile = data_of(finding)
     if profile is None:
         return finding
@@ -67,11 +67,11 @@ def sync_profile(turn: Turn) -> Outcome | TryAgain:
     return succeeded({"profile": _person(user) | {"signature": signature, "created_at": read_time(user.createTime)}})
 
 
-def sync_contact(turn: Turn) -> Outcome | TryAgain:
+async def sync_contact(turn: Turn) -> Outcome | TryAgain:
     """Read one contact, or a stranger: ``friend`` tells."""
     fields = turn.job.fields
     assert isinstance(fields, OneUser)
-    finding = judge_request(turn.ask(api.CONTACTS_DETAIL, {"targetUid": fields.user_id}, reply_shape=_Contact))
+    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": fields.user_id}, reply_shape=_Contact))
     detail = data_of(finding)
     if detail is None:
         return finding
@@ -90,11 +90,11 @@ def sync_contact(turn: Turn) -> Outcome | TryAgain:
     return succeeded({"contact": contact})
 
 
-def sync_group(turn: Turn) -> Outcome | TryAgain:
+async def sync_group(turn: Turn) -> Outcome | TryAgain:
     """Read one group's detail. ``muted`` is null where the reply does not say: no documented one does."""
     fields = turn.job.fields
     assert isinstance(fields, OneGroup)
-    finding = judge_request(turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id}, reply_shape=_Group))
+    finding = judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id}, reply_shape=_Group))
     detail = data_of(finding)
     if detail is None:
         return finding
@@ -118,21 +118,21 @@ def sync_group(turn: Turn) -> Outcome | TryAgain:
     return succeeded({"group": group})
 
 
-def get_api_url(turn: Turn) -> Outcome | TryAgain:
+async def get_api_url(turn: Turn) -> Outcome | TryAgain:
     """Ask the bridge for the base of the service's API: it changes over time. [doc]"""
-    finding = judge_request(turn.call("getApiUrl"))
+    finding = judge_request(await turn.call("getApiUrl"))
     url = data_of(finding)
     if url is None:
         return finding
     return succeeded({"api_url": url}) if isinstance(url, str) else _no("address")
 
 
-def request(turn: Turn) -> Outcome | TryAgain:
+async def request(turn: Turn) -> Outcome | TryAgain:
     """Make a call in the producer's own words. One that is not documented is never made twice: nobody knows what it does."""
     fields = turn.job.fields
     assert isinstance(fields, RawRequest)
     call = ApiCall(fields.type, fields.path, fields.proto_type)
-    seen = turn.ask(call, fields.data, limit=turn.job.now.limit)
+    seen = await turn.ask(call, fields.data, limit=turn.job.now.limit)
     return judge_unknown_call(seen) if turn.job.now.nature is Nature.SEND else judge_request(seen)
 
 

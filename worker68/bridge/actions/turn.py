@@ -7,7 +7,7 @@ end when the worker stops or loses the account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,20 +48,20 @@ class Rows(Protocol):
 class Allowance(Protocol):
     """What execution lets an action have. Each of these may raise ``TurnOver``."""
 
-    def wait_for_slot(self, limit: LimitClass) -> None:
+    async def wait_for_slot(self, limit: LimitClass) -> None:
         """Return when a further frame may be written."""
 
-    def pause(self, seconds: float) -> None: ...
+    async def pause(self, seconds: float) -> None: ...
 
-    def report(self, finding: Outcome | TryAgain) -> None:
+    async def report(self, finding: Outcome | TryAgain) -> None:
         """Tell the pace how a call in the middle of an action ended."""
 
-    def note_progress(self, words: str) -> None:
+    async def note_progress(self, words: str) -> None:
         """Show how far the action has come."""
 
     def collect(self, row: type[Row]) -> Rows: ...
 
-    def known_members(self, group_id: int) -> list[int]:
+    async def known_members(self, group_id: int) -> list[int]:
         """Return the members of a group as the last snapshot has them."""
 
     def recently_asked(self, user_ids: Iterable[int]) -> float:
@@ -70,7 +70,7 @@ class Allowance(Protocol):
 
 @dataclass
 class Turn:
-    """One job's turn. Used by one thread. ``may_not_write`` is asked on the I/O thread just before each first byte."""
+    """One job's turn, on the job loop. ``may_not_write`` is asked on the I/O thread just before each first byte."""
 
     link: Link
     job: Job
@@ -79,61 +79,63 @@ class Turn:
     allowance: Allowance
     _has_slot: bool = field(default=True, init=False)
 
-    def send(self, message: Message) -> Evidence:
+    async def send(self, message: Message) -> Evidence:
         """Send the job's message and wait for the evidence that the account's settings ask for."""
         assert self.job.custom_msg_id is not None
         confirm = self.account.confirm
-        self._take_slot("send")
+        await self._take_slot("send")
         call = self.link.send(message, str(self.job.custom_msg_id), confirm=confirm, guard=self.may_not_write)
         seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
-        return call.wait(Deadline.after(seconds))
+        return await call.wait(Deadline.after(seconds))
 
-    def call(self, frame_type: str, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
+    async def call(self, frame_type: str, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
         """Make a plain call to the bridge and wait for its reply."""
-        self._take_slot(limit)
+        await self._take_slot(limit)
         needs_login = self.job.now.needs_login
-        return self._wait(
+        return await self._wait(
             self.link.call(frame_type, reply_shape=reply_shape, guard=self.may_not_write, needs_login=needs_login)
         )
 
-    def ask(self, call: ApiCall, data: Any = None, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
+    async def ask(
+        self, call: ApiCall, data: Any = None, *, reply_shape: Any = Any, limit: LimitClass = "read"
+    ) -> Evidence:
         """Call the service's API through the bridge and wait for its reply."""
-        self._take_slot(limit)
-        return self._wait(
+        await self._take_slot(limit)
+        return await self._wait(
             self.link.request(
                 call.type, call.path, data, call.proto_type, reply_shape=reply_shape, guard=self.may_not_write
             )
         )
 
-    def ask_on(self, ask: Callable[[], Evidence], *, pause_seconds: float = 0.0) -> Outcome | TryAgain:
+    async def ask_on(self, ask: Callable[[], Awaitable[Evidence]], *, pause_seconds: float = 0.0) -> Outcome | TryAgain:
         """Make a read in the middle of a longer one: what may be tried again is tried again here, so that nothing read is lost.
 
         ``pause_seconds``: what the service wants between two tries at least.
         """
         for number in range(1, TRIES_IN_PLACE + 1):
-            finding = judge_request(ask())
-            self.allowance.report(finding)
+            finding = judge_request(await ask())
+            await self.allowance.report(finding)
             if not isinstance(finding, TryAgain):
                 return finding
             if number < TRIES_IN_PLACE:
-                self.allowance.pause(max(pause_seconds, back_off_seconds(number)))
+                await self.allowance.pause(max(pause_seconds, back_off_seconds(number)))
         return finding
 
-    def _wait(self, call: Call) -> Evidence:
-        return call.wait(Deadline.after(self.account.reply_timeout))
+    async def _wait(self, call: Call) -> Evidence:
+        return await call.wait(Deadline.after(self.account.reply_timeout))
 
-    def hold_slot(self, limit: LimitClass) -> None:
+    async def hold_slot(self, limit: LimitClass) -> None:
         """Return with a slot in hand for the next frame, which should be written at once; wait for one where there is none."""
         if not self._has_slot:
-            self.allowance.wait_for_slot(limit)
+            await self.allowance.wait_for_slot(limit)
             self._has_slot = True
 
     def forgo_slot(self) -> None:
         """Leave the slot unused: what comes first will take longer than it lasts."""
         self._has_slot = False
 
-    def _take_slot(self, limit: LimitClass) -> None:
-        self.hold_slot(limit)
+    async def _take_slot(self, limit: LimitClass) -> None:
+        await self.hold_slot(limit)
         self._has_slot = False
 
 

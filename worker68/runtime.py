@@ -330,6 +330,7 @@ class Runtime:
             recorder=Recorder(name, self._kept, self._stopping),
             stopping=self._stopping,
             announce=self._relay.wake,
+            wake=self._pump.wake,
         )
         return Desk(execution, self._intake)
 

@@ -346,7 +346,7 @@ class Pump:
         for desk in self._desks.values():
             if self._stopping.is_set():
                 break
-            room = self._concurrency - sum(other.execution.dispatch.in_flight for other in self._desks.values())
+            room = self._concurrency - sum(other.execution.dispatch.occupied for other in self._desks.values())
             choice = self._choose(desk, room)
             for ready in choice.ready:
                 started.add(ready.job.seq)

@@ -80,6 +80,8 @@ class Dispatch:
         self._lock = threading.Lock()  # guards everything below
         self._lanes: dict[str, Lane] = {}
         self._starting = UnderWay()
+        # Those of them of which only the end is to be written down: they take nobody's room.
+        self._ending: set[int] = set()
         self._blocked: dict[str, tuple[float, str]] = {}
         # Jobs that keep their place but must not start before (monotonic seconds), and why.
         self._resting: dict[int, tuple[float, str]] = {}
@@ -92,6 +94,11 @@ class Dispatch:
     @property
     def in_flight(self) -> int:
         return len(self._starting)
+
+    @property
+    def occupied(self) -> int:
+        """How many of those in flight take room: all but those that wait only for their end to be written down."""
+        return len(self._starting) - len(self._ending)
 
     @property
     def _most_reads(self) -> int:
@@ -163,6 +170,12 @@ class Dispatch:
         """Return another slot for a job that missed its own, None where a limit refuses it now. Raises ``RedisAway``."""
         (answer,) = self._limiter.acquire(self._account.name, self._account.limits, [ask_of(job)])
         return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
+
+    def make_room(self, job: Job) -> None:
+        """The outcome is known: another job may start while it is written down, but none behind it in its lane."""
+        with self._lock:
+            if job.seq in self._starting:
+                self._ending.add(job.seq)
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or somebody else has it."""
@@ -295,7 +308,7 @@ class Dispatch:
 
     def _startable(self, at: float, room: int) -> list[Lane]:
         """Return the lanes whose first job may start now, the most urgent first, as many as have room."""
-        room = min(room, self._account.max_in_flight - len(self._starting))
+        room = min(room, self._account.max_in_flight - self.occupied)
         if "account" in self._blocked or room <= 0:
             return []
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
@@ -346,6 +359,7 @@ class Dispatch:
     def _release(self, job: Job, leave_lane: bool = True) -> None:
         if self._starting.pop(job.seq) is None:
             return
+        self._ending.discard(job.seq)
         lane = self._lanes.get(job.lane)
         if lane is None:
             return
@@ -379,6 +393,6 @@ class Dispatch:
         for scope in scopes_of(job):
             if scope in self._blocked:
                 return self._blocked[scope][1]
-        if len(self._starting) >= self._account.max_in_flight:
-            return f"{len(self._starting)} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
+        if self.occupied >= self._account.max_in_flight:
+            return f"{self.occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
         return "the worker has no thread free (CONCURRENCY)" if self._room <= 0 else None

@@ -73,6 +73,7 @@ class Execution:
     recorder: Recorder
     stopping: Stopping
     announce: Callable[[], None]
+    wake: Callable[[], None]
     asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
 
     async def run(self, ready: Ready) -> Outcome | TryAgain | None:
@@ -279,6 +280,8 @@ class Execution:
                 return None
             outcome = settled
         else:
+            self.dispatch.make_room(job)
+            self.wake()
             outcome = await self._settle(attempt, whole_outcome(finding, job.done))
         self.dispatch.finish(job)
         self.announce()

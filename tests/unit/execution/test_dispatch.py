@@ -141,6 +141,32 @@ def test_no_more_than_the_account_may_have_in_flight() -> None:
     assert room.choose() == [3]
 
 
+def test_what_only_waits_for_its_end_to_be_written_down_takes_no_room_but_holds_its_lane() -> None:
+    room = Room(max_in_flight=1)
+    first, behind, other = send(1, chat=1), send(2, chat=1), send(3, chat=2)
+    room.add(first, behind, other)
+    assert room.choose() == [1]
+    room.dispatch.make_room(first)
+    assert (room.dispatch.in_flight, room.dispatch.occupied) == (1, 0)
+    assert room.choose() == [3]
+    assert (room.dispatch.in_flight, room.dispatch.occupied) == (2, 1)
+    room.dispatch.finish(other)
+    assert room.choose() == []
+    room.dispatch.finish(first)
+    assert (room.dispatch.in_flight, room.dispatch.occupied) == (0, 0)
+    assert room.choose() == [2]
+
+
+def test_what_has_left_takes_no_room_twice() -> None:
+    room = Room(max_in_flight=1)
+    room.add(send(1), send(2, chat=2), send(3, chat=3))
+    assert room.choose() == [1]
+    room.dispatch.finish(send(1))
+    room.dispatch.make_room(send(1))
+    assert room.choose() == [2]
+    assert room.choose() == []
+
+
 def test_a_granted_slot_is_the_time_of_the_write(room: Room) -> None:
     room.slots.rule = lambda ask: Grant(1.5)
     room.add(send(1))

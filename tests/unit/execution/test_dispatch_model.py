@@ -58,6 +58,7 @@ class DispatchAgainstSql(RuleBasedStateMachine):
         self.dispatch = Dispatch(account(max_in_flight=ROOM), self.slots.as_limiter(), self.sql.load)
         self.running: dict[int, Job] = {}
         self.ended: set[int] = set()
+        self.ending: set[int] = set()
         self.last_seq = 0
 
     def teardown(self) -> None:
@@ -107,9 +108,17 @@ class DispatchAgainstSql(RuleBasedStateMachine):
 
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 99))
+    def make_room(self, which: int) -> None:
+        there = self.pick(which)
+        self.dispatch.make_room(there)
+        self.ending.add(there.seq)
+
+    @precondition(lambda self: self.running)
+    @rule(which=st.integers(0, 99))
     def put_back(self, which: int) -> None:
         there = self.pick(which)
         del self.running[there.seq]
+        self.ending.discard(there.seq)
         self.sql.ready[there.seq] = there
         self.dispatch.put_back(there, 0.0)
 
@@ -126,6 +135,7 @@ class DispatchAgainstSql(RuleBasedStateMachine):
     @invariant()
     def agrees_on_what_is_under_way(self) -> None:
         assert self.dispatch.in_flight == len(self.running)
+        assert self.dispatch.occupied == len(self.running.keys() - self.ending)
         assert all(self.dispatch.is_under_way(seq) for seq in self.running)
 
     def start(self, room: int) -> None:

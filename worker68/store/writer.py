@@ -1,18 +1,22 @@
 """Group commit: many short writes in few transactions.
 
 A commit costs a disk flush, whether it holds one write or fifty. Whoever has something to write hands it to the one writer thread;
-it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone.
+it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone. What is urgent goes before
+what is not: the begin of an attempt holds up a frame and its slot, an end no more than a reply.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from worker68.clock import monotonic
 from worker68.errors import DatabaseAway
 from worker68.observe.latency import Latency
 from worker68.store.engine import transaction
@@ -26,6 +30,11 @@ Verb = Callable[[Connection, Sequence[I]], Sequence[T]]
 #: Writes in one transaction at most: it bounds how long the first one waits for the last.
 GROUP_LIMIT = 64
 
+#: A transaction of so many writes means that much is written: then what is not urgent waits for more of its kind, and lets what is
+#: urgent go first, but so long at most.
+BURST = 4
+GATHER_SECONDS = 0.01
+
 #: Is told what became of a write, on the writer's thread: its answer, or the error. It must not wait.
 Told = Callable[[Any, BaseException | None], None]
 
@@ -36,6 +45,7 @@ class _Write(NamedTuple):
     verb: Verb[Any, Any]
     item: Any
     told: Told
+    urgent: bool
 
 
 class _Answer:
@@ -67,6 +77,12 @@ class Writer:
         self._lock = threading.Lock()  # guards _closed: nothing is handed in after the thread's last look
         self._closed = True
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        # The thread's own: what it has taken out of that, and until when what is not urgent may wait.
+        self._urgent: deque[_Write] = deque()
+        self._patient: deque[_Write] = deque()
+        self._patient_until = 0.0
+        self._busy = False
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="worker68-writer", daemon=True)
 
     def start(self) -> None:
@@ -91,7 +107,7 @@ class Writer:
         result: T = answer.wait()
         return result
 
-    def hand_in(self, verb: Verb[I, T], item: I, told: Told) -> None:
+    def hand_in(self, verb: Verb[I, T], item: I, told: Told, *, urgent: bool = False) -> None:
         """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``told`` hears what came of it.
 
         The same holds as for ``write``. Raises ``DatabaseAway`` where the writer does not run: then ``told`` hears nothing.
@@ -99,26 +115,45 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise DatabaseAway("the writer is not running")
-            self._waiting.put(_Write(verb, item, told))
+            self._waiting.put(_Write(verb, item, told, urgent))
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            first = self._waiting.get()
-            if first is None:
-                return
-            group = [first]
-            while len(group) < GROUP_LIMIT:
-                try:
-                    item = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if item is None:
-                    stopping = True
-                    break
-                group.append(item)
+        while group := self._next_group():
             with self.latency.measured():
                 self._commit(group)
+
+    def _next_group(self) -> list[_Write]:
+        """Wait for what goes into the next transaction; nothing where the thread is to end."""
+        self._take_all()
+        while not self._urgent and not self._ending:
+            left = self._patient_until - monotonic() if self._patient else None
+            if left is not None and left <= 0:
+                break
+            with suppress(queue.Empty):
+                self._take(self._waiting.get(timeout=left))
+            self._take_all()
+        its_time = self._ending or self._patient_until <= monotonic()
+        group: list[_Write] = []
+        for waiting in (self._urgent, self._patient) if its_time else (self._urgent,):
+            while waiting and len(group) < GROUP_LIMIT:
+                group.append(waiting.popleft())
+        self._busy = len(group) >= BURST
+        return group
+
+    def _take_all(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._take(self._waiting.get_nowait())
+
+    def _take(self, write: _Write | None) -> None:
+        if write is None:
+            self._ending = True
+        elif write.urgent:
+            self._urgent.append(write)
+        else:
+            if not self._patient:
+                self._patient_until = monotonic() + (GATHER_SECONDS if self._busy else 0.0)
+            self._patient.append(write)
 
     def _commit(self, group: list[_Write]) -> None:
         answers: list[tuple[_Write, Any]] = []

@@ -100,7 +100,7 @@ class Dispatch:
         return max(1, self._account.max_in_flight // 2)
 
     def is_under_way(self, seq: int) -> bool:
-        """Whether a thread of this worker carries the job from its turn to its end."""
+        """Whether the job is on its way in this worker, from its turn to its end."""
         return seq in self._starting
 
     def has_more_urgent(self) -> bool:
@@ -390,4 +390,4 @@ class Dispatch:
                 return self._blocked[scope][1]
         if len(self._starting) >= self._account.max_in_flight:
             return f"{len(self._starting)} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
-        return "the worker has no thread free (CONCURRENCY)" if self._room <= 0 else None
+        return "the worker has as many jobs under way as CONCURRENCY allows" if self._room <= 0 else None

@@ -564,7 +564,7 @@ def test_says_that_the_account_or_the_worker_has_no_room() -> None:
     assert room.dispatch.explain() == {2: "1 jobs of the account are under way, as many as MAX_IN_FLIGHT allows"}
     room.dispatch.finish(send(1))
     room.look(room=0)
-    assert room.dispatch.explain() == {2: "the worker has no thread free (CONCURRENCY)"}
+    assert room.dispatch.explain() == {2: "the worker has as many jobs under way as CONCURRENCY allows"}
 
 
 def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:

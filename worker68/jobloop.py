@@ -10,16 +10,17 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class JobLoop(asyncio.SelectorEventLoop):
@@ -37,6 +38,10 @@ class JobLoop(asyncio.SelectorEventLoop):
             self._woken = True
             with suppress(RuntimeError):  # closed: nobody waits there any more
                 self.call_soon_threadsafe(self._hear)
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Run a call on a helper, as ``asyncio.to_thread`` does."""
+        return super().run_in_executor(executor, _call, func, *args)
 
     def _hear(self) -> None:
         self._woken = False  # before the look at what there is, or a step in between is left lying
@@ -72,7 +77,7 @@ class Waiter(Generic[T]):
         if error is None:
             self._future.set_result(answer)
         else:
-            self._future.set_exception(error)
+            self._future.set_exception(_tellable(error))
 
 
 class Stopping:
@@ -158,3 +163,19 @@ class JobThread:
 def _end(over: asyncio.Future[None]) -> None:
     if not over.done():
         over.set_result(None)
+
+
+def _call(func: Callable[[*Ts], T], *args: *Ts) -> T:
+    try:
+        return func(*args)
+    except StopIteration as error:
+        raise _tellable(error) from error
+
+
+def _tellable(error: BaseException) -> BaseException:
+    """Return an error as a future takes it: it refuses a ``StopIteration``, and would be awaited for ever."""
+    if not isinstance(error, StopIteration):
+        return error
+    instead = RuntimeError("a StopIteration left what was awaited")
+    instead.__cause__ = error
+    return instead

@@ -2,8 +2,8 @@
 
 In: Celery's requests. Out: each one ends as a success or a failure, whatever its task raises. Stock, an exception that is no
 ``Exception`` (``SystemExit`` in a library) leaves the request "active" for ever. What it can not do: kill a thread. Time
-limits are ignored as in the stock pool, so every wait in a task must carry its own deadline. Jobs need no thread of it (they go
-their way on the job loop), but it does not stop while one is under way.
+limits are ignored as in the stock pool, so every wait in a task must carry its own deadline. Jobs need no thread of it: they
+go their way on the job loop. But it does not stop while one is under way.
 
 Stands on Celery 5.7. Threads are started when first needed, and wait on a queue without waking up.
 """
@@ -25,9 +25,7 @@ from worker68.clock import monotonic
 
 log = structlog.get_logger(__name__)
 
-_CANNOT_KILL = (
-    "a task that runs in a thread cannot be killed: cancel its job, or wait; each of its waits has a deadline"
-)
+_CANNOT_KILL = "what is under way cannot be killed: cancel its job, or wait; each of its waits has a deadline"
 
 
 class TaskPool(thread.TaskPool):
@@ -84,8 +82,8 @@ class TaskPool(thread.TaskPool):
             self.on_terminate()
 
     def on_terminate(self) -> None:
-        """Start nothing more. The process ends when the tasks that run now have ended."""
-        log.warning("pool_terminated", threads=len(self.executor._threads), remedy=_CANNOT_KILL)
+        """Start nothing more. The jobs that are under way end with the bridge, and what runs on a thread ends by itself."""
+        log.warning("pool_terminated", jobs=self._held, threads=len(self.executor._threads), remedy=_CANNOT_KILL)
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 

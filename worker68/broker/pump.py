@@ -127,11 +127,11 @@ class Pump:
 
     @property
     def under_way(self) -> int:
-        """How many jobs a thread of the pool carries."""
+        """How many jobs have been taken and are on their way."""
         return sum(desk.execution.dispatch.in_flight for desk in self._desks.values()) - len(self._started)
 
     def take(self, seq: int) -> tuple[Desk, Ready] | None:
-        """Return a delivered job to the thread that runs it, once."""
+        """Return a delivered job to whoever runs it, once."""
         return self._started.pop(seq, None)
 
     def give_back(self, seq: int) -> None:

@@ -84,7 +84,7 @@ class TurnAllowance:
                     raise _over("the bridge went away in the middle of it")
                 await self.pause(SLICE_SECONDS)
                 continue
-            if self.gives_way() and not politeness.passed:
+            if not politeness.passed and await asyncio.to_thread(self.gives_way):
                 await self.pause(LOOK_SECONDS)
                 continue
             try:

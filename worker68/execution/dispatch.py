@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from worker68.clock import monotonic, utc_now
 from worker68.execution import reasons
+from worker68.execution.custody import Custody
 from worker68.execution.lanes import (
     Lane,
     chat_of_send,
@@ -59,7 +60,8 @@ class Choice:
 class Dispatch:
     """The waiting jobs of one account. All methods may be called from any thread, but one thread alone chooses and rebuilds.
 
-    ``finished`` counts the jobs that have left for good.
+    Whoever brings word of a job (``make_room``, ``finish``, ``put_back``) never waits for the lock: with many lanes it is held for long, and the job
+    loop would stand still with every other job. ``finished`` counts the jobs that have left for good.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Dispatch:
         self._account = account
         self._limiter = limiter
         self._load = load
-        self._lock = threading.Lock()  # guards everything below
+        self._custody = Custody()  # guards everything below
         self._lanes: dict[str, Lane] = {}
         self._starting = UnderWay()
         # Those of them of which only the end is to be written down: they take nobody's room.
@@ -105,19 +107,19 @@ class Dispatch:
         return max(1, self._account.max_in_flight // 2)
 
     def is_under_way(self, seq: int) -> bool:
-        """Whether a thread of this worker carries the job from its turn to its end."""
+        """Whether the job is on its way in this worker, from its turn to its end."""
         return seq in self._starting
 
     def has_more_urgent(self) -> bool:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
-        with self._lock:
+        with self._custody.held():
             at = monotonic()
             heads = [lane for lane in self._lanes.values() if self._is_open(lane, at, heed_account_limit=False)]
             return any(lane.jobs[0].now.nature is not Nature.READ for lane in heads)
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Let ready jobs enter their lanes, by priority and order of arrival. A job that is there already stays as it is."""
-        with self._lock:
+        with self._custody.held():
             for job in jobs:
                 if job.seq not in self._starting:
                     self._enter(job)
@@ -125,7 +127,7 @@ class Dispatch:
     def rebuild(self) -> None:
         """Forget all waiting jobs and begin anew with the heads of the lanes as SQL has them. Raises ``DatabaseAway``."""
         jobs = self._read_sql(None)
-        with self._lock:
+        with self._custody.held():
             running = {name: lane.running for name, lane in self._lanes.items() if lane.running}
             self._lanes = {name: Lane(name, running=count) for name, count in running.items()}
             self._enter_loaded(jobs)
@@ -140,7 +142,7 @@ class Dispatch:
         Classes first, then priority, then the lane that has waited longest. Raises ``RedisAway`` (nothing may start then).
         """
         self._refill_lanes()
-        with self._lock:
+        with self._custody.held():
             at = monotonic()
             self._api_missing_since = None if api_known else self._api_missing_since or at
             self._one_send_per_chat, self._room, self._logged_in = one_send_per_chat, room, logged_in
@@ -148,7 +150,7 @@ class Dispatch:
         ready: list[Ready] = []
         overdue: list[Job] = []
         while True:
-            with self._lock:
+            with self._custody.held():
                 lanes = self._startable(at, room - len(ready))
                 late = self._take_overdue(lanes, now)
                 # The next of a lane whose first was late may be late as well.
@@ -163,7 +165,7 @@ class Dispatch:
                     raise
                 log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
                 break
-        with self._lock:
+        with self._custody.held():
             return Choice(ready, overdue, self._next_look(at))
 
     def take_new_slot(self, job: Job) -> Slot | None:
@@ -172,27 +174,23 @@ class Dispatch:
         return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
 
     def make_room(self, job: Job) -> None:
-        """The outcome is known: another job may start while it is written down, but none behind it in its lane."""
-        with self._lock:
-            if job.seq in self._starting:
-                self._ending.add(job.seq)
+        """The outcome is known: another job may start while it is written down, but none behind it in its lane. Does not wait."""
+        self._custody.leave(partial(self._make_room, job))
 
     def finish(self, job: Job) -> None:
-        """The job has left: it ended, or somebody else has it."""
-        with self._lock:
-            self._release(job)
-            self.finished += 1
+        """The job has left: it ended, or somebody else has it. Does not wait."""
+        self._custody.leave(partial(self._finish, job))
 
     def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
-        """The job did not end and keeps its place: it may start again ``after_seconds`` from now. ``why``: in words."""
-        with self._lock:
-            self._release(job)
-            self._resting[job.seq] = monotonic() + after_seconds, why
-            self._enter(job)
+        """The job did not end and keeps its place: it may start again ``after_seconds`` from now. Does not wait.
+
+        ``why``: in words.
+        """
+        self._custody.leave(partial(self._put_back, job, (monotonic() + after_seconds, why)))
 
     def forget(self, seqs: Collection[int]) -> None:
         """These have ended while they waited, by somebody else's hand: the next of their lanes need not wait for their slots."""
-        with self._lock:
+        with self._custody.held():
             for lane in self._lanes.values():
                 self.finished += len(lane.jobs)
                 lane.jobs = [job for job in lane.jobs if job.seq not in seqs]
@@ -201,10 +199,23 @@ class Dispatch:
 
     def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str | None]:
         """Return in words why the first job of each lane waits, or None; ``why_not``: what outside holds its step up."""
-        with self._lock:
+        with self._custody.held():
             at = monotonic()
             waiting = [lane for lane in self._lanes.values() if lane.jobs]
             return {lane.jobs[0].seq: why_not(lane.jobs[0].now) or self._why(lane, at) for lane in waiting}
+
+    def _make_room(self, job: Job) -> None:
+        if job.seq in self._starting:
+            self._ending.add(job.seq)
+
+    def _finish(self, job: Job) -> None:
+        self._release(job)
+        self.finished += 1
+
+    def _put_back(self, job: Job, rest: tuple[float, str]) -> None:
+        self._release(job)
+        self._resting[job.seq] = rest
+        self._enter(job)
 
     def _enter(self, job: Job) -> None:
         if self._missed is not None:
@@ -221,14 +232,14 @@ class Dispatch:
 
     def _refill_lanes(self) -> None:
         """Load further jobs of lanes that have run empty in memory, but for some that rest, and not in SQL."""
-        with self._lock:
+        with self._custody.held():
             at = monotonic()
             few = [lane for lane in self._lanes.values() if lane.more and len(lane.jobs) < LANE_DEPTH // 2]
             empty = [lane.name for lane in few if all(self._rests(job, at) for job in lane.jobs)]
         if not empty:
             return
         jobs = self._read_sql(empty)
-        with self._lock:
+        with self._custody.held():
             for name in empty:
                 if name in self._lanes:
                     self._lanes[name].more = False
@@ -237,7 +248,7 @@ class Dispatch:
 
     def _read_sql(self, lanes: Sequence[str] | None) -> list[Job]:
         """Load heads of lanes without the lock. Only one thread reads; what others let enter meanwhile is not overlooked."""
-        with self._lock:
+        with self._custody.held():
             self._missed = []
         try:
             return self._load(lanes)
@@ -288,7 +299,7 @@ class Dispatch:
             # Reckoned from the reply: Redis meant a moment before it, and a slot is never used too early.
             at = monotonic()
         finally:
-            with self._lock:
+            with self._custody.held():
                 for (job, since), answer in zip(taken, answers, strict=True):
                     if isinstance(answer, Grant):
                         ready.append(Ready(job, slot_of(ask_of(job), answer, at)))
@@ -395,4 +406,4 @@ class Dispatch:
                 return self._blocked[scope][1]
         if self.occupied >= self._account.max_in_flight:
             return f"{self.occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
-        return "the worker has no thread free (CONCURRENCY)" if self._room <= 0 else None
+        return "the worker has as many jobs under way as CONCURRENCY allows" if self._room <= 0 else None

@@ -30,7 +30,7 @@ MOST_COMMIT_SECONDS: Final = 1.0
 
 
 class LeadTime:
-    """How long before its slot an attempt is committed. Any thread may note and read: each is one step.
+    """How long before its slot an attempt is committed. Noted on the job loop, read by any thread.
 
     ``commit_seconds``: what a commit takes, with a margin; a slot that is much nearer cannot be used.
     """

@@ -44,13 +44,18 @@ class Recorder:
     async def until_written(self, write: Callable[[], Awaitable[T]], note: Note | None = None) -> T:
         """Write, as often as it takes. Raises ``DatabaseAway`` only while the worker stops.
 
-        ``note``: what the next owner is to write down where this worker cannot.
+        ``note``: what the next owner is to write down where this worker cannot. It is kept also where the wait is broken off.
         """
         given_up: Deadline | None = None
         handed_in = kept = False
         while True:
             try:
                 written = await write()
+            except asyncio.CancelledError:
+                # The process ends, and nobody will hear what became of this write: the database may hang, and then refuse it.
+                if note is not None and not kept:
+                    await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
+                raise
             except DatabaseAway as away:
                 log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
                 if note is not None and not kept:

@@ -66,7 +66,7 @@ def take_over(writer: Writer, account: str, fence: int, now: dt.datetime) -> Non
 
 
 def resolve_abandoned(writer: Writer, account: str, under_way: Callable[[int], bool], now: dt.datetime) -> None:
-    """Resolve attempts that no thread of this worker carries any more: one failed where it could not record its end."""
+    """Resolve attempts that are not under way in this worker any more: one broke off where it could not record its end."""
     _resolve(writer, account, lambda job: not under_way(job.seq), now)
 
 

@@ -19,7 +19,7 @@ _LENGTH_BYTES = 4
 
 
 class Spool:
-    """Rows of one type. Used by one thread. Closed, it is empty for good."""
+    """Rows of one type. Used by one thread at a time. Closed, it is empty for good."""
 
     def __init__(self, row: type[Row]) -> None:
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by its owner

@@ -75,13 +75,13 @@ def _of_memory(parts: Parts) -> Iterator[Figure]:
     yield revised
     runs = counter(
         "worker68_runs_total",
-        "Runs of jobs on a thread: `ended`, `again` (another attempt or step follows), `dropped` (nothing was written).",
+        "Runs of jobs: `ended`, `again` (another attempt or step follows), `dropped` (nothing was written).",
         ("account", "task", "end"),
     )
     for (account, task, end), count in parts.runs.ends().items():
         runs.set(count, account, task, end)
     yield runs
-    in_flight = gauge("worker68_jobs_in_flight", "Jobs on a thread of this worker.", ("account",))
+    in_flight = gauge("worker68_jobs_in_flight", "Jobs under way in this worker.", ("account",))
     for desk in parts.pump.desks():
         in_flight.set(desk.execution.dispatch.in_flight, desk.account)
     yield in_flight
@@ -117,9 +117,7 @@ def _of_bridges(parts: Parts) -> Iterator[Figure]:
 
 def _of_latencies(parts: Parts) -> Iterator[Figure]:
     runs = histogram("worker68_run_seconds", "From a job's turn to its outcome, its waits included.", ("account",))
-    slots = histogram(
-        "worker68_slot_wait_seconds", "How long a job waited for its write time on a thread.", ("account",)
-    )
+    slots = histogram("worker68_slot_wait_seconds", "How much of a run was waiting for its write time.", ("account",))
     for account, latency in parts.runs.took.items():
         runs.set(latency.read(), account)
         slots.set(parts.runs.slot_waits[account].read(), account)

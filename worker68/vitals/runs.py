@@ -1,6 +1,6 @@
-"""The runs of this worker's threads: what they came to, how long they took, how long they waited for their write time.
+"""The runs of this worker's jobs: what they came to, how long they took, how long they waited for their write time.
 
-In: each run, from its own thread. Out: counts by account and task, and histograms by account. Both label sets are those of the
+In: each run, from the job loop. Out: counts by account and task, and histograms by account. Both label sets are those of the
 settings and of the table of kinds, so they cannot grow.
 """
 
@@ -24,7 +24,7 @@ class Runs:
     """Counts since the process began. Thread-safe."""
 
     def __init__(self, accounts: Iterable[str]) -> None:
-        self._lock: Final = threading.Lock()  # guards _ends
+        self._lock: Final = threading.Lock()  # guards _ends: the job loop writes, a scrape reads
         self._ends: Counter[tuple[str, str, RunEnd]] = Counter()
         self.took = {account: Latency() for account in accounts}
         self.slot_waits = {account: Latency() for account in self.took}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution.dispatch import LANE_DEPTH, Choice, Dispatch
 from worker68.jobs.job import Job
+from worker68.jobs.kinds import Step
 from worker68.jobs.states import State
 from worker68.limits.limiter import Ask, Grant, Refusal
 from worker68.limits.rates import parse_limits
@@ -588,7 +590,7 @@ def test_says_that_the_account_or_the_worker_has_no_room() -> None:
     assert room.dispatch.explain() == {2: "1 jobs of the account are under way, as many as MAX_IN_FLIGHT allows"}
     room.dispatch.finish(send(1))
     room.look(room=0)
-    assert room.dispatch.explain() == {2: "the worker has no thread free (CONCURRENCY)"}
+    assert room.dispatch.explain() == {2: "the worker has as many jobs under way as CONCURRENCY allows"}
 
 
 def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
@@ -597,3 +599,29 @@ def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
     room.add(send(2))
     room.choose(one_send_per_chat=True)
     assert "behind job-1, which is under way; this bridge's verdicts" in str(room.dispatch.explain()[2])
+
+
+@pytest.mark.parametrize(
+    "back", [lambda room, job: room.dispatch.finish(job), lambda room, job: room.dispatch.put_back(job, 0.0)]
+)
+def test_whoever_brings_a_job_back_does_not_wait_while_the_lanes_are_looked_at(
+    room: Room, back: Callable[[Room, Job], None]
+) -> None:
+    running, waiting = send(1), send(2, chat=2)
+    room.add(running, waiting)
+    assert room.choose(room=1) == [1]
+    begun, brought_back, seen = threading.Event(), threading.Event(), []
+
+    def look(step: Step) -> str | None:
+        begun.set()
+        seen.append(brought_back.wait(10))
+        return None
+
+    looking = threading.Thread(target=room.dispatch.explain, args=[look])
+    looking.start()
+    begun.wait(10)
+    back(room, running)
+    brought_back.set()
+    looking.join()
+    assert seen == [True]
+    assert room.dispatch.in_flight == 0

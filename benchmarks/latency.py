@@ -1,8 +1,11 @@
-"""How long one job takes on an idle worker, from the push to the reply, next to a task that does nothing in bare Celery.
+"""How long one job takes on an idle worker, from the push to the reply, next to a task that does nothing in bare Celery, and next to
+what one would write by hand (``benchmarks/by_hand.py``, one connection for all threads).
 
 python -m benchmarks.latency [--rounds 5] [--jobs 40] [--databases sqlite postgresql]
 
 One job at a time, the next only after the reply to the one before: no batch helps. The simulator answers at once, limits are off.
+Bare Celery commits nothing and asks nobody; by hand there is one commit, after the verdict; ours are three, one of them before the
+first byte, and a fourth that takes the published reply out of the outbox.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ def main() -> int:
             settings = {"LIMITS": json.dumps(OFF), "MAX_IN_FLIGHT": THREADS, "CONCURRENCY": THREADS}
             stage = stack.enter_context(open_stage(database, 40, 0.0, **settings))
             contestants.append(stack.enter_context(our_worker(stage, f"worker68, {database}")))
+            contestants.append(stack.enter_context(worker_by_hand(stage, "shared", f"by hand, {database}", THREADS, 1)))
         contestants.append(stack.enter_context(worker_by_hand(stage, "noop", "bare Celery", THREADS, 1)))
         figures = in_turn(given.rounds, *(wait_for_each(one, given.jobs) for one in contestants))
     for one in contestants:
@@ -47,6 +51,8 @@ def main() -> int:
         name = f"{database}: p50 to bare Celery"
         ratio = report.figure(name, ratios(figures[f"worker68, {database} p50"], figures["bare Celery p50"]), "", 2)
         report.goal(name, ratio, at_most=GOAL)
+        ours, by_hand = (figures[f"{one}, {database} p50"] for one in ("worker68", "by hand"))
+        report.figure(f"{database}: p50 to by hand", ratios(ours, by_hand), "", 2)
     report.say(f"load average {os.getloadavg()[0]:.1f} at the end")
     return report.exit_code
 

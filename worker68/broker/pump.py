@@ -285,7 +285,8 @@ class Pump:
         for place, messages in by_place.values():
             self._source.ack(place, [popped.field for popped in messages])
         self._hand_over(jobs)
-        self._announce()
+        if len(jobs) < len(stays):  # the others were answered, or set aside
+            self._announce()
         return batch.more
 
     def _hear(self, desk: Desk) -> None:

@@ -93,6 +93,8 @@ class Relay:
 
     def defer(self, task_ids: Sequence[str]) -> None:
         """Let Celery's result say DEFERRED where it says nothing yet."""
+        if not task_ids:
+            return
         self._deferred.extend(task_ids)
         self._wake.set()
 

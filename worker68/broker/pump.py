@@ -25,10 +25,10 @@ from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
 from worker68.execution import reasons, recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Choice
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
 from worker68.execution.intake import Arrival, Intake
 from worker68.execution.rooms import Rooms
-from worker68.execution.slots import Ready
+from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
 from worker68.observe.latency import Latency

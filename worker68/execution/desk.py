@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
-from worker68.execution.dispatch import Choice
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
 from worker68.execution.reasons import RowReasons
+from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.store import waiting

@@ -11,7 +11,6 @@ import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -28,7 +27,7 @@ from worker68.execution.lanes import (
     leave_room_beside_reads,
     one_send_each,
 )
-from worker68.execution.slots import Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
+from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import JobClass, Nature, Step
@@ -46,15 +45,6 @@ NOT_WRITTEN_PAUSE_SECONDS = 0.5
 #: After a reconnect the bridge tells the API's address some milliseconds later than its readiness. As long as a moderation waits
 #: for nothing else, sends wait for this too, so that it passes them; but not for ever.
 API_PATIENCE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest."""
-
-    ready: list[Ready]
-    overdue: list[Job]
-    look_again_at: float | None
 
 
 class Dispatch:
@@ -82,8 +72,6 @@ class Dispatch:
         self._custody = Custody()  # guards everything below
         self._lanes: dict[str, Lane] = {}
         self._starting = UnderWay()
-        # Those of them of which only the end is to be written down: they take nobody's room.
-        self._ending: set[int] = set()
         self._blocked: dict[str, tuple[float, str]] = {}
         # Jobs that keep their place but must not start before (monotonic seconds), and why.
         self._resting: dict[int, tuple[float, str]] = {}
@@ -100,7 +88,7 @@ class Dispatch:
     @property
     def occupied(self) -> int:
         """How many of those in flight take room: all but those that wait only for their end to be written down."""
-        return len(self._starting) - len(self._ending)
+        return self._starting.occupied
 
     @property
     def _most_reads(self) -> int:
@@ -175,7 +163,7 @@ class Dispatch:
 
     def make_room(self, job: Job) -> None:
         """The outcome is known: another job may start while it is written down, but none behind it in its lane. Does not wait."""
-        self._custody.leave(partial(self._make_room, job))
+        self._custody.leave(partial(self._starting.make_room, job.seq))
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or somebody else has it. Does not wait."""
@@ -203,10 +191,6 @@ class Dispatch:
             at = monotonic()
             waiting = [lane for lane in self._lanes.values() if lane.jobs]
             return {lane.jobs[0].seq: why_not(lane.jobs[0].now) or self._why(lane, at) for lane in waiting}
-
-    def _make_room(self, job: Job) -> None:
-        if job.seq in self._starting:
-            self._ending.add(job.seq)
 
     def _finish(self, job: Job) -> None:
         self._release(job)
@@ -370,7 +354,6 @@ class Dispatch:
     def _release(self, job: Job, leave_lane: bool = True) -> None:
         if self._starting.pop(job.seq) is None:
             return
-        self._ending.discard(job.seq)
         lane = self._lanes.get(job.lane)
         if lane is None:
             return

@@ -38,6 +38,15 @@ class Ready:
     slot: Slot
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest."""
+
+    ready: list[Ready]
+    overdue: list[Job]
+    look_again_at: float | None
+
+
 def ask_of(job: Job) -> Ask:
     return Ask(job.chat, job.now.limit)
 

@@ -14,11 +14,15 @@ from worker68.jobs.job import Job
 
 
 class UnderWay:
-    """Jobs by their numbers. ``reads``: how many are reads; ``exclusive``: how many let nothing run beside them."""
+    """Jobs by their numbers. ``reads``: how many are reads; ``exclusive``: how many let nothing run beside them.
+
+    ``occupied``: how many take room: all but those that wait only for their end to be written down.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
         self._sends: Counter[Chat] = Counter()
+        self._ending: set[int] = set()
         self.reads = 0
         self.exclusive = 0
 
@@ -31,6 +35,10 @@ class UnderWay:
     def __contains__(self, seq: int) -> bool:
         return seq in self._jobs
 
+    @property
+    def occupied(self) -> int:
+        return len(self._jobs) - len(self._ending)
+
     def sends_to(self, chat: Chat | None) -> bool:
         """Whether a send to this chat is under way."""
         return chat is not None and self._sends[chat] > 0
@@ -42,9 +50,15 @@ class UnderWay:
     def pop(self, seq: int) -> Job | None:
         """Take a job out, and return it as it was when it came: its next step may be of another kind."""
         job = self._jobs.pop(seq, None)
+        self._ending.discard(seq)
         if job is not None:
             self._count(job, -1)
         return job
+
+    def make_room(self, seq: int) -> None:
+        """Only the end of the job is still to be written down."""
+        if seq in self._jobs:
+            self._ending.add(seq)
 
     def _count(self, job: Job, by: int) -> None:
         self.reads += by * is_read(job)

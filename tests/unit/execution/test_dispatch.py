@@ -15,7 +15,8 @@ from tests.parts.slots import Slots, refuse
 from worker68.clock import monotonic
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
-from worker68.execution.dispatch import LANE_DEPTH, Choice, Dispatch
+from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import Step
 from worker68.jobs.states import State

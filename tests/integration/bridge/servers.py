@@ -17,6 +17,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
+from tests.parts.onloop import PATIENCE_SECONDS
 from tests.parts.worker import wait_until
 from worker68.clock import Deadline
 
@@ -24,9 +25,6 @@ HELLO = {"message": "Hello"}
 LOGIN = {"operator": "network", "data": {"networkStatusType": "socketLogin"}}
 LOGOUT = {"operator": "network", "data": {"networkStatusType": "socketLoginout"}}
 API_URL = "https://api.example"
-
-#: A test that waits longer than this for anything has failed.
-PATIENCE_SECONDS = 15.0
 
 
 def soon() -> Deadline:

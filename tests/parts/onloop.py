@@ -30,3 +30,14 @@ def run(way: Awaitable[T]) -> T:
 def evidence_of(call: Call, seconds: float = PATIENCE_SECONDS) -> Evidence:
     """Wait for a call as a job does, so many seconds at most."""
     return run(call.wait(Deadline.after(seconds)))
+
+
+async def let_run() -> None:
+    """Let whatever can go on now on the loop go on, also what its going on lets go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def soon(way: Awaitable[T]) -> T:
+    """Wait for something that must come; fail where it does not."""
+    return await asyncio.wait_for(way, PATIENCE_SECONDS)

@@ -186,6 +186,16 @@ class TestCalls:
         assert not evidence_of(call).written
         assert bridge.told("getGroups") == []
 
+    def test_what_is_held_over_its_deadline_is_given_up_in_the_end(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
+        eventually(lambda: call.held_since)
+        seen = evidence_of(call, 0.05)
+        assert (seen.written, seen.refusal) == (False, "given up before a byte was written")
+        assert bridge.told("getGroups") == []
+
     def test_what_is_held_ends_with_the_connection(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         call = link.call("getGroups", guard=lambda: monotonic() + 3600)
@@ -242,6 +252,23 @@ class TestCalls:
             eventually(lambda: call.written)
         eventually(lambda: call.over)
         call.close()
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
+        assert evidence_of(link.call("getGroups")).replied
+
+    def test_call_of_one_who_waits_no_longer_is_given_up(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url, max_pending=1)
+        call = link.call("getGroups")
+        eventually(lambda: call.written)
+
+        async def cancel_the_wait() -> bool:
+            waiting = asyncio.create_task(call.wait(Deadline.after(3600)))
+            await asyncio.sleep(0)  # it waits
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            return waiting.cancelled()
+
+        assert run(cancel_the_wait())
+        eventually(lambda: call.over)
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
         assert evidence_of(link.call("getGroups")).replied
 

@@ -7,7 +7,6 @@ import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -125,21 +124,23 @@ class TestTell:
         assert heard == []
 
 
-class TestWaiter:
-    @pytest.fixture(autouse=True)
-    def nothing_went_wrong(self) -> Iterator[None]:
-        with capture_logs() as log:
-            yield
-        assert log == []
+@pytest.fixture
+def no_step_fails() -> Iterator[None]:
+    with capture_logs() as log:
+        yield
+    assert log == []
 
+
+@pytest.mark.usefixtures("no_step_fails")
+class TestWaiter:
     def test_is_told_from_another_thread(self) -> None:
         async def wait() -> str:
+            this_loop().set_debug(True)  # then whoever touches it from another thread fails, even if it is not asleep
             waiter: Waiter[str] = Waiter()
-            thread = threading.Thread(target=waiter.tell, args=("answer",))
-            asyncio.get_running_loop().call_soon(thread.start)  # it waits by then
-            answer = await soon(waiter)
-            thread.join()
-            return answer
+            waiting = asyncio.create_task(soon(waiter))
+            await let_run()
+            await asyncio.to_thread(waiter.tell, "answer")
+            return await waiting
 
         assert run(wait()) == "answer"
 
@@ -201,11 +202,14 @@ class TestWaiter:
             asyncio.run(wait())
 
 
+@pytest.mark.usefixtures("no_step_fails")
 class TestStopping:
     def test_a_rest_ends_by_time(self) -> None:
         async def rest() -> tuple[bool, bool]:
             stopping = Stopping(this_loop())
-            return await soon(stopping.rest(0.01)), await soon(stopping.rest(0.0))
+            ended = await soon(stopping.rest(0.01)), await soon(stopping.rest(0.0))
+            assert not stopping._resting
+            return ended
 
         assert run(rest()) == (False, False)
 
@@ -253,17 +257,37 @@ class TestStopping:
 
         assert lines_of(stop_while_it_lies_down) >= 5
 
-    def test_a_stop_that_nobody_rests_through_harms_nobody(self) -> None:
+    def test_a_rest_knows_that_a_stop_ended_it_whichever_line_that_is_at(self) -> None:
+        async def rest_while_it_stops(number: int) -> bool:
+            loop = this_loop()
+            stopping = Stopping(loop)
+            resting = asyncio.create_task(stopping.rest(LONG_SECONDS))
+            await let_run()
+
+            def stop() -> bool:
+                step_in = asyncio.run_coroutine_threadsafe
+                with before_line(Stopping.set, number, lambda: step_in(let_run(), loop).result()) as at:
+                    stopping.set()
+                return bool(at)
+
+            come_to = await asyncio.to_thread(stop)
+            assert await soon(resting)
+            return come_to
+
+        assert lines_of(rest_while_it_stops) >= 2
+
+    def test_a_rest_that_is_cancelled_is_forgotten(self) -> None:
         async def stop() -> None:
             stopping = Stopping(this_loop())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.rest(LONG_SECONDS), 0.01)
+            resting = asyncio.create_task(stopping.rest(LONG_SECONDS))
+            await let_run()
+            resting.cancel()
+            await let_run()
+            assert not stopping._resting
             stopping.set()
             await let_run()
 
-        with capture_logs() as log:
-            run(stop())
-        assert log == []
+        run(stop())
 
 
 @pytest.fixture

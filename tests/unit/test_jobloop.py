@@ -324,8 +324,10 @@ class TestJobThread:
 
         jobs.begin(wait())
         jobs.begin(pass_by())
-        wait_until(lambda: ways == ["passed"])
-        may_go.set()
+        try:
+            wait_until(lambda: ways == ["passed"])
+        finally:
+            may_go.set()
         wait_until(lambda: ways == ["passed", "waited"])
 
     def test_counts_each_nudge(self, jobs: JobThread) -> None:
@@ -408,9 +410,11 @@ class TestJobThread:
         jobs.begin(call("hangs"))
         jobs.begin(call("queues"))
         wait_until(lambda: len(ways) == 2)
-        jobs.stop()
-        assert sorted(ways) == ["hangs", "hangs over", "queues", "queues over"]
-        hang.set()
+        try:
+            jobs.stop()
+            assert sorted(ways) == ["hangs", "hangs over", "queues", "queues over"]
+        finally:
+            hang.set()
 
     def test_a_stop_of_an_idle_one_ends_it_and_a_second_does_nothing(self) -> None:
         jobs = JobThread(1)

@@ -145,9 +145,10 @@ class JobThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        for task in self._under_way:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*self._under_way, return_exceptions=True))
+        while self._under_way:  # what ends may have let something else begin
+            for task in self._under_way:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*self._under_way, return_exceptions=True))
         self._helpers.shutdown(wait=False, cancel_futures=True)
         self.loop.close()
 

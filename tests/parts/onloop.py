@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 from worker68.bridge.calls import Call
 from worker68.clock import Deadline
@@ -13,13 +13,31 @@ from worker68.jobs.evidence import Evidence
 
 T = TypeVar("T")
 
+#: A test that waits longer than this for anything has failed.
+PATIENCE_SECONDS: Final = 15.0
 
-def run(way: Coroutine[Any, Any, T]) -> T:
+
+def run(way: Awaitable[T]) -> T:
     """Run a coroutine on a job loop of its own; return what it returns."""
+
+    async def go() -> T:
+        return await way
+
     with asyncio.Runner(loop_factory=JobLoop) as runner:
-        return runner.run(way)
+        return runner.run(go())
 
 
-def evidence_of(call: Call, seconds: float) -> Evidence:
+def evidence_of(call: Call, seconds: float = PATIENCE_SECONDS) -> Evidence:
     """Wait for a call as a job does, so many seconds at most."""
     return run(call.wait(Deadline.after(seconds)))
+
+
+async def let_run() -> None:
+    """Let whatever can go on now on the loop go on, also what its going on lets go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def soon(way: Awaitable[T]) -> T:
+    """Wait for something that must come; fail where it does not."""
+    return await asyncio.wait_for(way, PATIENCE_SECONDS)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partialmethod
 from pathlib import Path
@@ -125,10 +126,16 @@ def _rig(point: Point) -> None:
             die()
         result = original(*args, **kwargs)
         if due:
-            die()
+            return _die_behind(result) if inspect.isawaitable(result) else die()
         return result
 
     setattr(holder, last, rigged)
+
+
+async def _die_behind(way: Awaitable[Any]) -> None:
+    """Die after what a call only begins: it is over when it has been awaited."""
+    await way
+    die()
 
 
 def _die_reading(words: bytes) -> None:

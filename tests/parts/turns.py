@@ -44,22 +44,22 @@ class FreeAllowance:
     members: list[int] = field(default_factory=list)
     asked: RecentlyAsked = field(default_factory=RecentlyAsked)
 
-    def wait_for_slot(self, limit: LimitClass) -> None:
+    async def wait_for_slot(self, limit: LimitClass) -> None:
         self.slots.append(limit)
 
-    def pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    def report(self, finding: Outcome | TryAgain) -> None:
+    async def report(self, finding: Outcome | TryAgain) -> None:
         self.reported.append(finding)
 
-    def note_progress(self, words: str) -> None:
+    async def note_progress(self, words: str) -> None:
         self.progress.append(words)
 
     def collect(self, row: type[Row]) -> Collected:
         return Collected()
 
-    def known_members(self, group_id: int) -> list[int]:
+    async def known_members(self, group_id: int) -> list[int]:
         return self.members
 
     def recently_asked(self, user_ids: Iterable[int]) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
+from tests.parts.onloop import PATIENCE_SECONDS
 from tests.parts.worker import wait_until
 from worker68.clock import Deadline
 
@@ -24,9 +25,6 @@ HELLO = {"message": "Hello"}
 LOGIN = {"operator": "network", "data": {"networkStatusType": "socketLogin"}}
 LOGOUT = {"operator": "network", "data": {"networkStatusType": "socketLoginout"}}
 API_URL = "https://api.example"
-
-#: A test that waits longer than this for anything has failed.
-PATIENCE_SECONDS = 15.0
 
 
 def soon() -> Deadline:
@@ -161,13 +159,20 @@ def hear_messages(sock: socket.socket) -> Iterator[Any]:
 
 
 def hear(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Yield the opcode and payload of each frame a client writes."""
+    """Yield the opcode and payload of each frame a client writes. One that is cut off ends the script, as any lost connection."""
     stream = sock.makefile("rb")
-    while header := stream.read(2):
-        length = header[1] & 0x7F
+
+    def take(size: int) -> bytes:
+        taken = stream.read(size)
+        if len(taken) < size:
+            raise ConnectionError("the connection ended within a frame")
+        return taken
+
+    while first := stream.read(1):
+        length = take(1)[0] & 0x7F
         if length >= 126:
-            length = int.from_bytes(stream.read(2 if length == 126 else 8), "big")
-        mask, masked = stream.read(4), stream.read(length)
+            length = int.from_bytes(take(2 if length == 126 else 8), "big")
+        mask, masked = take(4), take(length)
         pad = (mask * (length // 4 + 1))[:length]
         plain = int.from_bytes(masked, "big") ^ int.from_bytes(pad, "big")
-        yield header[0] & 0x0F, plain.to_bytes(length, "big")
+        yield first[0] & 0x0F, plain.to_bytes(length, "big")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import pytest
 from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import eventually
 from tests.parts.frames import DOCUMENTED_REQUESTS, plain
+from tests.parts.onloop import run
 from tests.parts.turns import Collected, FreeAllowance, turn
 from worker68.bridge.actions import ACTIONS, READ_BACK
 from worker68.bridge.actions.online import USERS_A_CALL
@@ -79,7 +80,7 @@ def link(worker: Worker, bridge: Simulator) -> Link:
 
 def act(link: Link, name: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Any:
     task = f"worker68.{name}"
-    return ACTIONS[task][step](turn(link, task, allowance, step=step, **fields))
+    return run(ACTIONS[task][step](turn(link, task, allowance, step=step, **fields)))
 
 
 def result(finding: Any) -> dict[str, Any]:
@@ -239,7 +240,7 @@ class TestOnlineStatus:
         allowance = FreeAllowance()
         fields: dict[str, Any] = {"group_id": MANAGED_GROUP, "user_ids": [ACCOUNT]}
         result(act(link, "sync_online_status", allowance, **fields))
-        allowance.pause = lambda seconds: _Paused.raise_(seconds)  # type: ignore[method-assign]
+        allowance.pause = _Paused.raise_  # type: ignore[method-assign]
         with pytest.raises(_Paused):
             act(link, "sync_online_status", allowance, **fields)
         assert len(frames_of(bridge, "GroupMemberOnLineStatusList")) == 1
@@ -299,21 +300,21 @@ class TestChanges:
     def test_reading_back_sees_what_was_done(self, link: Link, bridge: Simulator) -> None:
         mute = turn(link, "worker68.mute_group", group_id=MANAGED_GROUP)
         notice = turn(link, "worker68.set_group_notice", group_id=MANAGED_GROUP, notice="one\ntwo")
-        assert READ_BACK["worker68.mute_group"](mute) is None
-        assert READ_BACK["worker68.set_group_notice"](notice) is None
+        assert run(READ_BACK["worker68.mute_group"](mute)) is None
+        assert run(READ_BACK["worker68.set_group_notice"](notice)) is None
         result(act(link, "mute_group", group_id=MANAGED_GROUP))
         set_ = result(act(link, "set_group_notice", group_id=MANAGED_GROUP, notice="one\ntwo"))
         mute = turn(link, "worker68.mute_group", group_id=MANAGED_GROUP)
         notice = turn(link, "worker68.set_group_notice", group_id=MANAGED_GROUP, notice="one\ntwo")
-        assert result(READ_BACK["worker68.mute_group"](mute)) == {"muted": True, "announcement": None}
-        assert result(READ_BACK["worker68.set_group_notice"](notice)) == set_
+        assert result(run(READ_BACK["worker68.mute_group"](mute))) == {"muted": True, "announcement": None}
+        assert result(run(READ_BACK["worker68.set_group_notice"](notice))) == set_
 
     def test_reading_back_without_an_answer_shows_nothing(self, link: Link, bridge: Simulator) -> None:
         bridge.faults.refusals.set(2)
         mute = turn(link, "worker68.mute_group", group_id=MANAGED_GROUP, muted=False)
         notice = turn(link, "worker68.set_group_notice", group_id=MANAGED_GROUP, notice="asdd")
-        assert READ_BACK["worker68.mute_group"](mute) is None
-        assert READ_BACK["worker68.set_group_notice"](notice) is None
+        assert run(READ_BACK["worker68.mute_group"](mute)) is None
+        assert run(READ_BACK["worker68.set_group_notice"](notice)) is None
 
     def test_a_file_is_known_again_by_its_name(self, link: Link, bridge: Simulator) -> None:
         bridge.faults.lose_verdicts.set(1)
@@ -355,7 +356,7 @@ class TestRestart:
 
 class _Paused(Exception):
     @classmethod
-    def raise_(cls, seconds: float) -> None:
+    async def raise_(cls, seconds: float) -> None:
         assert 0 < seconds < 4
         raise cls
 
@@ -363,5 +364,5 @@ class _Paused(Exception):
 class _Patient(FreeAllowance):
     """Lets a little time pass, so that a loop over the state of the link is none over the processor."""
 
-    def pause(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.05))
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.05))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from typing import Any
@@ -14,16 +15,16 @@ from tests.integration.bridge.servers import (
     HELLO,
     LOGIN,
     LOGOUT,
-    PATIENCE_SECONDS,
     WellBehavedBridge,
     eventually,
     soon,
 )
+from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.messages import TextMessage
 from worker68.bridge.session import LinkOptions
 from worker68.clock import Deadline, monotonic
-from worker68.jobs.evidence import BridgeError, Verdict
+from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
 
 GROUP = Chat("group", 389284)
@@ -55,7 +56,7 @@ class TestState:
         bridge.say(LOGOUT)
         eventually(lambda: "logged out" in (link.why_not_ready or ""))
         call = link.call("getGroups")
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
         assert "logged out" in (call.refusal or "")
         bridge.say(LOGIN)
         assert link.wait_ready(soon())
@@ -95,7 +96,7 @@ class TestState:
         link = worker.link(bridge.url)
         assert link.wait_ready(soon())
         call = link.request("UserInfo", "/user/userInfo")
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
         assert call.refusal == "the bridge has not told the API's address yet"
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:5600", "ws://", ""])
@@ -116,7 +117,7 @@ class TestCalls:
         bridge.answer = lambda frame: [
             {"id": frame["id"], "type": "request", "data": {"commonResult": {"errCode": 200}}}
         ]
-        seen = link.request("GroupDetail", "/group/groupDetail", {"groupId": 1}, "group").wait(soon())
+        seen = evidence_of(link.request("GroupDetail", "/group/groupDetail", {"groupId": 1}, "group"))
         assert (seen.written, seen.replied, seen.error) == (True, True, None)
         (told,) = bridge.told("request")
         url = API_URL + "/group/groupDetail"
@@ -125,13 +126,13 @@ class TestCalls:
     def test_error_reply(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "error": {"errorCode": "300"}}]
-        assert link.call("getGroups").wait(soon()).error == BridgeError(300, "")
+        assert evidence_of(link.call("getGroups")).error == BridgeError(300, "")
 
     def test_silence_ends_at_the_deadline(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         call = link.call("getGroups")
         eventually(lambda: call.written)
-        seen = call.wait(Deadline.after(0.01))
+        seen = evidence_of(call, 0.01)
         assert (seen.written, seen.replied) == (True, False)
         bridge.say({"id": bridge.told("getGroups")[0]["id"], "type": "getGroups", "data": []})
         eventually(lambda: link.counters["late_replies"] == 1)
@@ -140,7 +141,7 @@ class TestCalls:
         link = worker.link("ws://127.0.0.1:1")
         eventually(lambda: "connection refused" in (link.why_not_ready or ""))
         call = link.call("getGroups")
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
         assert call.refusal == "bridge not reachable: connection refused (ws://127.0.0.1:1)"
 
     def test_guard_may_refuse_before_the_first_byte(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -152,7 +153,7 @@ class TestCalls:
             return "paused"
 
         call = link.call("getGroups", guard=guard)
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
         assert (call.refusal, asked_on) == ("paused", ["BridgeIO"])
         assert bridge.told("getGroups") == []
 
@@ -161,10 +162,10 @@ class TestCalls:
         bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": []}]
         opens_at = monotonic() + 0.3
         held = link.call("getGroups", guard=lambda: None if monotonic() >= opens_at else opens_at)
-        assert link.call("restart68").wait(soon()).replied
+        assert evidence_of(link.call("restart68")).replied
         assert monotonic() < opens_at
         assert bridge.told("getGroups") == []
-        assert held.wait(soon()).replied
+        assert evidence_of(held).replied
         assert (held.pending.written_at or 0) >= opens_at
 
     def test_the_time_for_which_it_was_held_is_not_taken_from_its_wait(
@@ -175,14 +176,24 @@ class TestCalls:
         opens_at = monotonic() + 0.5
         call = link.call("getGroups", guard=lambda: None if monotonic() >= opens_at else opens_at)
         eventually(lambda: call.held_since)
-        assert call.wait(Deadline.after(0.4)).replied
+        assert evidence_of(call, 0.4).replied
 
     def test_what_is_held_is_given_up_like_any_other(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         call = link.call("getGroups", guard=lambda: monotonic() + 3600)
         eventually(lambda: call.held_since)
         call.close()
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
+        assert bridge.told("getGroups") == []
+
+    def test_what_is_held_over_its_deadline_is_given_up_in_the_end(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
+        eventually(lambda: call.held_since)
+        seen = evidence_of(call, 0.05)
+        assert (seen.written, seen.refusal) == (False, "given up before a byte was written")
         assert bridge.told("getGroups") == []
 
     def test_what_is_held_ends_with_the_connection(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -190,7 +201,7 @@ class TestCalls:
         call = link.call("getGroups", guard=lambda: monotonic() + 3600)
         eventually(lambda: call.held_since)
         bridge.drop()
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
         assert "the connection was lost" in (call.refusal or "")
 
     def test_the_accounts_guard_is_for_every_frame(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -199,7 +210,7 @@ class TestCalls:
         link = worker.link(bridge.url, options=options, api_url_retry=0.05)
         assert link.wait_ready(soon())
         call = link.call("getGroups", guard=lambda: None)
-        assert not call.wait(soon()).written
+        assert not evidence_of(call).written
         assert call.refusal == "paused by a test"
         assert (bridge.told("getGroups"), bridge.told("getApiUrl"), link.api_url) == ([], [], None)
         paused.clear()
@@ -213,7 +224,7 @@ class TestCalls:
         def guard() -> None:
             return None
 
-        assert link.call("getGroups", guard=guard).wait(soon()).error == BridgeError(300, "")
+        assert evidence_of(link.call("getGroups", guard=guard)).error == BridgeError(300, "")
         assert told == [guard]
 
     def test_broken_guard_refuses_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -223,8 +234,8 @@ class TestCalls:
         def guard() -> str | None:
             raise RuntimeError
 
-        assert not link.call("getGroups", guard=guard).wait(soon()).written
-        assert link.call("getGroups").wait(soon()).replied
+        assert not evidence_of(link.call("getGroups", guard=guard)).written
+        assert evidence_of(link.call("getGroups")).replied
         assert link.counters["callback_errors"] == 1
 
     def test_lost_connection_ends_a_call(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -232,7 +243,7 @@ class TestCalls:
         call = link.call("restart68")
         eventually(lambda: bridge.told("restart68"))
         bridge.drop()
-        seen = call.wait(soon())
+        seen = evidence_of(call)
         assert (seen.written, seen.replied, seen.connection_lost) == (True, False, True)
 
     def test_call_left_by_its_block_is_given_up(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -242,7 +253,24 @@ class TestCalls:
         eventually(lambda: call.over)
         call.close()
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
-        assert link.call("getGroups").wait(soon()).replied
+        assert evidence_of(link.call("getGroups")).replied
+
+    def test_call_of_one_who_waits_no_longer_is_given_up(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        link = worker.ready_link(bridge.url, max_pending=1)
+        call = link.call("getGroups")
+        eventually(lambda: call.written)
+
+        async def cancel_the_wait() -> bool:
+            waiting = asyncio.create_task(call.wait(Deadline.after(3600)))
+            await asyncio.sleep(0)  # it waits
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            return waiting.cancelled()
+
+        assert run(cancel_the_wait())
+        eventually(lambda: call.over)
+        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
+        assert evidence_of(link.call("getGroups")).replied
 
     def test_many_at_once_each_get_their_own_reply(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
@@ -252,7 +280,7 @@ class TestCalls:
         results: dict[int, Any] = {}
 
         def ask(number: int) -> None:
-            results[number] = link.call("echo", number + 1000).wait(soon()).data
+            results[number] = evidence_of(link.call("echo", number + 1000)).data
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
         for thread in threads:
@@ -266,7 +294,7 @@ class TestSends:
     def test_verdict_settles(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         bridge.answer = accept_and_deliver
-        seen = link.send(HELLO_TEXT, OURS).wait(soon())
+        seen = evidence_of(link.send(HELLO_TEXT, OURS))
         assert (seen.replied, seen.verdict, seen.tied_by, seen.message_id) == (True, Verdict.SENT, "id", 77)
         (told,) = bridge.told("sendMsg")
         assert told["data"]["list"][0]["values"]["content"] == "hello\\nthere"
@@ -275,7 +303,7 @@ class TestSends:
     def test_older_bridge_gets_no_id_and_is_matched_by_chat(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url, match="chat")
         bridge.answer = lambda frame: [verdict(1, "90000000009", 77)]
-        seen = link.send(HELLO_TEXT, OURS).wait(soon())
+        seen = evidence_of(link.send(HELLO_TEXT, OURS))
         assert (seen.verdict, seen.tied_by) == (Verdict.SENT, "chat")
         assert "custom_msg_id" not in bridge.told("sendMsg")[0]["data"]
 
@@ -287,14 +315,14 @@ class TestSends:
         with link.send(HELLO_TEXT, OURS) as first:
             eventually(lambda: first.written)
             second = link.send(HELLO_TEXT, "10000000002")
-            assert not second.wait(soon()).written
+            assert not evidence_of(second).written
             assert "another send to group 389284 is under way" in (second.refusal or "")
 
     @pytest.mark.parametrize(("confirm", "answers"), [("reply", True), ("write", False)])
     def test_less_proof_may_do(self, worker: Worker, bridge: WellBehavedBridge, confirm: Any, answers: bool) -> None:
         link = worker.ready_link(bridge.url, confirm=confirm)
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "sendMsg", "data": "success"}] if answers else []
-        seen = link.send(HELLO_TEXT, OURS).wait(soon())
+        seen = evidence_of(link.send(HELLO_TEXT, OURS))
         assert (seen.written, seen.replied, seen.verdict) == (True, answers, None)
 
     def test_verdict_may_come_over_the_next_connection(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -305,14 +333,14 @@ class TestSends:
         eventually(lambda: len(bridge.connections) == 2)
         assert link.wait_ready(soon())
         bridge.say(verdict(1, OURS, 77))
-        seen = call.wait(soon())
+        seen = evidence_of(call)
         assert (seen.verdict, seen.connection_lost) == (Verdict.SENT, True)
 
     def test_evidence_after_the_deadline_is_reported(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         call = link.send(HELLO_TEXT, OURS)
         eventually(lambda: bridge.told("sendMsg"))
-        assert call.wait(Deadline.after(0.01)).verdict is None
+        assert evidence_of(call, 0.01).verdict is None
         bridge.say(verdict(1, OURS, 77))
         eventually(lambda: worker.late)
         assert worker.late == [("main", LateEvidence(OURS, Verdict.SENT, 77, None))]
@@ -324,7 +352,7 @@ class TestSends:
         link = io.open("main", bridge.url)
         assert link.wait_ready(soon())
         assert link.one_send_per_chat
-        link.send(HELLO_TEXT, OURS).wait(soon())
+        evidence_of(link.send(HELLO_TEXT, OURS))
         io.close("main")
         assert not io.open("main", bridge.url).one_send_per_chat
 
@@ -344,7 +372,7 @@ class TestEvents:
         bridge.say({"operator": "recall_msg", "data": {}})
         eventually(lambda: link.counters["callback_errors"] == 1)
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
-        assert link.call("getGroups").wait(soon()).replied
+        assert evidence_of(link.call("getGroups")).replied
 
     def test_malformed_messages_are_counted_and_harm_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
@@ -364,10 +392,10 @@ class TestTheEnd:
         eventually(lambda: bridge.told("sendMsg"))
         io.close("main")
         assert call.over
-        seen = call.wait(soon())
+        seen = evidence_of(call)
         assert (seen.written, seen.connection_lost) == (True, True)
         after = link.call("getGroups")
-        assert not after.wait(soon()).written
+        assert not evidence_of(after).written
         assert after.refusal == link.why_not_ready == "the link is closed"
         io.close("main")
 
@@ -375,20 +403,18 @@ class TestTheEnd:
         io = worker.io()
         link = io.open("main", bridge.url)
         assert link.wait_ready(soon())
-        call, over = link.call("getGroups"), threading.Event()
-        eventually(lambda: call.written)
+        calls = [link.call("getGroups"), link.call("restart68")]
+        eventually(lambda: all(call.written for call in calls))
 
-        def wait() -> None:
-            call.wait(Deadline.after(3600))
-            over.set()
+        async def stop_under_waits() -> list[Evidence]:
+            waits = [asyncio.create_task(call.wait(Deadline.after(3600))) for call in calls]
+            await asyncio.sleep(0)  # they wait
+            io.stop()
+            return await asyncio.wait_for(asyncio.gather(*waits), PATIENCE_SECONDS)
 
-        waiter = threading.Thread(target=wait)
-        waiter.start()
-        io.stop()
-        assert over.wait(PATIENCE_SECONDS)
-        waiter.join()
-        assert not link.call("getGroups").wait(soon()).written
-        assert not link.send(HELLO_TEXT, OURS).wait(soon()).written
+        assert [(seen.written, seen.replied) for seen in run(stop_under_waits())] == [(True, False)] * 2
+        assert not evidence_of(link.call("getGroups")).written
+        assert not evidence_of(link.send(HELLO_TEXT, OURS)).written
         io.close("main")
         assert not io.open("other", bridge.url).ready
         io.stop()

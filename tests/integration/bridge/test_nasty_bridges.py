@@ -18,7 +18,6 @@ from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import (
     HELLO,
     LOGIN,
-    PATIENCE_SECONDS,
     RawBridge,
     WellBehavedBridge,
     eventually,
@@ -28,8 +27,8 @@ from tests.integration.bridge.servers import (
     soon,
     text,
 )
+from tests.parts.onloop import PATIENCE_SECONDS, evidence_of
 from worker68.bridge.messages import TextMessage
-from worker68.clock import Deadline
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.fields import Chat
 
@@ -89,7 +88,7 @@ class TestReading:
 
         link = worker.link(raw_bridge(script).url)
         assert link.wait_ready(soon())
-        assert link.call("getGroups").wait(soon()).data == ["x" * 300]
+        assert evidence_of(link.call("getGroups")).data == ["x" * 300]
 
     def test_greeting_in_the_same_packet_as_the_handshake(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         def script(sock: socket.socket) -> None:
@@ -160,14 +159,14 @@ class TestReading:
 
         link = worker.link(raw_bridge(script, GOOD).url)
         assert link.wait_ready(soon())
-        seen = link.send(TextMessage(Chat("group", 1), "hello"), OURS).wait(soon())
+        seen = evidence_of(link.send(TextMessage(Chat("group", 1), "hello"), OURS))
         assert (seen.verdict, seen.message_id) == (Verdict.SENT, 77)
 
     def test_large_reply(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
         members = [{"uid": str(number), "nickName": "n" * 80} for number in range(40_000)]
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": members}]
-        assert link.call("getGroups").wait(soon()).data == members
+        assert evidence_of(link.call("getGroups")).data == members
 
 
 class Recorder:
@@ -250,7 +249,7 @@ class TestWriting:
         assert link.wait_ready(soon())
         flood = [link.call("flood", "x" * 1_000_000) for _ in range(20)]
         withdrawn = link.call("withdrawn")
-        seen = withdrawn.wait(Deadline.after(0.05))
+        seen = evidence_of(withdrawn, 0.05)
         assert (seen.written, withdrawn.refusal) == (False, "given up before a byte was written")
         link.call("last")
         may_read.set()
@@ -275,7 +274,7 @@ class TestWriting:
         guarded = link.call("guarded", guard=lambda: "paused" if paused.is_set() else None)
         paused.set()
         may_read.set()
-        assert not guarded.wait(soon()).written
+        assert not evidence_of(guarded).written
         assert guarded.refusal == "paused"
 
     def test_lost_connection_refuses_what_was_not_written(self, worker: Worker, raw_bridge: MakeBridge) -> None:
@@ -292,7 +291,7 @@ class TestWriting:
         flood = [link.call("flood", "x" * 1_000_000) for _ in range(20)]
         eventually(lambda: flood[0].written)
         cut.set()
-        seen = [call.wait(soon()) for call in flood]
+        seen = [evidence_of(call) for call in flood]
         assert [one.connection_lost for one in seen] == [one.written for one in seen]
         assert not seen[-1].written
         assert "lost" in (flood[-1].refusal or "")
@@ -332,7 +331,7 @@ class TestTls:
         results: dict[int, Any] = {}
 
         def ask(number: int) -> None:
-            results[number] = link.call("echo", str(number) * 500_000).wait(soon()).data
+            results[number] = evidence_of(link.call("echo", str(number) * 500_000)).data
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
         for thread in threads:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import WellBehavedBridge
+from tests.parts.onloop import run
 from tests.parts.turns import Collected, turn
 from worker68.bridge.actions import ACTIONS
 from worker68.bridge.link import Link
@@ -36,7 +37,7 @@ def link(worker: Worker, bridge: WellBehavedBridge) -> Link:
 
 def read(link: Link, bridge: WellBehavedBridge, task: str, data: Any) -> Any:
     bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": data}]
-    return ACTIONS[f"worker68.{task}"][0](turn(link, f"worker68.{task}", **READS[task]))
+    return run(ACTIONS[f"worker68.{task}"][0](turn(link, f"worker68.{task}", **READS[task])))
 
 
 @pytest.mark.parametrize("task", READS)

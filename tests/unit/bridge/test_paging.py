@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.parts.onloop import run
 from tests.parts.turns import Collected, FreeAllowance, turn
 from worker68.bridge.actions.paging import ListSource, read_list
 from worker68.bridge.actions.turn import TRIES_IN_PLACE, Turn
@@ -44,7 +45,7 @@ class Service:
         self.pages = pages
         self.asked: list[int] = []
 
-    def ask(self, _: Turn, number: int) -> Evidence:
+    async def ask(self, _: Turn, number: int) -> Evidence:
         self.asked.append(number)
         answer = self.pages.get(number, page())
         if isinstance(answer, list):
@@ -66,7 +67,7 @@ def read_row(raw: msgspec.Raw) -> MemberRow | None:
 def read(service: Service, allowance: FreeAllowance | None = None, **source: Any) -> Any:
     options = {"first": 1, "page_size": SIZE} | source
     reading = ListSource(snapshot.GROUP_MEMBERS, service.ask, entries, read_row, **options)
-    return read_list(turn(cast(Link, None), SYNC_MEMBERS, allowance, group_id=7), reading, 7)
+    return run(read_list(turn(cast(Link, None), SYNC_MEMBERS, allowance, group_id=7), reading, 7))
 
 
 def ids(seen: ListSeen) -> list[int]:

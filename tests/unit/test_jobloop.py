@@ -1,0 +1,426 @@
+"""The job loop: nothing that it is told is lost, whoever tells it and when, and nothing that goes wrong stops the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.parts.lines import before_line
+from tests.parts.onloop import PATIENCE_SECONDS, let_run, run, soon
+from tests.parts.worker import wait_until
+from worker68.jobloop import JobLoop, JobThread, Stopping, Waiter
+
+LONG_SECONDS = 3600.0
+
+
+def this_loop() -> JobLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JobLoop)
+    return loop
+
+
+def elsewhere(do: Callable[[], object]) -> None:
+    """Do something on another thread, to its end."""
+    thread = threading.Thread(target=do)
+    thread.start()
+    thread.join()
+
+
+async def comes_true(condition: Callable[[], bool]) -> None:
+    """Return once the condition is true; the loop is told nothing meanwhile."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def lines_of(try_at: Callable[[int], Coroutine[Any, Any, bool]]) -> int:
+    """Try something before each line of a function, until one is not come to; return how many were."""
+    return next(number for number in itertools.count() if not run(try_at(number)))
+
+
+class TestTell:
+    def test_what_many_threads_tell_is_all_run_in_each_ones_order(self) -> None:
+        heard: dict[int, list[int]] = defaultdict(list)
+
+        async def listen() -> None:
+            loop = this_loop()
+
+            def tell_all(thread: int) -> None:
+                for number in range(2000):
+                    loop.tell(lambda number=number: heard[thread].append(number))  # type: ignore[misc]
+
+            threads = [threading.Thread(target=tell_all, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            await comes_true(lambda: sum(map(len, heard.values())) == 8 * 2000)
+            for thread in threads:
+                thread.join()
+
+        run(listen())
+        assert heard == {number: list(range(2000)) for number in range(8)}
+
+    def test_what_is_told_before_any_line_of_the_hearing_is_heard(self) -> None:
+        async def tell_while_it_hears(number: int) -> bool:
+            loop, heard = this_loop(), list[str]()
+            with before_line(
+                JobLoop._hear, number, lambda: elsewhere(lambda: loop.tell(lambda: heard.append("late")))
+            ) as at:
+                loop.tell(lambda: heard.append("first"))
+                await let_run()
+            await comes_true(lambda: heard == ["first", "late"] if at else heard == ["first"])
+            return bool(at)
+
+        assert lines_of(tell_while_it_hears) >= 5
+
+    def test_what_two_threads_tell_at_once_is_heard_whichever_line_they_are_at(self) -> None:
+        async def tell_while_another_tells(number: int) -> bool:
+            loop, heard = this_loop(), list[str]()
+
+            def come_between() -> None:
+                loop.tell(lambda: heard.append("other"))
+                asyncio.run_coroutine_threadsafe(let_run(), loop).result()  # it may hear it now
+
+            def tell() -> bool:
+                with before_line(JobLoop.tell, number, come_between) as at:
+                    loop.tell(lambda: heard.append("one"))
+                return bool(at)
+
+            came_between = await asyncio.to_thread(tell)
+            await comes_true(lambda: sorted(heard) == (["one", "other"] if came_between else ["one"]))
+            return came_between
+
+        assert lines_of(tell_while_another_tells) >= 5
+
+    def test_a_step_that_raises_does_not_stop_the_others(self) -> None:
+        heard: list[str] = []
+
+        async def listen() -> None:
+            loop = this_loop()
+            loop.tell(lambda: heard.append("before"))
+            loop.tell(lambda: 1 // 0)  # type: ignore[arg-type]
+            loop.tell(lambda: heard.append("behind"))
+            await let_run()
+            loop.tell(lambda: heard.append("later"))
+            await let_run()
+
+        with capture_logs() as log:
+            run(listen())
+        assert heard == ["before", "behind", "later"]
+        assert [entry["event"] for entry in log] == ["job_loop_step_failed"]
+
+    def test_a_loop_that_is_closed_hears_nothing_and_harms_nobody(self) -> None:
+        heard: list[str] = []
+        loop = JobLoop()
+        loop.close()
+        for _ in range(2):
+            loop.tell(lambda: heard.append("too late"))
+        assert heard == []
+
+
+@pytest.fixture
+def no_step_fails() -> Iterator[None]:
+    with capture_logs() as log:
+        yield
+    assert log == []
+
+
+@pytest.mark.usefixtures("no_step_fails")
+class TestWaiter:
+    def test_is_told_from_another_thread(self) -> None:
+        async def wait() -> str:
+            this_loop().set_debug(True)  # then whoever touches it from another thread fails, even if it is not asleep
+            waiter: Waiter[str] = Waiter()
+            waiting = asyncio.create_task(soon(waiter))
+            await let_run()
+            await asyncio.to_thread(waiter.tell, "answer")
+            return await waiting
+
+        assert run(wait()) == "answer"
+
+    def test_what_was_told_before_somebody_waits_is_kept(self) -> None:
+        async def wait() -> str:
+            waiter: Waiter[str] = Waiter()
+            elsewhere(lambda: waiter.tell("answer"))
+            await let_run()
+            return await soon(waiter)
+
+        assert run(wait()) == "answer"
+
+    def test_the_first_answer_counts(self) -> None:
+        async def wait() -> str:
+            waiter: Waiter[str] = Waiter()
+            waiter.tell("first")
+            waiter.tell("second")
+            waiter.tell("third", ValueError("too late"))
+            await let_run()
+            return await soon(waiter)
+
+        assert run(wait()) == "first"
+
+    def test_an_error_is_raised_in_place_of_an_answer(self) -> None:
+        async def wait() -> None:
+            waiter: Waiter[None] = Waiter()
+            waiter.tell(None, ValueError("broken"))
+            waiter.tell(None)
+            await soon(waiter)
+
+        with pytest.raises(ValueError, match="broken"):
+            run(wait())
+
+    def test_an_answer_to_one_who_waits_no_longer_harms_nobody(self) -> None:
+        async def wait() -> str:
+            given_up: Waiter[str] = Waiter()
+            other: Waiter[str] = Waiter()
+
+            async def give_up() -> None:
+                await given_up
+
+            waiting = asyncio.create_task(give_up())
+            await let_run()
+            waiting.cancel()
+            await let_run()
+            given_up.tell("nobody")
+            other.tell("somebody")
+            return await soon(other)
+
+        assert run(wait()) == "somebody"
+
+    def test_is_made_on_a_job_loop_only(self) -> None:
+        async def wait() -> None:
+            Waiter()
+
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            Waiter()
+        with pytest.raises(AssertionError):
+            asyncio.run(wait())
+
+
+@pytest.mark.usefixtures("no_step_fails")
+class TestStopping:
+    def test_a_rest_ends_by_time(self) -> None:
+        async def rest() -> tuple[bool, bool]:
+            stopping = Stopping(this_loop())
+            ended = await soon(stopping.rest(0.01)), await soon(stopping.rest(0.0))
+            assert not stopping._resting
+            return ended
+
+        assert run(rest()) == (False, False)
+
+    def test_a_rest_takes_its_time(self) -> None:
+        async def rest() -> bool:
+            resting = asyncio.create_task(Stopping(this_loop()).rest(LONG_SECONDS))
+            await let_run()
+            return resting.done()
+
+        assert not run(rest())
+
+    def test_every_rest_ends_at_once_when_it_stops(self) -> None:
+        async def rest() -> list[bool]:
+            stopping = Stopping(this_loop())
+            rests = [asyncio.create_task(stopping.rest(LONG_SECONDS)) for _ in range(10)]
+            short = [asyncio.create_task(stopping.rest(0.0)) for _ in range(2)]
+            await let_run()
+            rests[3].cancel()
+            elsewhere(stopping.set)
+            elsewhere(stopping.set)
+            return await soon(asyncio.gather(*short, *rests[:3], *rests[4:]))
+
+        assert run(rest()) == [False] * 2 + [True] * 9
+
+    @pytest.mark.parametrize("seconds", [LONG_SECONDS, 0.0])
+    def test_there_is_no_rest_once_it_stops(self, seconds: float) -> None:
+        async def rest() -> tuple[bool, bool, bool]:
+            stopping = Stopping(this_loop())
+            before = stopping.is_set()
+            stopping.set()
+            return before, stopping.is_set(), await soon(stopping.rest(seconds))
+
+        assert run(rest()) == (False, True, True)
+
+    def test_a_stop_before_any_line_of_a_rest_ends_it(self) -> None:
+        async def stop_while_it_lies_down(number: int) -> bool:
+            stopping = Stopping(this_loop())
+            with before_line(Stopping.rest, number, lambda: elsewhere(stopping.set)) as at:
+                resting = asyncio.create_task(stopping.rest(LONG_SECONDS))
+                await let_run()
+            if not at:
+                stopping.set()
+            assert await soon(resting)
+            return bool(at)
+
+        assert lines_of(stop_while_it_lies_down) >= 5
+
+    def test_a_rest_knows_that_a_stop_ended_it_whichever_line_that_is_at(self) -> None:
+        async def rest_while_it_stops(number: int) -> bool:
+            loop = this_loop()
+            stopping = Stopping(loop)
+            resting = asyncio.create_task(stopping.rest(LONG_SECONDS))
+            await let_run()
+
+            def stop() -> bool:
+                step_in = asyncio.run_coroutine_threadsafe
+                with before_line(Stopping.set, number, lambda: step_in(let_run(), loop).result()) as at:
+                    stopping.set()
+                return bool(at)
+
+            come_to = await asyncio.to_thread(stop)
+            assert await soon(resting)
+            return come_to
+
+        assert lines_of(rest_while_it_stops) >= 2
+
+    def test_a_rest_that_is_cancelled_is_forgotten(self) -> None:
+        async def stop() -> None:
+            stopping = Stopping(this_loop())
+            resting = asyncio.create_task(stopping.rest(LONG_SECONDS))
+            await let_run()
+            resting.cancel()
+            await let_run()
+            assert not stopping._resting
+            stopping.set()
+            await let_run()
+
+        run(stop())
+
+
+@pytest.fixture
+def jobs() -> Iterator[JobThread]:
+    jobs = JobThread(2)
+    jobs.start()
+    yield jobs
+    jobs.stop()
+    assert not jobs._thread.is_alive()
+
+
+class TestJobThread:
+    def test_begins_what_other_threads_bring(self, jobs: JobThread) -> None:
+        ran_on: list[tuple[int, str]] = []
+
+        async def go(number: int) -> None:
+            await asyncio.sleep(0)
+            ran_on.append((number, threading.current_thread().name))
+
+        for number in range(20):
+            elsewhere(lambda number=number: jobs.begin(go(number)))  # type: ignore[misc]
+        wait_until(lambda: len(ran_on) == 20)
+        assert sorted(ran_on) == [(number, "worker68-jobs") for number in range(20)]
+
+    def test_one_that_waits_holds_up_nobody(self, jobs: JobThread) -> None:
+        may_go, ways = threading.Event(), list[str]()
+
+        async def wait() -> None:
+            await asyncio.to_thread(may_go.wait)
+            ways.append("waited")
+
+        async def pass_by() -> None:
+            ways.append("passed")
+
+        jobs.begin(wait())
+        jobs.begin(pass_by())
+        try:
+            wait_until(lambda: ways == ["passed"])
+        finally:
+            may_go.set()
+        wait_until(lambda: ways == ["passed", "waited"])
+
+    def test_counts_each_nudge(self, jobs: JobThread) -> None:
+        for rounds in (1, 2):
+            jobs.nudge()
+            wait_until(lambda rounds=rounds: jobs.rounds == rounds)  # type: ignore[misc]
+
+    def test_one_that_raises_does_not_end_the_others(self, jobs: JobThread, caplog: pytest.LogCaptureFixture) -> None:
+        async def fail() -> None:
+            raise ValueError("broken")
+
+        jobs.begin(fail())
+        wait_until(lambda: "broken" in caplog.text)
+        jobs.nudge()
+        wait_until(lambda: jobs.rounds == 1)
+
+    def test_what_has_ended_is_not_kept(self, jobs: JobThread) -> None:
+        async def go() -> None:
+            await asyncio.sleep(0)
+
+        jobs.begin(go())
+        jobs.nudge()
+        wait_until(lambda: jobs.rounds == 1 and not jobs._under_way)
+
+    def test_a_stop_breaks_off_what_is_under_way(self) -> None:
+        jobs, ways = JobThread(2), list[str]()
+
+        async def go(name: str) -> None:
+            ways.append(f"{name} begun")
+            try:
+                await asyncio.sleep(LONG_SECONDS)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # its way to the end may take some steps
+                ways.append(f"{name} cancelled")
+                raise
+
+        jobs.start()
+        jobs.begin(go("a"))
+        jobs.begin(go("b"))
+        wait_until(lambda: len(ways) == 2)
+        jobs.stop()
+        assert sorted(ways) == ["a begun", "a cancelled", "b begun", "b cancelled"]
+        assert not jobs._thread.is_alive()
+        assert jobs.loop.is_closed()
+
+    def test_a_stop_breaks_off_what_begins_under_it(self) -> None:
+        jobs, ways = JobThread(2), list[str]()
+
+        async def go(name: str) -> None:
+            try:
+                await asyncio.sleep(LONG_SECONDS)
+            finally:
+                ways.append(name)
+
+        async def bring_another() -> None:
+            try:
+                await asyncio.sleep(LONG_SECONDS)
+            finally:
+                jobs.begin(go("another"))
+                await let_run()
+
+        jobs.start()
+        jobs.begin(bring_another())
+        jobs.nudge()
+        wait_until(lambda: jobs.rounds == 1)
+        jobs.stop()
+        assert ways == ["another"]
+
+    def test_a_stop_waits_for_no_helper(self) -> None:
+        jobs, hang, ways = JobThread(1), threading.Event(), list[str]()
+
+        async def call(name: str) -> None:
+            try:
+                ways.append(name)
+                await asyncio.to_thread(hang.wait)
+            finally:
+                ways.append(f"{name} over")
+
+        jobs.start()
+        jobs.begin(call("hangs"))
+        jobs.begin(call("queues"))
+        wait_until(lambda: len(ways) == 2)
+        try:
+            jobs.stop()
+            assert sorted(ways) == ["hangs", "hangs over", "queues", "queues over"]
+        finally:
+            hang.set()
+
+    def test_a_stop_of_an_idle_one_ends_it_and_a_second_does_nothing(self) -> None:
+        jobs = JobThread(1)
+        jobs.start()
+        for _ in range(2):
+            jobs.stop()
+            assert not jobs._thread.is_alive()
+        jobs.nudge()
+        assert jobs.rounds == 0

@@ -124,6 +124,8 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     worker.jobs.start()
     yield worker
     worker.jobs.stop()
+    while worker.pool._held:  # a stop would wait for it for ever
+        worker.pool.release()
     worker.pool.stop()
     state.reset_state()
 

@@ -30,6 +30,7 @@ from typing import Any, Final, cast
 import msgspec
 from sqlalchemy import Engine, func, select, text
 
+from tests.parts.onloop import run
 from tests.parts.postgres import PostgresServer
 from tests.parts.turns import FreeAllowance
 from tests.parts.turns import turn as make_turn
@@ -155,7 +156,7 @@ class Answered:
 
     evidence: Evidence
 
-    def wait(self, _: Deadline) -> Evidence:
+    async def wait(self, _: Deadline) -> Evidence:
         return self.evidence
 
 
@@ -204,7 +205,7 @@ class Contest:
     def ours(self) -> dict[str, Any]:
         """Read the list as the action of the task does, and apply it as execution does."""
         turn = make_turn(cast(Link, self.bridge), SYNC, Spooling(), group_id=self.group_id)
-        seen = ACTIONS[SYNC][0](turn)
+        seen = run(ACTIONS[SYNC][0](turn))
         assert isinstance(seen, ListSeen)
         assert seen.whole
         with closing(cast(Spool, seen.rows)), transaction(self.engine) as connection:

@@ -69,3 +69,12 @@ def test_the_worker_command_says_the_same(case: str, tmp_path: Path) -> None:
     assert ended.returncode == 2, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
     assert named in ended.stderr
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_another_pool_is_refused_in_one_line(pool: str, tmp_path: Path) -> None:
+    ended = run((*WORKER68, "--pool", pool), {}, tmp_path)
+
+    assert ended.returncode == 2, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert "leave out the option --pool" in ended.stderr

@@ -24,12 +24,13 @@ FURNITURE = {"errors", "clock", "settings", "observe"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
+    "jobloop": set(),
     "jobs": {"errors"},
-    "bridge": FURNITURE | {"jobs"},
+    "bridge": FURNITURE | {"jobs", "jobloop"},
     "redis_calls": {"errors"},
     "limits": FURNITURE | {"jobs", "redis_calls"},
     "store": FURNITURE | {"jobs"},
-    "execution": FURNITURE | {"jobs", "bridge", "limits", "store", "redis_calls"},
+    "execution": FURNITURE | {"jobs", "jobloop", "bridge", "limits", "store", "redis_calls"},
     "simulator": FURNITURE,
     "observe": FURNITURE,
 }

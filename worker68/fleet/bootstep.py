@@ -14,6 +14,7 @@ from celery import bootsteps, signals
 from celery.worker.components import Pool
 
 from worker68 import runtime
+from worker68.broker.pool import TaskPool
 from worker68.errors import SettingsError
 
 __all__ = ["RuntimeStep"]
@@ -28,6 +29,7 @@ class RuntimeStep(bootsteps.StartStopStep):
 
     def create(self, worker: Any) -> None:
         try:
+            _require_our_pool(worker.pool_cls)
             self._runtime = runtime.build(worker.app.worker68_settings)
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
@@ -61,6 +63,12 @@ class RuntimeStep(bootsteps.StartStopStep):
 
     def terminate(self, worker: Any) -> None:
         self.stop(worker)
+
+
+def _require_our_pool(pool: type) -> None:
+    """Another pool knows nothing of jobs: it could not be held, and a stop would not wait for them."""
+    if not issubclass(pool, TaskPool):
+        raise SettingsError("jobs go their way in worker68's own pool alone: leave out the option --pool (-P)")
 
 
 Pool.requires = (*Pool.requires, RuntimeStep)

@@ -2,12 +2,12 @@
 
 In: Celery's event dispatcher, a new one on each connection. Out: what it has buffered leaves a moment after the first event of a
 burst, or is dropped where nobody listens to the first one: the others would go nowhere. Stock, each event wakes the loop, and each
-wake-up makes a client of Redis and a message of its own. Never: a message to Redis from the thread that has something to tell.
+wake-up makes a client of Redis and a message of its own. Never: a publish by whoever tells of an event, which may be the job loop.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 import threading
 from typing import Any, Final
 
@@ -32,11 +32,10 @@ class GatherEvents(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         dispatcher = consumer.event_dispatcher
-        # The one whose event fills the buffer would publish it: the job loop, and with it every job, would wait for Redis.
-        dispatcher.buffer_limit = math.inf
         with self._lock:
             self._armed = False  # what was armed may have ended with the connection before this one
         if consumer.hub is not None:
+            dispatcher.buffer_limit = sys.maxsize  # beyond it, the thread that tells of an event would publish them all
             dispatcher.on_send_buffered = lambda: self._arm(consumer)
             self._arm(consumer)  # what the dispatcher before this one was waiting for
 
@@ -71,8 +70,7 @@ def _publish_heard(dispatcher: Any) -> None:
             dispatcher._publish([first], dispatcher.producer, "task.multi")
             if heard_by.get(dispatcher.exchange.name) == 0:
                 del events[:others]  # not what came meanwhile: somebody may have begun to listen
-            for _ in range(len(events) // MOST_GATHERED):
-                part = events[:MOST_GATHERED]
-                dispatcher._publish(part, dispatcher.producer, "task.multi")
-                del events[: len(part)]
+            for _ in range(0, len(events), MOST_GATHERED):
+                dispatcher._publish(events[:MOST_GATHERED], dispatcher.producer, "task.multi")
+                del events[:MOST_GATHERED]
     dispatcher.flush()

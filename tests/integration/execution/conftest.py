@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from redis.retry import Retry
 from tests.parts.ledger import Ledger, open_ledger
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
+from worker68.jobloop import JobLoop
 from worker68.store.writer import Writer
 
 
@@ -43,6 +45,15 @@ def reader(redis_url: str) -> Iterator[Any]:
     """Another system that reads what worker68 publishes. (The client's own types allow for every reply of every mode.)"""
     with Redis.from_url(redis_url, protocol=2, decode_responses=True, retry=Retry(NoBackoff(), 0)) as client:
         yield client
+
+
+@pytest.fixture
+def loop() -> Iterator[JobLoop]:
+    """A job loop that goes on while the test has it run a coroutine."""
+    with asyncio.Runner(loop_factory=JobLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, JobLoop)
+        yield loop
 
 
 class OneWorker:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +28,7 @@ from worker68.execution.pacing import Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.slots import Slot, ask_of
 from worker68.execution.spool import MEMORY_BYTES, Spool
+from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.snapshot import MemberRow
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -50,7 +51,7 @@ def bridge() -> Bridge:
 
 
 @pytest.fixture
-def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAllowance]:
+def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge, loop: JobLoop) -> Iterator[TurnAllowance]:
     writer = Writer(sqlite.engine)
     writer.start()
     with ExitStack() as kept, Redis.from_url(redis_url, protocol=2) as client:
@@ -64,7 +65,7 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAl
             limiter=Limiter(client),
             engine=sqlite.engine,
             writer=writer,
-            stopping=threading.Event(),
+            stopping=Stopping(loop),
             owned=lambda: True,
             permit=permit,
             frame=Pass(gate, attempt.job, Slot(ask_of(attempt.job), monotonic(), monotonic())),
@@ -76,114 +77,135 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge) -> Iterator[TurnAl
     writer.stop()
 
 
-def over(allowance: TurnAllowance, *arguments: Any) -> str:
+@pytest.fixture
+def over(allowance: TurnAllowance, loop: JobLoop) -> Callable[[], str]:
     """Return why a wait for a slot ended without one."""
+    return lambda: loop.run_until_complete(_end_of(allowance))
+
+
+async def _end_of(allowance: TurnAllowance) -> str:
     with pytest.raises(TurnOver) as ended:
-        allowance.wait_for_slot("read")
+        await allowance.wait_for_slot("read")
     assert not ended.value.finding.spent
     return ended.value.finding.reason
 
 
-def test_each_slot_is_one_of_the_accounts_limits(allowance: TurnAllowance) -> None:
+async def _ends(waiting: asyncio.Future[Any], seconds: float) -> bool:
+    """Let the loop go on for so long at most; return whether the wait has ended."""
+    done, _ = await asyncio.wait([waiting], timeout=seconds)
+    return waiting in done
+
+
+def test_each_slot_is_one_of_the_accounts_limits(allowance: TurnAllowance, loop: JobLoop) -> None:
     allowance.account = account(limits=parse_limits({"read": "10/s", "account": "off"}))
     began = monotonic()
     slots = []
     for _ in range(4):
-        allowance.wait_for_slot("read")
+        loop.run_until_complete(allowance.wait_for_slot("read"))
         slots.append(allowance.frame.slot.write_at)
     assert slots[0] >= began
     assert all(later - earlier >= 0.095 for earlier, later in pairwise(slots))
     assert slots[-1] - monotonic() <= HAND_OVER_SECONDS, "the link holds the frame for no longer"
 
 
-def test_a_refused_slot_is_waited_for(allowance: TurnAllowance) -> None:
+def test_a_refused_slot_is_waited_for(allowance: TurnAllowance, loop: JobLoop) -> None:
     """The limiter grants at most 2 s ahead; beyond it refuses, and is asked again."""
     allowance.account = account(limits=parse_limits({"read": "20/m", "account": "off"}))
-    allowance.wait_for_slot("read")
-    waiting = threading.Thread(target=lambda: _end_of(allowance))
-    waiting.start()
-    waiting.join(0.2)
-    assert waiting.is_alive()
+
+    async def go() -> None:
+        await allowance.wait_for_slot("read")
+        waiting = asyncio.ensure_future(_end_of(allowance))
+        assert not await _ends(waiting, 0.2)
+        allowance.stopping.set()
+        assert await _ends(waiting, 5)
+        assert await waiting == "the worker is stopping"
+
+    loop.run_until_complete(go())
+
+
+def test_a_worker_that_stops_ends_the_wait(allowance: TurnAllowance, over: Callable[[], str]) -> None:
     allowance.stopping.set()
-    waiting.join(5)
-    assert not waiting.is_alive()
+    assert over() == "the worker is stopping"
 
 
-def test_a_worker_that_stops_ends_the_wait(allowance: TurnAllowance) -> None:
-    allowance.stopping.set()
-    assert over(allowance) == "the worker is stopping"
-
-
-def test_a_paused_account_ends_the_wait(allowance: TurnAllowance) -> None:
+def test_a_paused_account_ends_the_wait(allowance: TurnAllowance, over: Callable[[], str]) -> None:
     allowance.permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime())
-    assert over(allowance) == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
+    assert over() == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
 
 
-def test_a_lost_account_ends_the_wait(allowance: TurnAllowance) -> None:
+def test_a_lost_account_ends_the_wait(allowance: TurnAllowance, over: Callable[[], str]) -> None:
     allowance.owned = lambda: False
-    assert over(allowance) == "this worker does not own the account any more"
+    assert over() == "this worker does not own the account any more"
 
 
 def test_a_bridge_that_stays_away_ends_the_wait(
-    allowance: TurnAllowance, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+    over: Callable[[], str], bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BRIDGE_PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
     bridge.ready = False
-    assert over(allowance) == "the bridge went away in the middle of it"
+    assert over() == "the bridge went away in the middle of it"
 
 
 def test_a_bridge_that_comes_back_goes_on(
-    allowance: TurnAllowance, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: JobLoop, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
     bridge.ready = False
-    waiting = threading.Thread(target=allowance.wait_for_slot, args=("read",))
-    waiting.start()
-    waiting.join(0.1)
-    assert waiting.is_alive()
-    bridge.ready = True
-    waiting.join(5)
-    assert not waiting.is_alive()
+
+    async def go() -> None:
+        waiting = asyncio.ensure_future(allowance.wait_for_slot("read"))
+        assert not await _ends(waiting, 0.1)
+        bridge.ready = True
+        assert await _ends(waiting, 5)
+        await waiting
+
+    loop.run_until_complete(go())
 
 
 def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
-    allowance: TurnAllowance, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: JobLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     urgent = [True, True, False]
     allowance.gives_way = lambda: urgent.pop(0)
-    allowance.wait_for_slot("read")
+    loop.run_until_complete(allowance.wait_for_slot("read"))
     assert urgent == []
     monkeypatch.setattr(module, "GIVE_WAY_SECONDS", 0.05)
     allowance.gives_way = lambda: True
-    allowance.wait_for_slot("read")
+    loop.run_until_complete(allowance.wait_for_slot("read"))
 
 
-def test_while_redis_is_away_no_slot_is_given(allowance: TurnAllowance, redis_server: EmbeddedRedis) -> None:
+def test_while_redis_is_away_no_slot_is_given(
+    allowance: TurnAllowance, loop: JobLoop, redis_server: EmbeddedRedis
+) -> None:
     redis_server.kill()
-    waiting = threading.Thread(target=lambda: _end_of(allowance))
-    waiting.start()
-    waiting.join(0.5)
-    assert waiting.is_alive()
-    allowance.stopping.set()
-    waiting.join(10)
-    assert not waiting.is_alive()
+
+    async def go() -> None:
+        waiting = asyncio.ensure_future(_end_of(allowance))
+        assert not await _ends(waiting, 0.5)
+        allowance.stopping.set()
+        assert await _ends(waiting, 10)
+        assert await waiting == "the worker is stopping"
+
+    loop.run_until_complete(go())
 
 
 def test_progress_is_written_only_now_and_then(
-    allowance: TurnAllowance, sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: JobLoop, sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seq = allowance.attempt.job.seq
-    allowance.note_progress("read 1 of 9")
+    loop.run_until_complete(allowance.note_progress("read 1 of 9"))
     assert sqlite.row(seq).progress is None
     allowance._progress_at = 0.0
-    allowance.note_progress("read 2 of 9")
-    allowance.note_progress("read 3 of 9")
+    loop.run_until_complete(allowance.note_progress("read 2 of 9"))
+    loop.run_until_complete(allowance.note_progress("read 3 of 9"))
     assert sqlite.row(seq).progress == "read 2 of 9"
 
 
-def test_a_database_that_is_away_is_waited_for(allowance: TurnAllowance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_waited_for(
+    allowance: TurnAllowance, loop: JobLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers: list[Any] = [DatabaseAway("gone"), [5, 6]]
 
     def look(*_: Any) -> list[int]:
@@ -194,10 +216,10 @@ def test_a_database_that_is_away_is_waited_for(allowance: TurnAllowance, monkeyp
 
     monkeypatch.setattr(module, "known_members", look)
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.01)
-    assert allowance.known_members(7) == [5, 6]
+    assert loop.run_until_complete(allowance.known_members(7)) == [5, 6]
 
 
-def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, sqlite: Ledger) -> None:
+def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, loop: JobLoop, sqlite: Ledger) -> None:
     def member(user_id: int, group_id: int = 5, name: str = "main", removed: bool = False) -> dict[str, Any]:
         times = {"updated_at": NOW, "removed_at": NOW if removed else None}
         row = {"user_id": user_id, "name": "", "icon": None, "role": "member", "friend": False}
@@ -205,7 +227,7 @@ def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, sql
 
     rows = [member(3), member(1), member(2, removed=True), member(4, group_id=6), member(9, name="other")]
     sqlite.run(lambda connection: connection.execute(insert(group_members), rows))
-    assert allowance.known_members(5) == [1, 3]
+    assert loop.run_until_complete(allowance.known_members(5)) == [1, 3]
 
 
 ROWS = [MemberRow(number, "花开富贵🌽" * 20, None, "member", False) for number in range(10_000)]
@@ -237,8 +259,3 @@ class TestSpool:
         allowance.kept.close()
         with pytest.raises(ValueError, match="closed"):
             list(spool)
-
-
-def _end_of(allowance: TurnAllowance) -> None:
-    with pytest.raises(TurnOver):
-        allowance.wait_for_slot("read")

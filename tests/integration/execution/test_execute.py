@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -26,8 +25,9 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder
 from worker68.execution.slots import Ready, Slot, ask_of
+from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, TryAgain, failed, in_doubt, succeeded, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS
 from worker68.store import attempts
@@ -37,6 +37,8 @@ from worker68.store.pauses import Pause
 from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
+
+Run = Callable[[Ready], Outcome | TryAgain | None]
 
 UNWRITABLE = succeeded({"data": object()})
 DONE = {"notice_id": 5, "announcement": None}
@@ -53,6 +55,9 @@ class ReadyLink:
 
 
 class NoPace:
+    def is_full(self, account: str) -> bool:
+        return False
+
     def report_busy(self, account: str, age_seconds: float = 0.0) -> None: ...
 
     def note_success(self, account: str, age_seconds: float = 0.0) -> None: ...
@@ -65,13 +70,13 @@ def ready(job: Job) -> Ready:
 
 
 @pytest.fixture
-def execution(ledger: Ledger) -> Iterator[Execution]:
+def execution(ledger: Ledger, loop: JobLoop) -> Iterator[Execution]:
     writer = Writer(ledger.engine)
     writer.start()
     limiter = Slots().as_limiter()
     gate, permit = Gate(NO_LIMITS, lambda: True, lambda: None), Permit()
     permit.renew(None, boottime())
-    stopping = threading.Event()
+    stopping = Stopping(loop)
     yield Execution(
         account=account(),
         owner=OWNER,
@@ -98,9 +103,18 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]]
     """Put an action in the place of a task's first step."""
 
     def put(task: str, action: Callable[[Any], Any]) -> None:
-        monkeypatch.setattr(module, "ACTIONS", {**ACTIONS, task: (action, *ACTIONS[task][1:])})
+        async def perform(turn: Any) -> Any:
+            return action(turn)
+
+        monkeypatch.setattr(module, "ACTIONS", {**ACTIONS, task: (perform, *ACTIONS[task][1:])})
 
     return put
+
+
+@pytest.fixture
+def run(execution: Execution, loop: JobLoop) -> Run:
+    """Run a job to its end."""
+    return lambda ready: loop.run_until_complete(execution.run(ready))
 
 
 def arrive(ledger: Ledger, task: str) -> Job:
@@ -110,19 +124,19 @@ def arrive(ledger: Ledger, task: str) -> Job:
 
 @pytest.mark.parametrize(("task", "status"), [("worker68.request", "failed"), (SEND, "in_doubt")])
 def test_a_result_that_cannot_be_written_down_ends_the_job_all_the_same(
-    ledger: Ledger, execution: Execution, act: Any, task: str, status: str
+    ledger: Ledger, run: Run, act: Any, task: str, status: str
 ) -> None:
     act(task, lambda turn: UNWRITABLE)
     job = arrive(ledger, task)
 
-    execution.run(ready(job))
+    run(ready(job))
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.error_code) == ("ended", status, "internal")
 
 
 def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement(
-    ledger: Ledger, execution: Execution, act: Any
+    ledger: Ledger, run: Run, act: Any
 ) -> None:
     """This worker lost the account; another one has made the change, and its announcement is in doubt."""
     task = "worker68.set_group_notice"
@@ -145,28 +159,24 @@ def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement
     act(task, lose)
     job = arrive(ledger, task)
 
-    execution.run(ready(job))
+    run(ready(job))
 
     row = ledger.row(job.seq)
     assert (row.status, row.error_code, row.revision) == ("in_doubt", "no_verdict", 1)
 
 
-def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(
-    ledger: Ledger, execution: Execution, act: Any
-) -> None:
+def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(ledger: Ledger, run: Run, act: Any) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
     job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=0.2)).timestamp(), now=utc_now())
     waits = Ready(job, Slot(ask_of(job), monotonic() + 0.5, monotonic()))
 
-    assert execution.run(waits) is None
+    assert run(waits) is None
 
     row = ledger.row(job.seq)
     assert (row.status, row.attempts, row.reason) == ("expired", 0, "its time was over before its slot came")
 
 
-def test_what_expires_just_before_its_write_ends_without_an_attempt(
-    ledger: Ledger, execution: Execution, act: Any
-) -> None:
+def test_what_expires_just_before_its_write_ends_without_an_attempt(ledger: Ledger, run: Run, act: Any) -> None:
     def refuse(turn: Any) -> TryAgain:
         time.sleep(max(0.0, (turn.job.expires_at - utc_now()).total_seconds() + 0.01))
         assert turn.may_not_write() == "its time was over before its slot came"
@@ -175,7 +185,7 @@ def test_what_expires_just_before_its_write_ends_without_an_attempt(
     act(SEND, refuse)
     job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=1)).timestamp(), now=utc_now())
 
-    assert execution.run(ready(job)) is None
+    assert run(ready(job)) is None
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.attempts) == ("ended", "expired", 0)
@@ -201,7 +211,7 @@ def give_back_and_begin_elsewhere(connection: Connection) -> None:
 )
 def test_what_was_not_written_ends_the_doubt_about_its_own_attempt_alone(
     ledger: Ledger,
-    execution: Execution,
+    run: Run,
     act: Any,
     meanwhile: Callable[[Connection], None],
     status: str,
@@ -214,19 +224,19 @@ def test_what_was_not_written_ends_the_doubt_about_its_own_attempt_alone(
     act(SEND, lose)
     job = arrive(ledger, SEND)
 
-    assert execution.run(ready(job)) is None
+    assert run(ready(job)) is None
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.revision) == ("ended", status, revision)
     assert row.error_code == ("not_sent" if status == "failed" else "worker_lost")
 
 
-def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, act: Any) -> None:
+def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, run: Run, act: Any) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
     execution.permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime())
     job = arrive(ledger, SEND)
 
-    assert execution.run(ready(job)) is None
+    assert run(ready(job)) is None
 
     row = ledger.row(job.seq)
     assert (row.state, row.attempts) == ("ready", 0)

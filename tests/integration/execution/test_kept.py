@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import threading
 from typing import Any
@@ -18,6 +19,7 @@ from worker68.execution import recovery
 from worker68.execution.kept import BackedOff, Ended, Kept, NotWritten, Seen
 from worker68.execution.late import LateDesk
 from worker68.execution.recorder import Recorder
+from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.states import State
 from worker68.store.attempts import Attempt
@@ -123,54 +125,57 @@ class TestRecorder:
         monkeypatch.setattr(recorder_module, "LAST_WRITE_SECONDS", 0.1)
 
     @pytest.fixture
-    def recorder(self, kept: Kept) -> Recorder:
-        return Recorder("main", kept, threading.Event())
+    def recorder(self, kept: Kept, loop: JobLoop) -> Recorder:
+        return Recorder("main", kept, Stopping(loop))
 
     @pytest.fixture
     def note(self, sqlite: Ledger) -> Ended:
         return Ended(begun(sqlite).key, SENT)
 
     def test_a_note_lies_in_redis_only_while_the_database_is_away(
-        self, recorder: Recorder, kept: Kept, note: Ended
+        self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended
     ) -> None:
         found = []
 
-        def write() -> str:
+        async def write() -> str:
             found.append(kept.load("main"))
             if len(found) < 4:
                 raise DatabaseAway("gone")
             return "written"
 
-        assert recorder.until_written(write, note) == "written"
+        assert loop.run_until_complete(recorder.until_written(write, note)) == "written"
         assert found == [[], [note], [note], [note]]
         assert kept.load("main") == []
 
-    def test_a_stop_leaves_the_note(self, recorder: Recorder, kept: Kept, note: Ended) -> None:
-        def write() -> None:
+    def test_a_stop_leaves_the_note(self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended) -> None:
+        async def write() -> None:
             raise DatabaseAway("gone")
 
         recorder.stopping.set()
         with pytest.raises(DatabaseAway):
-            recorder.until_written(write, note)
+            loop.run_until_complete(recorder.until_written(write, note))
         assert kept.load("main") == [note]
 
     def test_a_job_does_not_go_on_before_its_note_is_dropped(
-        self, recorder: Recorder, kept: Kept, note: Ended, redis_server: EmbeddedRedis
+        self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended, redis_server: EmbeddedRedis
     ) -> None:
         """A later attempt may bear the same number: a note left behind would be taken for that one's."""
         tries = []
 
-        def write() -> None:
+        async def write() -> None:
             tries.append(1)
             if len(tries) == 1:
                 raise DatabaseAway("gone")
             redis_server.kill()
 
-        thread = threading.Thread(target=recorder.until_written, args=(write, note))
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive()
-        redis_server.restart()
-        thread.join(30)
-        assert not thread.is_alive()
+        async def go() -> None:
+            going = asyncio.ensure_future(recorder.until_written(write, note))
+            await asyncio.wait([going], timeout=0.3)
+            assert not going.done()
+            redis_server.restart()
+            await asyncio.wait([going], timeout=30)
+            assert going.done()
+            await going
+
+        loop.run_until_complete(go())
         assert kept.load("main") == []

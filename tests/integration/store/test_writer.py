@@ -1,10 +1,12 @@
-"""The group commit: writes of many threads in few transactions, and each one's failure its own."""
+"""The group commit: many writes in few transactions, and each one's failure its own."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -42,15 +44,20 @@ class Gate:
         self._open, self._reached = threading.Event(), threading.Event()
 
     def write_together(self, works: list[Callable[[Connection], object]]) -> list[Future[object]]:
+        with self.held_up():
+            waiting = [self._threads.submit(self._writer.write, work) for work in works]
+            pause = threading.Event()
+            while self._writer._waiting.qsize() < len(works):
+                pause.wait(0.001)
+        return waiting
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
         first = self._threads.submit(self._writer.write, self._wait)
         assert self._reached.wait(30)
-        waiting = [self._threads.submit(self._writer.write, work) for work in works]
-        pause = threading.Event()
-        while self._writer._waiting.qsize() < len(works):
-            pause.wait(0.001)
+        yield
         self._open.set()
         first.result(30)
-        return waiting
 
     def _wait(self, _connection: Connection) -> None:
         self._reached.set()
@@ -101,6 +108,73 @@ def test_a_write_may_run_twice_and_counts_once(ledger: Ledger, writer: Writer, t
     waiting = Gate(writer, threads).write_together([settle, fail, settle])
     assert sorted(str(waiting[place].result(30)) for place in (0, 2)) == ["False", "True"]
     assert len(ledger.replies()) == 1
+
+
+class TestWhatIsHandedIn:
+    """Nobody's thread waits for it: the writer's own tells what came of it."""
+
+    def test_of_one_verb_is_done_by_one_call_of_it(
+        self, ledger: Ledger, writer: Writer, threads: ThreadPoolExecutor
+    ) -> None:
+        calls: list[list[int]] = []
+
+        def double(_connection: Connection, numbers: Sequence[int]) -> list[int]:
+            calls.append(list(numbers))
+            return [2 * number for number in numbers]
+
+        heard = Heard()
+        with Gate(writer, threads).held_up():
+            for number in range(30):
+                writer.hand_in(double, number, heard.of(number))
+            assert heard.told.empty()
+        assert [heard.told.get(timeout=30) for _ in range(30)] == [(number, 2 * number, None) for number in range(30)]
+        assert calls == [list(range(30))]
+
+    def test_tells_each_its_own_error_and_commits_the_others(
+        self, ledger: Ledger, writer: Writer, threads: ThreadPoolExecutor
+    ) -> None:
+        made = ledger.arrive(*[message() for _ in range(3)])
+        fault = LookupError("a fault of its own")
+
+        def begin_all(connection: Connection, jobs: Sequence[Job]) -> Sequence[bool]:
+            if made[1] in jobs:
+                raise fault
+            return attempts.begin(connection, [Attempt(job, 1, OWNER, FENCE) for job in jobs], NOW)
+
+        heard = Heard()
+        with Gate(writer, threads).held_up():
+            for place, job in enumerate(made):
+                writer.hand_in(begin_all, job, heard.of(place))
+        told = [heard.told.get(timeout=30) for _ in made]
+        assert told == [(0, True, None), (1, None, fault), (2, True, None)]
+        assert ledger.count(attempts_table) == 2
+
+    def test_is_told_only_after_the_commit(self, ledger: Ledger, writer: Writer) -> None:
+        job = ledger.send()
+        seen: queue.SimpleQueue[int] = queue.SimpleQueue()
+        attempt = Attempt(job, 1, OWNER, FENCE)
+        writer.hand_in(
+            lambda connection, batch: attempts.begin(connection, batch, NOW),
+            attempt,
+            lambda *_: seen.put(ledger.count(attempts_table)),
+        )
+        assert seen.get(timeout=30) == 1
+
+    def test_is_refused_where_the_writer_does_not_run(self, ledger: Ledger) -> None:
+        heard = Heard()
+        with pytest.raises(DatabaseAway, match="not running"):
+            Writer(ledger.engine).hand_in(lambda connection, batch: batch, 1, heard.of(1))
+        assert heard.told.empty()
+
+
+class Heard:
+    """What the writer told, in its order."""
+
+    def __init__(self) -> None:
+        self.told: queue.SimpleQueue[tuple[int, object, BaseException | None]] = queue.SimpleQueue()
+
+    def of(self, place: int) -> Callable[[object, BaseException | None], None]:
+        return lambda answer, error: self.told.put((place, answer, error))
 
 
 def test_what_waits_is_written_before_the_writer_stops(ledger: Ledger) -> None:

@@ -111,6 +111,21 @@ def test_a_worker_that_nobody_consumes_from_is_not_healthy(stand: Stand) -> None
     wait_until(lambda: (stand.runtime.vitals.problem or "").startswith("celery: "))
 
 
+def test_a_worker_whose_jobs_do_not_go_on_is_not_healthy(stand: Stand) -> None:
+    stand.runtime.start()
+    stand.consumer.start()
+    over = threading.Event()
+    try:
+        wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
+        stand.parts.jobs.loop.tell(lambda: _wait(over))
+        wait_until(lambda: stand.runtime.vitals.problem == "jobs: the job loop does not go on")
+        over.set()
+        wait_until(lambda: stand.runtime.vitals.problem is None)
+    finally:
+        over.set()
+        stand.consumer.stop()
+
+
 def test_a_worker_whose_redis_is_gone_becomes_unhealthy_and_recovers(stand: Stand, redis_server: EmbeddedRedis) -> None:
     stand.runtime.start()
     stand.consumer.start()
@@ -166,6 +181,10 @@ def test_figures_that_cannot_be_read_are_left_out(stand: Stand, redis_server: Em
     assert figures["worker68_up"].values == {("database",): 1, ("redis",): 0}
     assert "worker68_queue_length" not in figures
     assert "worker68_jobs" in figures
+
+
+def _wait(over: threading.Event) -> None:
+    over.wait()
 
 
 def ended(stand: Stand) -> dict[tuple[str, ...], object]:

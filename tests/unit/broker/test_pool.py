@@ -1,11 +1,14 @@
-"""Whatever a task raises, its request is settled and its thread takes the next one."""
+"""Whatever a task raises, its request is settled and its thread takes the next one; a warm stop waits for what is under way."""
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from celery.worker import state
 
 from worker68.broker.pool import TaskPool
 
@@ -102,3 +105,99 @@ def test_after_terminate_nothing_begins() -> None:
 
     with pytest.raises(RuntimeError):
         pool.apply_async(lambda: 1)
+
+
+class TestWhatIsHeld:
+    """Jobs, which need no thread of the pool."""
+
+    @pytest.fixture
+    def stopped(self, pool: TaskPool) -> Iterator[queue.SimpleQueue[None]]:
+        """Is told once the pool has stopped; and whatever a test leaves held is let go in the end."""
+        yield queue.SimpleQueue()
+        while pool._held:
+            pool.release()
+
+    def stop(self, pool: TaskPool, stopped: queue.SimpleQueue[None]) -> threading.Thread:
+        """Begin to stop the pool; return once it has stopped or waits for what is held."""
+        waits = threading.Event()
+        wait_for = pool._changed.wait_for
+
+        def note_and_wait(predicate: Callable[[], bool]) -> bool:
+            waits.set()
+            return wait_for(predicate)
+
+        def stop() -> None:
+            pool.stop()
+            stopped.put(None)
+            waits.set()
+
+        pool._changed.wait_for = note_and_wait  # type: ignore[method-assign,assignment]
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        assert waits.wait(SECONDS)
+        return stopping
+
+    def test_a_warm_stop_waits_for_all_of_it_from_whatever_thread(
+        self, pool: TaskPool, stopped: queue.SimpleQueue[None]
+    ) -> None:
+        pool.hold()
+        in_thread(pool.hold)
+        stopping = self.stop(pool, stopped)
+
+        in_thread(pool.release)
+        stopping.join(0.1)
+        assert stopped.empty()
+        in_thread(pool.release)
+
+        stopped.get(timeout=SECONDS)
+        stopping.join(SECONDS)
+
+    def test_a_warm_stop_does_not_wait_where_nothing_is_held(
+        self, pool: TaskPool, stopped: queue.SimpleQueue[None]
+    ) -> None:
+        pool.hold()
+        pool.release()
+
+        stopping = self.stop(pool, stopped)
+
+        stopped.get(timeout=SECONDS)
+        stopping.join(SECONDS)
+
+    def test_a_cold_stop_does_not_wait(
+        self, pool: TaskPool, stopped: queue.SimpleQueue[None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(state, "should_terminate", 0)
+        pool.hold()
+
+        stopping = self.stop(pool, stopped)
+
+        stopped.get(timeout=SECONDS)
+        stopping.join(SECONDS)
+        assert pool._held == 1
+
+    def test_what_threads_carry_is_waited_for_beside_it(self, pool: TaskPool, stopped: queue.SimpleQueue[None]) -> None:
+        go_on, begun = threading.Event(), threading.Event()
+
+        def carry() -> None:
+            begun.set()
+            go_on.wait(SECONDS)
+
+        pool.apply_async(carry)
+        assert begun.wait(SECONDS)
+        pool.hold()
+        stopping = self.stop(pool, stopped)
+
+        pool.release()
+        stopping.join(0.1)
+        assert stopped.empty()
+        go_on.set()
+
+        stopped.get(timeout=SECONDS)
+        stopping.join(SECONDS)
+
+
+def in_thread(step: Callable[[], None]) -> None:
+    thread = threading.Thread(target=step)
+    thread.start()
+    thread.join(SECONDS)
+    assert not thread.is_alive()

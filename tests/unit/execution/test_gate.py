@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 
 from tests.parts.jobs import MUTE, NOW, job
+from tests.parts.onloop import run
 from worker68.clock import boottime, monotonic, utc_now
 from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
@@ -133,7 +134,10 @@ class Told(Pace):
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.away = False
+        self.away = self.full = False
+
+    def is_full(self, account: str) -> bool:
+        return self.full
 
     def report_busy(self, account: str, age_seconds: float = 0.0) -> float:
         return self._say("busy", age_seconds)
@@ -164,8 +168,19 @@ class Told(Pace):
 )
 def test_the_pace_is_told_what_frames_met(finding: TryAgain, said: str) -> None:
     scene, told = Scene(), Told()
-    Pacing("main", told, scene.gate).tell(finding, scene.frame())
+    run(Pacing("main", told, scene.gate).tell(finding, scene.frame()))
     assert told.said == [said]
+
+
+def test_at_full_pace_only_what_is_busy_is_worth_a_call() -> None:
+    scene, told = Scene(), Told()
+    pacing, told.full = Pacing("main", told, scene.gate), True
+    run(pacing.tell(succeeded({}), scene.frame()))
+    run(pacing.tell(TryAgain(ErrorCode.UNAVAILABLE, "silence", spent=True), scene.frame()))
+    run(pacing.tell_unused(scene.frame().slot))
+    assert told.said == []
+    run(pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), scene.frame()))
+    assert told.said == ["busy"]
 
 
 def test_busy_is_told_once_though_it_is_heard_of_twice() -> None:
@@ -173,10 +188,10 @@ def test_busy_is_told_once_though_it_is_heard_of_twice() -> None:
     pacing, frame = Pacing("main", told, scene.gate), scene.frame()
     scene.gate.note_busy(frame)
     pacing.tell_busy()
-    pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame)
+    run(pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
     assert told.said == ["busy"]
     frame.renew(scene.frame().slot)
-    pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame)
+    run(pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
     assert told.said == ["busy", "busy"]
 
 
@@ -184,7 +199,7 @@ def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
     scene, told = Scene(), Told()
     pacing, frame = Pacing("main", told, scene.gate), scene.frame()
     told.away = True
-    pacing.tell(succeeded({}), frame)
+    run(pacing.tell(succeeded({}), frame))
     scene.gate.note_busy(frame)
     with pytest.raises(ConnectionError):
         pacing.tell_busy()
@@ -195,7 +210,7 @@ def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
 
 def test_a_slot_that_was_not_used_ends_its_probe() -> None:
     scene, told = Scene(), Told()
-    Pacing("main", told, scene.gate).tell_unused(scene.frame().slot)
+    run(Pacing("main", told, scene.gate).tell_unused(scene.frame().slot))
     assert told.said == ["unclear, written False"]
 
 

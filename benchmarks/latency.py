@@ -1,5 +1,5 @@
-"""How long one job takes on an idle worker, from the push to the reply, next to a task that does nothing in bare Celery, and next to
-what one would write by hand (``benchmarks/by_hand.py``, one connection for all threads).
+"""How long one job takes on an idle worker, from the push to the reply, next to a task that does nothing in bare Celery, and next
+to what one would write by hand (``benchmarks/by_hand.py``, one connection for all threads).
 
 python -m benchmarks.latency [--rounds 5] [--jobs 40] [--databases sqlite postgresql]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.parts.onloop import run
 from worker68.jobloop import Waiter
 
-ERRORS = [ValueError("ours"), SystemExit(1), RecursionError(), GeneratorExit()]
+ERRORS = [ValueError("ours"), SystemExit(1), RecursionError()]
 
 
 def fail(error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -94,6 +95,7 @@ def execution(ledger: Ledger, loop: JobLoop) -> Iterator[Execution]:
         recorder=Recorder("main", Kept(cast(Any, None)), stopping),
         stopping=stopping,
         announce=lambda: None,
+        wake=lambda: None,
     )
     writer.stop()
 
@@ -240,3 +242,40 @@ def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, r
 
     row = ledger.row(job.seq)
     assert (row.state, row.attempts) == ("ready", 0)
+
+
+def test_while_the_outcome_is_written_down_the_job_takes_no_room(
+    ledger: Ledger, execution: Execution, loop: JobLoop, act: Any
+) -> None:
+    act(SEND, lambda turn: succeeded({"message_id": 1}))
+    dispatch = execution.dispatch
+    dispatch.add([arrive(ledger, SEND)])
+    (chosen,) = dispatch.choose(1, False, utc_now()).ready
+    seen: list[tuple[int, int, str]] = []
+
+    def note() -> None:
+        seen.append((dispatch.in_flight, dispatch.occupied, ledger.row(chosen.job.seq).state))
+
+    loop.run_until_complete(replace(execution, wake=note).run(chosen))
+
+    note()
+    assert seen == [(1, 0, "sending"), (0, 0, "ended")]
+
+
+def test_a_begin_is_urgent_and_an_end_is_not(
+    ledger: Ledger, execution: Execution, run: Run, act: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first holds up a frame, the other no more than a reply."""
+    handed_in: list[tuple[str, bool]] = []
+    hand_in = execution.writer.hand_in
+
+    def note(verb: Any, item: Any, told: Any, *, urgent: bool = False) -> None:
+        handed_in.append((verb.__name__.strip("_"), urgent))
+        hand_in(verb, item, told, urgent=urgent)
+
+    monkeypatch.setattr(execution.writer, "hand_in", note)
+    act(SEND, lambda turn: succeeded({"message_id": 1}))
+
+    run(ready(arrive(ledger, SEND)))
+
+    assert handed_in == [("begin", True), ("end", False)]

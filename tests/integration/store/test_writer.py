@@ -16,9 +16,10 @@ from tests.parts.ledger import FENCE, OWNER, SENT, Ledger
 from worker68.errors import DatabaseAway
 from worker68.jobs.job import Job
 from worker68.store import attempts
+from worker68.store import writer as writer_module
 from worker68.store.attempts import Attempt
 from worker68.store.tables import attempts as attempts_table
-from worker68.store.writer import Writer
+from worker68.store.writer import BURST, Writer, each
 
 
 @pytest.fixture
@@ -189,3 +190,67 @@ def test_what_waits_is_written_before_the_writer_stops(ledger: Ledger) -> None:
 def begin(job: Job) -> Callable[[Connection], object]:
     attempt = Attempt(job, 1, OWNER, FENCE)
     return lambda connection: attempts.begin(connection, [attempt], NOW)[0]
+
+
+class Order:
+    """The names of writes as they are made, and of those of which somebody was told."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.made: list[str] = []
+        self.told: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def hand_in(self, name: str, *, urgent: bool) -> None:
+        self._writer.hand_in(each, lambda _: self.made.append(name), lambda *_: self.told.put(name), urgent=urgent)
+
+
+def write_a_burst(writer: Writer, threads: ThreadPoolExecutor) -> None:
+    """Let the writer see that much is written."""
+    burst = Gate(writer, threads).write_together([lambda _: None] * BURST)
+    for done in burst:
+        done.result(30)
+
+
+def test_what_is_urgent_is_written_first(writer: Writer, threads: ThreadPoolExecutor) -> None:
+    order = Order(writer)
+    with Gate(writer, threads).held_up():
+        for number in range(2):
+            order.hand_in(f"patient {number}", urgent=False)
+            order.hand_in(f"urgent {number}", urgent=True)
+    assert {order.told.get(timeout=30) for _ in range(4)}
+    assert order.made == ["urgent 0", "urgent 1", "patient 0", "patient 1"]
+
+
+def test_while_much_is_written_what_is_not_urgent_waits_and_what_is_does_not(
+    writer: Writer, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "GATHER_SECONDS", 3600.0)
+    order = Order(writer)
+    write_a_burst(writer, threads)
+    order.hand_in("patient", urgent=False)
+    order.hand_in("urgent", urgent=True)
+    assert order.told.get(timeout=30) == "urgent"
+    assert order.made == ["urgent"]
+    writer.stop()
+    assert order.told.get(timeout=30) == "patient"
+
+
+def test_what_is_not_urgent_is_not_put_off_by_what_is(
+    writer: Writer, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "GATHER_SECONDS", 0.0)
+    order = Order(writer)
+    write_a_burst(writer, threads)
+    with Gate(writer, threads).held_up():
+        order.hand_in("patient", urgent=False)
+        for number in range(3):
+            order.hand_in(f"urgent {number}", urgent=True)
+    assert [order.told.get(timeout=30) for _ in range(4)][-1] == "patient"
+    assert order.made == ["urgent 0", "urgent 1", "urgent 2", "patient"]
+
+
+def test_what_is_not_urgent_is_written_when_nothing_else_comes(writer: Writer, threads: ThreadPoolExecutor) -> None:
+    order = Order(writer)
+    write_a_burst(writer, threads)
+    order.hand_in("patient", urgent=False)
+    assert order.told.get(timeout=30) == "patient"

@@ -330,6 +330,19 @@ class TestJobThread:
             may_go.set()
         wait_until(lambda: ways == ["passed", "waited"])
 
+    def test_only_so_many_calls_that_may_hang_run_beside_it(self, jobs: JobThread) -> None:
+        ran_on: list[str] = []
+
+        def call() -> None:
+            ran_on.append(threading.current_thread().name)
+
+        async def go() -> None:
+            await asyncio.gather(*(asyncio.to_thread(call) for _ in range(50)))
+
+        jobs.begin(go())
+        wait_until(lambda: len(ran_on) == 50)
+        assert set(ran_on) <= {"worker68-helper_0", "worker68-helper_1"}
+
     def test_counts_each_nudge(self, jobs: JobThread) -> None:
         for rounds in (1, 2):
             jobs.nudge()

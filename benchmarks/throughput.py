@@ -3,7 +3,8 @@
 python -m benchmarks.throughput [--rounds 5] [--jobs 1000] [--verdict 0] [--threads 128]
                                [--databases sqlite postgresql] [--without-hand]
 
-Limits are off and the simulator answers at once, or after ``--verdict`` seconds; then the limit is threads ÷ verdict. Ours: taken
+Limits are off and the simulator answers at once, or after ``--verdict`` seconds; then the limit is threads ÷ verdict. Ours, with as
+many jobs at once as the others have threads: taken
 in, written to SQL (SQLite with synchronous FULL, PostgreSQL with fsync), sent, its verdict awaited, outcome and reply committed,
 reply published. Bare Celery: a task that does nothing, with the stock transport, the threads pool, acks_late, as many threads, on
 the same Redis, and no bridge. By hand: see ``benchmarks/by_hand.py``. CPU a job is what the worker's process used, that of Redis,
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of each contestant in each round")
     parser.add_argument("--verdict", type=float, default=0.0, help="seconds from a send to its verdict")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of ours and of bare Celery")
+    parser.add_argument("--threads", type=int, default=THREADS, help="of bare Celery and by hand; ours: jobs at once")
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     parser.add_argument("--without-hand", action="store_true", help="only ours and bare Celery")
     given = parser.parse_args()

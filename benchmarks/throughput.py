@@ -4,11 +4,11 @@ python -m benchmarks.throughput [--rounds 5] [--jobs 1000] [--verdict 0] [--thre
                                [--databases sqlite postgresql] [--without-hand]
 
 Limits are off and the simulator answers at once, or after ``--verdict`` seconds; then the limit is threads ÷ verdict. Ours, with as
-many jobs at once as the others have threads: taken
-in, written to SQL (SQLite with synchronous FULL, PostgreSQL with fsync), sent, its verdict awaited, outcome and reply committed,
-reply published. Bare Celery: a task that does nothing, with the stock transport, the threads pool, acks_late, as many threads, on
-the same Redis, and no bridge. By hand: see ``benchmarks/by_hand.py``. CPU a job is what the worker's process used, that of Redis,
-PostgreSQL and the bridge not included: of all figures it depends least on who else uses the machine.
+many jobs at once as the others have threads: taken in, written to SQL (SQLite with synchronous FULL, PostgreSQL with fsync), sent,
+its verdict awaited, outcome and reply committed, reply published. Bare Celery: a task that does nothing, with the stock transport,
+the threads pool and acks_late, on the same Redis, and no bridge. By hand: see ``benchmarks/by_hand.py``. CPU a job is what the
+worker's process used, that of Redis, PostgreSQL and the bridge not included: of all figures it depends least on who else uses the
+machine.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ Work = Callable[[Connection], T]
 #: Does the same for many: its answers stand in the order of what it was given.
 Verb = Callable[[Connection, Sequence[I]], Sequence[T]]
 
-#: Writes in one transaction at most: it bounds how long the first one waits for the last.
+#: Urgent writes in one transaction at most, and as many others: it bounds how long the first one waits for the last. What is not
+#: urgent has its own share, or ends would pile up behind begins that never leave room for one.
 GROUP_LIMIT = 64
 
 #: A transaction of so many writes means that much is written: then what is not urgent waits for more of its kind, and lets what is
@@ -135,8 +136,7 @@ class Writer:
         its_time = self._ending or self._patient_until <= monotonic()
         group: list[_Write] = []
         for waiting in (self._urgent, self._patient) if its_time else (self._urgent,):
-            while waiting and len(group) < GROUP_LIMIT:
-                group.append(waiting.popleft())
+            group += [waiting.popleft() for _ in range(min(len(waiting), GROUP_LIMIT))]
         self._busy = len(group) >= BURST
         return group
 

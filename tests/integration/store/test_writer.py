@@ -19,7 +19,7 @@ from worker68.store import attempts
 from worker68.store import writer as writer_module
 from worker68.store.attempts import Attempt
 from worker68.store.tables import attempts as attempts_table
-from worker68.store.writer import BURST, Writer, each
+from worker68.store.writer import BURST, GROUP_LIMIT, Writer, each
 
 
 @pytest.fixture
@@ -217,7 +217,8 @@ def test_what_is_urgent_is_written_first(writer: Writer, threads: ThreadPoolExec
         for number in range(2):
             order.hand_in(f"patient {number}", urgent=False)
             order.hand_in(f"urgent {number}", urgent=True)
-    assert {order.told.get(timeout=30) for _ in range(4)}
+    for _ in range(4):
+        order.told.get(timeout=30)
     assert order.made == ["urgent 0", "urgent 1", "patient 0", "patient 1"]
 
 
@@ -256,6 +257,19 @@ def test_what_is_not_urgent_is_not_put_off_for_ever_by_what_is(
     assert done.wait(30)
     assert order.told.get(timeout=30) == "patient"
     assert order.made[:2] == ["urgent 0", "patient"]
+
+
+def test_what_is_not_urgent_has_its_place_in_a_transaction_however_much_is_urgent(
+    writer: Writer, threads: ThreadPoolExecutor
+) -> None:
+    order = Order(writer)
+    with Gate(writer, threads).held_up():
+        for number in range(2 * GROUP_LIMIT):
+            order.hand_in(f"urgent {number}", urgent=True)
+        order.hand_in("patient", urgent=False)
+    for _ in range(2 * GROUP_LIMIT + 1):
+        order.told.get(timeout=30)
+    assert order.made.index("patient") == GROUP_LIMIT
 
 
 def test_what_is_not_urgent_is_written_when_nothing_else_comes(writer: Writer, threads: ThreadPoolExecutor) -> None:

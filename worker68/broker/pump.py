@@ -344,11 +344,12 @@ class Pump:
         """Hand on what is ready; return the numbers of these jobs, and when to look again (monotonic seconds)."""
         started: set[int] = set()
         times: list[float] = []
+        room = self._concurrency - sum(desk.execution.dispatch.occupied for desk in self._desks.values())
         for desk in self._desks.values():
             if self._stopping.is_set():
                 break
-            room = self._concurrency - sum(other.execution.dispatch.occupied for other in self._desks.values())
             choice = self._choose(desk, room)
+            room -= len(choice.ready)
             for ready in choice.ready:
                 started.add(ready.job.seq)
                 self._started[ready.job.seq] = (desk, ready)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class Custody:
-    """The lock. A step must be short, and must not leave another one."""
+    """The lock. A step must be short, and must not want the lock itself."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

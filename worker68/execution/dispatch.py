@@ -87,8 +87,12 @@ class Dispatch:
 
     @property
     def occupied(self) -> int:
-        """How many of those in flight take room: all but those that wait only for their end to be written down."""
-        return self._starting.occupied
+        """How many of those in flight take room: all but those that wait only for their end to be written down.
+
+        It counts whatever was left at the lock before, so that who was woken by a job that has made room sees that room.
+        """
+        with self._custody.held():
+            return self._starting.occupied
 
     @property
     def _most_reads(self) -> int:
@@ -303,7 +307,7 @@ class Dispatch:
 
     def _startable(self, at: float, room: int) -> list[Lane]:
         """Return the lanes whose first job may start now, the most urgent first, as many as have room."""
-        room = min(room, self._account.max_in_flight - self.occupied)
+        room = min(room, self._account.max_in_flight - self._starting.occupied)
         if "account" in self._blocked or room <= 0:
             return []
         lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
@@ -387,6 +391,6 @@ class Dispatch:
         for scope in scopes_of(job):
             if scope in self._blocked:
                 return self._blocked[scope][1]
-        if self.occupied >= self._account.max_in_flight:
-            return f"{self.occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
+        if (occupied := self._starting.occupied) >= self._account.max_in_flight:
+            return f"{occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
         return "the worker has as many jobs under way as CONCURRENCY allows" if self._room <= 0 else None

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fields
+from tests.parts.lines import before_line
 from tests.parts.slots import Slots, refuse
 from worker68.clock import monotonic
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
+from worker68.execution.custody import Custody
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
@@ -158,6 +160,19 @@ def test_what_only_waits_for_its_end_to_be_written_down_takes_no_room_but_holds_
     room.dispatch.finish(first)
     assert (room.dispatch.in_flight, room.dispatch.occupied) == (0, 0)
     assert room.choose() == [2]
+
+
+@pytest.mark.parametrize("makes_room", [Dispatch.make_room, Dispatch.finish])
+def test_whoever_counts_room_counts_what_was_left_at_the_lock(
+    room: Room, makes_room: Callable[[Dispatch, Job], None]
+) -> None:
+    running = send(1)
+    room.add(running)
+    assert room.choose() == [1]
+    seen: list[int] = []
+    with before_line(Custody.leave, 1, lambda: seen.append(room.dispatch.occupied)):
+        makes_room(room.dispatch, running)
+    assert seen == [0]
 
 
 def test_what_has_left_takes_no_room_twice() -> None:

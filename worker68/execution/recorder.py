@@ -50,7 +50,7 @@ class Recorder:
         handed_in = kept = False
         while True:
             try:
-                written = await write()
+                answer = await write()
             except asyncio.CancelledError:
                 # The process ends, and nobody will hear what became of this write: the database may hang, and then refuse it.
                 if note is not None and not kept:
@@ -69,7 +69,7 @@ class Recorder:
             else:
                 if note is not None and handed_in:
                     await self._forget(note)
-                return written
+                return answer
 
     async def _forget(self, note: Note) -> None:
         """Drop a note before its job goes on: a later attempt may look the same, and it must not be taken for that one's."""

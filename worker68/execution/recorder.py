@@ -46,16 +46,20 @@ class Recorder:
 
         ``note``: what the next owner is to write down where this worker cannot. It is kept also where the wait is broken off.
         """
+        try:
+            return await self._until_written(write, note)
+        except asyncio.CancelledError:
+            # The process ends, and nobody will hear what became of the write: the database may hang, and then refuse it.
+            if note is not None:
+                await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
+            raise
+
+    async def _until_written(self, write: Callable[[], Awaitable[T]], note: Note | None) -> T:
         given_up: Deadline | None = None
         handed_in = kept = False
         while True:
             try:
                 answer = await write()
-            except asyncio.CancelledError:
-                # The process ends, and nobody will hear what became of this write: the database may hang, and then refuse it.
-                if note is not None and not kept:
-                    await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
-                raise
             except DatabaseAway as away:
                 log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
                 if note is not None and not kept:

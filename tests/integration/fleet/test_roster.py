@@ -76,7 +76,7 @@ class TestHealthWithoutAFile:
         self, client: redis.Redis, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         client.config_set("requirepass", "s3cret/word")
-        url = redis_server.url.replace("redis://", "redis://:s3cret%2Fword@").rstrip("/0") + "/3"
+        url = redis_server.url.replace("redis://", "redis://:s3cret%2Fword@").removesuffix("/0") + "/3"
         with redis.Redis.from_url(url) as other:
             Roster(other).tell(status("host-a"))
             try:

@@ -95,26 +95,22 @@ def _run(
     accept_callback: Callable[..., Any],
     error_callback: Callable[..., Any],
 ) -> None:
-    try:
-        accept_callback(os.getpid(), monotonic())
-    except Exception:
-        # It only tells others that the task has begun.
-        log.exception("task_accept_failed")
+    tell(accept_callback, os.getpid(), monotonic())
     try:
         result = target(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - nobody above this thread would hear of it
         log.error("task_left_by_exception", exception=type(error).__name__)
-        _report(error_callback, ExceptionInfo())
+        tell(error_callback, ExceptionInfo())
     else:
-        _report(callback, result)
+        tell(callback, result)
 
 
-def _report(callback: Callable[..., Any], how_it_ended: Any) -> None:
-    """Let Celery settle the request. It does so first of all, so what goes wrong after that is only worth a line."""
+def tell(callback: Callable[..., Any], *how: Any, **words: str) -> None:
+    """Tell Celery how a task fares: what goes wrong there is worth a line with these words, and changes nothing for the task."""
     try:
-        callback(how_it_ended)
+        callback(*how)
     except BaseException:
-        log.exception("task_end_not_reported")
+        log.exception("task_not_told", **words)
 
 
 def _ignore(*_: Any) -> None:

@@ -19,6 +19,7 @@ from billiard.einfo import ExceptionInfo
 from celery.worker import state, strategy
 from celery.worker.request import Request
 
+from worker68.broker.pool import tell
 from worker68.clock import monotonic
 
 log = structlog.get_logger(__name__)
@@ -107,24 +108,17 @@ class JobRequest(Request):
 
     async def _go(self, pool: Any) -> None:
         try:
-            self._tell(self._accept)
+            tell(self._accept, task_id=self.id)
             told = await self._run(self._seq, self.id)
         except asyncio.CancelledError:
             raise  # the process ends
         except BaseException as error:  # noqa: BLE001 - nobody else would hear of it
             log.error("task_left_by_exception", exception=type(error).__name__)
-            self._tell(self.on_failure, ExceptionInfo())
+            tell(self.on_failure, ExceptionInfo(), task_id=self.id)
         else:
-            self._tell(self._tell_end, told)
+            tell(self._tell_end, told, task_id=self.id)
         finally:
             pool.release()
-
-    def _tell(self, tell: Callable[..., None], *how: Any) -> None:
-        """Tell Celery how the job fares: what goes wrong there is worth a line, and changes nothing for the job."""
-        try:
-            tell(*how)
-        except BaseException:
-            log.exception("task_not_told", task_id=self.id)
 
     def _accept(self) -> None:
         self._began = monotonic()

@@ -7,6 +7,8 @@ when the slot comes. Never: a decision about a job.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -68,33 +70,28 @@ class Pacing:
     async def tell_unused(self, slot: Slot) -> None:
         """Nothing was written in a slot: if it was a probe's, the next one may go. On the job loop."""
         if not self._pace.is_full(self._account):
-            await asyncio.to_thread(self._tell_unused, slot)
+            await self._call(partial(self._pace.note_unclear, written=False), slot)
 
     async def tell(self, finding: Finding, frame: Pass) -> None:
         """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before.
 
         On the job loop. At full pace only what is busy is worth a call of Redis.
         """
-        is_busy = isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY
-        if not frame.told_busy and (is_busy or not self._pace.is_full(self._account)):
-            await asyncio.to_thread(self._tell, finding, frame.slot)
+        if frame.told_busy:
+            return
+        if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
+            await self._call(self._pace.report_busy, frame.slot)
+        elif self._pace.is_full(self._account):
+            return
+        elif isinstance(finding, TryAgain):
+            await self._call(partial(self._pace.note_unclear, written=finding.spent), frame.slot)
+        elif not isinstance(finding, Outcome) or finding.status is Status.SUCCEEDED:
+            await self._call(self._pace.note_success, frame.slot)
+        else:
+            await self._call(partial(self._pace.note_unclear, written=True), frame.slot)
 
-    def _tell_unused(self, slot: Slot) -> None:
+    async def _call(self, tell: Callable[[str, float], object], slot: Slot) -> None:
         try:
-            self._pace.note_unclear(self._account, slot.age_seconds, written=False)
-        except Exception as problem:  # noqa: BLE001 - a probe that nobody ends is given up after a minute
-            log.warning("pace_not_told", account=self._account, problem=str(problem))
-
-    def _tell(self, finding: Finding, slot: Slot) -> None:
-        age = slot.age_seconds
-        try:
-            if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
-                self._pace.report_busy(self._account, age)
-            elif isinstance(finding, TryAgain):
-                self._pace.note_unclear(self._account, age, finding.spent)
-            elif not isinstance(finding, Outcome) or finding.status is Status.SUCCEEDED:
-                self._pace.note_success(self._account, age)
-            else:
-                self._pace.note_unclear(self._account, age, written=True)
-        except Exception as problem:  # noqa: BLE001 - the outcome matters more than the pace
+            await asyncio.to_thread(tell, self._account, slot.age_seconds)
+        except Exception as problem:  # noqa: BLE001 - the outcome matters more; a probe that nobody ends is given up after a minute
             log.warning("pace_not_told", account=self._account, problem=str(problem))

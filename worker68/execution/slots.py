@@ -1,6 +1,7 @@
 """What a job asks of the limits, and the slot that they grant it.
 
-In: a job; an answer of the limiter. Out: the ask, the slot, and the names of what may hold the job up. Never: Redis, a wait.
+In: a job; an answer of the limiter. Out: the ask, the slot, the names of what may hold the job up, and what is chosen by all of
+these. Never: Redis, a wait.
 """
 
 from __future__ import annotations

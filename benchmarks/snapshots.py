@@ -34,7 +34,6 @@ from tests.parts.onloop import run
 from tests.parts.postgres import PostgresServer
 from tests.parts.turns import FreeAllowance
 from tests.parts.turns import turn as make_turn
-from worker68.bridge.actions import ACTIONS
 from worker68.bridge.frames import Reply as BridgeReply
 from worker68.bridge.frames import decode, read_data
 from worker68.bridge.link import Link
@@ -205,7 +204,7 @@ class Contest:
     def ours(self) -> dict[str, Any]:
         """Read the list as the action of the task does, and apply it as execution does."""
         turn = make_turn(cast(Link, self.bridge), SYNC, Spooling(), group_id=self.group_id)
-        seen = run(ACTIONS[SYNC][0](turn))
+        seen = run(turn.job.now.act(turn))
         assert isinstance(seen, ListSeen)
         assert seen.whole
         with closing(cast(Spool, seen.rows)), transaction(self.engine) as connection:

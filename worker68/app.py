@@ -10,7 +10,7 @@ from celery import Celery
 from celery.signals import setup_logging
 from kombu.entity import Queue
 
-from worker68 import tasks
+from worker68 import celery_tasks
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.transport import broker_settings
 from worker68.broker.url import spell_out_tls
@@ -65,7 +65,7 @@ def make_app(settings: Settings) -> Celery:
     app.steps["worker"].add(RuntimeStep)
     app.steps["consumer"].add(GatherEvents)
     app.worker68_settings = settings
-    tasks.register(app)
+    celery_tasks.register(app)
     return app
 
 

@@ -20,9 +20,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from worker68.errors import SettingsError
-from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
+from worker68.protocol.api import DOCUMENTED
 
 PREFIX = "WORKER68_"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -97,6 +97,7 @@ class PerAccount(BaseModel):
     max_waiting: Count = 200_000
     max_age: OptionalLength = None
     allowed_tasks: list[Annotated[str, AfterValidator(check_task)]] | None = None
+    experimental_tasks: list[Annotated[str, AfterValidator(check_task)]] = []
     allowed_file_roots: list[Annotated[str, AfterValidator(check_file_root)]] = Field(default_factory=list)
     allowed_paths: list[Annotated[str, AfterValidator(check_api_path)]] = Field(
         default_factory=lambda: list(DOCUMENTED)
@@ -191,6 +192,7 @@ class Settings(PerAccount, BaseSettings):
         tasks = checked.allowed_tasks
         permissions = Permissions(
             tasks=frozenset(tasks) if tasks is not None else None,
+            experimental=frozenset(checked.experimental_tasks),
             file_roots=tuple(checked.allowed_file_roots),
             paths=frozenset(checked.allowed_paths),
         )

@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, envelope, name
 from tests.parts.worker import PATIENCE_SECONDS
 from worker68.clock import Deadline
-from worker68.jobs.kinds import KINDS
+from worker68.tasks import TASKS
 
 STAGE = {"LOG_LEVEL": "debug", "accounts": {"second": {}}}
 
@@ -53,7 +53,7 @@ def test_ping(stage: Stage) -> None:
 
 
 def test_registered_tasks_are_ours(stage: Stage) -> None:
-    assert {task for task in inspect(stage, "registered") if task.startswith("worker68.")} == set(KINDS)
+    assert {task for task in inspect(stage, "registered") if task.startswith("worker68.")} == set(TASKS)
 
 
 def test_active_queues(stage: Stage) -> None:

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.job import Job, Order, read_order
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.permission import Permissions
 from worker68.jobs.states import State
 from worker68.limits.rates import NO_LIMITS
+from worker68.protocol.api import DOCUMENTED
 from worker68.settings import AccountSettings
+from worker68.tasks import TASKS
 
 SEND: Final = "worker68.send_message"
 MUTE: Final = "worker68.mute_member"
@@ -43,19 +43,8 @@ def mute_fields(**fields: Any) -> dict[str, Any]:
     return {"group_id": 389284, "user_id": 7237423, "seconds": 600} | fields
 
 
-#: The least that each task needs to be a valid job.
-LEAST_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {task: {} for task in KINDS} | {
-    SEND: send_fields(),
-    "worker68.send_file": {"chat": CHAT, "path": "C:/outbox/b.mp4"},
-    "worker68.set_group_notice": {"group_id": 389284, "notice": "be kind"},
-    "worker68.mute_group": {"group_id": 389284},
-    MUTE: mute_fields(),
-    "worker68.sync_contact": {"user_id": 7237423},
-    "worker68.sync_group": {"group_id": 389284},
-    "worker68.sync_group_members": {"group_id": 389284},
-    "worker68.sync_online_status": {"group_id": 389284},
-    "worker68.request": {"type": "UserInfo", "path": "/user/userInfo"},
-}
+#: Valid fields of each task.
+LEAST_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {name: task.example for name, task in TASKS.items()}
 
 
 def message(
@@ -89,7 +78,7 @@ def order(
     task: str = SEND, kwargs: Mapping[str, Any] | bytes | None = None, queue_account: str | None = None, **more: Any
 ) -> Order:
     """Return what a message asks for; raises ``InvalidJob``."""
-    return read_order(envelope(task, kwargs, **more), KINDS[task], queue_account)
+    return read_order(envelope(task, kwargs, **more), TASKS[task], queue_account)
 
 
 def job(seq: int, task: str = SEND, kwargs: Mapping[str, Any] | None = None, **columns: Any) -> Job:
@@ -101,7 +90,7 @@ def job(seq: int, task: str = SEND, kwargs: Mapping[str, Any] | None = None, **c
         job_id=f"job-{seq}",
         task_id=f"task-{seq}",
         account=wanted.account,
-        task=task,
+        kind=TASKS[task],
         fields=wanted.fields,
         priority=0,
         ordered=wanted.common.ordered,

@@ -140,10 +140,6 @@ def _serve() -> None:
     import sqlalchemy.dialects.postgresql
     import sqlalchemy.dialects.sqlite  # noqa: F401
 
-    import worker68.fleet.bootstep
-    import worker68.runtime
-    import worker68.tasks  # noqa: F401
-
     _die_with_parent(int(sys.argv[1]))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for them
     for line in sys.stdin:

@@ -14,10 +14,10 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partialmethod
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from worker68 import clock
 
@@ -165,8 +165,7 @@ def _grant_slots_ahead(seconds: float) -> None:
 
 
 def _replace_action(task: str, action: Callable[..., Any]) -> None:
-    from worker68.bridge import actions
+    from worker68.tasks import TASKS
 
-    table: Any = actions.ACTIONS
-    assert task in table
-    table[task] = (action,)
+    (step,) = cast(Any, TASKS[task].steps)
+    TASKS[task] = replace(TASKS[task], steps=(replace(step, act=action),))

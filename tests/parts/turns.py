@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.parts.jobs import account, job
-from worker68.bridge.actions.online import RecentlyAsked
-from worker68.bridge.actions.turn import Turn
-from worker68.bridge.link import Link
-from worker68.jobs.kinds import LimitClass
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.snapshot import Row
+from worker68.jobs.task import LimitClass
+from worker68.tasks.sync_online_status import RecentlyAsked
+from worker68.tasks.turn import Bridge, Turn
 
 
 class Collected:
@@ -66,7 +65,7 @@ class FreeAllowance:
         return self.asked.ask(user_ids)
 
 
-def turn(link: Link, task: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Turn:
+def turn(link: Bridge, task: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Turn:
     """Return the turn of a job of ``task`` with these fields."""
     wanted = job(1, task, fields, step=step)
     return Turn(link, wanted, account(reply_timeout=2.0), lambda: None, allowance or FreeAllowance())

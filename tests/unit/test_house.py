@@ -26,25 +26,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "jobloop": set(),
     "jobs": {"errors"},
-    "bridge": FURNITURE | {"jobs", "jobloop"},
+    "protocol": {"jobs"},
+    "tasks": FURNITURE | {"jobs", "protocol"},
+    "bridge": FURNITURE | {"jobs", "protocol", "jobloop"},
     "redis_calls": {"errors"},
     "limits": FURNITURE | {"jobs", "redis_calls"},
-    "store": FURNITURE | {"jobs"},
-    "execution": FURNITURE | {"jobs", "jobloop", "bridge", "limits", "store", "redis_calls"},
+    "store": FURNITURE | {"jobs", "tasks"},
+    "execution": FURNITURE | {"jobs", "protocol", "tasks", "jobloop", "bridge", "limits", "store", "redis_calls"},
     "simulator": FURNITURE,
     "observe": FURNITURE,
 }
 
 #: What only few may import: room -> those modules and rooms.
 DOORS: dict[str, set[str]] = {
-    "cli": {"cli", "app", "tasks", "fleet.bootstep", "__main__"},
-    "runtime": {"cli", "app", "tasks", "fleet.bootstep", "fleet.control"},
+    "cli": {"cli", "app", "celery_tasks", "fleet.bootstep", "__main__"},
+    "runtime": {"cli", "app", "celery_tasks", "fleet.bootstep", "fleet.control"},
     "simulator": {"simulator", "cli"},
     "embedded": {"cli"},
-    "tasks": {"app", "fleet", "broker"},
+    "celery_tasks": {"app", "fleet", "broker"},
 }
 
-_CELERY = {"app", "tasks", "broker", "fleet", "cli", "client", "__init__"}
+_CELERY = {"app", "celery_tasks", "broker", "fleet", "cli", "client", "__init__"}
 
 #: Library -> the modules and rooms that may import it.
 THIRD_PARTIES: dict[str, set[str]] = {
@@ -254,7 +256,7 @@ def test_an_offence_is_found(name: str, source: str, complaint: str) -> None:
         ("fleet.bootstep", "from worker68.runtime import Runtime\nfrom celery import bootsteps"),
         ("bridge.connection", "from websocket import WebSocket"),
         ("cli.demo", "from worker68.embedded import EmbeddedRedis\nimport worker68.simulator"),
-        ("jobs.job", "import msgspec, datetime\nfrom worker68.jobs.kinds import Kind"),
+        ("jobs.job", "import msgspec, datetime\nfrom worker68.jobs.task import Task"),
     ],
 )
 def test_what_is_allowed_is_no_offence(name: str, source: str) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.parts.environment import BRIDGE, Environment
-from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.permission import Permissions
 from worker68.limits.rates import DEFAULT_LIMITS, NO_LIMITS, Rate
+from worker68.protocol.api import DOCUMENTED
 from worker68.settings import parse_optional_seconds, parse_seconds
+from worker68.tasks import TASKS
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
         ("VERDICT_MATCH", "chat", "chat"),
         ("NEWLINE", "raw", "raw"),
         ("ALLOWED_TASKS", '["worker68.sync_groups"]', ["worker68.sync_groups"]),
+        ("EXPERIMENTAL_TASKS", '["worker68.rename_group"]', ["worker68.rename_group"]),
         ("ALLOWED_FILE_ROOTS", '["C:/out"]', ["C:/out"]),
         ("ALLOWED_PATHS", "[]", []),
     ],
@@ -166,13 +168,13 @@ class TestAccounts:
         assert mine.permissions == Permissions(
             tasks=frozenset({"worker68.sync_groups"}), file_roots=("D:/own/",), paths=frozenset({"/user/userInfo"})
         )
-        assert main.permissions.why_not_task("worker68.send_message") is None
+        assert main.permissions.why_not_task(TASKS["worker68.send_message"]) is None
         assert main.permissions.why_not_file("C:/general/a.txt") is None
         assert main.permissions.why_not_file("D:/own/a.txt") is not None
         assert (main.max_in_flight, main.confirm, main.limits) == (4, "reply", DEFAULT_LIMITS)
 
     def test_no_task_allowed_is_not_the_same_as_all(self, env: Environment) -> None:
-        assert env.account(ALLOWED_TASKS="[]").permissions.why_not_task("worker68.sync_groups") is not None
+        assert env.account(ALLOWED_TASKS="[]").permissions.why_not_task(TASKS["worker68.sync_groups"]) is not None
 
     @pytest.mark.parametrize("value", ["off", '"off"'])
     def test_limits_can_be_off(self, env: Environment, value: str) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from worker68.bridge.values import NOT_JSON, decode_json, mend, read_id, read_id_text, read_int, read_time
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
+from worker68.protocol.values import NOT_JSON, decode_json, mend, read_id, read_id_text, read_int, read_time
 
 #: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
 _SERVICE_SUCCESS = 200

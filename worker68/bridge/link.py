@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from worker68.bridge.calls import Call, Guard
-from worker68.bridge.messages import Message, encode_call, encode_message, expected_echo, request_data
 from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.session import LinkOptions, Session, Surroundings
 from worker68.clock import Deadline
 from worker68.jobs.judge import Confirm
+from worker68.protocol.messages import Message, encode_call, encode_message, expected_echo, request_data
 
 __all__ = ["Guard", "Link", "LinkOptions"]
 

@@ -28,12 +28,12 @@ from worker68.bridge.correlation import (
 from worker68.bridge.frames import Event, Hello, Network
 from worker68.bridge.framing import Opcode, Received
 from worker68.bridge.health import Health, Timing
-from worker68.bridge.messages import Newline, encode_call
 from worker68.bridge.outgoing import Outgoing
 from worker68.bridge.pending import Pending
 from worker68.bridge.tally import Tally
 from worker68.clock import monotonic
 from worker68.jobs.judge import Confirm
+from worker68.protocol.messages import Newline, encode_call
 
 log = structlog.get_logger(__name__)
 

@@ -15,21 +15,23 @@ from worker68.cli.output import print_json
 from worker68.cli.replies import describe
 from worker68.errors import FieldError
 from worker68.jobs.job import DEFAULT_ACCOUNT
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import Status
 from worker68.jobs.validation import convert_common, convert_fields
 from worker68.settings import load_settings
+from worker68.tasks import TASKS
 
 ID = click.IntRange(1, 2**63 - 1)
 
 Command = Callable[..., Any]
 
 
-def job_options(wait_seconds: float | None, wait_words: str = "") -> Callable[[Command], Command]:
+def job_options(task: str | None, wait_words: str = "") -> Callable[[Command], Command]:
     """Give a command the options that every job takes.
 
-    ``wait_seconds``: how long ``--wait`` waits unless told; where None, the command says so itself, and ``wait_words`` its help.
+    ``task``: the one whose ``wait_seconds`` are the default of ``--timeout``; None where the command chooses, and says so in
+    ``wait_words``.
     """
+    wait_seconds = TASKS[task].wait_seconds if task is not None else None
     default = f"[default: {wait_words}]" if wait_seconds is None else f"[default: {wait_seconds:g}]"
     options = (
         click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help="Whose job it is."),
@@ -100,6 +102,6 @@ def _check(task: str, own: dict[str, Any], common: dict[str, Any]) -> None:
     """Refuse what the worker would refuse."""
     errors: list[FieldError] = []
     convert_common(common, errors)
-    convert_fields(KINDS[task].fields, own, errors)
+    convert_fields(TASKS[task].fields, own, errors)
     if errors:
         raise click.UsageError("; ".join(map(str, errors)))

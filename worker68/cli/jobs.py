@@ -18,11 +18,12 @@ from worker68.cli.replies import describe_error, describe_result, shorten
 from worker68.cli.why import explain_waiting
 from worker68.clock import utc_now
 from worker68.errors import Worker68Error
-from worker68.jobs.kinds import KINDS, Step
 from worker68.jobs.states import State
+from worker68.jobs.task import Step
 from worker68.settings import load_settings
 from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
 from worker68.store.waiting import cancel
+from worker68.tasks import TASKS
 
 #: Fields that hold the text of a message or of a notice.
 TEXTS: Final = {"text", "notice", "announcement_text"}
@@ -234,7 +235,7 @@ def _print(report: JobReport, explanation: str) -> None:
 
 def _name_steps(report: JobReport) -> tuple[str, ...]:
     """Return what to call the steps of a job that has several, of others nothing."""
-    kind = KINDS.get(report.job.task)
+    kind = TASKS.get(report.job.task)
     if kind is None:
         return ()
     try:

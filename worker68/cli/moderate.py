@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from worker68.cli.asking import ID, ask_for, job_options
-
-#: A change is tried four times, 15 s each by default, with back-off between; its announcement waits for a slot and a verdict.
-CHANGE_SECONDS: Final = 150.0
-#: A worker waits two minutes for the client to come back; before that, for sends under way.
-RESTART_SECONDS: Final = 180.0
 
 
 @click.command()
@@ -26,7 +21,7 @@ RESTART_SECONDS: Final = 180.0
     help="Whether the group is told, with --all and --off.  [default: announce]",
 )
 @click.option("--text", help="What the group is told.  [default: the words of the 68 client]")
-@job_options(CHANGE_SECONDS)
+@job_options("worker68.mute_group")
 def mute(
     group: int,
     user: int | None,
@@ -68,7 +63,7 @@ def mute(
 @click.option("--group", type=ID, required=True, help="Whose notice.")
 @click.option("--announce/--no-announce", default=True, show_default=True, help="Whether the group is told.")
 @click.argument("text")
-@job_options(CHANGE_SECONDS)
+@job_options("worker68.set_group_notice")
 def notice(group: int, announce: bool, text: str, **options: Any) -> int:
     """Set the notice of a group to TEXT, and tell the group.
 
@@ -82,7 +77,7 @@ def notice(group: int, announce: bool, text: str, **options: Any) -> int:
 
 
 @click.command("restart-client")
-@job_options(RESTART_SECONDS)
+@job_options("worker68.restart_client")
 def restart_client(**options: Any) -> int:
     """Restart an account's 68 client: done when it says Hello again, logged in to its server or not yet.
 

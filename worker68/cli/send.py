@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from worker68.cli.asking import ID, ask_for, job_options
-
-#: Longer than a verdict takes at worst (VERDICT_TIMEOUT, 30 s by default) and a wait for one's turn.
-WAIT_SECONDS: Final = 60.0
 
 
 @click.command()
@@ -19,7 +16,7 @@ WAIT_SECONDS: Final = 60.0
     "--file", "path", metavar="PATH", help="Send this file of the bridge's machine, below ALLOWED_FILE_ROOTS."
 )
 @click.argument("text", required=False)
-@job_options(WAIT_SECONDS)
+@job_options("worker68.send_message")
 def send(group: int | None, friend: int | None, path: str | None, text: str | None, **options: Any) -> int:
     """Send TEXT, or a file, to a group or a friend.
 

@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 import msgspec
 
 from worker68.cli.asking import ID, ask_for, job_options
+from worker68.jobs.task import Task
+from worker68.tasks import TASKS
 
-#: One call: four tries, 15 s each by default, with back-off between, and a wait for one's turn.
-CALL_SECONDS: Final = 120.0
-#: A list: a page takes a second by default, because of the limits. Five minutes are a group of 300 000 members.
-LIST_SECONDS: Final = 600.0
-#: Forty users a call, a call a second by default: an hour is a group of 140 000 members.
-ONLINE_SECONDS: Final = 3600.0
+#: What ``worker68 sync`` calls each task that reads.
+READS: Final = {task.sync_name: task for task in TASKS.values() if task.sync_name is not None}
 
 
-@dataclass(frozen=True)
-class Read:
-    """What can be read: its task, how long one waits for it, and whether it needs a group or takes users."""
-
-    task: str
-    wait_seconds: float
-    group: bool = False
-    one_user: bool = False
-    some_users: bool = False
+def _takes(task: Task, name: str) -> bool:
+    return name in {field.name for field in msgspec.structs.fields(task.fields)}
 
 
-READS: Final = {
-    "profile": Read("worker68.sync_profile", CALL_SECONDS),
-    "contacts": Read("worker68.sync_contacts", LIST_SECONDS),
-    "contact": Read("worker68.sync_contact", CALL_SECONDS, one_user=True),
-    "friend-requests": Read("worker68.sync_friend_requests", LIST_SECONDS),
-    "groups": Read("worker68.sync_groups", LIST_SECONDS),
-    "group": Read("worker68.sync_group", CALL_SECONDS, group=True),
-    "members": Read("worker68.sync_group_members", LIST_SECONDS, group=True),
-    "group-requests": Read("worker68.sync_group_requests", LIST_SECONDS),
-    "online": Read("worker68.sync_online_status", ONLINE_SECONDS, group=True, some_users=True),
-}
+def _waits() -> str:
+    waits = sorted({task.wait_seconds for task in READS.values()})
+    return f"by what is read, {waits[0]:g} to {waits[-1]:g}"
 
 
 @click.command()
 @click.argument("what", metavar="WHAT", type=click.Choice(list(READS)))
 @click.option("--group", type=ID, help="Of which group: for group, members and online.")
 @click.option("--user", "users", type=ID, multiple=True, help="Which user: for contact; repeatable for online.")
-@job_options(None, f"{CALL_SECONDS:g} for one thing, {LIST_SECONDS:g} for a list, {ONLINE_SECONDS:g} for online")
+@job_options(None, _waits())
 def sync(what: str, group: int | None, users: tuple[int, ...], timeout: float | None, **options: Any) -> int:
     """Read what the bridge knows. WHAT is one of:
 
@@ -73,15 +55,15 @@ def sync(what: str, group: int | None, users: tuple[int, ...], timeout: float | 
     fields: dict[str, Any] = {}
     if group is not None:
         fields["group_id"] = group
-    if read.one_user:
+    if _takes(read, "user_id"):
         (fields["user_id"],) = users
     elif users:
         fields["user_ids"] = users
-    return ask_for(read.task, fields, timeout=timeout or read.wait_seconds, **options)
+    return ask_for(read.name, fields, timeout=timeout or read.wait_seconds, **options)
 
 
 @click.command("api-url")
-@job_options(CALL_SECONDS)
+@job_options("worker68.get_api_url")
 def api_url(**options: Any) -> int:
     """Ask the bridge for the address of the service's API, which changes over time.
 
@@ -97,7 +79,7 @@ def api_url(**options: Any) -> int:
 @click.argument("path")
 @click.option("--data", metavar="JSON", help="The call's data, a JSON object.")
 @click.option("--proto-type", help="What calls about a group's members need: group.")
-@job_options(CALL_SECONDS)
+@job_options("worker68.request")
 def request(type_: str, path: str, data: str | None, proto_type: str | None, **options: Any) -> int:
     """Make a call of the service's HTTP API through the logged-in client, in your own words.
 
@@ -113,13 +95,14 @@ def request(type_: str, path: str, data: str | None, proto_type: str | None, **o
     return ask_for("worker68.request", given, **options)
 
 
-def _check_options(what: str, read: Read, group: int | None, users: tuple[int, ...]) -> None:
+def _check_options(what: str, read: Task, group: int | None, users: tuple[int, ...]) -> None:
     problems = []
-    if read.group != (group is not None):
-        problems.append(f"{what} needs --group ID" if read.group else f"{what} takes no --group")
-    if read.one_user and len(users) != 1:
+    of_group, one_user = _takes(read, "group_id"), _takes(read, "user_id")
+    if of_group != (group is not None):
+        problems.append(f"{what} needs --group ID" if of_group else f"{what} takes no --group")
+    if one_user and len(users) != 1:
         problems.append(f"{what} needs --user ID{', once' if users else ''}")
-    if users and not (read.one_user or read.some_users):
+    if users and not (one_user or _takes(read, "user_ids")):
         problems.append(f"{what} takes no --user")
     if problems:
         raise click.UsageError("; ".join(problems))

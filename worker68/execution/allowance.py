@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from worker68.bridge.actions.online import RecentlyAsked
-from worker68.bridge.actions.turn import TurnOver
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, monotonic
 from worker68.errors import DatabaseAway, RedisAway
@@ -25,9 +23,9 @@ from worker68.execution.recorder import written
 from worker68.execution.slots import slot_of
 from worker68.execution.spool import Spool
 from worker68.jobloop import Stopping
-from worker68.jobs.kinds import LimitClass
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
+from worker68.jobs.task import LimitClass
 from worker68.limits.limiter import Ask, Grant, Limiter
 from worker68.settings import AccountSettings
 from worker68.store import attempts
@@ -35,6 +33,8 @@ from worker68.store.attempts import Attempt
 from worker68.store.engine import Engine
 from worker68.store.members import known_members
 from worker68.store.writer import Writer, each
+from worker68.tasks.sync_online_status import RecentlyAsked
+from worker68.tasks.turn import TurnOver
 
 log = structlog.get_logger(__name__)
 

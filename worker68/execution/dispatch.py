@@ -30,7 +30,7 @@ from worker68.execution.lanes import (
 from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import JobClass, Nature, Step
+from worker68.jobs.task import JobClass, Nature, Step
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
@@ -377,7 +377,7 @@ class Dispatch:
             return reasons.behind(one.job_id for one in self._starting if one.lane == lane.name)
         if self._starting.exclusive:
             return "until the restart of the client is over"
-        if job.kind.exclusive and self._starting:
+        if job.exclusive and self._starting:
             return "until no send or change of the account is under way"
         if self._rests(job, at):
             return self._resting[job.seq][1]

@@ -15,9 +15,6 @@ from typing import TypeVar
 
 import structlog
 
-from worker68.bridge.actions import ACTIONS, READ_BACK, Finding
-from worker68.bridge.actions.online import RecentlyAsked
-from worker68.bridge.actions.turn import Turn, TurnOver, is_success
 from worker68.bridge.link import Link
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
@@ -33,11 +30,11 @@ from worker68.execution.slots import Ready, Slot
 from worker68.jobloop import Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
-from worker68.jobs.kinds import Nature
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
 from worker68.jobs.retry import SEND_FLOOR_SECONDS, attempts_allowed, back_off_seconds
 from worker68.jobs.snapshot import ListSeen
 from worker68.jobs.states import Event
+from worker68.jobs.task import Nature
 from worker68.limits.limiter import Limiter
 from worker68.settings import AccountSettings
 from worker68.store import attempts, snapshots
@@ -45,6 +42,8 @@ from worker68.store.attempts import Attempt
 from worker68.store.engine import Connection, Engine, transaction
 from worker68.store.waiting import end_waiting_within
 from worker68.store.writer import Writer, each
+from worker68.tasks.sync_online_status import RecentlyAsked
+from worker68.tasks.turn import Finding, Turn, TurnOver, is_success
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +156,7 @@ class Execution:
             await self._write(lambda connection: _expire(connection, job, utc_now()))
             return None
         # Intake let it in, but the settings may have changed since.
-        refusal = self.account.permissions.why_not(job.task, job.fields)
+        refusal = self.account.permissions.why_not(job.kind, job.fields)
         if refusal is not None:
             outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
             await self._write(
@@ -207,12 +206,12 @@ class Execution:
         if self.stopping.is_set():
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
-            return await ACTIONS[job.task][job.step](turn)
+            return await job.now.act(turn)  # type: ignore[no-any-return]
         except TurnOver as over:
             return over.finding
         except asyncio.CancelledError:
             raise  # the process ends: nobody knows here how far it got
-        except BaseException as error:  # a SystemExit in an action, too, is the end of this job only
+        except BaseException as error:  # a SystemExit in a step, too, is the end of this job only
             log.exception("action_failed", job_id=job.job_id, task=job.task)
             return _failed_within(job, error)
 
@@ -228,11 +227,11 @@ class Execution:
 
     async def _read_back(self, turn: Turn) -> Finding | None:
         """Look whether a change that seems to have failed was made after all; None where it was not, or nothing shows it."""
-        look = READ_BACK.get(turn.job.task)
-        if look is None or turn.job.now.nature is not Nature.CHANGE:
+        look = turn.job.now.read_back
+        if look is None:
             return None
         try:
-            return await look(turn)
+            return await look(turn)  # type: ignore[no-any-return]
         except TurnOver as over:
             return over.finding
         except Exception:

@@ -14,7 +14,7 @@ from worker68.bridge.calls import Guard
 from worker68.clock import monotonic, utc_now
 from worker68.execution.slots import Slot
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import JobClass
+from worker68.jobs.task import JobClass
 from worker68.limits.rates import Limits
 from worker68.limits.spacing import Spacing
 

@@ -20,10 +20,10 @@ from worker68.execution import reasons
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.fields import Common
 from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
-from worker68.jobs.kinds import KINDS, JobClass
 from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
+from worker68.jobs.task import JobClass
 from worker68.jobs.validation import COMMON_FIELDS
 from worker68.limits.rates import Rate
 from worker68.settings import AccountSettings
@@ -31,6 +31,7 @@ from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
 from worker68.store.outbox import Requester
 from worker68.store.waiting import PARKED_LANE, Parked, end_waiting, unpark
+from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +105,7 @@ class Intake:
             envelope = read_envelope(arrival.raw)
         except UnreadableMessage as problem:
             return _set_aside(arrival, str(problem), now)
-        kind = KINDS.get(envelope.task)
+        kind = TASKS.get(envelope.task)
         if kind is None:
             return self._park(arrival, envelope, now)
         try:
@@ -151,7 +152,7 @@ class Intake:
         account = self._accounts.get(order.account)
         if account is None:
             return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {order.account!r} is configured")
-        refusal = account.permissions.why_not(order.kind.task, order.fields)
+        refusal = account.permissions.why_not(order.kind, order.fields)
         if refusal is not None:
             return failed(ErrorCode.NOT_PERMITTED, refusal)
         if order.expires_at is not None:
@@ -197,7 +198,7 @@ def unknown_task_outcome(task: str) -> Outcome:
 
 
 def _unknown_task(task: str) -> FieldError:
-    return FieldError("task", f"no worker knows {task!r}; known are {', '.join(sorted(KINDS))}")
+    return FieldError("task", f"no worker knows {task!r}; known are {', '.join(sorted(TASKS))}")
 
 
 def _refuse(arrival: Arrival, envelope: Envelope, problem: InvalidJob, now: dt.datetime) -> _Reading:
@@ -260,7 +261,7 @@ def _job(order: Order, entry: Entry, taken: Taken) -> Job:
         job_id=order.job_id,
         task_id=entry.requester.task_id,
         account=order.account,
-        task=order.kind.task,
+        kind=order.kind,
         fields=order.fields,
         priority=row["priority"],
         ordered=order.common.ordered,

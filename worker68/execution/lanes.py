@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import Nature
+from worker68.jobs.task import Nature
 
 
 @dataclass
@@ -94,7 +94,7 @@ def heed_exclusive(lanes: list[Lane], exclusive_runs: bool, change_runs: bool) -
     if exclusive_runs:
         return []
     for place, lane in enumerate(lanes):
-        if lane.jobs[0].kind.exclusive:
+        if lane.jobs[0].exclusive:
             if place > 0:
                 return lanes[:place]
             return [] if change_runs else [lane]

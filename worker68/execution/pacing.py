@@ -13,11 +13,11 @@ from typing import Final
 
 import structlog
 
-from worker68.bridge.actions import Finding
 from worker68.execution.gate import Gate, Pass
 from worker68.execution.slots import Slot
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
 from worker68.limits.pace import Pace
+from worker68.tasks.turn import Finding
 
 log = structlog.get_logger(__name__)
 

@@ -17,13 +17,14 @@ from worker68.bridge.correlation import LateEvidence
 from worker68.execution.intake import Intake, unknown_task_outcome
 from worker68.execution.kept import Kept, Seen, record
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.outcome import expired
 from worker68.jobs.states import Event
+from worker68.jobs.task import Nature
 from worker68.store import attempts
 from worker68.store.engine import Connection, Engine
 from worker68.store.waiting import end_waiting, find_overdue, find_parked
 from worker68.store.writer import Writer
+from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its tur
 
 def is_repeatable(job: attempts.Begun) -> bool:
     """Whether the step that a job had begun may be made again by itself. Of a task that is not known here nobody can say so."""
-    kind = KINDS.get(job.task)
+    kind = TASKS.get(job.task)
     if kind is None:
         return False
     try:
@@ -90,7 +91,7 @@ def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime
     """Return parked jobs whose task is known to this worker, made ready; end those that nobody came to know in time."""
     revived = []
     for parked in find_parked(engine, account):
-        if parked.task in KINDS:
+        if parked.task in TASKS:
             job = intake.revive(parked, now)
             revived += [job] if job is not None else []
         elif parked.due_at <= now:

@@ -62,7 +62,7 @@ class UnderWay:
 
     def _count(self, job: Job, by: int) -> None:
         self.reads += by * is_read(job)
-        self.exclusive += by * job.kind.exclusive
+        self.exclusive += by * job.exclusive
         if (chat := chat_of_send(job)) is not None:
             self._sends[chat] += by
             if not self._sends[chat]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,9 @@ import msgspec
 from worker68.errors import FieldError, InvalidJob
 from worker68.jobs.envelope import Envelope
 from worker68.jobs.fields import Chat, Common
-from worker68.jobs.kinds import KINDS, Kind, Step
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import State
+from worker68.jobs.task import Step, Task
 from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fields
 
 DEFAULT_ACCOUNT = "main"
@@ -30,7 +30,7 @@ class Order:
 
     job_id: str
     account: str
-    kind: Kind
+    kind: Task
     fields: msgspec.Struct
     common: Common
     not_before: dt.datetime | None
@@ -38,7 +38,7 @@ class Order:
 
     @property
     def content(self) -> str:
-        return content_hash(self.account, self.kind.task, self.fields)
+        return content_hash(self.account, self.kind.name, self.fields)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Job:
     job_id: str
     task_id: str
     account: str
-    task: str
+    kind: Task
     fields: msgspec.Struct
     priority: int
     ordered: bool
@@ -70,11 +70,15 @@ class Job:
     #: Whether the producer looks at Celery's own result; known only of a job just taken in.
     wants_result: bool = True
 
-    @cached_property
-    def kind(self) -> Kind:
-        """What kind of job it is; on its last chance it runs alone in its account, whatever its kind (``DEATHS_ALLOWED``)."""
-        kind = KINDS[self.task]
-        return kind if self.deaths < DEATHS_ALLOWED - 1 else replace(kind, exclusive=True)
+    @property
+    def task(self) -> str:
+        """The full name of its task."""
+        return self.kind.name
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it runs alone in its account; on its last chance every job does (``DEATHS_ALLOWED``)."""
+        return self.kind.exclusive or self.deaths >= DEATHS_ALLOWED - 1
 
     @cached_property
     def now(self) -> Step:
@@ -99,15 +103,15 @@ class Job:
         return lane_of(self.kind, self.fields, self.ordered)
 
 
-def lane_of(kind: Kind, fields: Any, ordered: bool) -> str:
+def lane_of(task: Task, fields: Any, ordered: bool) -> str:
     """Name the row of jobs in which only the first may run: a chat's jobs of one class, or reads of the same subject.
 
     Jobs that opted out of order share a lane of their own, in which all may run at once.
     """
-    chat = kind.chat_of(fields)
+    chat = task.chat_of(fields)
     if chat is None:
-        return f"{kind.task}:{kind.subject_of(fields)}"
-    lane = f"{kind.job_class.name.lower()}:{chat.type}:{chat.id}"
+        return f"{task.name}:{task.subject_of(fields)}"
+    lane = f"{task.job_class.name.lower()}:{chat.type}:{chat.id}"
     return lane if ordered else f"{lane}{_SHARED}"
 
 
@@ -122,14 +126,14 @@ def read_common(envelope: Envelope) -> tuple[Common, list[FieldError]]:
     return convert_common(envelope.kwargs, errors), errors
 
 
-def read_order(envelope: Envelope, kind: Kind, queue_account: str | None) -> Order:
+def read_order(envelope: Envelope, task: Task, queue_account: str | None) -> Order:
     """Return what the message asks for; raise ``InvalidJob`` naming every wrong field.
 
     ``queue_account``: whose queue the message lay on; None for the front door.
     """
     common, errors = read_common(envelope)
     own = {name: value for name, value in envelope.kwargs.items() if name not in COMMON_FIELDS}
-    fields = convert_fields(kind.fields, own, errors)
+    fields = convert_fields(task.fields, own, errors)
     if queue_account is not None and common.account not in (None, queue_account):
         errors.append(
             FieldError("account", f'is "{common.account}", but the message lay on the queue of "{queue_account}"')
@@ -139,7 +143,7 @@ def read_order(envelope: Envelope, kind: Kind, queue_account: str | None) -> Ord
     return Order(
         job_id=common.job_id or envelope.task_id,
         account=queue_account or common.account or DEFAULT_ACCOUNT,
-        kind=kind,
+        kind=task,
         fields=fields,
         common=common,
         not_before=_latest(common.send_at, envelope.not_before),

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from worker68.jobs.fields import RawRequest, SendFile
+from worker68.jobs.task import Task
 from worker68.jobs.windows_paths import WindowsPath, read_file_path, read_folder_path
 
 #: Every task of the contract, section 1, also those that this version does not know yet: a newer worker may share the settings.
@@ -38,6 +38,12 @@ CONTRACT_TASKS: Final = frozenset(
         "request",
         "restart_client",
         "broadcast",
+        "rename_group",
+        "clear_group_notice",
+        "remove_members",
+        "invite_members",
+        "answer_group_request",
+        "answer_friend_request",
     )
 )
 
@@ -47,33 +53,34 @@ _API_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*)+/?")
 
 @dataclass(frozen=True)
 class Permissions:
-    """What one account takes: ``tasks`` None is all, ``file_roots`` () is nowhere. Raise ``ValueError`` for a doubtful entry."""
+    """What one account takes: ``tasks`` None is all but the experimental ones, ``experimental`` are those of these that it takes.
+
+    ``file_roots`` () is nowhere. Raise ``ValueError`` for a doubtful entry.
+    """
 
     tasks: frozenset[str] | None = None
+    experimental: frozenset[str] = frozenset()
     file_roots: tuple[str, ...] = ()
     paths: frozenset[str] = frozenset()
     _roots: tuple[WindowsPath, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for task in sorted(self.tasks or ()):
+        for task in sorted({*(self.tasks or ()), *self.experimental}):
             check_task(task)
         for path in sorted(self.paths):
             check_api_path(path)
         object.__setattr__(self, "_roots", tuple(map(_read_root, self.file_roots)))
 
-    def why_not(self, task: str, fields: msgspec.Struct) -> str | None:
+    def why_not(self, task: Task, fields: msgspec.Struct) -> str | None:
         """Say why a job may not be run, by its task and by what it asks for; None where it may."""
-        refusal = self.why_not_task(task)
-        if refusal is None and isinstance(fields, SendFile):
-            refusal = self.why_not_file(fields.path)
-        if refusal is None and isinstance(fields, RawRequest):
-            refusal = self.why_not_path(fields.path)
-        return refusal
+        return self.why_not_task(task) or task.permission(self, fields)
 
-    def why_not_task(self, task: str) -> str | None:
-        if self.tasks is None or task in self.tasks:
-            return None
-        return f"ALLOWED_TASKS of the account do not hold {task}"
+    def why_not_task(self, task: Task) -> str | None:
+        if self.tasks is not None and task.name not in self.tasks:
+            return f"ALLOWED_TASKS of the account do not hold {task.name}"
+        if task.experimental and task.name not in self.experimental:
+            return f"{task.name} is experimental, and EXPERIMENTAL_TASKS of the account do not hold it"
+        return None
 
     def why_not_file(self, path: str) -> str | None:
         """Say why a file of the bridge's machine may not be sent. What the words say does not tell whether it exists."""

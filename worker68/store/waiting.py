@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, or_, s
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, whole_outcome
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
@@ -33,6 +32,7 @@ from worker68.store.tables import (
     plain,
     requesters,
 )
+from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
@@ -78,13 +78,13 @@ def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | 
             query = text(" UNION ALL ".join(_HEADS % (place, place) for place in range(len(chunk))))
             terms = {f"lane_{place}": lane for place, lane in enumerate(chunk)}
             seqs = connection.scalars(query, {"account": account, "depth": depth} | terms).all()
-            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(KINDS)))
+            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS)))
     return sorted(heads, key=lambda job: (-job.step, job.priority, job.seq))
 
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
     """Return these jobs, as far as their tasks are known, in the order of their arrival."""
-    query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(KINDS), jobs.c.lane != PARKED_LANE)
+    query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS), jobs.c.lane != PARKED_LANE)
     with reading(engine) as connection:
         return _load(connection, query.order_by(jobs.c.seq))
 
@@ -95,7 +95,7 @@ def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]
     with reading(engine) as connection:
         for chunk in _chunks(seqs):
             waits = jobs.c.state.in_((State.READY, State.DEFERRED))
-            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.account == account, jobs.c.task.in_(KINDS))
+            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.account == account, jobs.c.task.in_(TASKS))
             found += _load(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
     return found
 
@@ -108,7 +108,7 @@ def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 100
     due = (
         select(jobs.c.seq)
         .where(jobs.c.account == account, NOT_DUE, jobs.c.due_at <= now)
-        .where(jobs.c.lane != PARKED_LANE, jobs.c.task.in_(KINDS))
+        .where(jobs.c.lane != PARKED_LANE, jobs.c.task.in_(TASKS))
         .order_by(jobs.c.due_at)
         .limit(limit)
     )
@@ -324,8 +324,8 @@ def _job(row: Row[Any]) -> Job:
         job_id=row.job_id,
         task_id=row.task_id,
         account=row.account,
-        task=row.task,
-        fields=msgspec.json.decode(row.fields, type=KINDS[row.task].fields),
+        kind=(kind := TASKS[row.task]),
+        fields=msgspec.json.decode(row.fields, type=kind.fields),
         priority=row.priority,
         ordered=row.ordered,
         state=State(row.state),

@@ -16,12 +16,12 @@ import structlog
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.jobs.kinds import KINDS
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.observe.metrics import Figure
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
 from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.tasks import TASKS
 from worker68.vitals.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -208,4 +208,4 @@ def _account(parts: Parts, account: str) -> str:
 
 
 def _task(task: str) -> str:
-    return task if task in KINDS else OTHER
+    return task if task in TASKS else OTHER

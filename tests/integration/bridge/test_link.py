@@ -21,11 +21,11 @@ from tests.integration.bridge.servers import (
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
 from worker68.bridge.correlation import LateEvidence
-from worker68.bridge.messages import TextMessage
 from worker68.bridge.session import LinkOptions
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
+from worker68.protocol.messages import TextMessage
 
 GROUP = Chat("group", 389284)
 OURS = "10000000001"

@@ -28,9 +28,9 @@ from tests.integration.bridge.servers import (
     text,
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of
-from worker68.bridge.messages import TextMessage
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.fields import Chat
+from worker68.protocol.messages import TextMessage
 
 Script = Callable[[socket.socket], None]
 MakeBridge = Callable[..., RawBridge]

@@ -15,8 +15,6 @@ from sqlalchemy import insert
 from tests.parts.clock import Clock
 from tests.parts.jobs import NOW, account
 from tests.parts.ledger import Ledger
-from worker68.bridge.actions.online import RecentlyAsked
-from worker68.bridge.actions.turn import TurnOver
 from worker68.bridge.link import Link
 from worker68.clock import boottime, monotonic
 from worker68.embedded import EmbeddedRedis
@@ -36,6 +34,8 @@ from worker68.limits.rates import NO_LIMITS, parse_limits
 from worker68.store.pauses import Pause
 from worker68.store.tables import group_members
 from worker68.store.writer import Writer
+from worker68.tasks.sync_online_status import RecentlyAsked
+from worker68.tasks.turn import TurnOver
 
 
 @dataclass

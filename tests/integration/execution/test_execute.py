@@ -14,10 +14,8 @@ from sqlalchemy import select, update
 from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, account, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
 from tests.parts.slots import Slots
-from worker68.bridge.actions import ACTIONS
 from worker68.bridge.link import Link
 from worker68.clock import boottime, monotonic, utc_now
-from worker68.execution import execute as module
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
@@ -38,6 +36,7 @@ from worker68.store.pauses import Pause
 from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
+from worker68.tasks import TASKS
 
 Run = Callable[[Ready], Outcome | TryAgain | None]
 
@@ -108,7 +107,9 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]]
         async def perform(turn: Any) -> Any:
             return action(turn)
 
-        monkeypatch.setattr(module, "ACTIONS", {**ACTIONS, task: (perform, *ACTIONS[task][1:])})
+        kind = TASKS[task]
+        first, *others = kind.steps_of(kind.fields(**kind.example))
+        monkeypatch.setitem(TASKS, task, replace(kind, steps=(replace(first, act=perform), *others)))
 
     return put
 

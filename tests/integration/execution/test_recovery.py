@@ -12,12 +12,13 @@ from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, job, message, mute_f
 from tests.parts.ledger import FENCE, Ledger
 from worker68.execution import recovery
 from worker68.execution.intake import PARKED_FOR
-from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.states import State
+from worker68.jobs.task import Nature
 from worker68.store import suppressions
 from worker68.store.attempts import Begun
 from worker68.store.tables import jobs
 from worker68.store.writer import Writer
+from worker68.tasks import TASKS
 
 LATER = NOW + dt.timedelta(seconds=60)
 
@@ -69,7 +70,7 @@ def test_an_attempt_of_a_lost_worker_that_ends_after_all_can_still_correct_the_d
     assert ledger.row(job.seq).status == "succeeded"
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", TASKS)
 def test_what_may_be_repeated_is_everything_but_a_send(task: str) -> None:
     fields = json.dumps(LEAST_FIELDS[task])
     for number, step in enumerate(job(1, task).kind.steps_of(job(1, task).fields)):
@@ -122,11 +123,11 @@ def test_more_may_be_overdue_than_a_statement_takes(ledger: Ledger) -> None:
 class TestParked:
     def park(self, ledger: Ledger, *messages: bytes) -> None:
         """Take messages in as a worker does that knows nothing of sends yet."""
-        kind = KINDS.pop(SEND)
+        kind = TASKS.pop(SEND)
         try:
             ledger.arrive(*messages)
         finally:
-            KINDS[SEND] = kind
+            TASKS[SEND] = kind
         assert set(states(ledger)) == {State.DEFERRED}
 
     def test_a_job_whose_task_is_known_now_waits_for_its_turn(self, ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 from worker68.cli import asking
 from worker68.cli.sync import READS
-from worker68.jobs.kinds import KINDS
+from worker68.tasks import TASKS
 
 GROUP, USER = ("--group", "1"), ("--user", "2")
 CHAT = {"type": "group", "id": 1}
@@ -75,7 +75,7 @@ def test_words_become_a_job(
 
 
 def test_everything_that_can_be_synced_has_a_word() -> None:
-    assert {read.task for read in READS.values()} == {task for task in KINDS if task.startswith("worker68.sync_")}
+    assert {read.name for read in READS.values()} == {task for task in TASKS if task.startswith("worker68.sync_")}
 
 
 def test_a_wait_is_longer_where_the_work_is(run: Run, asked: list[Any]) -> None:

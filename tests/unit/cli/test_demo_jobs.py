@@ -10,8 +10,8 @@ import pytest
 
 from worker68.cli.demo.jobs import DemoJob, instructive_jobs, jobs_without_verdict, ordinary_jobs
 from worker68.cli.demo.kinds import jobs_of_other_kinds
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import ErrorCode, Status
+from worker68.tasks import TASKS
 
 
 @pytest.mark.parametrize("count", [0, 1, 40, 100])
@@ -27,14 +27,14 @@ def every_job(ordinary: int) -> list[DemoJob]:
 
 def test_all_kinds_and_all_statuses_are_there() -> None:
     jobs = every_job(40)
-    assert {job.task for job in jobs} == set(KINDS)
+    assert {job.task for job in jobs} == set(TASKS)
     assert {job.status for job in jobs} == set(Status)
 
 
 def test_it_knows_of_each_job_whether_it_sends() -> None:
     for job in every_job(40):
         if job.error is not ErrorCode.INVALID_JOB:
-            kind = KINDS[job.task]
+            kind = TASKS[job.task]
             assert kind.sends(msgspec.convert(job.fields, _own(kind.fields))) is (job.message is not None), job.label
 
 

@@ -79,7 +79,7 @@ def test_help_imports_no_command() -> None:
         (("notice", "--group", "1"), "Missing argument 'TEXT'"),
         (("notice", "--group", "1", ""), "notice: "),
         (("sync",), "Missing argument 'WHAT'"),
-        (("sync", "everything"), "'everything' is not one of 'profile', 'contacts'"),
+        (("sync", "everything"), "'everything' is not one of 'contact', 'contacts'"),
         (("sync", "members"), "members needs --group ID"),
         (("sync", "group"), "group needs --group ID"),
         (("sync", "online", "--user", "1"), "online needs --group ID"),

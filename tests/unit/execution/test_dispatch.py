@@ -20,8 +20,8 @@ from worker68.execution.custody import Custody
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
-from worker68.jobs.kinds import Step
 from worker68.jobs.states import State
+from worker68.jobs.task import Step
 from worker68.limits.limiter import Ask, Grant, Refusal
 from worker68.limits.rates import parse_limits
 
@@ -485,7 +485,8 @@ class TestSteps:
         change = job(1, "worker68.mute_group", priority=5)
         room.add(change)
         assert room.choose() == [1]
-        room.add(mute(2, group=389284, priority=0))
+        assert change.chat is not None
+        room.add(mute(2, group=change.chat.id, priority=0))
         room.dispatch.put_back(replace(change, step=1), 0.0)
         assert room.choose() == [1]
 
@@ -503,7 +504,8 @@ class TestSteps:
         room.dispatch.put_back(replace(change, step=1), 0.0)
         assert room.choose(one_send_per_chat=True) == [1]
         assert [ask.job_class for ask in asked] == ["moderate", "send"]
-        room.add(send(2, chat=389284))
+        assert change.chat is not None
+        room.add(send(2, chat=change.chat.id))
         assert room.choose(one_send_per_chat=True) == []
         room.dispatch.finish(replace(change, step=1))
         assert room.choose(one_send_per_chat=True) == [2]

@@ -9,8 +9,9 @@ import pytest
 
 from tests.parts.jobs import LEAST_FIELDS, MUTE, SEND, SYNC, job, mute_fields, order, send_fields
 from worker68.jobs.job import lane_of
-from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.permission import CONTRACT_TASKS
+from worker68.jobs.task import Nature
+from worker68.tasks import TASKS
 
 QUOTE = {"message_id": 5, "text": "before", "user_id": 7, "name": "Ann"}
 
@@ -97,7 +98,7 @@ def test_reads_of_one_subject_share_a_lane_also_where_they_opted_out_of_order() 
     assert lane(SYNC, ordered=False) == lane(SYNC)
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_lanes_name_fits_its_column(task: str) -> None:
     largest = 2**63 - 1
     fields = dict(LEAST_FIELDS[task])
@@ -106,7 +107,7 @@ def test_a_lanes_name_fits_its_column(task: str) -> None:
     assert len(job(1, task, fields | given, ordered=False).lane) <= 120
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", TASKS)
 def test_only_what_may_not_be_repeated_is_a_send(task: str) -> None:
     made = job(1, task)
     steps = made.kind.steps_of(made.fields)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker68.jobs.api import DOCUMENTED
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.permission import CONTRACT_TASKS, Permissions, check_api_path, check_task
+from worker68.protocol.api import DOCUMENTED
+from worker68.tasks import TASKS
 
 BASE = "https://webbiz.example"
 
 
 def test_by_default_all_tasks_no_file_and_no_path() -> None:
     nothing = Permissions()
-    assert nothing.why_not_task("worker68.send_file") is None
+    assert nothing.why_not_task(TASKS["worker68.send_file"]) is None
     assert (
         nothing.why_not_file("C:/out/b.mp4")
         == "path: ALLOWED_FILE_ROOTS of the account is empty, so no file may be sent"
@@ -27,11 +28,20 @@ def test_by_default_all_tasks_no_file_and_no_path() -> None:
 
 def test_tasks() -> None:
     reader = Permissions(tasks=frozenset({"worker68.sync_groups"}))
-    assert reader.why_not_task("worker68.sync_groups") is None
+    assert reader.why_not_task(TASKS["worker68.sync_groups"]) is None
     assert (
-        reader.why_not_task("worker68.send_message") == "ALLOWED_TASKS of the account do not hold worker68.send_message"
+        reader.why_not_task(TASKS["worker68.send_message"])
+        == "ALLOWED_TASKS of the account do not hold worker68.send_message"
     )
-    assert Permissions(tasks=frozenset()).why_not_task("worker68.sync_groups") is not None
+    assert Permissions(tasks=frozenset()).why_not_task(TASKS["worker68.sync_groups"]) is not None
+
+
+def test_an_experimental_task_must_be_named() -> None:
+    task = replace(TASKS["worker68.mute_member"], experimental=True)
+    words = "worker68.mute_member is experimental, and EXPERIMENTAL_TASKS of the account do not hold it"
+    assert Permissions().why_not_task(task) == words
+    assert Permissions(experimental=frozenset({task.name})).why_not_task(task) is None
+    assert Permissions(frozenset(), frozenset({task.name})).why_not_task(task) is not None, "not allowed all the same"
 
 
 def test_files_below_any_root() -> None:
@@ -156,8 +166,8 @@ def test_a_task_that_is_none_gets_a_hint(task: str, hint: str) -> None:
 
 
 def test_every_task_that_exists_can_be_allowed() -> None:
-    assert KINDS.keys() <= CONTRACT_TASKS
-    assert len(CONTRACT_TASKS) == 18
+    assert TASKS.keys() <= CONTRACT_TASKS
+    assert len(CONTRACT_TASKS) == 24
 
 
 @pytest.mark.parametrize("root", ["out", "/out", "C:", "C:/out/..", "//?/C:/"])

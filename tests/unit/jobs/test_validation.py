@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.parts.jobs import LEAST_FIELDS, MUTE, SEND, SYNC, mute_fields, order, send_fields
 from worker68.errors import FieldError, InvalidJob
-from worker68.jobs.fields import SendMessage
 from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fields
+from worker68.tasks.send_message import SendMessage
 
 QUOTE = {"message_id": 5, "text": "before", "user_id": 7, "name": "Ann"}
 
@@ -173,7 +173,7 @@ def test_names_the_wrong_field_of_every_task(task: str, changed: dict[str, Any],
 
 @pytest.mark.parametrize("task", LEAST_FIELDS)
 def test_takes_the_least_of_every_task(task: str) -> None:
-    assert order(task, LEAST_FIELDS[task]).kind.task == task
+    assert order(task, LEAST_FIELDS[task]).kind.name == task
 
 
 def test_missing_fields_are_called_missing() -> None:

@@ -13,7 +13,6 @@ from typing import Final
 import click
 from rich.console import Console
 
-from worker68.bridge.messages import wire_text
 from worker68.cli.demo.jobs import DemoJob, instructive_jobs, jobs_without_verdict, ordinary_jobs
 from worker68.cli.demo.kinds import jobs_of_other_kinds
 from worker68.cli.demo.producer import DemoProducer, Ending
@@ -23,6 +22,7 @@ from worker68.cli.demo.stage import LIMITS, VERDICT_TIMEOUT_SECONDS, Stage, forg
 from worker68.cli.output import open_console
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.outcome import Status
+from worker68.protocol.messages import wire_text
 from worker68.simulator.server import Simulator
 
 #: Some sixty jobs and a restart of the client take four seconds; the rest is for a crowded machine.

@@ -11,15 +11,15 @@ from celery import Celery
 from worker68 import runtime
 from worker68.broker.request import Told, strategy_of
 from worker68.client import JobFailed
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import Outcome, Status, TryAgain
+from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
 
 def register(app: Celery) -> None:
     """Give the application one task for each kind of job."""
-    for name in KINDS:
+    for name in TASKS:
         app.task(
             _not_delivered,
             bind=True,

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.parts.onloop import run
 from tests.parts.turns import Collected, FreeAllowance, turn
-from worker68.bridge.actions.paging import ListSource, read_list
-from worker68.bridge.actions.turn import TRIES_IN_PLACE, Turn
 from worker68.bridge.link import Link
 from worker68.jobs import snapshot
 from worker68.jobs.evidence import BUSY, BridgeError, Evidence
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import ListSeen, MemberRow
+from worker68.tasks.paging import ListSource, read_list
+from worker68.tasks.turn import TRIES_IN_PLACE, Turn
 
 SIZE = 3
 SYNC_MEMBERS = "worker68.sync_group_members"

@@ -1,13 +1,17 @@
-"""Restarting the 68 client: it drops the connection, and comes back with a new Hello."""
+"""``worker68.restart_client``: restart the 68 client: it drops the connection and comes back with a new Hello (restart68 [doc])."""
 
 from __future__ import annotations
 
-from worker68.bridge.actions.turn import Turn
+from typing import Final
+
 from worker68.clock import Deadline, monotonic
+from worker68.jobs.fields import NoFields
 from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
+from worker68.jobs.task import JobClass, Nature, Step, Task
+from worker68.tasks.turn import Turn
 
-#: From the write to the new Hello. A desktop program starts in seconds; longer, and somebody must look at it.
+#: From the write to the new Hello. A desktop program starts in seconds; longer, and a person must look at it.
 BACK_WITHIN_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
@@ -33,3 +37,15 @@ async def restart_client(turn: Turn) -> Outcome | TryAgain:
     return failed(
         ErrorCode.UNAVAILABLE, f"the client went away and was not back within {BACK_WITHIN_SECONDS:g} s: {problem}"
     )
+
+
+TASK: Final = Task(
+    "worker68.restart_client",
+    "Restart the 68 client: done when it says Hello again, logged in to its server or not yet.",
+    NoFields,
+    JobClass.MODERATION,
+    (Step(restart_client, Nature.CHANGE, "moderate", needs_login=False),),
+    result="`restarted_in` (seconds)",
+    exclusive=True,
+    wait_seconds=180.0,
+)

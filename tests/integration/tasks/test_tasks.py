@@ -14,10 +14,7 @@ from tests.integration.bridge.servers import eventually
 from tests.parts.frames import DOCUMENTED_REQUESTS, plain
 from tests.parts.onloop import run
 from tests.parts.turns import Collected, FreeAllowance, turn
-from worker68.bridge.actions import ACTIONS, READ_BACK
-from worker68.bridge.actions.online import USERS_A_CALL
 from worker68.bridge.link import Link
-from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
 from worker68.jobs.snapshot import ContactRow, FriendRequestRow, GroupRequestRow, GroupRow, ListSeen, MemberRow
 from worker68.simulator import Simulator, build_world
@@ -30,6 +27,8 @@ from worker68.simulator.population import (
     PLAIN_GROUP,
     STRANGER,
 )
+from worker68.tasks.sync_online_status import USERS_A_CALL
+from worker68.tasks.turn import Turn
 
 GROUP_CHAT = {"type": "group", "id": MANAGED_GROUP}
 
@@ -79,8 +78,15 @@ def link(worker: Worker, bridge: Simulator) -> Link:
 
 
 def act(link: Link, name: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Any:
-    task = f"worker68.{name}"
-    return run(ACTIONS[task][step](turn(link, task, allowance, step=step, **fields)))
+    """Let a task make one of its steps."""
+    taken = turn(link, f"worker68.{name}", allowance, step=step, **fields)
+    return run(taken.job.now.act(taken))
+
+
+def look(taken: Turn) -> Any:
+    """Let a change be read back."""
+    assert taken.job.now.read_back is not None
+    return run(taken.job.now.read_back(taken))
 
 
 def result(finding: Any) -> dict[str, Any]:
@@ -109,12 +115,8 @@ def frames_of(bridge: Simulator, frame_type: str) -> list[dict[str, Any]]:
 
 
 class TestDocumentedFrames:
-    def test_every_documented_frame_is_written_by_some_action(self) -> None:
+    def test_every_documented_frame_is_written_by_some_task(self) -> None:
         assert DOCUMENTED.keys() == DOCUMENTED_REQUESTS.keys()
-
-    def test_every_task_has_an_action_for_each_of_its_steps(self) -> None:
-        assert ACTIONS.keys() == KINDS.keys()
-        assert READ_BACK.keys() <= KINDS.keys()
 
     @pytest.mark.parametrize("name", DOCUMENTED)
     def test_the_frame_on_the_wire_is_the_documented_one(self, name: str, link: Link, bridge: Simulator) -> None:
@@ -300,21 +302,21 @@ class TestChanges:
     def test_reading_back_sees_what_was_done(self, link: Link, bridge: Simulator) -> None:
         mute = turn(link, "worker68.mute_group", group_id=MANAGED_GROUP)
         notice = turn(link, "worker68.set_group_notice", group_id=MANAGED_GROUP, notice="one\ntwo")
-        assert run(READ_BACK["worker68.mute_group"](mute)) is None
-        assert run(READ_BACK["worker68.set_group_notice"](notice)) is None
+        assert look(mute) is None
+        assert look(notice) is None
         result(act(link, "mute_group", group_id=MANAGED_GROUP))
         set_ = result(act(link, "set_group_notice", group_id=MANAGED_GROUP, notice="one\ntwo"))
         mute = turn(link, "worker68.mute_group", group_id=MANAGED_GROUP)
         notice = turn(link, "worker68.set_group_notice", group_id=MANAGED_GROUP, notice="one\ntwo")
-        assert result(run(READ_BACK["worker68.mute_group"](mute))) == {"muted": True, "announcement": None}
-        assert result(run(READ_BACK["worker68.set_group_notice"](notice))) == set_
+        assert result(look(mute)) == {"muted": True, "announcement": None}
+        assert result(look(notice)) == set_
 
     def test_reading_back_without_an_answer_shows_nothing(self, link: Link, bridge: Simulator) -> None:
         bridge.faults.refusals.set(2)
         mute = turn(link, "worker68.mute_group", group_id=MANAGED_GROUP, muted=False)
         notice = turn(link, "worker68.set_group_notice", group_id=MANAGED_GROUP, notice="asdd")
-        assert run(READ_BACK["worker68.mute_group"](mute)) is None
-        assert run(READ_BACK["worker68.set_group_notice"](notice)) is None
+        assert look(mute) is None
+        assert look(notice) is None
 
     def test_a_file_is_known_again_by_its_name(self, link: Link, bridge: Simulator) -> None:
         bridge.faults.lose_verdicts.set(1)
@@ -338,7 +340,7 @@ class TestRestart:
     def test_a_client_that_stays_is_asked_again(
         self, link: Link, bridge: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker68.bridge.actions.restart.BACK_WITHIN_SECONDS", 0.3)
+        monkeypatch.setattr("worker68.tasks.restart_client.BACK_WITHIN_SECONDS", 0.3)
         bridge.faults.silence.set("restart68", 1)
         finding = act(link, "restart_client", _Patient())
         assert isinstance(finding, TryAgain)
@@ -347,7 +349,7 @@ class TestRestart:
     def test_a_client_that_does_not_come_back_is_a_failure(
         self, link: Link, bridge: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker68.bridge.actions.restart.BACK_WITHIN_SECONDS", 0.5)
+        monkeypatch.setattr("worker68.tasks.restart_client.BACK_WITHIN_SECONDS", 0.5)
         bridge.faults.restart_seconds = 60.0
         finding = act(link, "restart_client", _Patient())
         assert error(finding)[0] == ErrorCode.UNAVAILABLE

@@ -1,7 +1,7 @@
-"""A job's turn at the bridge, as its action sees it: what it may call, and how it comes by the right to write once more.
+"""A job's turn at the bridge, as the steps of its task see it: what they may call, and how they get the right to write once more.
 
-In: a job, the link of its account, and what execution lets it have. Out: evidence. The first frame has its slot already; each
-further one takes a slot of its own, so that the limits hold for an action of a hundred pages too. Never: SQL; a wait that does not
+In: a job, its account's bridge, and what execution lets it have. Out: evidence. The first frame has its slot already; each
+further one takes a slot of its own, so that the limits hold for a step of a hundred pages too. Never: SQL; a wait that does not
 end when the worker stops or loses the account.
 """
 
@@ -11,26 +11,29 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from worker68.bridge.calls import Call, Guard
-from worker68.bridge.link import Link
-from worker68.bridge.messages import Message
 from worker68.clock import Deadline
-from worker68.jobs.api import ApiCall
 from worker68.jobs.evidence import Evidence
 from worker68.jobs.job import Job
-from worker68.jobs.judge import judge_request
-from worker68.jobs.kinds import LimitClass
-from worker68.jobs.outcome import Outcome, Status, TryAgain
+from worker68.jobs.judge import Confirm, judge_request
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed
 from worker68.jobs.retry import back_off_seconds
-from worker68.jobs.snapshot import Row
+from worker68.jobs.snapshot import ListSeen, Row
+from worker68.jobs.task import LimitClass
+from worker68.protocol.api import ApiCall
+from worker68.protocol.messages import Message
 from worker68.settings import AccountSettings
 
 #: How often a page or a part in the middle of a long read is asked for: the whole is begun anew only after that.
 TRIES_IN_PLACE = 4
 
 
+#: Asked just before the first byte of a frame: None lets it go, words refuse it, a point in monotonic time holds it until then.
+Guard = Callable[[], "str | float | None"]
+Finding = Outcome | TryAgain | ListSeen
+
+
 class TurnOver(Exception):
-    """The action must end here: the worker stops, or has lost the account. ``finding`` says what becomes of the job."""
+    """The step must end here: the worker stops, or has lost the account. ``finding`` says what becomes of the job."""
 
     def __init__(self, finding: TryAgain) -> None:
         self.finding = finding
@@ -38,15 +41,39 @@ class TurnOver(Exception):
 
 
 class Rows(Protocol):
-    """Where an action puts the rows of a list, page by page."""
+    """Where a step puts the rows of a list, page by page."""
 
     def add(self, rows: Sequence[Row]) -> None: ...
 
     def __iter__(self) -> Any: ...
 
 
+class Call(Protocol):
+    """A frame that is to be written, or was."""
+
+    async def wait(self, deadline: Deadline) -> Evidence: ...
+
+
+class Bridge(Protocol):
+    """The account's bridge (``bridge/link.py``)."""
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def why_not_reached(self) -> str | None: ...
+
+    def call(self, frame_type: str, *, reply_shape: Any, guard: Guard, needs_login: bool) -> Call: ...
+
+    def request(
+        self, request_type: str, path: str, data: Any, proto_type: str | None, *, reply_shape: Any, guard: Guard
+    ) -> Call: ...
+
+    def send(self, message: Message, custom_msg_id: str, *, confirm: Confirm, guard: Guard) -> Call: ...
+
+
 class Allowance(Protocol):
-    """What execution lets an action have. Each of these may raise ``TurnOver``."""
+    """What execution lets a step have. Each of these may raise ``TurnOver``."""
 
     async def wait_for_slot(self, limit: LimitClass) -> None:
         """Return when a further frame may be written."""
@@ -54,10 +81,10 @@ class Allowance(Protocol):
     async def pause(self, seconds: float) -> None: ...
 
     async def report(self, finding: Outcome | TryAgain) -> None:
-        """Tell the pace how a call in the middle of an action ended."""
+        """Tell the pace how a call in the middle of a step ended."""
 
     async def note_progress(self, words: str) -> None:
-        """Show how far the action has come."""
+        """Show how far the step has come."""
 
     def collect(self, row: type[Row]) -> Rows: ...
 
@@ -70,9 +97,9 @@ class Allowance(Protocol):
 
 @dataclass
 class Turn:
-    """One job's turn, on the job loop. ``may_not_write`` is asked on the I/O thread just before each first byte."""
+    """One job's turn, on the job loop. ``may_not_write`` is asked just before each first byte."""
 
-    link: Link
+    link: Bridge
     job: Job
     account: AccountSettings
     may_not_write: Guard
@@ -150,3 +177,8 @@ def data_of(finding: Outcome | TryAgain) -> Any:
     assert finding.result is not None
     data = finding.result["data"]
     return {} if data is None else data
+
+
+def holds_no(what: str) -> Outcome:
+    """Return the outcome of a read whose reply does not hold what was asked for."""
+    return failed(ErrorCode.REFUSED, f"the bridge's reply holds no {what}")

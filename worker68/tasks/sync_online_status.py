@@ -1,5 +1,6 @@
-"""Who of a group is online: a few users a call, and none of them again too soon.
+"""``worker68.sync_online_status``: who of a group is online (GroupMemberOnLineStatusList [doc]).
 
+A few users a call, and none of them again too soon.
 Both bounds are [seen] (PROTOCOL.md, Requests and replies). A huge group takes minutes, because each call takes its slot.
 """
 
@@ -8,20 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from worker68.bridge.actions.lists import read_members
-from worker68.bridge.actions.turn import Turn, is_success
-from worker68.bridge.values import read_id
 from worker68.clock import monotonic
-from worker68.jobs import api
 from worker68.jobs.evidence import Evidence
-from worker68.jobs.fields import OnlineStatus
+from worker68.jobs.fields import Id
 from worker68.jobs.judge import judge_request
-from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
+from worker68.jobs.outcome import ErrorCode, Outcome, failed, succeeded
 from worker68.jobs.snapshot import ListSeen, MemberRow
+from worker68.jobs.task import JobClass, Task, read
+from worker68.protocol import api
+from worker68.protocol.values import read_id
+from worker68.tasks.sync_group_members import read_members
+from worker68.tasks.turn import Finding, Turn, is_success
 
 USERS_A_CALL = 40
 #: The same user may be asked for again after this; a little more than the bound, because the service's clock is another one.
@@ -46,12 +49,20 @@ class RecentlyAsked:
         return 0.0
 
 
+class OnlineStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``user_ids`` left out: all known members."""
+
+    group_id: Id
+    #: More in one job would make a reply that is too large to carry.
+    user_ids: Annotated[tuple[Id, ...], Meta(max_length=100_000)] | None = None
+
+
 class _Reply(msgspec.Struct):
     commonResult: Any = None
     userOnLineStatusList: list[Any] | None = None
 
 
-async def sync_online_status(turn: Turn) -> Outcome | TryAgain:
+async def sync_online_status(turn: Turn) -> Finding:
     """Ask for the given users, or for all known members; where none is known, the group's member list is read first."""
     fields = turn.job.fields
     assert isinstance(fields, OnlineStatus)
@@ -76,7 +87,7 @@ async def sync_online_status(turn: Turn) -> Outcome | TryAgain:
     return succeeded({"online": online, "offline": offline, "checked": len(online) + len(offline)})
 
 
-async def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Outcome | TryAgain:
+async def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Finding:
     if fields.user_ids is not None:
         return list(dict.fromkeys(fields.user_ids))
     known = await turn.allowance.known_members(fields.group_id)
@@ -106,3 +117,17 @@ async def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
 def _cut(user_ids: list[int]) -> Iterator[list[int]]:
     for start in range(0, len(user_ids), USERS_A_CALL):
         yield user_ids[start : start + USERS_A_CALL]
+
+
+TASK: Final = Task(
+    "worker68.sync_online_status",
+    "Ask who of a group is online.",
+    OnlineStatus,
+    JobClass.SYNC,
+    (read(sync_online_status),),
+    result="`online` (ids), `offline` (ids), `checked`",
+    example={"group_id": 389284},
+    subject_of=lambda fields: str(fields.group_id),
+    sync_name="online",
+    wait_seconds=3600.0,
+)

@@ -10,7 +10,6 @@ from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import WellBehavedBridge
 from tests.parts.onloop import run
 from tests.parts.turns import Collected, turn
-from worker68.bridge.actions import ACTIONS
 from worker68.bridge.link import Link
 from worker68.jobs.outcome import ErrorCode, Outcome
 from worker68.jobs.snapshot import ListSeen
@@ -37,7 +36,8 @@ def link(worker: Worker, bridge: WellBehavedBridge) -> Link:
 
 def read(link: Link, bridge: WellBehavedBridge, task: str, data: Any) -> Any:
     bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": data}]
-    return run(ACTIONS[f"worker68.{task}"][0](turn(link, f"worker68.{task}", **READS[task])))
+    taken = turn(link, f"worker68.{task}", **READS[task])
+    return run(taken.job.now.act(taken))
 
 
 @pytest.mark.parametrize("task", READS)

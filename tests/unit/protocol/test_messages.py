@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker68.bridge.messages import (
+from worker68.jobs.fields import Chat, Quote
+from worker68.protocol.messages import (
     FileMessage,
     Message,
     MuteAnnouncement,
@@ -19,7 +20,6 @@ from worker68.bridge.messages import (
     expected_echo,
     request_data,
 )
-from worker68.jobs.fields import Chat, Quote
 
 FRAMES: dict[str, dict[str, Any]] = {
     frame["name"]: frame["request"]

@@ -12,7 +12,7 @@ import click
     type=click.IntRange(0, 100),
     default=40,
     show_default=True,
-    help="How many ordinary jobs, beside the twenty-six instructive ones.",
+    help="How many ordinary jobs, beside the instructive ones.",
 )
 def demo(count: int) -> int:
     """Show worker68 at work: Redis, database, bridge simulator and worker, all embedded, and some dozens of jobs.

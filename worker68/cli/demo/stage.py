@@ -27,6 +27,7 @@ from worker68.settings import PREFIX
 from worker68.simulator.population import PLAIN_GROUP, build_world
 from worker68.simulator.server import Simulator
 from worker68.store.migration import upgrade
+from worker68.tasks import TASKS
 from worker68.tether import end_process, tether
 
 #: Some dozens of jobs at the default of 60 a minute would take a minute.
@@ -140,6 +141,7 @@ class Stage:
             "LIMITS": json.dumps(LIMITS),
             "VERDICT_TIMEOUT": str(VERDICT_TIMEOUT_SECONDS),
             "ALLOWED_FILE_ROOTS": json.dumps([FILE_ROOT]),
+            "EXPERIMENTAL_TASKS": json.dumps([task.name for task in TASKS.values() if task.experimental]),
         }
         with self._log.open("wb") as output:
             return subprocess.Popen(

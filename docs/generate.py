@@ -119,21 +119,20 @@ def cli_page() -> str:
         "Written by `docs/generate.py` from `worker68/cli/`: change it there. Every command ends with 0 (done), 1 (not done, or",
         "the answer is no) or 2 (wrong arguments or settings), and says what went wrong in one line on standard error.",
     ]
+    top = click.Context(main, info_name="worker68", terminal_width=100, **main.context_settings)
     for name in COMMANDS:
-        command = main.get_command(click.Context(main), name)
-        assert command is not None
-        lines += _command(command, f"worker68 {name}")
+        lines += _command(main, name, top)
     return "\n".join([*lines, ""])
 
 
-def _command(command: click.Command, path: str) -> Iterator[str]:
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
-    yield from ("", f"## {path}", "", "```text", *command.get_help(context).splitlines(), "```")
+def _command(group: click.Group, name: str, parent: click.Context) -> Iterator[str]:
+    command = group.get_command(parent, name)
+    assert command is not None
+    context = click.Context(command, info_name=name, parent=parent)
+    yield from ("", f"## {context.command_path}", "", "```text", *command.get_help(context).splitlines(), "```")
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            further = command.get_command(context, name)
-            assert further is not None
-            yield from _command(further, f"{path} {name}")
+        for further in command.list_commands(context):
+            yield from _command(command, further, context)
 
 
 PAGES: Final = {"tasks.md": tasks_page, "cli.md": cli_page}

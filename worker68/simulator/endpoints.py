@@ -54,7 +54,7 @@ class _GroupParam(msgspec.Struct):
     groupId: int
     notice: str | None = None
     shutup: bool | None = None
-    name: str | None = None
+    groupName: str | None = None
     bfJoinCheck: bool | None = None
     pic: str | None = None
     remark: str | None = None
@@ -162,7 +162,7 @@ def _group_member_shutup(world: World, data: Json, paging: Paging) -> Done:
 
 
 def _group_update(world: World, data: Json, paging: Paging) -> Done:
-    """Change a group. The parameters of ``op`` 6, 9 and 18 are not documented: these names are ours."""
+    """Change a group. The parameter of ``op`` 7 is [seen]; of 6, 9 and 18 the names are ours."""
     update = read_data(data, _GroupUpdate)
     group_id = update.groupParam.groupId
     group = world.moderated_group(group_id)
@@ -174,7 +174,7 @@ def _group_update(world: World, data: Json, paging: Paging) -> Done:
         case _GroupUpdate(op=11, groupParam=_GroupParam(shutup=bool(muted))):
             group.muted = muted
             return Done({}, events.group_muted(group_id, muted=muted))
-        case _GroupUpdate(op=7, groupParam=_GroupParam(name=str(name))):
+        case _GroupUpdate(op=7, groupParam=_GroupParam(groupName=str(name))):
             group.name = name
             return Done({}, events.group_changed(group_id, name=name))
         case _GroupUpdate(op=6, groupParam=_GroupParam(bfJoinCheck=bool(join_check))):

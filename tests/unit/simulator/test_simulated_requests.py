@@ -92,7 +92,7 @@ class TestModeration:
         assert "groupNotice" not in data_of(call(world, "GroupDetail", groupId=MANAGED_GROUP))
 
     def test_renamed_group_says_so(self, world: World) -> None:
-        answer = call(world, "GroupUpdate", op=7, groupParam={"name": "new", "groupId": MANAGED_GROUP})
+        answer = call(world, "GroupUpdate", op=7, groupParam={"groupName": "new", "groupId": MANAGED_GROUP})
 
         assert answer.events[0]["operator"] == "groupUpdate"
         assert listed(world, MANAGED_GROUP)["name"] == "new"

@@ -1,0 +1,54 @@
+"""``worker68.clear_group_notice``: take a group's notice away.
+
+Frame: GroupUpdate ``op`` 13. [seen] Read-back: GroupDetail shows no notice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker68.jobs.fields import OneGroup, in_group
+from worker68.jobs.judge import judge_request
+from worker68.jobs.outcome import Outcome, TryAgain, succeeded
+from worker68.jobs.task import JobClass, Task, change
+from worker68.protocol import api
+from worker68.protocol.entries import read_notice
+from worker68.tasks.turn import Turn, data_of, is_success
+
+#: ``op`` of GroupUpdate. [doc/seen]
+CLEAR_NOTICE = 13
+
+_CLEARED = succeeded({"notice_id": None})
+
+
+async def clear(turn: Turn) -> Outcome | TryAgain:
+    fields = turn.job.fields
+    assert isinstance(fields, OneGroup)
+    data = {"op": CLEAR_NOTICE, "groupParam": {"groupId": fields.group_id}}
+    finding = judge_request(await turn.ask(api.GROUP_UPDATE, data, limit="moderate"))
+    return _CLEARED if is_success(finding) else finding
+
+
+async def is_cleared(turn: Turn) -> Outcome | None:
+    """Return the success where GroupDetail shows the group without a notice, None where it shows one, or no group."""
+    fields = turn.job.fields
+    assert isinstance(fields, OneGroup)
+    detail = data_of(judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
+    if not isinstance(detail, dict) or not isinstance(detail.get("group"), dict):
+        return None
+    _, notice = read_notice(detail.get("groupNotice"))
+    return None if notice else _CLEARED
+
+
+TASK: Final = Task(
+    "worker68.clear_group_notice",
+    "Take a group's notice away.",
+    OneGroup,
+    JobClass.MODERATION,
+    (change(clear, is_cleared),),
+    result="`notice_id` (null)",
+    example={"group_id": 389284},
+    chat_of=in_group,
+    experimental=True,
+    wait_seconds=150.0,
+)

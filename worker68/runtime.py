@@ -38,6 +38,7 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
+from worker68.execution.slots import StepDone
 from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
@@ -219,7 +220,7 @@ class Runtime:
         while self._pump.under_way and not patience.passed:
             time.sleep(0.02)
 
-    async def run(self, seq: int) -> Outcome | TryAgain | None:
+    async def run(self, seq: int) -> Outcome | TryAgain | StepDone | None:
         """Run a delivered job to its outcome; None where there is nothing to run any more. On the job loop."""
         started = self._pump.take(seq)
         if started is None:

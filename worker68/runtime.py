@@ -40,6 +40,7 @@ from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
 from worker68.execution.slots import StepDone
 from worker68.execution.watch import PauseWatch
+from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.fleet.task_events import TaskEvents
@@ -136,6 +137,7 @@ class Runtime:
             lambda: self._watch.ring(),
             settings.concurrency,
         )
+        self.inspection = Inspection(self._engine, self.owned_accounts, self.jobs.begin)
         self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
@@ -229,7 +231,8 @@ class Runtime:
         began, conclusion = monotonic(), None
         self.task_events.resumed(ready.job)
         try:
-            conclusion = await desk.execution.run(ready)
+            with self.inspection.under_way(ready.job):
+                conclusion = await desk.execution.run(ready)
             return conclusion
         except DatabaseAway:
             # Whatever it had begun, the sweep of the waiting room or the next owner resolves it.

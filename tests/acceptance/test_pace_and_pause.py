@@ -227,7 +227,7 @@ def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask)
     for result in cancelled[3:]:
         assert ask("jobs", "cancel", result.id).exit_code == 0
 
-    assert ask("resume", "main").exit_code == 0
+    assert ask("resume", "main", "--reason", "go on").exit_code == 0
 
     resumed_at = datetime.now(UTC)
     took = datetime.fromisoformat(stage.end_of(last)["finished_at"]) - resumed_at

@@ -170,8 +170,8 @@ def test_a_waiting_job_is_cancelled(stage: Stage, ask: Run, by: str) -> None:
 def test_a_cancel_before_the_message(stage: Stage, ask: Run) -> None:
     task_id, words = name("task"), name("hello")
     done = ask("jobs", "cancel", task_id)
-    assert done.returncode == 0
-    assert "when" not in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"no job '{task_id}' yet" in done.stderr
     assert (
         stage.end_of(
             stage.send_task(

@@ -31,7 +31,7 @@ def describe_end(reply: dict[str, Any]) -> str:
     """Return what was done, or what went wrong; and both where a change was made and its announcement went wrong."""
     done = describe_result(reply["result"])
     if not reply["error"]:
-        return done
+        return reply.get("reason") or done
     return describe_error(reply["error"]) + (f"; done before: {done}" if done else "")
 
 

@@ -58,8 +58,11 @@ BRIDGE_CODE_LENGTH = 40
 
 
 def plain(words: str) -> str:
-    """Return the bridge's words as both databases can hold them: PostgreSQL's text has no NUL."""
-    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    """Return words of the bridge or of an operator as both databases can hold them.
+
+    PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair, as which Python keeps bytes of a command line.
+    """
+    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 #: SQLite counts rows up by itself only in a column that is exactly INTEGER.
@@ -122,6 +125,8 @@ jobs = Table(
     # A number is not used again, also where its row was replaced.
     sqlite_autoincrement=True,
 )
+#: The lane of jobs whose task is unknown: it never runs.
+PARKED_LANE: Final = "parked"
 #: Who stands in which index. A query finds the index only where it has these very words, not parameters.
 #: In its lane: due, or tried and backing off in its place.
 IN_LANE = text("(state = 'ready' OR (state = 'deferred' AND attempts > 0))")

@@ -58,11 +58,8 @@ BRIDGE_CODE_LENGTH = 40
 
 
 def plain(words: str) -> str:
-    """Return words of the bridge or of an operator as both databases can hold them.
-
-    PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair, as which Python keeps bytes of a command line.
-    """
-    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    """Return the bridge's words as both databases can hold them: PostgreSQL's text has no NUL."""
+    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 #: SQLite counts rows up by itself only in a column that is exactly INTEGER.

@@ -136,7 +136,7 @@ class Intake:
     def _read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         if arrival.losses >= DEATHS_ALLOWED:
             reason = f"{arrival.losses} workers were lost while they took it in; it may be what kills them"
-            return _set_aside(arrival, reason, now)
+            return _set_aside(arrival, reason, now)  # unanswered: it may have been written down, and its job may run
         try:
             envelope = read_envelope(arrival.raw)
         except UnreadableMessage as problem:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import msgspec
+from msgspec import structs
 
 from worker68.errors import FieldError, Sender, UnreadableMessage
 from worker68.jobs.validation import EARLIEST, LATEST, clip
@@ -46,6 +47,14 @@ class Envelope:
     dependents: tuple[str, ...] = ()
 
 
+class _Head(msgspec.Struct):
+    """Where a message's id may stand."""
+
+    headers: Any = None
+    properties: Any = None
+    id: Any = None
+
+
 def read_envelope(raw: bytes) -> Envelope:
     """Return what the message says; raise ``UnreadableMessage`` with a reason when it has no usable envelope or body."""
     message = _decode(raw, "the message")
@@ -59,12 +68,11 @@ def read_envelope(raw: bytes) -> Envelope:
 
 
 def read_sender(raw: bytes) -> Sender | None:
-    """Return who is to be answered, of a message that as a whole could not be read."""
+    """Return who is to be answered, of a message of which something raised what it should not: little else of it is decoded."""
     try:
-        message = _decode(raw, "the message")
-    except UnreadableMessage:
+        return _find_sender(structs.asdict(msgspec.json.decode(raw, type=_Head)))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return _find_sender(message) if isinstance(message, dict) else None
 
 
 def _find_sender(message: Mapping[str, Any]) -> Sender | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.parts.jobs import SYNC, message, order, send_fields
 from worker68.errors import InvalidJob, Sender, UnreadableMessage
-from worker68.jobs.envelope import NESTING_LIMIT, Envelope, read_envelope
+from worker68.jobs.envelope import NESTING_LIMIT, Envelope, read_envelope, read_sender
 
 
 def changed(**parts: Any) -> bytes:
@@ -175,6 +175,7 @@ def test_the_id_of_an_unreadable_message_is_read_where_it_stands(raw: bytes, sen
     with pytest.raises(UnreadableMessage) as refused:
         read_envelope(raw)
     assert refused.value.sender == sender
+    assert read_sender(raw) == sender
 
 
 def read_or_refuse(raw: bytes) -> None:

@@ -96,19 +96,8 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
 
 #: What ``reply_of`` needs of a job's row.
 _OF_REPLY: Final = (
-    *(
-        "job_id",
-        "task",
-        "account",
-        "status",
-        "result",
-        "error_code",
-        "error_message",
-        "bridge_code",
-        "reason",
-        "attempts",
-    ),
-    *("received_at", "finished_at", "revision"),
+    *("job_id", "task", "account", "status", "result", "error_code", "error_message", "bridge_code", "attempts"),
+    *("received_at", "finished_at", "revision", "reason"),
 )
 
 

@@ -157,7 +157,8 @@ def test_a_waiting_job_is_cancelled(stage: Stage, ask: Run, by: str) -> None:
     stage.wait(lambda: (row := stage.row(job_id)) and row["state"] == "deferred")
     done = ask("jobs", "cancel", job_id if by == "job_id" else result.id, "--reason", "called off")
     assert (done.returncode, done.stdout) == (0, f"cancelled {job_id}\n")
-    assert stage.end_of(result)["status"] == "cancelled"
+    reply = stage.end_of(result)
+    assert (reply["status"], reply["reason"], reply["revision"]) == ("cancelled", "called off", 1)
     row = stage.row(job_id)
     assert row is not None
     assert row["reason"] == "called off"

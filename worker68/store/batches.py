@@ -17,7 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Integer,
-    Table,
+    Select,
     Text,
     and_,
     any_,
@@ -72,17 +72,25 @@ def joined(dialect: str, key: Column[Any], batch: Any) -> ColumnElement[bool]:
 
 
 def look_up(
-    dialect: str, among: FromClause, table: Table, condition: ColumnElement[bool]
+    dialect: str, rows: FromClause, table: FromClause, condition: ColumnElement[bool]
 ) -> tuple[FromClause, ReadOnlyColumnCollection[str, Any]]:
-    """Return ``among`` joined to the rows that its rows have in ``table`` by this condition, and the columns of those rows.
+    """Return ``rows`` joined to the rows that its rows have in ``table`` by this condition, and the columns of those rows.
 
     They are looked up for each row by itself, by the index that the condition has. PostgreSQL would choose otherwise where it
     knows little of the table, and read through all of it; the OFFSET keeps it from that.
     """
     if dialect != "postgresql":
-        return among.join(table, condition), table.c
-    found = select(table).where(condition).offset(literal_column("0", Integer)).lateral(f"found_{table.name}")
-    return among.join(found, true()), found.c
+        return rows.join(table, condition), table.c
+    found = select(table).where(condition).offset(literal_column("0", Integer)).lateral()
+    return rows.join(found, true()), found.c
+
+
+def among(dialect: str, key: Column[Any], query: Select[Any]) -> ColumnElement[bool]:
+    """Return the condition that a unique key is among those that a query finds, for an UPDATE: each is looked up by its index."""
+    if dialect != "postgresql":
+        return key.in_(query)
+    found: ColumnElement[bool] = key == any_(func.array(query.scalar_subquery(), type_=ARRAY(key.type)))
+    return found
 
 
 def pack(dialect: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -16,7 +16,19 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, Engine, Integer, Row, Select, column, delete, func, insert, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+)
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, ProgrammingError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -29,7 +41,16 @@ from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
 from worker68.store.suppressions import find_suppressed, suppressed_outcome
-from worker68.store.tables import BRIDGE_CODE_LENGTH, IN_LANE, PARKED_LANE, cancellations, jobs, plain, requesters
+from worker68.store.tables import (
+    BRIDGE_CODE_LENGTH,
+    IN_LANE,
+    INSERT,
+    PARKED_LANE,
+    cancellations,
+    jobs,
+    plain,
+    requesters,
+)
 
 #: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
 RACE_TRIES = 5
@@ -253,14 +274,9 @@ class _Batch:
         wanted = {(seq, e.requester.task_id, e.requester.reply_to): e for e, seq in joining}
         if not wanted:
             return []
-        columns = (requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
-        there = self._connection.execute(select(*columns).where(requesters.c.seq.in_({key[0] for key in wanted})))
-        for row in there:
-            wanted.pop((row.seq, row.task_id, row.reply_to), None)
-        if wanted:
-            rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
-            self._connection.execute(insert(requesters), rows)
-        return list(wanted.values())
+        rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
+        added = {(row.seq, row.task_id, row.reply_to) for row in self._select(_join_jobs, rows)}
+        return [entry for key, entry in wanted.items() if key in added]
 
     def _answer(self, entry: Entry, outcome: Outcome | None) -> None:
         """Answer a message that is no job of its own: invalid, or in conflict with the job that holds its key."""
@@ -319,6 +335,17 @@ def _insert_jobs(dialect: str) -> ReturningInsert[Any]:
     batch = batch_of(dialect, *columns, column("place", Integer)).c
     rows = select(*(batch[name] for name in _NEW)).order_by(batch.place)
     return insert(jobs).from_select(_NEW, rows).returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
+
+
+@functools.cache
+def _join_jobs(dialect: str) -> ReturningInsert[Any]:
+    """Those who are there already stay as they are."""
+    columns = [requesters.c[name] for name in ("seq", "task_id", "reply_to", "metadata", "ignore_result")]
+    # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    given = select(*batch_of(dialect, *columns).c).where(true())
+    joining = INSERT[dialect](requesters).from_select([each.name for each in columns], given).on_conflict_do_nothing()
+    added: ReturningInsert[Any] = joining.returning(requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
+    return added
 
 
 #: The columns that only ended jobs fill: every row of one insertion has the same columns.

@@ -74,13 +74,26 @@ def test_a_sent_corrects_a_not_sent(stage: Stage) -> None:
     assert len(stage.frames(words)) == 1
 
 
-def test_a_late_not_sent_and_a_second_sent_change_nothing(stage: Stage) -> None:
+def test_a_not_sent_soon_after_the_write_ends_the_doubt_though_its_wait_was_over(stage: Stage) -> None:
+    words, reply_to = name(), name()
+    leave_in_doubt(stage, words, reply_to)
+
+    tell(stage, words, 0)
+    denied = stage.take_reply(reply_to)
+    tell(stage, words, 1)
+    corrected = stage.take_reply(reply_to)
+
+    assert (denied["status"], denied["error"]["code"], denied["revision"]) == ("failed", "not_sent", 2)
+    assert (corrected["status"], corrected["error"], corrected["revision"]) == ("succeeded", None, 3)
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_not_sent_after_a_sent_and_a_second_sent_change_nothing(stage: Stage) -> None:
     words, reply_to = name(), name()
     other_words, other_reply_to = name(), name()
     result, _ = leave_in_doubt(stage, words, reply_to)
     leave_in_doubt(stage, other_words, other_reply_to)
 
-    tell(stage, words, 0)
     tell(stage, words, 1)
     tell(stage, words, 1)
     tell(stage, words, 0)

@@ -274,7 +274,6 @@ class Session:
                     if self._on_busy is not None:
                         self._tell(self._on_busy, self._calls[pending.request_id].guard)
                 case Hello():
-                    self._failures = 0
                     self._health.note_hello()
                     self._ask_api_url(now)
                 case Network(status):
@@ -354,6 +353,9 @@ class Session:
         connection.close()
         tell = log.info if self._closed else log.warning
         tell("bridge_connection_lost", account=self._account, reason=reason)
+        now = monotonic()
+        if self._health.has_held(now):
+            self._failures = 0
         self.tally.count("connection_drops")
         self.tally.count("too_large", connection.too_large)
         self._health.note_lost(reason)
@@ -361,8 +363,7 @@ class Session:
         self._writing = None
         for call in self._outgoing:
             self._refuse(call, f"the connection was lost before the write: {reason}")
-        now = monotonic()
-        self._dispatch(self.correlation.note_connection_lost(), now)
+        self._dispatch(self.correlation.note_connection_lost(now), now)
         self._plan_redial(now)
 
     def _forget_api_url(self) -> None:

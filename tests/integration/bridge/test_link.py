@@ -21,6 +21,7 @@ from tests.integration.bridge.servers import (
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
 from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.link import Link
 from worker68.bridge.messages import TextMessage
 from worker68.bridge.session import LinkOptions
 from worker68.clock import Deadline, monotonic
@@ -355,6 +356,67 @@ class TestSends:
         evidence_of(link.send(HELLO_TEXT, OURS))
         io.close("main")
         assert not io.open("main", bridge.url).one_send_per_chat
+
+    def test_a_not_sent_after_the_deadline_is_reported_with_its_attempt(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.send(HELLO_TEXT, OURS, attempt=2)
+        eventually(lambda: bridge.told("sendMsg"))
+        assert evidence_of(call, 0.01).verdict is None
+        bridge.say(verdict(0, OURS))
+        eventually(lambda: worker.late)
+        assert worker.late == [("main", LateEvidence(OURS, Verdict.NOT_SENT, None, None, 2))]
+
+    def test_after_a_drop_with_sends_under_way_they_go_one_at_a_time(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url, match="id")
+        with link.send(HELLO_TEXT, OURS):
+            eventually(lambda: bridge.told("sendMsg"))
+            bridge.drop()
+            eventually(lambda: link.ready and link.connections == 2)
+            assert link.one_send
+            with link.send(HELLO_TEXT, "10000000002"):
+                second = link.send(HELLO_TEXT, "10000000003")
+                assert not evidence_of(second).written
+                assert "the first since the connection was lost" in (second.refusal or "")
+                bridge.answer = accept_and_deliver
+                assert evidence_of(link.call("getGroups"), 0.01).written, "what is no message is not held up"
+        assert evidence_of(link.send(HELLO_TEXT, "10000000004")).verdict is Verdict.SENT
+        eventually(lambda: not link.one_send)
+
+
+class TestBackOff:
+    @pytest.fixture
+    def ranges(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The ranges of which the pauses are drawn, each of which is none here."""
+        drawn: list[float] = []
+
+        def uniform(low: float, high: float) -> float:
+            drawn.append(high)
+            return low
+
+        monkeypatch.setattr("random.uniform", uniform)
+        return drawn
+
+    def drop_four(self, link: Link, bridge: WellBehavedBridge) -> None:
+        for _ in range(4):
+            eventually(lambda: link.ready)
+            drops = link.counters["connection_drops"]
+            bridge.drop()
+            eventually(lambda: link.counters["connection_drops"] > drops)  # noqa: B023 - asked within the round
+        eventually(lambda: link.ready)
+
+    def test_hello_and_a_login_alone_do_not_end_it(
+        self, worker: Worker, bridge: WellBehavedBridge, ranges: list[float]
+    ) -> None:
+        self.drop_four(worker.link(bridge.url, backoff_base=1.0, backoff_cap=6.0, held=3600.0), bridge)
+        assert ranges == [1.0, 2.0, 4.0, 6.0]
+
+    def test_a_connection_that_held_does(self, worker: Worker, bridge: WellBehavedBridge, ranges: list[float]) -> None:
+        self.drop_four(worker.link(bridge.url, backoff_base=1.0, backoff_cap=6.0, held=0.0), bridge)
+        assert ranges == [1.0] * 4
 
 
 class TestEvents:

@@ -252,9 +252,9 @@ def test_a_send_is_found_by_its_name_at_the_bridge(ledger: Ledger) -> None:
     def find(account: str) -> object:
         return ledger.run(lambda connection: attempts.find_sent(connection, account, name))
 
-    assert find("main") == attempts.Sent(job.seq, sending=False, done=None)
+    assert find("main") == attempts.Sent(job.seq, sending=False, attempts=0, done=None)
     attempt = ledger.must_begin(job)
-    assert find("main") == attempts.Sent(job.seq, sending=True, done=None)
+    assert find("main") == attempts.Sent(job.seq, sending=True, attempts=1, done=None)
     ledger.settle(attempt)
-    assert find("main") == attempts.Sent(job.seq, sending=False, done=None)
+    assert find("main") == attempts.Sent(job.seq, sending=False, attempts=1, done=None)
     assert find("other") is None

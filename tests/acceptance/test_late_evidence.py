@@ -114,7 +114,7 @@ def test_what_the_bridge_says_of_a_text_is_in_the_reply_and_neither_in_events_no
     stage.bridge.faults.refusal = {"errorCode": f"E {words}", "errorDesc": f"sensitive word: {words}"}
     stage.bridge.faults.refusals.set(1)
 
-    task_id, seen = watch_events(stage, words, reply_to=reply_to)
+    task_id, seen = watch_events(stage, lambda: stage.send(words, metadata={"note": words}, reply_to=reply_to))
 
     error = stage.take_reply(reply_to)["error"]
     assert error["code"] == "refused"

@@ -16,6 +16,7 @@ from redis import Redis
 from worker68.bridge.correlation import LateEvidence
 from worker68.errors import RedisAway
 from worker68.jobs.outcome import Outcome
+from worker68.observe import outages
 from worker68.redis_calls import redis_errors
 from worker68.store import attempts
 from worker68.store.attempts import AttemptKey
@@ -114,10 +115,9 @@ def try_to_keep(kept: Kept, account: str, note: Note) -> bool:
     try:
         kept.keep(account, note)
     except RedisAway as away:
-        log.warning(
-            "note_not_kept", account=account, problem=str(away), remedy="neither database nor Redis can be reached"
-        )
+        outages.REDIS.fails("kept", away)
         return False
+    outages.REDIS.works("kept")
     return True
 
 

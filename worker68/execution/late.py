@@ -19,6 +19,7 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Kept, Seen, try_to_keep
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.outcome import Outcome, succeeded, whole_outcome
+from worker68.observe import outages
 from worker68.store import attempts
 from worker68.store.engine import Connection
 from worker68.store.writer import Writer
@@ -85,7 +86,7 @@ class LateDesk:
         try:
             self._kept.forget(offer.account, Seen(offer.seen))
         except RedisAway as away:  # then the next owner offers it again, which does no harm
-            log.warning("redis_away", problem=str(away), where="late", remedy="it is offered again later")
+            outages.REDIS.fails("late", away)
 
     def _apply(self, account: str, seen: LateEvidence) -> bool:
         """Return False where the evidence should be offered again: its job has not ended yet."""

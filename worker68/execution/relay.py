@@ -23,6 +23,7 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.reply_keys import ReplyKeys
 from worker68.execution.unread import Unread
 from worker68.jobs.reply import celery_deferred
+from worker68.observe import outages
 from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
 from worker68.store.outbox import Parcel, fetch, forget
@@ -48,6 +49,10 @@ PAUSE_SECONDS = 1.0
 EVENTS_LIMIT = 10_000
 #: About how many events one stream keeps: nobody may be reading.
 STREAM_LENGTH = 100_000
+
+_FAILED = outages.Outage(
+    "relay_failed", "relay_works_again", "a fault in worker68: replies wait in the outbox", fault=True
+)
 
 
 class Ownership(Protocol):
@@ -117,21 +122,23 @@ class Relay:
 
     def _publish_all(self) -> None:
         """Take every step: a database that is away must not hold up events, nor a refused event the replies."""
-        failed = False
+        away_or_failed: set[outages.Outage] = set()
         for step in (self._publish_parcels, self._publish_deferred, self._publish_events, self.unread.look):
             try:
                 step()
             except DatabaseAway as away:
-                failed = True
-                log.warning("database_away", problem=str(away), where="relay", remedy="replies wait in the outbox")
+                away_or_failed.add(outages.DATABASE)
+                outages.DATABASE.fails("relay", away)
             except (RedisError, RedisAway) as error:
-                failed = True
-                log.warning("redis_away", problem=str(error), where="relay", remedy="replies wait in the outbox")
+                away_or_failed.add(outages.REDIS)
+                outages.REDIS.fails("relay", error)
                 break
-            except BaseException:  # whatever it is: nobody else publishes
-                failed = True
-                log.exception("relay_failed")
-        if failed:
+            except BaseException as error:  # noqa: BLE001 - whatever it is: no other thread publishes
+                away_or_failed.add(_FAILED)
+                _FAILED.fails("relay", error)
+        for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
+            outage.works("relay")
+        if away_or_failed:
             self._stopping.wait(PAUSE_SECONDS)
             self._wake.set()
 

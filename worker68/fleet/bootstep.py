@@ -31,6 +31,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         try:
             _require_our_pool(worker.pool_cls)
             self._runtime = runtime.build(worker.app.worker68_settings)
+            self._runtime.look_at_database()
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None

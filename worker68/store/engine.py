@@ -64,8 +64,6 @@ _PASSING = {
     "3F": "no such schema",
     "40": "a deadlock, a serialization failure",
     "42501": "a right is missing",
-    "42703": "no such column: another version's",
-    "42P01": "no such table: another version's, or none yet",
     "42P05": "a prepared statement of another session",
     "53": "too few resources: disk, memory, connections",
     "55": "locked, or not in the state for it",
@@ -77,10 +75,13 @@ _PASSING = {
 #: Of these the connection is to blame, which looks healthy: it and all that were opened before it are replaced. 25006: since a
 #: fail-over it leads to a server that takes no writes.
 _STALE = frozenset({"0A000", "25006", "26000", "42P05"})
+#: No such column, no such table: they are another version's, or there are none yet.
+_OTHER_SCHEMA = frozenset({"42703", "42P01"})
 _LOCK_NOT_AVAILABLE = "55P03"
-#: SQLite's codes of a file that is damaged or no database; and its words, with the code of a wrong statement, for another schema.
+#: SQLite's codes of a file that is damaged or no database.
 _SQLITE_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_SQLITE_NO_SUCH = re.compile("no such (table|column)|has no column named")
+#: What SQLite says where the schema is another one; its code is that of any wrong statement.
+_SQLITE_OTHER_SCHEMA = re.compile("no such (table|column)|has no column named")
 #: A connection that was used less than so long ago is taken to be alive.
 IDLE_SECONDS = 1.0
 #: Under this key a pooled connection carries when it was last used, in monotonic seconds.
@@ -176,9 +177,19 @@ def _saying_away() -> Iterator[None]:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise RowsLocked(first_line(error)) from error
+        if _meets_other_schema(error):
+            raise DatabaseUnfit(
+                f"the database has not the tables of this version ({first_line(error)}): run `worker68 db upgrade`"
+            ) from error
         if error.connection_invalidated or _may_pass(error):
             raise DatabaseAway(first_line(error)) from error
         raise
+
+
+def _meets_other_schema(error: DBAPIError) -> bool:
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return _SQLITE_OTHER_SCHEMA.search(str(error.orig)) is not None
+    return getattr(error.orig, "sqlstate", None) in _OTHER_SCHEMA
 
 
 def _may_pass(error: DBAPIError) -> bool:
@@ -187,7 +198,7 @@ def _may_pass(error: DBAPIError) -> bool:
         return sqlstate[:2] in _PASSING or sqlstate in _PASSING
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_ERROR:  # SQLite says "operational" also of a wrong statement
-        return _SQLITE_NO_SUCH.search(str(error.orig)) is not None
+        return False
     return code in _SQLITE_DAMAGED or isinstance(error, (InterfaceError, InternalError, OperationalError))
 
 

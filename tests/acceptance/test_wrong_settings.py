@@ -89,3 +89,12 @@ def test_a_database_of_another_encoding_is_refused_as_well(postgres_server: Post
             (line,) = ended.stderr.strip().splitlines()
             assert ended.returncode in (1, 2)
             assert "has the encoding LATIN1" in line
+
+
+@pytest.mark.parametrize("option", ["--autoscale=9,1", "-Q=worker68.main", "-X=worker68", "-Q=elsewhere"])
+def test_an_option_of_celerys_of_which_nothing_would_come_is_refused(option: str, tmp_path: Path) -> None:
+    ended = run((*WORKER68, *option.split("=")), {}, tmp_path)
+
+    assert ended.returncode == 2
+    assert option.split("=")[0] in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1

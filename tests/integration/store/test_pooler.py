@@ -61,7 +61,21 @@ def test_each_transaction_has_the_settings_that_it_needs(pooled: Ledger) -> None
 
 
 #: What says that the connection, the server or the moment is to blame, with the words that tell it.
-PASSING = ["08006", "0A000", "25006", "26000", "40001", "40P01", "42P05", "53300", "55P03", "57014", "57P01", "58030"]
+PASSING = [
+    "08006",
+    "0A000",
+    "25006",
+    "26000",
+    "40001",
+    "40P01",
+    "42501",
+    "42P05",
+    "53300",
+    "55P03",
+    "57014",
+    "57P01",
+    "58030",
+]
 #: What says that the statement or its data is.
 LASTING = ["22001", "23505", "42601", "54000", "P0001"]
 

@@ -53,6 +53,14 @@ class DatabaseAway(Worker68Error):
     """The database did not answer or refused the connection: wait, look at DATABASE_URL, try again."""
 
 
+class DatabaseUnfit(DatabaseAway):
+    """The database answers, and cannot be used as it is (no tables, another version, another encoding): an operator must act."""
+
+
+class RowsLocked(DatabaseAway):
+    """Another session holds the rows: that of an owner that is frozen, until the server ends it. Try again in a moment."""
+
+
 class DatabaseRefused(Worker68Error):
     """The database is there and refused the data: a repeat would be refused too. The cause says why."""
 

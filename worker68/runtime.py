@@ -26,7 +26,7 @@ from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import Deadline, monotonic, utc_now
-from worker68.errors import DatabaseAway, LeaseLost, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
@@ -52,7 +52,7 @@ from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.settings import Settings
 from worker68.store import waiting
-from worker68.store.engine import open_engine
+from worker68.store.engine import open_engine, reading
 from worker68.store.writer import Writer
 from worker68.vitals.parts import Parts
 from worker68.vitals.runs import Runs
@@ -162,6 +162,16 @@ class Runtime:
             jobs=self.jobs,
         )
         self.vitals = Vitals(parts, settings)
+
+    def look_at_database(self) -> None:
+        """Raise ``SettingsError`` where the database can never be used. One that is away, or has no tables yet, is waited for."""
+        try:
+            with reading(self._engine):
+                pass
+        except DatabaseUnfit as unfit:
+            raise SettingsError(str(unfit)) from None
+        except DatabaseAway:
+            return  # the pump says so
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
@@ -305,9 +315,9 @@ class Runtime:
         Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
         account = self._accounts[name]
-        for seen in recovery.record_kept(self._writer, self._kept, name, utc_now()):
+        for seen in recovery.record_kept(self._engine, self._kept, name, utc_now()):
             self._late.hand_in(name, seen, kept=True)
-        recovery.take_over(self._writer, name, lease.fence, utc_now())
+        recovery.take_over(self._engine, name, lease.fence, utc_now())
         permit = self._watch.open(name)
         gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
         options = LinkOptions(

@@ -110,7 +110,7 @@ class Desk:
 
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
-        recovery.resolve_abandoned(execution.writer, self.account, dispatch.is_under_way, now)
+        recovery.resolve_abandoned(execution.engine, self.account, dispatch.is_under_way, now)
         recovery.revive_parked(execution.engine, self._intake, self.account, now)
         dispatch.rebuild()
         waiting.forget_cancellations(execution.engine, now - REVOKED_FOR)

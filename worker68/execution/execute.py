@@ -53,6 +53,10 @@ T = TypeVar("T")
 _NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out of touch, and had not written a byte")
 
 
+class _NotOurs(Exception):
+    """Another owner has the job."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment. On the job loop."""
@@ -309,16 +313,20 @@ class Execution:
         None where another owner has the job: its snapshot may be there already, and this one is older.
         """
 
-        def settle(connection: Connection) -> Outcome | None:
-            if not attempts.is_under_way(connection, attempt):
-                return None
-            counts = snapshots.apply(connection, attempt.job.account, seen, utc_now())
+        def settle(connection: Connection) -> Outcome:
+            def check() -> None:
+                if not attempts.is_under_way(connection, attempt):
+                    raise _NotOurs
+
+            counts = snapshots.apply(connection, attempt.job.account, seen, utc_now(), check)
             if seen.kind.by_group:
                 counts["group_id"] = seen.subject_id
             return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
             return await self.recorder.until_written(lambda: asyncio.to_thread(_in_transaction, self.engine, settle))
+        except _NotOurs:
+            return None
         except DatabaseAway:
             raise
         except Exception as error:

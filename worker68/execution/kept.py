@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 from worker68.bridge.correlation import LateEvidence
 from worker68.errors import RedisAway, Worker68Error
 from worker68.jobs.outcome import Outcome
+from worker68.observe import outages
 from worker68.redis_calls import redis_errors, refusal
 from worker68.store import attempts
 from worker68.store.attempts import AttemptKey
@@ -121,13 +122,13 @@ def try_to_keep(kept: Kept, account: str, note: Note) -> bool | None:
     try:
         kept.keep(account, note)
     except RedisAway as away:
-        remedy = "neither database nor Redis can be reached"
-        log.warning("note_not_kept", account=account, problem=str(away), remedy=remedy)
+        outages.REDIS.fails("kept", away)
         return None
     except NotesRefused as refused:
         remedy = "the outcome is in memory alone until the database is back: do not stop the worker before"
         log.error("note_not_kept", account=account, problem=str(refused), remedy=remedy)
         return False
+    outages.REDIS.works("kept")
     return True
 
 

@@ -22,6 +22,7 @@ from worker68.execution.kept import Kept, NotesRefused, Seen, try_to_keep
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.judge import not_sent
 from worker68.jobs.outcome import Outcome, Status, succeeded, whole_outcome
+from worker68.observe import outages
 from worker68.store import attempts
 from worker68.store.engine import Connection
 from worker68.store.writer import Writer
@@ -103,8 +104,10 @@ class LateDesk:
     def _forget(self, offer: _Offer) -> None:
         try:
             self._kept.forget(offer.account, Seen(offer.seen))
-        except (RedisAway, NotesRefused) as problem:  # then the next owner offers it again, which does no harm
-            log.warning("note_not_forgotten", problem=str(problem), where="late", remedy="it is offered again later")
+        except RedisAway as away:  # then the next owner offers it again, which does no harm
+            outages.REDIS.fails("late", away)
+        except NotesRefused as refused:  # likewise
+            log.warning("note_not_forgotten", account=offer.account, problem=str(refused), remedy="look at the key")
 
     def _apply(self, account: str, seen: LateEvidence) -> bool:
         """Return False where the evidence should be offered again: its job has not ended yet."""

@@ -12,15 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
-
 from worker68.clock import Deadline
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Kept, Note, NotesRefused, try_to_keep
 from worker68.jobloop import Stopping, Waiter
+from worker68.observe import outages
 from worker68.store.writer import Verb, Writer
-
-log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -56,12 +53,13 @@ class Recorder:
 
     async def _until_written(self, write: Callable[[], Awaitable[T]], note: Note | None) -> T:
         given_up: Deadline | None = None
-        maybe_kept = kept = False
+        maybe_kept = kept = failed = False
         while True:
             try:
                 answer = await write()
             except DatabaseAway as away:
-                log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
+                outages.DATABASE.fails("recorder", away)
+                failed = True
                 if note is not None and not kept:
                     was_kept = await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
                     kept, maybe_kept = was_kept is True, maybe_kept or was_kept is not False
@@ -71,6 +69,8 @@ class Recorder:
                         raise
                 await self._pause()
             else:
+                if failed:  # of those that wait for it, the first
+                    outages.DATABASE.works("recorder")
                 if note is not None and maybe_kept:
                     await self._forget(note)
                 return answer
@@ -82,9 +82,10 @@ class Recorder:
         """
         while True:
             try:
-                return await asyncio.to_thread(self.kept.forget, self.account, note)
+                await asyncio.to_thread(self.kept.forget, self.account, note)
+                return outages.REDIS.works("recorder")
             except (RedisAway, NotesRefused) as away:
-                log.warning("redis_away", problem=str(away), where="recorder", remedy="nothing is sent meanwhile")
+                outages.REDIS.fails("recorder", away)
                 if self.stopping.is_set():
                     return None  # this worker begins no further attempt
                 await self._pause()

@@ -23,6 +23,7 @@ from worker68.execution.publishing import DEAD_KEY, Published, Publisher
 from worker68.execution.refusals import Refusals
 from worker68.execution.reply_keys import ReplyKeys
 from worker68.execution.unread import Unread
+from worker68.observe import outages
 from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
 from worker68.store.outbox import Parcel, fetch
@@ -48,6 +49,10 @@ RETRY_SECONDS: Final = 5.0
 RETRY_MOST_SECONDS: Final = 300.0
 #: Between two looks for what would have ended in Redis by now, had Redis taken it.
 END_SECONDS: Final = 3600.0
+
+_FAILED = outages.Outage(
+    "relay_failed", "relay_works_again", "a fault in worker68: replies wait in the outbox", fault=True
+)
 
 
 class Ownership(Protocol):
@@ -119,25 +124,26 @@ class Relay:
 
         A Redis that does not answer ends the pass: each step would wait for it.
         """
-        failed = False
-        steps = (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look)
-        for step in steps:
+        away_or_failed: set[outages.Outage] = set()
+        for step in (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look):
             try:
                 step()
             except DatabaseAway as away:
-                failed = True
-                log.warning("database_away", problem=str(away), where="relay", remedy="replies wait in the outbox")
+                away_or_failed.add(outages.DATABASE)
+                outages.DATABASE.fails("relay", away)
             except RedisAway as away:
-                failed = True
-                log.warning("redis_away", problem=str(away), where="relay", remedy="replies wait in the outbox")
+                away_or_failed.add(outages.REDIS)
+                outages.REDIS.fails("relay", away)
                 if not isinstance(away, RedisNotNow):
                     break
-            except BaseException:  # whatever it is: nobody else publishes
-                failed = True
-                log.exception("relay_failed")
-        if failed:
+            except BaseException as error:  # noqa: BLE001 - whatever it is: no other thread publishes
+                away_or_failed.add(_FAILED)
+                _FAILED.fails("relay", error)
+        for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
+            outage.works("relay")
+        if away_or_failed:
             self._stopping.wait(PAUSE_SECONDS)
-        if failed or self.passing.waiting:
+        if away_or_failed or self.passing.waiting:
             self._wake.set()
 
     def _publish_parcels(self) -> None:

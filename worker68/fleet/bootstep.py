@@ -32,6 +32,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             _require_our_pool(worker.pool_cls)
             _refuse_options(worker)
             self._runtime = runtime.build(worker.app.worker68_settings)
+            self._runtime.look_at_database()
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Engine, Row, make_url, select, text
 
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseUnfit
 from worker68.store.engine import Connection, open_engine, reading
 from worker68.store.schema import check_version
 from worker68.store.tables import attempts, jobs, requesters
@@ -94,7 +94,7 @@ def open_ledger(database_url: str) -> Engine:
     engine = open_engine(database_url)
     file = make_url(database_url).database if engine.dialect.name == "sqlite" else None
     if file is not None and not Path(file).exists():
-        raise DatabaseAway(
+        raise DatabaseUnfit(
             f"there is no SQLite file {file}: run `worker68 db upgrade`, or look at WORKER68_DATABASE_URL"
         )
     try:

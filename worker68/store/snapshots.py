@@ -8,6 +8,7 @@ An incomplete snapshot updates but removes nothing; one that has lost more than 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Insert, Update, func, insert, select, update
@@ -28,15 +29,25 @@ class NotAcceptable(Worker68Error):
     """There is nothing to accept in this snapshot, or it is not the newest of its list."""
 
 
-def apply(connection: Connection, account: str, seen: ListSeen, now: dt.datetime) -> dict[str, Any]:
+def apply(
+    connection: Connection,
+    account: str,
+    seen: ListSeen,
+    now: dt.datetime,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Write a snapshot within the caller's transaction; return what the job's reply says of it.
+
+    ``check`` may raise, and may take locks: it is called when the rows are staged. Until then no lock is held, so a worker that is
+    frozen while it copies rows holds up no other. PostgreSQL does not end such a session by itself.
 
     That is ``snapshot_id``, ``count``, ``added``, ``removed``, ``changed``; and where it is not as it should be, ``complete`` or
     ``applied`` (false) and ``note``. What was not applied is counted all the same: it is what the snapshot found.
     """
     assert (seen.subject_id is not None) == seen.kind.by_group, f"{seen.kind.name} of {seen.subject_id}"
-    _take_turn(connection, account, seen.kind.name, seen.subject_id)
     staged = stage(connection, seen)
+    check()
+    _take_turn(connection, account, seen.kind.name, seen.subject_id)
     difference = Difference(seen.kind, account, seen.subject_id, staged.rows, connection.dialect.name)
     incomplete = _say_incomplete(seen, staged.count)
     state: dict[str, Any] = {"complete": incomplete is None, "applied": True, "note": incomplete}

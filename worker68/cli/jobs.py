@@ -19,9 +19,10 @@ from worker68.cli.why import explain_waiting
 from worker68.clock import utc_now
 from worker68.errors import Worker68Error
 from worker68.jobs.kinds import KINDS, Step
+from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
 from worker68.settings import load_settings
-from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
+from worker68.store.reports import LOOKED_THROUGH, JobLine, JobReport, find_jobs, list_jobs
 from worker68.store.waiting import cancel
 
 #: Fields that hold the text of a message or of a notice.
@@ -50,9 +51,10 @@ def jobs() -> None:
 @jobs.command("list")
 @ACCOUNT
 @click.option("--state", type=click.Choice([str(state) for state in State]), help="Only jobs that stand there.")
+@click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only jobs that ended so.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
 @JSON
-def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> None:
+def list_(account: str | None, state: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List the newest jobs, newest first.
 
     \b
@@ -61,7 +63,7 @@ def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> 
     """
     settings = load_settings()
     with open_database(settings) as engine:
-        lines = list_jobs(engine, account=account, state=state, limit=limit)
+        lines, complete = list_jobs(engine, account=account, state=state, status=status, limit=limit)
         why = explain_waiting(engine, settings, lines)
     lines = [msgspec.structs.replace(line, reason=why.get(line.seq, line.reason)) for line in lines]
     if as_json:
@@ -70,7 +72,7 @@ def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> 
         columns = ("job", "account", "task", "chat", "state", "status", "attempts", "received (UTC)", "why")
         print_table(columns, map(_row, lines))
     else:
-        click.echo("no such jobs")
+        click.echo("no such jobs" if complete else f"no such jobs among the newest {LOOKED_THROUGH}")
 
 
 @jobs.command()

@@ -27,6 +27,7 @@ STYLES: Final = {
     "expired": "magenta",
     "cancelled": "magenta",
     "ok": "green",
+    "warning": "yellow",
     "wrong": "red",
 }
 
@@ -68,6 +69,19 @@ def printable(text: str) -> str:
 def show_time(when: dt.datetime | None) -> str | None:
     """Return a time to the second, in UTC."""
     return f"{when.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}" if when else None
+
+
+def count_of(number: int, one: str, more: str | None = None) -> str:
+    """Return a number with its noun: `1 job`, `2 jobs`."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def show_length(seconds: float) -> str:
+    """Return a length of time in its largest unit, rounded down."""
+    for unit, name in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _cell(value: object) -> Text:

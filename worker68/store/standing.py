@@ -83,7 +83,7 @@ def list_waiting(engine: Engine, accounts: Sequence[str], state: str | None, lim
             for row in connection.execute(_first_of(chunk, depth)):
                 if state in (None, row.state):
                     found.append(Standing(row.seq, row.account, row.lane, places[row.account, row.lane]))
-                    places[row.account, row.lane] += 1
+                places[row.account, row.lane] += 1
     found.sort(key=lambda one: (one.place, one.seq))
     return (found + late)[:limit]
 

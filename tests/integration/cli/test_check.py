@@ -20,7 +20,6 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.observe.status import WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
-from worker68.store.migration import upgrade
 
 HOUR = dt.timedelta(hours=1)
 
@@ -44,20 +43,6 @@ Check = Callable[[], Checked]
 def bridge() -> Iterator[Simulator]:
     with Simulator() as bridge:
         yield bridge
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(sqlite_url: str) -> Iterator[Ledger]:
-    upgrade(sqlite_url)
-    ledger = Ledger(sqlite_url)
-    yield ledger
-    ledger.engine.dispose()
 
 
 @pytest.fixture

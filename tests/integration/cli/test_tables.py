@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -23,27 +23,12 @@ from worker68.jobs.outcome import ErrorCode, failed
 from worker68.jobs.snapshot import GROUP_MEMBERS
 from worker68.observe.status import AccountStatus, WorkerStatus
 from worker68.store import attempts, pauses, waiting
-from worker68.store.migration import upgrade
 
 Ask = Callable[..., Result]
 
 WORKER = "a-host-with-a-long-name.example.org-3f2a9c01d7e4"
 REASON = "limit chat of the account's settings (20/m)"
 LONG_ID = "invoice-of-the-customer-with-a-long-name-2026-11-29-000047110815"
-
-
-@pytest.fixture
-def ledger(sqlite_url: str) -> Iterator[Ledger]:
-    upgrade(sqlite_url)
-    ledger = Ledger(sqlite_url)
-    yield ledger
-    ledger.engine.dispose()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -38,7 +38,9 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
+from worker68.execution.slots import StepDone
 from worker68.execution.watch import PauseWatch
+from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.fleet.task_events import TaskEvents
@@ -135,6 +137,7 @@ class Runtime:
             lambda: self._watch.ring(),
             settings.concurrency,
         )
+        self.inspection = Inspection(self._engine, self.owned_accounts, self.jobs.begin)
         self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
@@ -219,7 +222,7 @@ class Runtime:
         while self._pump.under_way and not patience.passed:
             time.sleep(0.02)
 
-    async def run(self, seq: int) -> Outcome | TryAgain | None:
+    async def run(self, seq: int) -> Outcome | TryAgain | StepDone | None:
         """Run a delivered job to its outcome; None where there is nothing to run any more. On the job loop."""
         started = self._pump.take(seq)
         if started is None:
@@ -228,7 +231,8 @@ class Runtime:
         began, conclusion = monotonic(), None
         self.task_events.resumed(ready.job)
         try:
-            conclusion = await desk.execution.run(ready)
+            with self.inspection.under_way(ready.job):
+                conclusion = await desk.execution.run(ready)
             return conclusion
         except DatabaseAway:
             # Whatever it had begun, the sweep of the waiting room or the next owner resolves it.

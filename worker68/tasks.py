@@ -11,6 +11,7 @@ from celery import Celery
 from worker68 import runtime
 from worker68.broker.request import Told, strategy_of
 from worker68.client import JobFailed
+from worker68.execution.slots import StepDone
 from worker68.jobs.kinds import KINDS
 from worker68.jobs.outcome import Outcome, Status, TryAgain
 
@@ -39,9 +40,9 @@ def _not_delivered(task: Any, *_: Any, **__: Any) -> None:
 
 
 async def _run(seq: int, task_id: str) -> Told:
-    """Run one job. What Celery tells of its end follows its outcome."""
+    """Run one job. What Celery tells of its end follows its outcome; between two steps the task stays started."""
     conclusion = await runtime.current().run(seq)
-    if conclusion is None:
+    if conclusion is None or isinstance(conclusion, StepDone):
         return Told(None, {})
     if isinstance(conclusion, TryAgain):
         return Told("task-retried", {"exception": conclusion.reason, "traceback": ""})

@@ -200,7 +200,7 @@ def test_a_restart(stage: Stage) -> None:
     told = result(stage.run("restart_client"))
 
     assert told.keys() == {"restarted_in"}
-    assert 0 < told["restarted_in"] < 30
+    assert told["restarted_in"] > 0
 
 
 def test_a_known_job_id_runs_nothing_again(stage: Stage) -> None:

@@ -78,3 +78,12 @@ def test_another_pool_is_refused_in_one_line(pool: str, tmp_path: Path) -> None:
     assert ended.returncode == 2, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
     assert "leave out the option --pool" in ended.stderr
+
+
+@pytest.mark.parametrize("option", ["--autoscale=9,1", "-Q=worker68.main", "-X=worker68", "-Q=elsewhere"])
+def test_an_option_of_celerys_of_which_nothing_would_come_is_refused(option: str, tmp_path: Path) -> None:
+    ended = run((*WORKER68, *option.split("=")), {}, tmp_path)
+
+    assert ended.returncode == 2
+    assert option.split("=")[0] in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1

@@ -29,7 +29,7 @@ BATCHES = st.lists(ASKS, min_size=1, max_size=8)
 
 # One Redis serves all examples: each example is another account.
 bounded = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -11,10 +11,11 @@ import pytest
 from celery.concurrency import base, thread
 from celery.events import EventDispatcher
 from celery.worker import WorkController
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.transport import redis, virtual
 
-from worker68.broker import pool, request, transport
+from worker68.broker import pool, transport
 
 METHODS = [
     (virtual.QoS, "append", ["message", "delivery_tag"]),
@@ -37,23 +38,17 @@ METHODS = [
     (EventDispatcher, "flush", ["errors", "groups"]),
     (base.BasePool, "terminate_job", ["pid", "signal"]),
     (base.BasePool, "on_terminate", []),
-    (Request, "on_failure", ["exc_info", "send_failed_event", "return_ok"]),
-    (Request, "on_accepted", ["pid", "time_accepted"]),
+    (Request, "cancel", ["pool", "signal", "emit_retry"]),
     (Request, "send_event", ["type", "fields"]),
     (Request, "execute_using_pool", ["pool", "kwargs"]),
     (WorkController, "_process_task", ["req"]),
-    (Request, "revoked", []),
+    (Consumer, "cancel_active_requests", []),
 ]
 
 
 @pytest.mark.parametrize(("owner", "name", "arguments"), METHODS)
 def test_an_overridden_or_used_method_is_there_with_its_arguments(owner: type, name: str, arguments: list[str]) -> None:
     assert list(inspect.signature(getattr(owner, name)).parameters)[1:] == arguments
-
-
-def test_a_request_that_no_thread_carries_has_nothing_to_kill() -> None:
-    """Celery asks ``_apply_result`` when it terminates a request; one of ours leaves it as it is."""
-    assert request.JobRequest._apply_result is None
 
 
 def test_the_pool_bounds_no_requests_itself() -> None:

@@ -6,9 +6,10 @@ import datetime as dt
 
 import pytest
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, job
 from tests.parts.onloop import run
-from worker68.clock import boottime, monotonic, utc_now
+from worker68.clock import boottime, utc_now
 from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
 from worker68.execution.permit import PERMIT_SECONDS, Permit
@@ -18,6 +19,13 @@ from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
 from worker68.store.pauses import Pause
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    CLOCK.drive(monkeypatch, "worker68.execution.gate", "worker68.execution.slots")
 
 
 class Scene:
@@ -33,7 +41,7 @@ class Scene:
 
     def frame(self, of: Job | None = None, write_in: float = 0.0) -> Pass:
         of = of or job(1)
-        return Pass(self.gate, of, Slot(ask_of(of), monotonic() + write_in, monotonic() - 1.0))
+        return Pass(self.gate, of, Slot(ask_of(of), CLOCK.now + write_in, CLOCK.now - 1.0))
 
 
 def test_what_is_in_its_slot_may_go() -> None:
@@ -69,11 +77,13 @@ def test_what_comes_much_too_late_needs_another_slot() -> None:
 
 def test_two_writes_keep_their_distance() -> None:
     scene = Scene(Limits(Rate(1, 1), None, None, None, None))
-    first, second = scene.frame(), scene.frame()
+    first, second = scene.frame(), scene.frame(write_in=0.5)
     assert first() is None
     held_until = second()
     assert isinstance(held_until, float)
-    assert held_until - monotonic() > 0.8
+    assert held_until == pytest.approx(CLOCK.now + 0.95), "the interval less what a timer may be late"
+    CLOCK.now = held_until
+    assert second() is None
 
 
 def test_what_was_refused_takes_no_distance() -> None:
@@ -86,13 +96,13 @@ def test_what_was_refused_takes_no_distance() -> None:
 
 def test_a_moderation_goes_before_sends_whose_slots_are_no_earlier() -> None:
     scene, moderation = Scene(), job(1, MUTE)
-    earlier = scene.frame(job(2))
-    mute, send = scene.frame(moderation), scene.frame(job(3))
+    earlier = scene.frame(job(2), write_in=-0.02)
+    mute, send = scene.frame(moderation, write_in=-0.01), scene.frame(job(3))
     scene.gate.expect(moderation, mute.slot)
     assert earlier() is None
     held_until = send()
     assert isinstance(held_until, float)
-    assert 0 < held_until - monotonic() <= MODERATION_PATIENCE_SECONDS
+    assert held_until == mute.slot.write_at + MODERATION_PATIENCE_SECONDS
     assert mute() is None
     assert send() is None
 
@@ -100,7 +110,11 @@ def test_a_moderation_goes_before_sends_whose_slots_are_no_earlier() -> None:
 def test_a_moderation_that_took_another_slot_keeps_its_place() -> None:
     """All missed their slots, and the send's thread was the quicker one to take another."""
     scene, moderation = Scene(), job(1, MUTE)
-    missed, send, mute = scene.frame(moderation, write_in=-1.9), scene.frame(job(2)), scene.frame(moderation)
+    missed, send, mute = (
+        scene.frame(moderation, write_in=-1.9),
+        scene.frame(job(2), write_in=-0.01),
+        scene.frame(moderation),
+    )
     scene.gate.expect(moderation, missed.slot)
     assert send.slot.write_at < mute.slot.write_at
     scene.gate.expect(moderation, mute.slot)
@@ -151,7 +165,7 @@ class Told(Pace):
     def _say(self, what: str, age_seconds: float) -> float:
         if self.away:
             raise ConnectionError("gone")
-        assert age_seconds >= 1.0, "reckoned from the grant"
+        assert age_seconds == 1.0, "reckoned from the grant"
         self.said.append(what)
         return 1.0
 

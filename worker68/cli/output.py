@@ -7,7 +7,6 @@ that a terminal would obey.
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -35,11 +34,11 @@ STYLES: Final = {
 }
 
 
-def open_console(width_without_terminal: int = WIDTH_WITHOUT_TERMINAL) -> Console:
-    """Return a console for standard output as it is now; ``COLUMNS`` says how wide it is, where it is set."""
+def open_console(width_without_terminal: int | None = None) -> Console:
+    """Return a console for standard output as it is now. ``COLUMNS`` counts for a terminal only: tools set it for pipes too."""
     console = Console(highlight=False, emoji=False)
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
-        console.width = width_without_terminal
+    if not console.is_terminal:
+        console.width = width_without_terminal or WIDTH_WITHOUT_TERMINAL
     return console
 
 

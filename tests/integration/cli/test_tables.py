@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -16,6 +26,8 @@ from tests.integration.cli.conftest import Run
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
 from tests.parts.lists import GROUP, Lists, contacts, member
+from tests.parts.worker import PATIENCE_SECONDS
+from worker68.cli import output
 from worker68.clock import utc_now
 from worker68.fleet.roster import Roster
 from worker68.jobs.job import Job
@@ -36,7 +48,7 @@ def ask(run: Run, redis_url: str, sqlite_url: str, monkeypatch: pytest.MonkeyPat
     """Run a command on a terminal so wide; with 0 into a pipe."""
 
     def ask(width: int, *words: str) -> Result:
-        monkeypatch.setenv("COLUMNS", str(width) if width else "")
+        monkeypatch.setattr(output, "WIDTH_WITHOUT_TERMINAL", width or 100_000)
         settings = {
             "REDIS_URL": redis_url,
             "DATABASE_URL": sqlite_url,
@@ -118,6 +130,37 @@ def test_every_table_fits(ask: Ask, ledger: Ledger, client: redis.Redis, backlog
         lines = [line for line in done.stdout.splitlines() if not line.startswith(VERBATIM)]
         assert len(lines) > 1
         assert [line for line in lines if Text(line).cell_len > width] == [], words
+
+
+def test_no_command_prints_a_table_that_is_not_looked_at() -> None:
+    folder = Path(output.__file__).parent
+    prints = {path.stem for path in folder.rglob("*.py") if re.search(r"(print|make)_table\(", path.read_text())}
+    assert prints == {"output", "check", "dead", "joblist", "jobs", "snapshots", "top", "show"}, (
+        "COMMANDS, and the demo"
+    )
+
+
+def test_a_terminal_says_how_wide_it_is(ledger: Ledger, sqlite_url: str) -> None:
+    job = ledger.arrive(
+        message(kwargs=send_fields(chat={"type": "friend", "id": 2**63 - 1}), task_id=str(uuid.uuid4()))
+    )[0]
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "worker68", "jobs", "list"]
+    process = subprocess.Popen(
+        command, env=kept | {"WORKER68_DATABASE_URL": sqlite_url, "TERM": "dumb"}, stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    with os.fdopen(ours, "rb", closefd=True) as terminal:
+        drawn = b""
+        with contextlib.suppress(OSError):  # EIO: the other side is closed
+            while part := terminal.read1(4096):
+                drawn += part
+    assert process.wait(PATIENCE_SECONDS) == 0
+    lines = drawn.decode().splitlines()
+    assert any(line.startswith(f"{job.job_id[:8]} ") for line in lines)
+    assert all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -6,14 +6,16 @@ connection to a bridge whose account a worker owns, for it may cost that one its
 
 from __future__ import annotations
 
+import functools
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
 from redis import Redis
+from redis.exceptions import RedisError
 
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
@@ -84,19 +86,36 @@ def check(as_json: bool) -> int:
 
 def _find(settings: Settings, redis_url: str, accounts: dict[str, AccountSettings]) -> Iterator[Finding]:
     with ExitStack() as stack:
-        stack.enter_context(saying_away(redis_url))
         client = stack.enter_context(open_redis(redis_url))
         yield check_redis(redis_url)
         yield check_database(settings.database_url)
         redis, engine = _reached(client, redis_url), _opened(settings.database_url, stack)
         ground = Ground(settings, accounts, redis, engine)
         if redis is not None:
-            yield from check_paces(redis_url, list(accounts))
+            yield from _go_on(lambda: check_paces(redis_url, list(accounts)))
         if engine is not None:
-            yield from check_pauses(settings.database_url)
+            yield from _go_on(lambda: check_pauses(settings.database_url))
         for look in LOOKS:
-            yield from look(ground)
-    yield from check_bridges(accounts, find_owners(redis_url, list(accounts)) if redis is not None else None)
+            yield from _go_on(functools.partial(look, ground))
+    yield from check_bridges(accounts, _find_owners(redis_url, accounts) if redis is not None else None)
+
+
+def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Look, and say it where Redis or the database refuses that: the other looks are made all the same."""
+    try:
+        yield from look()
+    except (RedisAway, RedisError) as refusal:
+        yield Finding("redis", False, str(refusal), "grant the rights that docs/redis.md needs, or delete a wrong key")
+    except DatabaseAway as away:
+        yield Finding("database", False, explain_database(away))
+
+
+def _find_owners(redis_url: str, accounts: Mapping[str, AccountSettings]) -> dict[str, str] | None:
+    """Return which worker owns which account, None where Redis does not say it."""
+    try:
+        return find_owners(redis_url, list(accounts))
+    except RedisAway:
+        return None
 
 
 def _reached(client: Redis, redis_url: str) -> Redis | None:

@@ -234,6 +234,29 @@ def test_a_redis_that_is_not_as_it_should_be_does_not_cost_the_worker_its_connec
     assert not bridge.connections
 
 
+def test_a_right_that_is_missing_does_not_hide_what_else_is_found(
+    run: Run,
+    redis_url: str,
+    sqlite_url: str,
+    ledger: Ledger,
+    worker: WorkerStatus,
+    client: redis.Redis,
+    bridge: Simulator,
+) -> None:
+    ledger.arrive(message(kwargs=send_fields(account="other")))
+    client.acl_setuser("half", enabled=True, nopass=True, keys="*", commands=["+@all", "-scan", "-mget", "-llen"])
+    url = f"redis://half:any@{redis_url.rpartition('@')[2].removeprefix('redis://')}"
+    try:
+        done = run("check", "--json", REDIS_URL=url, DATABASE_URL=sqlite_url, BRIDGE_URL=bridge.url)
+    finally:
+        client.acl_deluser("half")
+    findings = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr) == (1, "")
+    assert len([one for one in findings if "no permissions" in one["found"]]) == 2, "who owns what; the lists"
+    assert "jobs of other" in {one["part"] for one in findings}
+    assert not bridge.connections, "a worker may hold its one connection"
+
+
 def test_without_redis_no_bridge_is_connected_to(check: Check, redis_server: EmbeddedRedis, bridge: Simulator) -> None:
     redis_server.kill()
     try:

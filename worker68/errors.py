@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class Worker68Error(Exception):
@@ -13,8 +15,19 @@ class SettingsError(Worker68Error):
     """A setting is missing or wrong. The message is one line: which one, what it is, and what would be right."""
 
 
+@dataclass(frozen=True)
+class Sender:
+    """Who is answered where a message as a whole cannot be read: its Celery id, and what else its headers say."""
+
+    task_id: str
+    task: str = ""
+    ignore_result: bool = False
+
+
 class UnreadableMessage(Worker68Error):
-    """A message from Redis whose envelope tells no task name or id, so nobody can be answered: set it aside with the reason."""
+    """A message from Redis without a usable envelope or body: set it aside with the reason; answer ``sender`` if it is known."""
+
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,13 @@ class RedisAway(Worker68Error):
 
 class LeaseLost(Worker68Error):
     """This worker no longer owns the account: stop starting and writing; evidence already seen still counts."""
+
+
+def describe_fault(error: BaseException) -> str:
+    """Return what was raised where, without the error's own words: they may quote the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 class ServerNotFound(Worker68Error):

@@ -218,7 +218,7 @@ def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask)
     for result in cancelled[3:]:
         assert ask("jobs", "cancel", result.id).exit_code == 0
 
-    assert ask("resume", "main").exit_code == 0
+    assert ask("resume", "main", "--reason", "go on").exit_code == 0
 
     stage.wait_for_sent(others[1], 1)
     sent = [text for text in (one.text for one in stage.bridge.sent) if text in (words, *others)]

@@ -74,9 +74,9 @@ def test_registered_tasks_are_ours(stage: Stage) -> None:
 
 
 def test_active_queues(stage: Stage) -> None:
-    queues = {queue["name"] for queue in inspect(stage, "active_queues")}
+    queues = {(one["name"], one["exchange"]["name"], one["routing_key"]) for one in inspect(stage, "active_queues")}
 
-    assert queues == {"worker68", "worker68.main", "worker68.second"}
+    assert queues == {(name, name, name) for name in ("worker68", "worker68.main", "worker68.second")}
 
 
 def test_stats(stage: Stage) -> None:

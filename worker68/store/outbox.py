@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Delete, Engine, Insert, Row, Select, delete, insert, or_, select
 
+from worker68.jobs.outcome import Status
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
 from worker68.store.batches import batch_of, joined, pack
 from worker68.store.endings import Ending, note
@@ -55,9 +56,9 @@ def pack_dead(account: str, payload: str, now: dt.datetime) -> dict[str, Any]:
     return _row(account, "dead", "", payload, now)
 
 
-def pack_deferred(account: str, task_id: str, now: dt.datetime) -> dict[str, Any]:
-    """Return the outbox row by which Celery's result says that the job waits, where it says nothing yet."""
-    return _row(account, "deferred", task_id, celery_deferred(task_id), now)
+def pack_deferred(account: str, task_id: str, now: dt.datetime, reason: str | None = None) -> dict[str, Any]:
+    """Return the outbox row by which Celery's result says that the job waits, and why, where it says nothing yet."""
+    return _row(account, "deferred", task_id, celery_deferred(task_id, reason), now)
 
 
 def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -96,7 +97,7 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
 #: What ``reply_of`` needs of a job's row.
 _OF_REPLY: Final = (
     *("job_id", "task", "account", "status", "result", "error_code", "error_message", "bridge_code", "attempts"),
-    *("received_at", "finished_at", "revision"),
+    *("received_at", "finished_at", "revision", "reason"),
 )
 
 
@@ -130,6 +131,7 @@ def reply_of(row: Row[Any], to: Requester) -> Reply:
         metadata=msgspec.json.decode(to.metadata) if to.metadata else None,
         revision=row.revision,
         reply_id=reply_id(row.account, row.job_id, row.received_at, row.revision),
+        reason=row.reason if row.status in (Status.EXPIRED, Status.CANCELLED) else None,
     )
 
 

@@ -122,6 +122,8 @@ jobs = Table(
     # A number is not used again, also where its row was replaced.
     sqlite_autoincrement=True,
 )
+#: The lane of jobs whose task is unknown: it never runs.
+PARKED_LANE: Final = "parked"
 #: Who stands in which index. A query finds the index only where it has these very words, not parameters.
 #: In its lane: due, or tried and backing off in its place.
 IN_LANE = text("(state = 'ready' OR (state = 'deferred' AND attempts > 0))")

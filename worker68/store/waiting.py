@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, or_, s
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, first_revision, whole_outcome
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
@@ -26,6 +26,7 @@ from worker68.store.tables import (
     MAY_EXPIRE,
     NOT_DUE,
     PARKED,
+    PARKED_LANE,
     SENDING,
     attempts,
     cancellations,
@@ -35,9 +36,6 @@ from worker68.store.tables import (
 )
 
 log = structlog.get_logger(__name__)
-
-#: The lane of jobs whose task nobody knows: it never runs.
-PARKED_LANE = "parked"
 
 #: Lanes whose heads are looked for in one statement; SQLite takes 500 parts at most.
 LANES_PER_STATEMENT = 100
@@ -204,7 +202,13 @@ def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome,
         connection.scalars(
             update(jobs)
             .where(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(event)))
-            .values(state=target(event), finished_at=now, revision=1, envelope=None, **outcome_columns(outcome))
+            .values(
+                state=target(event),
+                finished_at=now,
+                revision=first_revision(outcome),
+                envelope=None,
+                **outcome_columns(outcome),
+            )
             .returning(jobs.c.seq)
         )
     )
@@ -299,7 +303,7 @@ def _load(connection: Connection, query: Any) -> list[Job]:
     for row in rows:
         try:
             loaded.append(_job(row))
-        except (ValueError, LookupError):
+        except Exception:
             log.exception("row_not_readable", seq=row.seq, task=row.task)
             unreadable.append(row.seq)
     if unreadable:

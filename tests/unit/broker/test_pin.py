@@ -35,6 +35,8 @@ METHODS = [
     (redis.Channel, "_put_fanout", ["exchange", "message", "routing_key", "kwargs"]),
     (redis.Channel, "_get_publish_topics", ["exchange", "routing_key"]),
     (redis.Channel, "conn_or_acquire", ["client"]),
+    (redis.Channel, "_queue_bind", ["exchange", "routing_key", "pattern", "queue"]),
+    (redis.Channel, "get_table", ["exchange"]),
     (EventDispatcher, "flush", ["errors", "groups"]),
     (base.BasePool, "terminate_job", ["pid", "signal"]),
     (base.BasePool, "on_terminate", []),
@@ -64,6 +66,10 @@ def test_an_overridden_property_of_the_poller_is_one(name: str) -> None:
 def test_the_channel_has_what_is_overridden() -> None:
     assert isinstance(inspect.getattr_static(redis.Channel, "active_queues"), property)
     assert "socket_timeout" in redis.Channel.from_transport_options
+    assert (redis.Channel.keyprefix_queue, redis.Channel.keyprefix_binding_permanent) == (
+        "_kombu.binding.%s",
+        "_kombu.binding_permanent.%s",
+    )
 
 
 def test_the_threads_pool_passes_on_what_ours_takes() -> None:

@@ -95,6 +95,8 @@ def test_help_imports_no_command() -> None:
         (("pause", "main"), "Missing option '--reason'"),
         (("pause", "main", "--reason", " "), "'--reason': say why, in words"),
         (("resume", "main", "--reason", ""), "'--reason': say why, in words"),
+        (("resume", "main"), "Missing option '--reason'"),
+        (("jobs", "cancel", "a\udcff"), "'a?' is not UTF-8"),
         (("jobs", "list", "--limit", "0"), "0 is not in the range"),
         (("jobs", "show"), "Missing argument 'ID'"),
         (("simulator",), "Missing option '--port'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import select
 import threading
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from worker68.store.migration import upgrade
 from worker68.vitals import vitals
 from worker68.vitals.checks import make_checks
 from worker68.vitals.figures import read_figures
+from worker68.vitals.overlooked import Overlooked
 from worker68.vitals.parts import Parts
 
 LOOK, PATIENCE = 0.05, 1.0
@@ -71,7 +73,8 @@ class Stand:
         self.health_file: Path = settings.health_file
 
     def figures(self) -> dict[str, Figure]:
-        return {figure.name: figure for figure in read_figures(self.parts, lambda: None)}
+        overlooked = Overlooked(self.parts)
+        return {figure.name: figure for figure in read_figures(self.parts, overlooked, lambda: None)}
 
 
 @pytest.fixture
@@ -188,6 +191,44 @@ def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedi
     assert float(figures["worker68_oldest_ready_seconds"].values["main",]) > 0  # type: ignore[arg-type]
     labels = [label for figure in figures.values() for labels in figure.values for label in labels]
     assert not any("389284" in label or "ghost" in label for label in labels)
+
+
+def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.rpush("worker68:dead", "one", "two")
+        client.lpush("worker68.ghost", message(), message())
+        client.lpush("worker68.ghost:3", message())
+        client.lpush("celery", message(), message(task="others.task"), "no message")
+        client.set("worker68.neighbour", "no list")
+    stand.runtime.start()
+    wait_owned(stand)
+    wait_until(lambda: stand.parts.pump.owns_front)
+    figures = stand.figures()
+    assert figures["worker68_set_aside"].values == {(): 2}
+    assert figures["worker68_stray_messages"].values == {("unknown_account",): 3, ("celery",): 1}
+    assert figures["worker68_jobs_without_account"].values == {(): 0}
+    assert figures["worker68_jobs_in_doubt_total"].values == {("main",): 0}, "an increase needs a first value"
+    assert "ghost" not in str(figures)
+
+
+def test_what_another_worker_holds_is_told_too(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    """A sum over workers is 0 where none holds the lease: a series that is not there would be no alert."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set("worker68:lease:account:main", "other|1", px=60_000)
+    stand.runtime.start()
+    wait_until(lambda: stand.parts.pump.owns_front)
+    assert stand.figures()["worker68_lease_held"].values == {("front",): 1, ("account:main",): 0}
+
+
+def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+    wait_until(lambda: stand.parts.pump.owns_front)
+    text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    listed = set(re.findall(r"^\| `(worker68_\w+)`", text, re.MULTILINE))
+    assert listed == set(stand.figures())
+    rules = text.partition("```yaml")[2].partition("```")[0]
+    assert set(re.findall(r"worker68_\w+", rules)) <= listed
 
 
 def test_a_pause_is_a_figure(stand: Stand) -> None:

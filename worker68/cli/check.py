@@ -78,7 +78,8 @@ def check(as_json: bool) -> int:
     """
     settings = load_settings()
     redis_url, accounts = settings.require_redis_url(), settings.account_settings()
-    findings = list(_find(settings, redis_url, accounts))
+    # Several looks may meet the same missing right.
+    findings = list(dict.fromkeys(_find(settings, redis_url, accounts)))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:

@@ -19,8 +19,9 @@ import structlog
 
 from worker68.broker.delivery import Delivery
 from worker68.broker.message import deliverable
-from worker68.broker.place import MOST_NEWS, Place
-from worker68.broker.source import Batch, Popped, Source
+from worker68.broker.moderation import is_moderation
+from worker68.broker.place import MOST_NEWS, Place, Popped
+from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway
 from worker68.execution import reasons, recovery
@@ -268,7 +269,8 @@ class Pump:
             return False
         places = self._places()
         batch = self._source.pop(places, BATCH) if places else None
-        self._pop_at = 0.0 if batch and batch.popped and batch.more else monotonic() + POLL_SECONDS
+        at_once = batch is not None and (batch.unread or (batch.popped and batch.more))
+        self._pop_at = 0.0 if at_once else monotonic() + POLL_SECONDS
         # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
         self._pop_when_woken = not self._source.bell_armed or any(place.room <= BATCH for place in places)
         if batch is None:
@@ -298,8 +300,11 @@ class Pump:
         desk.hear(seqs)
 
     def _pass_on(self, batch: Batch) -> list[Popped]:
-        """Put messages of the front door whose account has no room into that account's own queue; return all others."""
-        front = [popped for popped in batch.popped if not popped.place.name]
+        """Put messages of the front door whose account has no room into that account's own queue; return all others.
+
+        Moderation is taken in whatever the room.
+        """
+        front = [popped for popped in batch.popped if not popped.place.name and not is_moderation(popped.raw)]
         full = self._full_accounts() if front else set()
         if not full:
             return list(batch.popped)

@@ -40,7 +40,10 @@ for i, list in ipairs(KEYS) do
   if type(length) ~= 'number' then
     length = 0
   end
-  local last = known > 0 and known <= length and redis.sha1hex(redis.call('LINDEX', list, -known)) or ''
+  local last = ''
+  if known > 0 and known <= length then
+    last = redis.sha1hex(redis.call('LINDEX', list, known <= length / 2 and -known or length - known))
+  end
   reply[i] = {length, last, read_on(list, length, known)}
 end
 return reply

@@ -197,13 +197,27 @@ def test_the_bell_rings_after_a_restart_of_redis(
     assert pop_all(source, main) == [b"1"]
 
 
-def test_a_server_that_refuses_the_bell_is_polled(client: redis.Redis, main: Place, redis_url: str) -> None:
-    commands = ["+@all", "-client", "+client|setname", "+client|id"]
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "-client +client|setname +client|id",
+        "-client",
+        "-@dangerous -client",
+        "-subscribe",
+        "-client +client|id +client|tracking",
+    ],
+)
+def test_a_server_that_refuses_the_bell_is_polled(
+    client: redis.Redis, main: Place, redis_url: str, rules: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "_CHECK_SECONDS", 0.0)
+    commands = ["+@all", *rules.split()]
     client.acl_setuser("plain", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=commands)
     source = Source(redis_url.replace("redis://", "redis://plain:secret@"))
     try:
-        client.lpush("worker68.main", b"1")
-        assert pop_all(source, main) == [b"1"]
+        for message in (b"1", b"2"):
+            client.lpush("worker68.main", message)
+            assert pop_all(source, main) == [message]
         assert not source.bell_armed
     finally:
         source.close()

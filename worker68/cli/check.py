@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError
 
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
@@ -112,7 +112,7 @@ def _read_info(redis_url: str) -> dict[str, Any] | None:
     with saying_away(redis_url), open_redis(redis_url) as redis:
         try:
             info: dict[str, Any] = redis.info()
-        except ResponseError:  # find_refused names it
+        except NoPermissionError:  # find_refused names it
             return None
     return info
 

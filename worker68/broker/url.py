@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    import ssl  # takes a while to import, and most need none of it
 
 # Celery writes these as the names of Python's constants, redis-py only knows the short words; all three know the short words.
 _SHORT_WORDS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
@@ -43,6 +46,20 @@ def _find_problem(url: str) -> str | None:
     if wish not in (*_SHORT_WORDS, *_SHORT_WORDS.values()):
         return f": ssl_cert_reqs is one of {', '.join(_SHORT_WORDS.values())}"
     return None
+
+
+def make_tls_context(url: str) -> ssl.SSLContext:
+    """Return what a connection to this ``rediss://`` URL is wrapped with, as redis-py would. Raises ``OSError`` for its files."""
+    import ssl
+
+    query = dict(parse_qsl(urlsplit(spell_out_tls(url)).query))
+    context = ssl.create_default_context(cafile=query.get("ssl_ca_certs"))
+    if query["ssl_cert_reqs"] != "required":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE if query["ssl_cert_reqs"] == "none" else ssl.CERT_OPTIONAL
+    if "ssl_certfile" in query:
+        context.load_cert_chain(query["ssl_certfile"], query.get("ssl_keyfile"))
+    return context
 
 
 def spell_out_tls(redis_url: str) -> str:

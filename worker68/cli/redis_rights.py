@@ -58,6 +58,10 @@ def find_refused(redis_url: str, accounts: Sequence[str]) -> Refused:
         needed += _of_account(account)
     wire = Wire(redis_url, "worker68-check")
     try:
+        wire.connect()
+    except NoPermissionError:  # the one command that may be needed before all others
+        return Refused((f"SELECT {_database(redis_url)}",), ())
+    try:
         refused = _try(wire, _FIRST)
         if ("MULTI",) not in refused:  # else the others would not be queued, but run
             refused |= _try(wire, [*needed, *_OPTIONAL_COMMANDS])
@@ -87,6 +91,10 @@ def _is_refused(wire: Wire, command: Command) -> bool:
     except ResponseError as error:
         return isinstance(error, NoPermissionError) or "unknown" in str(error) or command == ("MULTI",)
     return False
+
+
+def _database(redis_url: str) -> int:
+    return int(urlsplit(redis_url).path.strip("/") or 0)
 
 
 def _show(command: Command) -> str:
@@ -130,7 +138,7 @@ def _of_account(account: str) -> Iterator[Command]:
 
 def _of_all(redis_url: str) -> Iterator[Command]:
     """Yield what belongs to no account: replies, results, the roster, and Celery's own."""
-    database = urlsplit(redis_url).path.strip("/") or "0"
+    database = _database(redis_url)
     result, replies, stream, marks = (
         "celery-task-meta-check",
         "worker68:replies:check",

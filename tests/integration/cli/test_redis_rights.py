@@ -62,6 +62,12 @@ def test_what_may_be_missing_is_told_with_its_consequence(client: redis.Redis, r
     assert any("looked for once a second" in words for words in found.optional)
 
 
+def test_another_database_is_tried_with_its_own_channels(client: redis.Redis, redis_url: str) -> None:
+    url = redis_url.removesuffix("/0") + "/1"
+    assert "PSUBSCRIBE /1.celery.pidbox" in find_refused(acl.url_of(url), ["main"]).needed
+    assert refused_with(client, url, "-select").needed == ("SELECT 1",)
+
+
 def test_a_redis_that_is_away_is_away(redis_url: str) -> None:
     with pytest.raises(RedisAway):
         find_refused("redis://127.0.0.1:1/0", ["main"])

@@ -14,7 +14,7 @@ from redis.connection import parse_url
 
 from worker68.broker.place import Place, lists_of, wake_key
 from worker68.broker.transport import Transport, broker_settings, is_job_queue
-from worker68.broker.url import check_redis_url, spell_out_tls
+from worker68.broker.url import check_redis_url, make_tls_context, spell_out_tls
 
 
 def test_a_queue_is_celerys_lists_in_order_with_both_separators() -> None:
@@ -132,6 +132,25 @@ def test_a_url_that_is_not_read_alike_is_refused_without_being_shown(url: str) -
     with pytest.raises(ValueError, match=r"^expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB") as refused:
         check_redis_url(url)
     assert "ss@h" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "verify", "check_hostname"),
+    [
+        ("", ssl.CERT_REQUIRED, True),
+        ("?ssl_cert_reqs=CERT_OPTIONAL", ssl.CERT_OPTIONAL, False),
+        ("?ssl_cert_reqs=none", ssl.CERT_NONE, False),
+    ],
+)
+def test_tls_by_hand_obeys_the_query(query: str, verify: ssl.VerifyMode, check_hostname: bool) -> None:
+    context = make_tls_context(f"rediss://h/0{query}")
+    assert (context.verify_mode, context.check_hostname) == (verify, check_hostname)
+
+
+@pytest.mark.parametrize("query", ["ssl_ca_certs=/nowhere.pem", "ssl_certfile=/nowhere.pem"])
+def test_tls_by_hand_reads_the_files_of_the_query(query: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        make_tls_context(f"rediss://h/0?{query}")
 
 
 def connection(url: str) -> Connection:

@@ -160,14 +160,14 @@ class Pump:
                 self._pause()
 
     def _turn(self) -> tuple[bool, float | None]:
-        """Take in, tend and deliver once; return whether there is more to take in, and when to look again at the latest."""
+        """Tend, take in and deliver once; return whether there is more to take in, and when to look again at the latest."""
         self._apply_changes()
         if not self._database_seen:
             check_version(self._engine)
             self._database_seen = True
         self._open_desks()
+        self._tend()  # first, because it counts how much room a new desk has
         more = self._take_in()
-        self._tend()
         _, look_again_at = self._deliver()
         if self._away is not None:
             log.info("work_goes_on", after=self._away)

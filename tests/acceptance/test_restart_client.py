@@ -50,7 +50,7 @@ def test_the_other_jobs_wait_and_none_of_them_fails(stage: Stage, replies: bool)
     ends = [stage.end_of(job) for job in [restart, members, *jobs]]
 
     assert [(end["status"], end["error"]) for end in ends] == [("succeeded", None)] * len(ends)
-    assert ends[0]["result"]["restarted_in"] >= 0.5
+    assert ends[0]["result"]["restarted_in"] > 0
     assert [end["attempts"] for end in ends[2:18]] == [1] * 16, "no send was under way at the restart"
     assert ends[1]["attempts"] == 1, "a long read goes on where it was"
     assert (ends[1]["result"]["count"], "complete" in ends[1]["result"]) == (60, False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,12 +37,6 @@ def overheard(stage: Stage) -> Iterator[list[str]]:
         listener.join()
 
 
-def do_some_jobs(stage: Stage) -> None:
-    results = [stage.send(name()) for _ in range(JOBS)]
-    for result in results:
-        assert stage.end_of(result)["status"] == "succeeded"
-
-
 def test_the_end_of_a_job_is_no_reason_to_look_for_new_ones(stage: Stage) -> None:
     stage.end_of(stage.send(name()))
     with overheard(stage) as commands:
@@ -57,15 +49,3 @@ def test_the_end_of_a_job_is_no_reason_to_look_for_new_ones(stage: Stage) -> Non
 
     looks = [command for command in commands[taken_in:] if command.startswith("EVALSHA") and ":unacked" in command]
     assert len(looks) <= seconds + 5  # one each second, and what was still on its way
-
-
-def test_of_a_burst_of_events_the_first_alone_is_published_where_nobody_listens(stage: Stage) -> None:
-    stage.end_of(stage.send(name()))
-
-    with overheard(stage) as commands:
-        do_some_jobs(stage)
-
-    published = [command for command in commands if command.startswith("PUBLISH /0.celeryev/task.multi ")]
-    bursts = [json.loads(command.partition("task.multi ")[2]) for command in published]
-    assert bursts
-    assert {len(json.loads(base64.b64decode(burst["body"]))) for burst in bursts} == {1}

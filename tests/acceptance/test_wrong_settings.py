@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.postgres import PostgresServer
 from tests.parts.worker import CELERY, WORKER68, environment
 
 GOOD = {
@@ -81,3 +82,22 @@ def test_another_pool_is_refused_in_one_line(pool: str, tmp_path: Path) -> None:
     assert ended.returncode == 2, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
     assert "leave out the option --pool" in ended.stderr
+
+
+def test_a_database_of_another_encoding_is_refused_as_well(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    postgres_server.ensure_running()
+    with postgres_server.database(encoding="LATIN1") as url:
+        for command in (WORKER68, (*WORKER68[:-1], "db", "upgrade")):
+            ended = run(command, {"DATABASE_URL": url}, tmp_path)
+            (line,) = ended.stderr.strip().splitlines()
+            assert ended.returncode in (1, 2)
+            assert "has the encoding LATIN1" in line
+
+
+@pytest.mark.parametrize("option", ["--autoscale=9,1", "-Q=worker68.main", "-X=worker68", "-Q=elsewhere"])
+def test_an_option_of_celerys_of_which_nothing_would_come_is_refused(option: str, tmp_path: Path) -> None:
+    ended = run((*WORKER68, *option.split("=")), {}, tmp_path)
+
+    assert ended.returncode == 2
+    assert option.split("=")[0] in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1

@@ -109,7 +109,7 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     """Cancel a job of which nothing was written to the bridge yet.
 
     ID is its job_id, or the Celery id of a message that asked for it. An id that is not known yet is remembered for a day: its
-    job is cancelled when it arrives.
+    job is cancelled when it arrives. The exit code is 1 then, as it is where it is too late.
 
     \b
     Example:
@@ -121,10 +121,9 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
         done = cancel(engine, task_ids, reason, utc_now())
         if report is None:
-            click.echo(
-                f"no job with the id {job_id} yet: if a message with this Celery id arrives within a day, it is cancelled"
-            )
-            return 0
+            unknown = f"no job {job_id!r} yet: if a message with this Celery id arrives within a day, it is cancelled"
+            click.echo(printable(f"worker68: {unknown}"), err=True)
+            return 1
         now = _only(find_jobs(engine, job_id, report.job.account), job_id)
     if report.job.seq in done.ended:
         # The owner goes on with the next of its lane.

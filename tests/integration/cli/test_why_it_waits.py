@@ -53,7 +53,8 @@ def test_a_task_that_nobody_knows_says_how_long_it_is_waited_for(ledger: Ledger,
     ledger.arrive(message("worker68.dance", {}, task_id="unknown"))
     (row,) = ledger.rows()
     assert (
-        row.reason == "no worker knows the task worker68.dance; a newer one is waited for until 2026-11-23 12:10:00 UTC"
+        row.reason
+        == "no worker knows the task worker68.dance; it waits for a newer worker until 2026-11-23 12:10:00 UTC"
     )
 
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 from redis import Redis
 from sqlalchemy import insert
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import NOW, account
 from tests.parts.ledger import Ledger
 from worker68.bridge.actions.online import RecentlyAsked
@@ -96,16 +96,27 @@ async def _ends(waiting: asyncio.Future[Any], seconds: float) -> bool:
     return waiting in done
 
 
-def test_each_slot_is_one_of_the_accounts_limits(allowance: TurnAllowance, loop: JobLoop) -> None:
+def test_each_slot_is_one_of_the_accounts_limits(
+    allowance: TurnAllowance, loop: JobLoop, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clocks stand still: Redis's, by which slots are granted, and ours, by which they are kept."""
+    clock, paused = Clock(), []
+    clock.drive(monkeypatch, module.__name__)
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(allowance, "pause", pause)
     allowance.account = account(limits=parse_limits({"read": "10/s", "account": "off"}))
-    began = monotonic()
     slots = []
-    for _ in range(4):
-        loop.run_until_complete(allowance.wait_for_slot("read"))
-        slots.append(allowance.frame.slot.write_at)
-    assert slots[0] >= began
-    assert all(later - earlier >= 0.095 for earlier, later in pairwise(slots))
-    assert slots[-1] - monotonic() <= HAND_OVER_SECONDS, "the link holds the frame for no longer"
+    with Redis.from_url(redis_url, protocol=2) as client:
+        allowance.limiter = Limiter(client, clock=lambda: 1_795_000_000_000_000)
+        for _ in range(4):
+            loop.run_until_complete(allowance.wait_for_slot("read"))
+            slots.append(allowance.frame.slot.write_at - clock.now)
+    assert slots == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    handed_over = [0.0, *(seconds - HAND_OVER_SECONDS for seconds in (0.1, 0.2, 0.3))]
+    assert paused == pytest.approx(handed_over), "the link holds the frame for no longer"
 
 
 def test_a_refused_slot_is_waited_for(allowance: TurnAllowance, loop: JobLoop) -> None:

@@ -237,7 +237,8 @@ def test_what_would_be_waited_for_can_be_asked_without_taking_anything(client: r
     send, other, read = find_waits(client, "main", limits, [SEND, Ask(Chat("friend", 7), "send"), READ])
     assert state(client) == before
     assert send is not None
-    assert (send.limit, round(send.retry_after_seconds, -1)) == ("chat", 3600)
+    assert send.limit == "chat"
+    assert 0 < send.retry_after_seconds <= 3600
     for wait in (other, read):
         assert wait is not None
         assert wait.limit == "account"

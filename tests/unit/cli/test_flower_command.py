@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 import pytest
-from flower import urls
+from flower import app, urls
+from flower.api import control
 from flower.views import monitor
 
 from tests.unit.cli.conftest import Run
@@ -24,6 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setenv("FLOWER_READ_ONLY", "true")
     monkeypatch.setattr("celery.bin.celery.celery.main", lambda args, **_: calls.append(args))
     monkeypatch.setattr(urls, "handlers", list(urls.handlers))
+    monkeypatch.setattr(app, "Inspector", app.Inspector)
     monkeypatch.setattr("sys.argv", ["worker68"])
     return calls
 
@@ -82,8 +84,22 @@ def test_metrics_are_closed_before_flower_starts(run: Run, started: list[list[st
     classes = [handler[1] for handler in handlers if isinstance(handler, tuple)]
     assert monitor.Metrics not in classes
     assert flower.ClosedMetrics in classes
+    assert control.TaskRevoke not in classes
+    assert flower.AnsweredRevoke in classes
+    assert app.Inspector is flower.PatientInspector
 
 
 def test_a_flower_that_has_moved_its_metrics_is_not_started() -> None:
     with pytest.raises(LookupError):
-        flower.close_metrics([("/other", object)])
+        flower.replace_handler([("/other", object)], monitor.Metrics, flower.ClosedMetrics)
+
+
+def test_what_a_worker_does_not_know_is_left_out() -> None:
+    """Flower's page of a worker takes a list, and would be an error in the place of one that says what is wrong."""
+    inspector = flower.PatientInspector(None, None, 1.0)
+
+    inspector._on_update("worker@host", "scheduled", {"error": "not known: the database is slow or away"})
+    assert inspector.workers == {}
+
+    inspector._on_update("worker@host", "scheduled", [])
+    assert inspector.workers["worker@host"]["scheduled"] == []

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fields
 from tests.parts.lines import before_line
 from tests.parts.slots import Slots, refuse
-from worker68.clock import monotonic
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
+from worker68.execution import reasons
 from worker68.execution.custody import Custody
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.slots import Choice
@@ -53,6 +54,13 @@ class Room:
     def choose(self, room: int = PLENTY, one_send_per_chat: bool = False) -> list[int]:
         """Return the numbers of the jobs that may start now."""
         return [ready.job.seq for ready in self.look(room, one_send_per_chat).ready]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.execution.dispatch")
+    return clock
 
 
 @pytest.fixture
@@ -185,25 +193,24 @@ def test_what_has_left_takes_no_room_twice() -> None:
     assert room.choose() == []
 
 
-def test_a_granted_slot_is_the_time_of_the_write(room: Room) -> None:
+def test_a_granted_slot_is_the_time_of_the_write(room: Room, clock: Clock) -> None:
     room.slots.rule = lambda ask: Grant(1.5)
     room.add(send(1))
-    before = monotonic()
     (ready,) = room.look().ready
-    assert before + 1.5 <= ready.slot.write_at <= monotonic() + 1.5
-    assert before <= ready.slot.granted_at <= monotonic()
+    assert (ready.slot.write_at, ready.slot.granted_at) == (clock.now + 1.5, clock.now)
 
 
 @pytest.mark.parametrize(
     ("limit", "free"), [("account", []), ("chat", [4]), ("send", [3, 4]), ("moderate", [1, 2, 4]), ("read", [1, 2, 3])]
 )
-def test_a_limit_holds_up_what_it_is_for_and_nothing_else(room: Room, limit: str, free: list[int]) -> None:
+def test_a_limit_holds_up_what_it_is_for_and_nothing_else(
+    room: Room, clock: Clock, limit: str, free: list[int]
+) -> None:
     room.slots.rule = refuse(limit, 60)
     room.add(send(1, chat=1), send(2, chat=2), mute(3, group=3), job(4, SYNC))
     choice = room.look()
     assert sorted(ready.job.seq for ready in choice.ready) == free
-    assert choice.look_again_at is not None
-    assert choice.look_again_at > monotonic()
+    assert choice.look_again_at == clock.now + 60
     asked = room.slots.asked
     assert room.choose() == []
     assert room.slots.asked == asked, "a limit that said when to ask again is not asked before"
@@ -235,16 +242,17 @@ def test_what_was_put_back_keeps_its_place(room: Room) -> None:
     assert room.choose() == [1]
 
 
-def test_what_rests_holds_its_lane_up_until_its_time(room: Room) -> None:
+def test_what_rests_holds_its_lane_up_until_its_time(room: Room, clock: Clock) -> None:
     first = send(1)
     room.add(first, send(2), send(3, chat=2))
     room.choose()
     room.dispatch.put_back(replace(first, attempts=1), 60.0)
     choice = room.look()
     assert choice.ready == []
-    assert choice.look_again_at is not None
-    assert 0 < choice.look_again_at - monotonic() <= 60
+    assert choice.look_again_at == clock.now + 60
     assert room.dispatch.explain()[1] == "backing off after an attempt"
+    clock.pass_by(60)
+    assert room.choose() == [1]
 
 
 def test_without_order_nobody_waits_for_one_that_rests(room: Room) -> None:
@@ -385,17 +393,38 @@ def test_says_why_the_heads_wait(room: Room) -> None:
     room.slots.rule = lambda ask: Grant(0.0)
 
 
+def test_after_a_lost_connection_sends_start_one_at_a_time(room: Room) -> None:
+    """Those that were under way before keep none waiting; reads and changes go on."""
+    room.add(*(send(number, chat=number) for number in range(1, 6)), mute(6, group=6), job(7, SYNC))
+    assert len(room.choose(room=2)) == 2
+    before = [seq for seq in range(1, 7) if room.dispatch.is_under_way(seq)]
+
+    def choose() -> list[int]:
+        choice = room.dispatch.choose(PLENTY, False, NOW, one_send=True)
+        return [ready.job.seq for ready in choice.ready]
+
+    assert before == [1, 6], "a mute goes first"
+    assert sorted(choose()) == [2, 7]
+    assert choose() == []
+    assert room.dispatch.explain()[3] == f"behind job-2, which is under way; {reasons.ONE_SEND}"
+    room.dispatch.put_back(send(2, chat=2), 60.0)
+    assert choose() == [3]
+    room.dispatch.finish(send(1, chat=1))
+    assert choose() == []
+    assert sorted(room.choose()) == [4, 5], "one is proved"
+
+
 def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:
     room.add(send(1), send(2))
     room.choose()
     assert room.dispatch.explain() == {2: "behind job-1, which is under way"}
 
 
-def test_a_job_that_missed_its_slot_may_get_another(room: Room) -> None:
+def test_a_job_that_missed_its_slot_may_get_another(room: Room, clock: Clock) -> None:
     room.slots.rule = lambda ask: Grant(1.5)
     slot = room.dispatch.take_new_slot(send(1))
     assert slot is not None
-    assert 1.0 < slot.write_at - monotonic() <= 1.5
+    assert slot.write_at == clock.now + 1.5
 
     room.slots.rule = lambda ask: Refusal("chat", "key", 30.0)
     assert room.dispatch.take_new_slot(send(1)) is None
@@ -589,14 +618,14 @@ def test_a_slow_down_and_a_pause_of_the_service_are_named(room: Room) -> None:
     assert "only a probe goes" in str(room.dispatch.explain()[3])
 
 
-def test_the_end_of_a_probe_is_looked_for_long_before_it_would_be_given_up(room: Room) -> None:
+def test_the_end_of_a_probe_is_looked_for_long_before_it_would_be_given_up(room: Room, clock: Clock) -> None:
     room.slots.rule = lambda ask: Refusal("busy", "key", 60.0, pace=0.05)
     room.add(send(1))
 
     again_at = room.look().look_again_at
 
     assert again_at is not None
-    assert again_at < monotonic() + 30
+    assert again_at < clock.now + 30
 
 
 def test_says_that_the_account_or_the_worker_has_no_room() -> None:

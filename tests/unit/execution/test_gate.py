@@ -6,9 +6,10 @@ import datetime as dt
 
 import pytest
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, job
 from tests.parts.onloop import run
-from worker68.clock import boottime, monotonic, utc_now
+from worker68.clock import utc_now
 from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
 from worker68.execution.permit import PERMIT_SECONDS, Permit
@@ -18,6 +19,13 @@ from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
 from worker68.store.pauses import Pause
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    CLOCK.drive(monkeypatch, "worker68.execution.gate", "worker68.execution.slots")
 
 
 class Scene:
@@ -33,7 +41,7 @@ class Scene:
 
     def frame(self, of: Job | None = None, write_in: float = 0.0) -> Pass:
         of = of or job(1)
-        return Pass(self.gate, of, Slot(ask_of(of), monotonic() + write_in, monotonic() - 1.0))
+        return Pass(self.gate, of, Slot(ask_of(of), CLOCK.now + write_in, CLOCK.now - 1.0))
 
 
 def test_what_is_in_its_slot_may_go() -> None:
@@ -69,11 +77,13 @@ def test_what_comes_much_too_late_needs_another_slot() -> None:
 
 def test_two_writes_keep_their_distance() -> None:
     scene = Scene(Limits(Rate(1, 1), None, None, None, None))
-    first, second = scene.frame(), scene.frame()
+    first, second = scene.frame(), scene.frame(write_in=0.5)
     assert first() is None
     held_until = second()
     assert isinstance(held_until, float)
-    assert held_until - monotonic() > 0.8
+    assert held_until == pytest.approx(CLOCK.now + 0.95), "the interval less what a timer may be late"
+    CLOCK.now = held_until
+    assert second() is None
 
 
 def test_what_was_refused_takes_no_distance() -> None:
@@ -86,13 +96,13 @@ def test_what_was_refused_takes_no_distance() -> None:
 
 def test_a_moderation_goes_before_sends_whose_slots_are_no_earlier() -> None:
     scene, moderation = Scene(), job(1, MUTE)
-    earlier = scene.frame(job(2))
-    mute, send = scene.frame(moderation), scene.frame(job(3))
+    earlier = scene.frame(job(2), write_in=-0.02)
+    mute, send = scene.frame(moderation, write_in=-0.01), scene.frame(job(3))
     scene.gate.expect(moderation, mute.slot)
     assert earlier() is None
     held_until = send()
     assert isinstance(held_until, float)
-    assert 0 < held_until - monotonic() <= MODERATION_PATIENCE_SECONDS
+    assert held_until == mute.slot.write_at + MODERATION_PATIENCE_SECONDS
     assert mute() is None
     assert send() is None
 
@@ -100,7 +110,11 @@ def test_a_moderation_goes_before_sends_whose_slots_are_no_earlier() -> None:
 def test_a_moderation_that_took_another_slot_keeps_its_place() -> None:
     """All missed their slots, and the send's thread was the quicker one to take another."""
     scene, moderation = Scene(), job(1, MUTE)
-    missed, send, mute = scene.frame(moderation, write_in=-1.9), scene.frame(job(2)), scene.frame(moderation)
+    missed, send, mute = (
+        scene.frame(moderation, write_in=-1.9),
+        scene.frame(job(2), write_in=-0.01),
+        scene.frame(moderation),
+    )
     scene.gate.expect(moderation, missed.slot)
     assert send.slot.write_at < mute.slot.write_at
     scene.gate.expect(moderation, mute.slot)
@@ -151,7 +165,7 @@ class Told(Pace):
     def _say(self, what: str, age_seconds: float) -> float:
         if self.away:
             raise ConnectionError("gone")
-        assert age_seconds >= 1.0, "reckoned from the grant"
+        assert age_seconds == 1.0, "reckoned from the grant"
         self.said.append(what)
         return 1.0
 
@@ -230,19 +244,47 @@ def test_a_slow_commit_is_remembered_and_slowly_forgotten() -> None:
 
 
 class TestPermit:
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The moment, which the test sets."""
+        moment = [1000.0]
+        monkeypatch.setattr("worker68.execution.permit.boottime", lambda: moment[0])
+        return moment
+
     def test_nobody_writes_before_sql_was_asked(self) -> None:
         assert "could not be asked" in (Permit().why_not() or "")
 
-    def test_it_counts_for_some_seconds(self) -> None:
+    def test_it_counts_for_some_seconds_from_the_question_on(self, clock: list[float]) -> None:
         permit = Permit()
-        permit.renew(None, boottime())
+        clock[0] = 1003.0
+        assert permit.renew(None, 1001.0)
+        clock[0] = 1001.0 + PERMIT_SECONDS - 0.1
         assert permit.why_not() is None
-        permit.renew(None, boottime() - PERMIT_SECONDS)
+        clock[0] = 1001.0 + PERMIT_SECONDS
         assert "could not be asked" in (permit.why_not() or "")
 
-    def test_a_pause_counts_until_sql_says_otherwise(self) -> None:
+    def test_a_pause_counts_until_sql_says_otherwise(self, clock: list[float]) -> None:
         permit = Permit()
-        permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime() - 3600)
+        assert permit.renew(PAUSE, 1000.0)
+        clock[0] = 5000.0
         assert permit.why_not() == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
-        permit.renew(None, boottime())
+        assert permit.renew(None, 4999.0)
         assert permit.why_not() is None
+
+    @pytest.mark.parametrize("asked_at", [1001.0, 1002.0, 1003.9])
+    def test_an_answer_that_may_be_older_never_replaces_one(self, clock: list[float], asked_at: float) -> None:
+        """Asked for at 1002 and taken over at 1004: what was asked for before 1004 may have been read before it."""
+        permit = Permit()
+        clock[0] = 1004.0
+        assert permit.renew(PAUSE, 1002.0)
+        clock[0] = 1005.0
+        assert not permit.renew(None, asked_at)
+        assert permit.pause == PAUSE
+
+    def test_nor_does_one_from_before_the_permit_count(self, clock: list[float]) -> None:
+        permit = Permit()
+        assert not permit.renew(None, 999.9)
+        assert "could not be asked" in (permit.why_not() or "")
+
+
+PAUSE = Pause(1, "main", "a complaint", "ann", NOW, None)

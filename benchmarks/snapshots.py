@@ -30,6 +30,7 @@ from typing import Any, Final, cast
 import msgspec
 from sqlalchemy import Engine, func, select, text
 
+from benchmarks.rounds import LEAST_ROUNDS, at_least
 from tests.parts.onloop import run
 from tests.parts.postgres import PostgresServer
 from tests.parts.turns import FreeAllowance
@@ -313,8 +314,8 @@ def report_weight(url: str, pages: Path, group_id: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--members", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--members", type=at_least(1), default=100_000)
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=7)
     parser.add_argument("--weigh", nargs=3, metavar=("URL", "PAGES", "GROUP"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.weigh:

@@ -27,8 +27,9 @@ from redis.exceptions import (
 from worker68.errors import RedisAway, RedisNotNow
 
 # Replies that say "not now" rather than "never" (full, a replica after a failover, disk full, another script runs, too few
-# replicas). Raised within a script, Redis 6.2 quotes them in the middle of an error of its own.
-_NOT_NOW: Final = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|MASTERDOWN) ")
+# replicas). Raised within a script, Redis 6.2 quotes them in the middle of an error of its own. A database that is not there
+# is one of a wrong REDIS_URL, as is a server that is not there.
+_NOT_NOW: Final = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|MASTERDOWN) |DB index is out of range")
 #: Where Redis begins to quote the arguments of a command.
 _ARGUMENTS: Final = re.compile(r",? with args beginning with")
 #: A refusal is cut after this.

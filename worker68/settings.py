@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from worker68.broker.url import check_redis_url
 from worker68.errors import SettingsError
 from worker68.jobs.api import DOCUMENTED
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
@@ -65,10 +66,6 @@ def _check_url(value: str, schemes: tuple[str, str], expected: str) -> str:
     if not right:
         raise ValueError(expected)
     return value
-
-
-def _check_redis_url(value: str) -> str:
-    return _check_url(value, ("redis", "rediss"), "expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB")
 
 
 def _check_bridge_url(value: str) -> str:
@@ -131,9 +128,9 @@ class AccountSettings:
 class Settings(PerAccount, BaseSettings):
     """All settings. Lengths of time are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = None
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = None
     database_url: str = "sqlite:///worker68.db"
     bridge_url: BridgeUrl | None = None
     accounts: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -19,6 +19,8 @@ GOOD = {
 WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "no Redis": ({"REDIS_URL": None}, "WORKER68_REDIS_URL"),
     "a Redis URL of another kind": ({"REDIS_URL": "amqp://127.0.0.1"}, "WORKER68_REDIS_URL"),
+    "a Redis URL with a query": ({"REDIS_URL": "redis://127.0.0.1:1/0?socket_timeout=5"}, "WORKER68_REDIS_URL"),
+    "an empty variable": ({"BRIDGE_URL": ""}, "WORKER68_BRIDGE_URL"),
     "no account": ({"BRIDGE_URL": None}, "WORKER68_BRIDGE_URL"),
     "a bridge URL of another kind": ({"BRIDGE_URL": "http://127.0.0.1:5600"}, "WORKER68_BRIDGE_URL"),
     "a length of time": ({"VERDICT_TIMEOUT": "soon"}, "WORKER68_VERDICT_TIMEOUT"),
@@ -32,6 +34,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "a file that is not there": ({"CONFIG": "/nowhere/worker68.toml"}, "WORKER68_CONFIG"),
     "a database of another kind": ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL"),
     "a database in memory": ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
+    "a database URL with a query": ({"DATABASE_URL": "postgresql://h/d?timeout=5"}, "DATABASE_URL"),
     "no database URL": ({"DATABASE_URL": "worker68.db"}, "DATABASE_URL"),
     "a health file that cannot be made": ({"HEALTH_FILE": "/nowhere/health"}, "WORKER68_HEALTH_FILE"),
     "the password of a wrong URL": ({"REDIS_URL": "http://:hunter2@127.0.0.1"}, "WORKER68_REDIS_URL"),

@@ -61,12 +61,24 @@ POINTS: Final[dict[str, Point]] = {
     "between two steps": Point("execution.execute", "Execution._advance", "after", passing=1),
 }
 
+#: On the way of moderation that is taken out of the middle of a queue.
+SEARCH_POINTS: Final[dict[str, Point]] = {
+    "before moderation is taken out": Point(
+        "broker.moderation", "ModerationSearch._take_out", "before", lambda _self, finds, _used: bool(finds), passing=1
+    ),
+    "after moderation is taken out": Point(
+        "broker.moderation", "ModerationSearch._take_out", "after", lambda _self, finds, _used: bool(finds), passing=1
+    ),
+    **{name: POINTS[name] for name in list(POINTS)[:3]},
+}
+
 
 @dataclass(frozen=True)
 class Sabotage:
     """What goes wrong in one worker.
 
-    ``crash_at``, ``freeze_at``: names of ``POINTS``. ``clock_file``: holds the seconds by which the wall clock is wrong, always.
+    ``crash_at``, ``freeze_at``: names of ``POINTS`` or ``SEARCH_POINTS``. ``clock_file``: holds the seconds by which the wall clock
+    is wrong, always.
     ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``slots_ahead_seconds``: how far ahead the
     limits grant a slot. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises SystemExit.
     ``deadly_words``: a message that holds them ends the process as soon as it is read.
@@ -84,9 +96,9 @@ class Sabotage:
     def commit(self) -> None:
         """Do it to this process."""
         if self.crash_at is not None:
-            _rig(POINTS[self.crash_at], die)
+            _rig((POINTS | SEARCH_POINTS)[self.crash_at], die)
         if self.freeze_at is not None:
-            _rig(POINTS[self.freeze_at], freeze)
+            _rig((POINTS | SEARCH_POINTS)[self.freeze_at], freeze)
         if self.clock_file is not None:
             _set_clock(Path(self.clock_file))
         for name, value in self.constants.items():

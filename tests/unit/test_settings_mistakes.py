@@ -9,6 +9,7 @@ import pytest
 
 from tests.parts.environment import Environment
 from worker68.errors import SettingsError
+from worker68.settings import Settings
 
 
 @pytest.fixture
@@ -22,9 +23,16 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
         ({"REDIS_URL": "localhost:6379"}, "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB"),
         ({"REDIS_URL": "http://host"}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://"}, "WORKER68_REDIS_URL: expected redis://"),
-        ({"REDIS_URL": ""}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://host:port"}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://[::1"}, "WORKER68_REDIS_URL: "),
+        (
+            {"REDIS_URL": "redis://h/0?socket_timeout=5"},
+            "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB without a query: worker68 sets",
+        ),
+        (
+            {"REDIS_URL": "redis://h/first"},
+            "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB: the path is the number of a database",
+        ),
         (
             {"BRIDGE_URL": "http://127.0.0.1:5600"},
             "WORKER68_BRIDGE_URL: expected ws://HOST:PORT, like ws://127.0.0.1:5600",
@@ -169,6 +177,17 @@ def test_every_mistake_is_named_at_once(env: Environment) -> None:
         "WORKER68_CONCURRENCY",
         "WORKER68_LOG_LEVEL",
     ]
+
+
+@pytest.mark.parametrize(
+    "name", [name.upper() for name in Settings.model_fields] + ["CONFIG"], ids=lambda name: str(name).lower()
+)
+def test_an_empty_variable_counts_as_not_set(env: Environment, name: str) -> None:
+    env.toml('redis_url = "redis://h/1"\n[accounts.other]\nbridge_url = "ws://h:1"\n')
+    expected = Settings(redis_url="redis://h/1", accounts={"other": {"bridge_url": "ws://h:1"}})
+    if name == "CONFIG":
+        expected = Settings()
+    assert env.load(**{name: ""}) == expected
 
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "BRIDGE_URL"])

@@ -19,8 +19,9 @@ import structlog
 
 from worker68.broker.delivery import Delivery
 from worker68.broker.message import deliverable
-from worker68.broker.place import MOST_NEWS, Place
-from worker68.broker.source import Batch, Popped, Source
+from worker68.broker.moderation import is_moderation
+from worker68.broker.place import MOST_NEWS, Place, Popped
+from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution import reasons, recovery
@@ -171,14 +172,14 @@ class Pump:
                 self._pause()
 
     def _turn(self) -> tuple[bool, float | None]:
-        """Take in, tend and deliver once; return whether there is more to take in, and when to look again at the latest."""
+        """Tend, take in and deliver once; return whether there is more to take in, and when to look again at the latest."""
         self._apply_changes()
         if not self._database_seen:
             check_version(self._engine)
             self._database_seen = True
         self._open_desks()
+        self._tend()  # first, because it counts how much room a new desk has
         more = self._take_in()
-        self._tend()
         _, look_again_at = self._deliver()
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
             outage.works("pump")
@@ -285,7 +286,8 @@ class Pump:
             return False
         places = self._places()
         batch = self._source.pop(places, BATCH) if places else None
-        self._pop_at = 0.0 if batch and batch.popped and batch.more else monotonic() + POLL_SECONDS
+        at_once = batch is not None and (batch.unread or (batch.popped and batch.more))
+        self._pop_at = 0.0 if at_once else monotonic() + POLL_SECONDS
         # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
         self._pop_when_woken = not self._source.bell_armed or any(place.room <= BATCH for place in places)
         if batch is None:
@@ -315,8 +317,11 @@ class Pump:
         desk.hear(seqs)
 
     def _pass_on(self, batch: Batch) -> list[Popped]:
-        """Put messages of the front door whose account has no room into that account's own queue; return all others."""
-        front = [popped for popped in batch.popped if not popped.place.name]
+        """Put messages of the front door whose account has no room into that account's own queue; return all others.
+
+        Moderation is taken in whatever the room.
+        """
+        front = [popped for popped in batch.popped if not popped.place.name and not is_moderation(popped.raw)]
         full = self._full_accounts() if front else set()
         if not full:
             return list(batch.popped)

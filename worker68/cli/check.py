@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
@@ -30,6 +30,7 @@ from worker68.cli.overlooked import (
     find_workers,
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
+from worker68.cli.redis_rights import find_refused
 from worker68.cli.refused import find_refused_keys, find_refused_parcels
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
@@ -46,6 +47,9 @@ BRIDGE_SECONDS: Final = 6.0
 
 #: Between two looks whether the connection has failed.
 LOOK_SECONDS: Final = 0.1
+
+#: Refused commands in one line: one missing right may refuse a hundred.
+MOST_RIGHTS: Final = 5
 
 _PORTS: Final = {"ws": 80, "wss": 443}
 
@@ -91,7 +95,7 @@ def check(as_json: bool) -> int:
 def _find(settings: Settings, redis_url: str, accounts: dict[str, AccountSettings]) -> Iterator[Finding]:
     with ExitStack() as stack:
         client = stack.enter_context(open_redis(redis_url))
-        yield check_redis(redis_url)
+        yield check_redis(redis_url, list(accounts))
         yield check_database(settings.database_url)
         redis, engine = _reached(client, redis_url), _opened(settings.database_url, stack)
         ground = Ground(settings, accounts, redis, engine)
@@ -142,13 +146,19 @@ def _opened(database_url: str, stack: ExitStack) -> Engine | None:
     return engine
 
 
-def check_redis(redis_url: str) -> Finding:
-    """Look whether Redis answers, is new enough, and keeps what it accepted."""
+def check_redis(redis_url: str, accounts: Sequence[str]) -> Finding:
+    """Look whether Redis answers, lets its user do what the worker needs, is new enough, and keeps what it accepted."""
     try:
-        with saying_away(redis_url), open_redis(redis_url) as redis:
-            info: dict[str, Any] = redis.info()
+        info = _read_info(redis_url)
+        refused = find_refused(redis_url, accounts)
     except RedisAway as away:
         return Finding("redis", False, str(away))
+    if refused.needed:
+        what = ", ".join(refused.needed[:MOST_RIGHTS]) + (", ..." if len(refused.needed) > MOST_RIGHTS else "")
+        return Finding("redis", False, f"it refuses its user: {what}", "grant the rights that docs/redis.md lists")
+    without = f"; refused, and done without: {', '.join(refused.optional)}" if refused.optional else ""
+    if info is None:
+        return Finding("redis", True, f"it answers, version unknown{without}", "look whether Redis is 6.2 or newer")
     version = str(info["redis_version"])
     if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
         wanted = ".".join(map(str, OLDEST_VERSION))
@@ -159,8 +169,19 @@ def check_redis(redis_url: str) -> Finding:
             "redis", False, found, "set maxmemory-policy noeviction: jobs may be dropped when memory is short"
         )
     if not int(info.get("aof_enabled", 0)):
-        return Finding("redis", True, f"version {version}, no append-only file", "for production: appendonly yes")
-    return Finding("redis", True, f"version {version}")
+        found = f"version {version}, no append-only file{without}"
+        return Finding("redis", True, found, "for production: appendonly yes")
+    return Finding("redis", True, f"version {version}{without}")
+
+
+def _read_info(redis_url: str) -> dict[str, Any] | None:
+    """Return what Redis says of itself; None where it refuses to."""
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        try:
+            info: dict[str, Any] = redis.info()
+        except NoPermissionError:  # find_refused names it
+            return None
+    return info
 
 
 def check_database(database_url: str) -> Finding:

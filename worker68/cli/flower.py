@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import click
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 #: Who may look: a password, or Flower's sign-in with somebody else's accounts.
 AUTHENTICATIONS: Final = ("basic_auth", "auth")
 _BASIC: Final = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
+#: Flower compares in a way that other characters break: it would start, and refuse everybody.
+_ASCII: Final = re.compile(r"[ -~]*")
 
 
 class ClosedMetrics(monitor.Metrics):  # type: ignore[misc]
@@ -92,6 +95,7 @@ def flower(options: tuple[str, ...]) -> None:
       FLOWER_BASIC_AUTH=admin:secret worker68 flower --port=5555
     """
     load_settings().require_redis_url()
+    drop_empty_variables(os.environ)
     check_authentication(options)
     os.environ.setdefault("FLOWER_READ_ONLY", "true")
     replace_handler(urls.handlers, monitor.Metrics, ClosedMetrics)
@@ -100,6 +104,12 @@ def flower(options: tuple[str, ...]) -> None:
     # Flower takes its name and options from here.
     sys.argv = ["worker68", "-A", "worker68", "flower", *options]
     celery_command.main(args=sys.argv[1:], prog_name="worker68", auto_envvar_prefix="CELERY")
+
+
+def drop_empty_variables(environment: MutableMapping[str, str]) -> None:
+    """Let an empty variable of Flower's count as not set: Flower itself would take it for a value."""
+    for name in [name for name, value in environment.items() if name.startswith("FLOWER_") and not value]:
+        del environment[name]
 
 
 def check_authentication(options: tuple[str, ...]) -> None:
@@ -111,6 +121,10 @@ def check_authentication(options: tuple[str, ...]) -> None:
             given[name] = value
     if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").lower() not in ("", "0", "false", "no", "off", "n", "f"):
         raise SettingsError("FLOWER_UNAUTHENTICATED_API is set, which opens Flower's API to everybody: unset it")
+    if not _ASCII.fullmatch(given["basic_auth"]):
+        raise SettingsError(
+            "FLOWER_BASIC_AUTH holds more than plain ASCII characters, with which Flower would refuse everybody"
+        )
     if given["auth"]:
         return
     if not _BASIC.fullmatch(given["basic_auth"]):

@@ -11,10 +11,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     InterfaceError,
     InternalError,
@@ -25,8 +24,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker68.clock import monotonic
-from worker68.errors import DatabaseAway, DatabaseUnfit, RowsLocked, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, RowsLocked
 from worker68.store.endings import Endings
+from worker68.store.url import read_database_url
 
 __all__ = ["Connection", "Engine", "endings_of", "first_line", "open_engine", "reading", "transaction"]
 
@@ -100,16 +100,10 @@ def open_engine(url: str) -> Engine:
 
     Its errors do not show the values of a statement: they hold message text, and errors are logged.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise SettingsError(
-            "DATABASE_URL is no database URL; expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
-        ) from error
-    backend = parsed.get_backend_name()
-    if backend in ("postgresql", "postgres"):
+    parsed = read_database_url(url)
+    if parsed.get_backend_name() == "postgresql":
         engine = create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
+            parsed,
             pool_size=4,
             max_overflow=12,
             hide_parameters=True,
@@ -129,15 +123,11 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "checkout", functools.partial(_ping_if_idle, engine.dialect))
         event.listen(engine, "checkin", _note_use)
         return engine
-    if backend == "sqlite":
-        if parsed.database in (None, "", ":memory:"):
-            raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
-        engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
-        _turns[engine] = threading.Lock()
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-        return engine
-    raise SettingsError(f"DATABASE_URL is for {backend}; worker68 knows sqlite and postgresql+psycopg")
+    engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+    _turns[engine] = threading.Lock()
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
 
 
 def endings_of(engine: Engine) -> Endings:

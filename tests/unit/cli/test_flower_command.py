@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -38,6 +39,29 @@ def test_without_a_password_it_does_not_start(
     assert result.exit_code == 2
     assert "FLOWER_BASIC_AUTH" in result.stderr
     assert started == []
+
+
+@pytest.mark.parametrize("given", ["admin:pé", "admin:密码", "a:b,c:d\u00a0"])
+@pytest.mark.parametrize("option", [True, False])
+def test_a_password_that_flower_cannot_compare_is_refused(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, given: str, option: bool
+) -> None:
+    if not option:
+        monkeypatch.setenv("FLOWER_BASIC_AUTH", given)
+    result = run("flower", *([f"--basic-auth={given}"] if option else []), REDIS_URL=REDIS)
+    assert result.exit_code == 2
+    assert "ASCII" in result.stderr
+    assert started == []
+
+
+def test_an_empty_variable_of_flower_counts_as_not_set(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FLOWER_PORT", "FLOWER_READ_ONLY", "FLOWER_AUTH"):
+        monkeypatch.setenv(name, "")
+    assert run("flower", "--basic-auth=admin:secret", REDIS_URL=REDIS).exit_code == 0
+    assert "FLOWER_PORT" not in os.environ
+    assert os.environ["FLOWER_READ_ONLY"] == "true"
 
 
 @pytest.mark.parametrize("option", ["--basic_auth=admin:secret", "--basic-auth=a:b,c:d", "--auth=.*@example.com"])

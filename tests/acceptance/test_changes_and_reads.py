@@ -48,7 +48,7 @@ def test_a_code_that_only_looks_like_a_number_is_a_refusal(stage: Stage, code: s
     stage.bridge.faults.refusal = {"errorCode": code, "errorDesc": "no"}
     stage.bridge.faults.refusals.set(1)
 
-    reply = mute(stage, 62)
+    reply = mute(stage, 162)
 
     assert (reply["status"], reply["error"]["code"], reply["error"]["bridge_code"]) == ("failed", "refused", code)
 

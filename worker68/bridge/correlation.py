@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
-from worker68.jobs.evidence import BUSY, Verdict, is_credible
+from worker68.jobs.evidence import BUSY, BridgeError, Verdict, is_credible
 from worker68.jobs.fields import Chat
 
 Match = Literal["auto", "id", "chat"]
@@ -37,6 +37,10 @@ _REMEMBERED = 4096
 
 #: How many messages of unknown origin are held for one send, and sightings of each: more is somebody else's conversation.
 _HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
+
+
+#: So much of a reply that cannot be read is quoted in its place.
+_QUOTED_BYTES = 200
 
 
 class Refused(Exception):
@@ -238,7 +242,10 @@ class Correlation:
             data, error = read_data(reply, pending.reply_shape)
         except ValueError:
             self._tally.count("malformed")
-            return []
+            if pending.send is not None:
+                return []  # no word about the message: its verdict will say
+            seen = bytes(reply.data)[:_QUOTED_BYTES].decode("utf-8", "replace")
+            data, error = None, BridgeError(None, f"its reply cannot be read: {seen}")
         pending.note_reply(data, error)
         busy = error is not None and error.code == BUSY
         return [*([ToldBusy(pending)] if busy else []), *self._settle_if_done(pending)]

@@ -181,7 +181,7 @@ class Dispatch:
         self._custody.leave(partial(self._finish, job))
 
     def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
-        """The job did not end and keeps its place: it may start again ``after_seconds`` from now; ``why`` in words. Does not wait."""
+        """The job did not end and keeps its place: it may start again ``after_seconds`` from now, ``why`` in words. No wait."""
         self._custody.leave(partial(self._put_back, job, (monotonic() + after_seconds, why)))
 
     def forget(self, seqs: Collection[int]) -> None:

@@ -100,6 +100,21 @@ class TestPlainCall:
         assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == settled(call)
         assert call.evidence.error == BridgeError(403, "no")
 
+    def test_a_reply_that_cannot_be_read_is_a_refusal_that_says_what_was_seen(self) -> None:
+        desk = Desk()
+        call = desk.call()
+        raw = b'{"id":"' + call.request_id.encode() + b'","data":{"x":tru}}'
+        assert desk.correlation.receive(raw, NOW) == settled(call)
+        assert call.evidence.error == BridgeError(None, f"its reply cannot be read: {raw.decode()}")
+        assert desk.counted() == {"malformed": 1}
+
+    def test_but_to_a_send_it_says_nothing(self) -> None:
+        desk = Desk()
+        send = desk.send(confirm="reply")
+        assert desk.correlation.receive(b'{"id":"' + send.request_id.encode() + b'","data":{"x":tru}}', NOW) == []
+        assert not send.evidence.replied
+        assert desk.hear(verdict(1)) == settled(send)
+
     def test_busy_is_told_before_it_settles(self) -> None:
         desk = Desk()
         call = desk.call()

@@ -25,7 +25,7 @@ def inspect(stage: Stage, what: str) -> Any:
     return reply
 
 
-def watch_events(stage: Stage, words: str) -> tuple[str, list[dict[str, Any]]]:
+def watch_events(stage: Stage, words: str, **fields: Any) -> tuple[str, list[dict[str, Any]]]:
     """Send a message; return its Celery id and all events until its task has ended."""
     seen: list[dict[str, Any]] = []
     with stage.celery.connection_for_read() as connection:
@@ -33,7 +33,7 @@ def watch_events(stage: Stage, words: str) -> tuple[str, list[dict[str, Any]]]:
         with receiver.consumer_context() as (listening, _, _):
             with contextlib.suppress(TimeoutError):
                 listening.drain_events(timeout=0.5)  # only now does it listen: the first events would be missed
-            task_id: str = stage.send(words, metadata={"note": words}).id
+            task_id: str = stage.send(words, metadata={"note": words}, **fields).id
             deadline = Deadline.after(PATIENCE_SECONDS)
             while types_of(seen, task_id)[-1:] not in (["task-succeeded"], ["task-failed"]):
                 assert not deadline.passed, seen

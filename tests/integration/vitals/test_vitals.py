@@ -7,13 +7,17 @@ import select
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from tests.parts.jobs import message, send_fields
 from tests.parts.worker import wait_until
 from worker68 import runtime
+from worker68.bridge.link import Link
+from worker68.bridge.loop import BridgeIO
 from worker68.broker.delivery import Delivery
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
@@ -58,7 +62,8 @@ class Consumer:
 class Stand:
     """A runtime with everything around it but Celery."""
 
-    def __init__(self, settings: Settings, parts: list[Parts]) -> None:
+    def __init__(self, settings: Settings, parts: list[Parts], bridge: Simulator) -> None:
+        self.bridge = bridge
         self.runtime: Runtime = runtime.build(settings)
         self.parts = parts[0]
         self.consumer = Consumer(self.runtime.delivery)
@@ -85,7 +90,7 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         settings = Settings(
             redis_url=redis_url, database_url=database, bridge_url=bridge.url, health_file=tmp_path / "health"
         )
-        stand = Stand(settings, seen)
+        stand = Stand(settings, seen, bridge)
         yield stand
         stand.runtime.stop()
         stand.runtime.delivery.close()
@@ -93,6 +98,27 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def wait_owned(stand: Stand) -> None:
     wait_until(lambda: stand.parts.pump.owned_accounts() == ["main"] and stand.parts.links["main"].ready)
+
+
+def test_a_bridge_that_refuses_at_once_is_logged_though_its_link_is_not_noted_yet(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The I/O thread may hear the refusal before the pump has the link that it opens."""
+    refused, opened = threading.Event(), BridgeIO.open
+
+    def open_late(*given: Any) -> Link:
+        link = opened(*given)
+        wait_until(lambda: "not reachable" in (link.why_not_ready or ""))
+        refused.set()
+        return link
+
+    monkeypatch.setattr(BridgeIO, "open", open_late)
+    stand.bridge.stop()
+    with capture_logs() as logs:
+        stand.runtime.start()
+        wait_until(refused.is_set)
+    lines = [line for line in logs if line["event"] == "bridge_not_ready"]
+    assert "not reachable" in lines[-1]["reason"]
 
 
 def test_a_worker_that_nobody_consumes_from_is_not_healthy(stand: Stand) -> None:

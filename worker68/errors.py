@@ -69,6 +69,10 @@ class RedisAway(Worker68Error):
     """Redis did not answer: nothing may be sent until it does. Look at REDIS_URL."""
 
 
+class RedisNotNow(RedisAway):
+    """Redis answers, and refuses to work at present: full, read-only, its disk full. Other commands may be served meanwhile."""
+
+
 class LeaseLost(Worker68Error):
     """This worker no longer owns the account: stop starting and writing; evidence already seen still counts."""
 

@@ -6,6 +6,7 @@ In: the settings. Out: one object that runs a job by its number. The only place 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import queue
 import socket
@@ -66,6 +67,8 @@ REDIS_TIMEOUT_SECONDS = 5.0
 CUT_AFTER_SECONDS = 35.0
 #: So long after its beginning a stop ends the process whatever hangs (Redis, the database, Celery): whoever stops us kills soon.
 END_AFTER_SECONDS = 43.0
+#: So much later it ends also where its last line cannot be written: no more than the 45 s that whoever stops us gives.
+LAST_WORDS_SECONDS = 1.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
 #: So long Celery's loop waits for what a revoke came to: it takes some milliseconds, and whoever asks waits a second.
@@ -215,12 +218,17 @@ class Runtime:
         For a thread of its own in a process that is a worker and nothing else: it ends the process.
         """
         self._asked_to_stop.get()
+        end = Deadline.after(END_AFTER_SECONDS)
+        # A thread of the interpreter's own, in C. It ends the process also where a line of the log waits for its reader for ever,
+        # and where a thread hangs with the interpreter's lock.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        faulthandler.dump_traceback_later(END_AFTER_SECONDS + LAST_WORDS_SECONDS, exit=True, file=nowhere)
         self._stopping.set()
         self._pump.wake()
         time.sleep(CUT_AFTER_SECONDS)
         log.warning("stop_hurried", under_way=self._pump.under_way, remedy="what no verdict came for is in doubt")
         self._bridge.stop()
-        time.sleep(END_AFTER_SECONDS - CUT_AFTER_SECONDS)
+        time.sleep(end.remaining())
         log.error(
             "stop_overdue", remedy="the process ends now, as a crash would: the next owner takes over what is left"
         )

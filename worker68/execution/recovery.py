@@ -14,7 +14,7 @@ import structlog
 
 from worker68.bridge.correlation import LateEvidence
 from worker68.execution.intake import Intake, unknown_task_outcome
-from worker68.execution.kept import Kept, Seen, record
+from worker68.execution.kept import Kept, Note, NotesRefused, Seen, record
 from worker68.jobs.job import Job
 from worker68.jobs.kinds import KINDS, Nature
 from worker68.jobs.outcome import expired
@@ -50,18 +50,32 @@ def record_kept(engine: Engine, kept: Kept, account: str, now: dt.datetime) -> l
     """Write down what older owners could only keep in Redis; return the late evidence among it, which stays kept.
 
     Raises ``DatabaseAway``, also as ``RowsLocked``, and ``RedisAway``. To be done before ``take_over``, which would call such an
-    attempt lost.
+    attempt lost. Where Redis refuses the notes for good the account goes on without them: at worst an attempt is in doubt that
+    need not be.
     """
-    seen = []
-    for note in kept.load(account):
+    seen: list[LateEvidence] = []
+    try:
+        notes = kept.load(account)
+    except NotesRefused as refused:
+        log.exception("kept_notes_refused", account=account, remedy=str(refused))
+        return seen
+    for note in notes:
         if isinstance(note, Seen):
             seen.append(note.evidence)
             continue
         with transaction(engine, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as connection:
             recorded = record(connection, note, now)
         log.info("kept_note_recorded", account=account, seq=note.attempt.seq, recorded=recorded)
-        kept.forget(account, note)
+        _forget(kept, account, note)
     return seen
+
+
+def _forget(kept: Kept, account: str, note: Note) -> None:
+    """Drop a note that was recorded. Left there, it names an attempt that has ended, and is dropped by the next owner."""
+    try:
+        kept.forget(account, note)
+    except NotesRefused as refused:
+        log.error("note_not_forgotten", account=account, problem=str(refused), remedy="give worker68 the right to HDEL")
 
 
 def take_over(engine: Engine, account: str, fence: int, now: dt.datetime) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Insert,
+    Select,
     Update,
     and_,
     bindparam,
@@ -35,11 +36,11 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.batches import batch_of, joined, pack
+from worker68.store.batches import among, batch_of, joined, look_up, pack
 from worker68.store.intake import decode_done, outcome_columns
 from worker68.store.outbox import post_outcomes
 from worker68.store.suppressions import find_barred, is_suppressed, suppressed_outcome
-from worker68.store.tables import INSERT, UtcDateTime, attempts, jobs, plain
+from worker68.store.tables import INSERT, SENDING, UtcDateTime, attempts, jobs, plain
 from worker68.store.waiting import end_waiting_within
 
 
@@ -277,7 +278,7 @@ class Begun:
 def find_begun(connection: Connection, account: str) -> list[Begun]:
     """Return the jobs of the account whose attempt is begun and not ended."""
     columns = (jobs.c.seq, jobs.c.task, jobs.c.fence, jobs.c.step, jobs.c.fields, jobs.c.done)
-    query = select(*columns).where(jobs.c.account == account, jobs.c.state == State.SENDING)
+    query = select(*columns).where(jobs.c.account == account, SENDING)
     return [Begun(*row) for row in connection.execute(query)]
 
 
@@ -311,11 +312,9 @@ def resolve(
         elif _leave(connection, job, Event.ABANDON, _ended(job, _ABANDONED, now)):
             abandoned.append(job.seq)
     post_outcomes(connection, [*doubtful, *abandoned], now)
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([*again, *doubtful, *abandoned]))
-        .values(ended_at=now, ending=str(ErrorCode.WORKER_LOST))
-    )
+    dialect = connection.dialect.name
+    left = pack(dialect, ({"seq": seq} for seq in [*again, *doubtful, *abandoned]))
+    connection.execute(_lose_attempts(dialect), left | {"now": now})
     return Resolved(len(again), len(doubtful), len(abandoned))
 
 
@@ -327,9 +326,27 @@ _ABANDONED = failed(
 
 def _count_deaths(connection: Connection, seqs: set[int]) -> dict[tuple[int, int], int]:
     """Return for each job and step how many attempts were lost with their worker."""
-    lost = and_(attempts.c.seq.in_(seqs), attempts.c.ending == ErrorCode.WORKER_LOST)
-    query = select(attempts.c.seq, attempts.c.step, func.count()).where(lost).group_by(attempts.c.seq, attempts.c.step)
-    return {(seq, step): count for seq, step, count in connection.execute(query)}
+    dialect = connection.dialect.name
+    found = connection.execute(_count_lost(dialect), pack(dialect, ({"seq": seq} for seq in seqs)))
+    return {(seq, step): count for seq, step, count in found}
+
+
+@functools.cache
+def _count_lost(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, jobs.c.seq)
+    tried, attempt = look_up(dialect, batch, attempts, attempts.c.seq == batch.c.seq)
+    query = select(attempt.seq, attempt.step, func.count()).select_from(tried)
+    return query.where(attempt.ending == ErrorCode.WORKER_LOST).group_by(attempt.seq, attempt.step)
+
+
+@functools.cache
+def _lose_attempts(dialect: str) -> Update:
+    batch = batch_of(dialect, jobs.c.seq)
+    each = attempts.alias("each")
+    tried, attempt = look_up(dialect, batch, each, each.c.seq == batch.c.seq)
+    open_ones = select(attempt.id).select_from(tried).where(attempt.ended_at.is_(None))
+    lost = update(attempts).where(among(dialect, attempts.c.id, open_ones))
+    return lost.values(ended_at=bindparam("now", type_=UtcDateTime()), ending=str(ErrorCode.WORKER_LOST))
 
 
 def _ended(job: Begun, outcome: Outcome, now: dt.datetime) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, case, func, literal, select
 
-from worker68.jobs.states import State
 from worker68.store.engine import reading
-from worker68.store.tables import UtcDateTime, jobs, outbox
+from worker68.store.tables import IN_LANE, NOT_DUE, SENDING, UtcDateTime, jobs, outbox
 
 
 class Waiting(NamedTuple):
@@ -39,9 +38,19 @@ def count_waiting_jobs(engine: Engine, accounts: Sequence[str]) -> list[Waiting]
     could_run = case((jobs.c.due_at > jobs.c.received_at, jobs.c.due_at), else_=jobs.c.received_at)
     oldest = func.min(could_run, type_=UtcDateTime())
     query = select(jobs.c.account, jobs.c.task, jobs.c.state, func.count(), oldest)
-    query = query.where(jobs.c.account.in_(accounts), jobs.c.state != State.ENDED)
+    query = query.where(jobs.c.account.in_(accounts)).group_by(jobs.c.account, jobs.c.task, jobs.c.state)
+    counted: dict[tuple[str, str, str], Waiting] = {}
     with reading(engine) as connection:
-        return [Waiting(*row) for row in connection.execute(query.group_by(jobs.c.account, jobs.c.task, jobs.c.state))]
+        # One for each index over unfinished jobs; a deferred job is in one of two.
+        for part in (IN_LANE, NOT_DUE, SENDING):
+            for row in connection.execute(query.where(part)):
+                found = Waiting(*row)
+                before = counted.get(found[:3])
+                if before is not None:
+                    total, since = found.number + before.number, min(found.since, before.since)
+                    found = found._replace(number=total, since=since)
+                counted[found[:3]] = found
+    return list(counted.values())
 
 
 def count_parcels(engine: Engine, accounts: Sequence[str]) -> list[Parcels]:

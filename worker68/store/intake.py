@@ -9,15 +9,26 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, Engine, Integer, Row, Select, column, delete, func, insert, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, ProgrammingError, StatementError
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+)
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
@@ -29,7 +40,16 @@ from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
 from worker68.store.suppressions import find_suppressed, suppressed_outcome
-from worker68.store.tables import BRIDGE_CODE_LENGTH, IN_LANE, PARKED_LANE, cancellations, jobs, plain, requesters
+from worker68.store.tables import (
+    BRIDGE_CODE_LENGTH,
+    IN_LANE,
+    INSERT,
+    PARKED_LANE,
+    cancellations,
+    jobs,
+    plain,
+    requesters,
+)
 
 #: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
 RACE_TRIES = 5
@@ -91,31 +111,11 @@ def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now:
         except IntegrityError as error:
             if attempt == RACE_TRIES - 1:
                 raise DatabaseRefused(first_line(error)) from None
-        except (DatabaseAway, StatementError) as error:
-            cause = error.__cause__ if isinstance(error, DatabaseAway) else error
-            if isinstance(cause, StatementError) and _refuses(cause):
-                raise DatabaseRefused(first_line(cause)) from None
-            if isinstance(error, DatabaseAway):
-                raise
-            raise DatabaseAway(first_line(error)) from error
+        except StatementError as error:
+            if str(getattr(error.orig, "sqlstate", "")).startswith("42"):  # the statement is wrong, whatever it holds
+                raise DatabaseAway(first_line(error)) from error
+            raise DatabaseRefused(first_line(error)) from None
     raise AssertionError("unreachable")
-
-
-#: Classes of SQLSTATE that speak of the server, a table or a right, whatever a statement holds; "XX" may be either.
-_NOT_OF_CONTENT: Final = ("08", "0A", "25", "26", "28", "3D", "40", "42", "53", "55", "57", "58", "F0", "XX")
-
-
-def _refuses(error: StatementError) -> bool:
-    """Whether the database refused what a batch holds: a constraint, a trigger, a limit of its own, text that it cannot hold."""
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return not state.startswith(_NOT_OF_CONTENT)
-    if isinstance(
-        error, OperationalError
-    ):  # of SQLite an operand, too; a table that is missing is not the batch's fault
-        is_error = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-        return is_error and not str(error.orig).startswith("no such ")
-    return isinstance(error, DataError | IntegrityError | ProgrammingError) or not isinstance(error, DBAPIError)
 
 
 class _Batch:
@@ -253,14 +253,9 @@ class _Batch:
         wanted = {(seq, e.requester.task_id, e.requester.reply_to): e for e, seq in joining}
         if not wanted:
             return []
-        columns = (requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
-        there = self._connection.execute(select(*columns).where(requesters.c.seq.in_({key[0] for key in wanted})))
-        for row in there:
-            wanted.pop((row.seq, row.task_id, row.reply_to), None)
-        if wanted:
-            rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
-            self._connection.execute(insert(requesters), rows)
-        return list(wanted.values())
+        rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
+        added = {(row.seq, row.task_id, row.reply_to) for row in self._select(_join_jobs, rows)}
+        return [entry for key, entry in wanted.items() if key in added]
 
     def _answer(self, entry: Entry, outcome: Outcome | None) -> None:
         """Answer a message that is no job of its own: invalid, or in conflict with the job that holds its key."""
@@ -319,6 +314,17 @@ def _insert_jobs(dialect: str) -> ReturningInsert[Any]:
     batch = batch_of(dialect, *columns, column("place", Integer)).c
     rows = select(*(batch[name] for name in _NEW)).order_by(batch.place)
     return insert(jobs).from_select(_NEW, rows).returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
+
+
+@functools.cache
+def _join_jobs(dialect: str) -> ReturningInsert[Any]:
+    """Those who are there already stay as they are."""
+    columns = [requesters.c[name] for name in ("seq", "task_id", "reply_to", "metadata", "ignore_result")]
+    # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    given = select(*batch_of(dialect, *columns).c).where(true())
+    joining = INSERT[dialect](requesters).from_select([each.name for each in columns], given).on_conflict_do_nothing()
+    added: ReturningInsert[Any] = joining.returning(requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
+    return added
 
 
 #: The columns that only ended jobs fill: every row of one insertion has the same columns.

@@ -13,21 +13,25 @@ from sqlalchemy import ColumnElement, Connection, Delete, Engine, Insert, Row, S
 
 from worker68.jobs.outcome import Status
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
-from worker68.store.batches import batch_of, joined, pack
+from worker68.store.batches import batch_of, look_up, pack
 from worker68.store.endings import Ending, note
-from worker68.store.engine import reading, transaction
+from worker68.store.engine import reading
 from worker68.store.tables import jobs, outbox, requesters
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``."""
+    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``.
+
+    ``refusals``: how often Redis has refused it for good; above 0 it is a row of ``refused``.
+    """
 
     id: int
     account: str
     kind: str
     address: str
     payload: str
+    refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,10 @@ _OF_REPLY: Final = (
 @functools.cache
 def _who_asked(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, jobs.c.seq)
-    who = (requesters.c.task_id, requesters.c.reply_to, requesters.c.metadata, requesters.c.ignore_result)
-    query = select(*(jobs.c[name] for name in _OF_REPLY), *who).select_from(batch)
-    query = query.join(jobs, joined(dialect, jobs.c.seq, batch.c))
-    return query.join(requesters, joined(dialect, requesters.c.seq, batch.c)).order_by(requesters.c.id)
+    ended, job = look_up(dialect, batch, jobs, jobs.c.seq == batch.c.seq)
+    asked, who = look_up(dialect, ended, requesters, requesters.c.seq == batch.c.seq)
+    columns = (*(job[name] for name in _OF_REPLY), who.task_id, who.reply_to, who.metadata, who.ignore_result)
+    return select(*columns).select_from(asked).order_by(who.id)
 
 
 def reply_of(row: Row[Any], to: Requester) -> Reply:
@@ -152,11 +156,10 @@ def fetch(
         return [Parcel(*row) for row in rows]
 
 
-def forget(engine: Engine, ids: Sequence[int]) -> None:
-    """Delete parcels that Redis has."""
-    with transaction(engine) as connection:
-        dialect = connection.dialect.name
-        connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
+def forget(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete parcels that need not be published any more."""
+    dialect = connection.dialect.name
+    connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
 
 
 @functools.cache

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Engine, Insert, Update, func, insert, select,
 
 from worker68.errors import Worker68Error
 from worker68.jobs.snapshot import LISTS, ListSeen
-from worker68.store.differences import Difference
+from worker68.store.differences import Difference, mark_removed
 from worker68.store.engine import transaction
 from worker68.store.history import find_within, same_list
 from worker68.store.staging import stage
-from worker68.store.tables import metadata, plain, snapshot_changes, snapshots
+from worker68.store.tables import plain, snapshots
 
 #: A snapshot that would remove more than this share of what is there is not applied: more likely a fault than a fact.
 SHRINK_LIMIT: Final = 0.5
@@ -63,7 +63,7 @@ def apply(
     if found != nothing:
         connection.execute(update(snapshots).where(snapshots.c.id == snapshot_id).values(**state, **found))
     if state["applied"]:
-        _bring_there(connection, difference, found, now)
+        _bring_there(connection, difference, found, snapshot_id, now)
     staged.rows.drop(connection, checkfirst=False)
     told = {"snapshot_id": snapshot_id, "count": staged.count} | found
     abnormal = {name: False for name in ("complete", "applied") if not state[name]}
@@ -87,14 +87,7 @@ def accept(engine: Engine, number: int, now: dt.datetime) -> int:
         if newest != number:
             raise NotAcceptable(f"snapshot {number} is not the newest of its list: look at {newest}")
         (kind,) = (kind for kind in LISTS if kind.name == snapshot.kind)
-        table = metadata.tables[kind.name]
-        gone = select(snapshot_changes.c.subject).where(
-            snapshot_changes.c.snapshot_id == number, snapshot_changes.c.change == "removed"
-        )
-        mark = update(table).where(table.c.account == snapshot.account, table.c.removed_at.is_(None))
-        if kind.by_group:
-            mark = mark.where(table.c.group_id == snapshot.subject_id)
-        marked = connection.execute(mark.where(table.c[kind.key[0]].in_(gone)).values(removed_at=now)).rowcount
+        marked = connection.execute(mark_removed(kind, snapshot.account, snapshot.subject_id, number, now)).rowcount
         if marked == 0:
             raise NotAcceptable(f"snapshot {number}: what it missed is marked as removed already")
         note = f"{snapshot.note}. Accepted: {marked} rows were marked as removed"
@@ -139,14 +132,16 @@ def _record(connection: Connection, difference: Difference, snapshot_id: int, *,
     }
 
 
-def _bring_there(connection: Connection, difference: Difference, found: dict[str, int], now: dt.datetime) -> None:
+def _bring_there(
+    connection: Connection, difference: Difference, found: dict[str, int], snapshot_id: int, now: dt.datetime
+) -> None:
     returned = 0
     if found["added"]:
         returned = found["added"] - _count(connection, difference.insert_new(now))
     if returned or found["changed"]:
         connection.execute(difference.update_known(now))
     if found["removed"]:
-        connection.execute(difference.mark_removed(now))
+        connection.execute(difference.mark_removed(snapshot_id, now))
 
 
 def _count(connection: Connection, statement: Insert | Update) -> int:

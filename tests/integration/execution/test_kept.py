@@ -94,6 +94,15 @@ def test_a_note_that_nobody_can_read_hinders_nobody(ledger: Ledger, kept: Kept, 
     assert ledger.told() == ["t: succeeded"]
 
 
+def test_notes_that_redis_refuses_do_not_keep_an_account_from_its_owner(
+    ledger: Ledger, writer: Writer, kept: Kept, reader: Any
+) -> None:
+    reader.set("worker68:kept:main", "x")
+    begun(ledger)
+    assert take_over(ledger, kept) == []
+    assert ledger.told() == ["t: worker_lost"]
+
+
 class TestLateEvidence:
     def test_what_a_stop_finds_unsettled_is_offered_by_the_next_owner(
         self, ledger: Ledger, writer: Writer, kept: Kept
@@ -146,6 +155,20 @@ class TestRecorder:
         assert loop.run_until_complete(recorder.until_written(write, note)) == "written"
         assert found == [[], [note], [note], [note]]
         assert kept.load("main") == []
+
+    def test_an_outcome_is_not_lost_where_redis_refuses_its_note(
+        self, recorder: Recorder, loop: JobLoop, note: Ended, reader: Any
+    ) -> None:
+        reader.set("worker68:kept:main", "x")
+        tries = []
+
+        async def write() -> str:
+            tries.append(1)
+            if len(tries) < 4:
+                raise DatabaseAway("gone")
+            return "written"
+
+        assert loop.run_until_complete(recorder.until_written(write, note)) == "written"
 
     def test_a_stop_leaves_the_note(self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended) -> None:
         async def write() -> None:

@@ -13,6 +13,7 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
 from worker68.bridge.correlation import LateEvidence
+from worker68.execution import late as late_module
 from worker68.execution.kept import Kept
 from worker68.execution.late import LateDesk
 from worker68.jobs.evidence import Verdict
@@ -84,6 +85,30 @@ def test_a_proof_that_comes_before_the_outcome_is_written_is_offered_again(ledge
     assert ledger.settle(attempt, in_doubt(ErrorCode.CONNECTION_LOST, "?"))
 
     wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+
+
+def test_evidence_does_not_wait_for_the_pause_of_another(
+    ledger: Ledger, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_module, "PAUSE_SECONDS", 3600.0)
+    under_way, judged = ledger.send(job_id="under way"), ledger.send(job_id="judged")
+    ledger.must_begin(under_way)
+    assert ledger.settle(ledger.must_begin(judged), in_doubt(ErrorCode.NO_VERDICT, "?"))
+
+    for _ in range(20):
+        desk.hand_in(under_way)
+    desk.hand_in(judged)
+
+    wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
+
+
+def test_a_note_that_redis_refuses_does_not_end_the_thread(ledger: Ledger, desk: Desk, reader: Any) -> None:
+    reader.set("worker68:kept:main", "x")
+    first, second = ledger.send(job_id="first"), ledger.send(job_id="second")
+    for job in (first, second):
+        assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
+        desk.late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.SENT, 4711, NOW), kept=True)
+    wait_until(lambda: desk.ended_as(second, Status.SUCCEEDED))
 
 
 def test_a_job_that_was_never_tried_is_not_proven_by_a_number(ledger: Ledger, desk: Desk) -> None:

@@ -15,19 +15,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Integer,
-    Row,
-    Select,
-    column,
-    delete,
-    func,
-    insert,
-    select,
-    true,
-)
+from sqlalchemy import Connection, Engine, Integer, Row, Select, column, delete, func, insert, select, true
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 

@@ -377,11 +377,9 @@ class Runtime:
         log.error("delivery_refused", seq=tag, reason=reason, remedy="this is a fault in worker68; the job waits")
         self._pump.give_back(int(tag))
 
-    def _on_bridge_state(self, account: str) -> None:
+    def _on_bridge_state(self, account: str, problem: str | None) -> None:
         """Say on a change whether the bridge can be used, and let what waits for it go."""
-        link = self._links.get(account)
-        problem = link.why_not_ready if link is not None else None
-        if link is not None and self._bridge_problems.get(account, "") != problem:
+        if self._bridge_problems.get(account, "") != problem:
             self._bridge_problems[account] = problem
             if problem is None:
                 log.info("bridge_ready", account=account)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,41 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(
     env: Environment, settings: dict[str, str], line: str
 ) -> None:
     assert env.problem(**settings).startswith(line)
+
+
+SAME_BRIDGE = [
+    ("ws://h:5600", "ws://h:5600"),
+    ("ws://H.Example:5600", "ws://h.example.:5600/"),
+    ("ws://h/", "ws://h:80"),
+    ("wss://h:443/bridge", "wss://user@h/bridge//"),
+    ("ws://h/a%2Db", "ws://h/a-b#here"),
+    ("ws://localhost:5600", "ws://127.0.0.1:5600"),
+    ("ws://[::1]:5600", "ws://[0:0:0:0:0:0:0:1]:5600"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME_BRIDGE)
+def test_two_accounts_cannot_have_the_same_bridge_however_it_is_spelled(env: Environment, one: str, other: str) -> None:
+    problem = env.problem(ACCOUNTS=json.dumps({"a": {"bridge_url": one}, "b": {"bridge_url": other}}))
+    assert problem.startswith("WORKER68_ACCOUNTS: the accounts 'a' and 'b' have the same bridge_url")
+    problem = env.problem(BRIDGE_URL=one, ACCOUNTS=json.dumps({"b": {"bridge_url": other}}))
+    assert "'main'" in problem
+    assert "'b'" in problem
+
+
+def test_bridges_that_differ_are_told_apart(env: Environment) -> None:
+    urls = [
+        "ws://h:1",
+        "ws://h:2",
+        "wss://h",
+        "ws://h",
+        "ws://h/a",
+        "ws://h/A",
+        "ws://h/a?b",
+        "ws://127.0.0.2.example:1",
+    ]
+    tables = {f"a{number}": {"bridge_url": url} for number, url in enumerate(urls)}
+    assert len(env.load(ACCOUNTS=json.dumps(tables)).account_settings()) == len(urls)
 
 
 def test_every_mistake_is_named_at_once(env: Environment) -> None:

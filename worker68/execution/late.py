@@ -20,7 +20,8 @@ from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Kept, NotesRefused, Seen, try_to_keep
 from worker68.jobs.evidence import Verdict
-from worker68.jobs.outcome import Outcome, succeeded, whole_outcome
+from worker68.jobs.judge import not_sent
+from worker68.jobs.outcome import Outcome, Status, succeeded, whole_outcome
 from worker68.observe import outages
 from worker68.store import attempts
 from worker68.store.engine import Connection
@@ -105,8 +106,8 @@ class LateDesk:
             self._kept.forget(offer.account, Seen(offer.seen))
         except RedisAway as away:  # then the next owner offers it again, which does no harm
             outages.REDIS.fails("late", away)
-        except NotesRefused as problem:
-            log.warning("note_not_forgotten", problem=str(problem), where="late", remedy="it is offered again later")
+        except NotesRefused as refused:  # likewise
+            log.warning("note_not_forgotten", account=offer.account, problem=str(refused), remedy="look at the key")
 
     def _apply(self, account: str, seen: LateEvidence) -> bool:
         """Return False where the evidence should be offered again: its job has not ended yet."""
@@ -116,11 +117,13 @@ class LateDesk:
 
         def revise(connection: Connection) -> bool | None:
             sent = attempts.find_sent(connection, account, int(seen.custom_msg_id))
-            if sent is None:
+            if sent is None or seen.attempt not in (None, sent.attempts):
                 return None
             now, whole = utc_now(), whole_outcome(outcome, sent.done)
             revised = attempts.revise(connection, sent.seq, whole, now)
-            return revised or attempts.prove(connection, sent.seq, whole, now) or (False if sent.sending else None)
+            if outcome.status is Status.SUCCEEDED:
+                revised = revised or attempts.prove(connection, sent.seq, whole, now)
+            return revised or (False if sent.sending else None)
 
         revised = self._writer.write(revise)
         if revised:
@@ -130,7 +133,9 @@ class LateDesk:
 
 
 def _outcome(seen: LateEvidence) -> Outcome | None:
-    """A late "not sent" proves nothing (PROTOCOL.md, Sending: [seen]); a "sent" or an own message with a server id does."""
+    """A "sent" or an own message with a server id is a proof. A "not sent" is handed in only where it counts."""
+    if seen.verdict is Verdict.NOT_SENT:
+        return not_sent()
     if seen.verdict in (Verdict.SENT, Verdict.READ) or (seen.verdict is None and seen.message_id is not None):
         return succeeded({"custom_msg_id": seen.custom_msg_id, "message_id": seen.message_id, "sent_at": seen.sent_at})
     return None

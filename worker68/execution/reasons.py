@@ -13,6 +13,8 @@ from worker68.limits.rates import Limits
 #: An attempt was spent. The row says until when, and what went wrong.
 BACKS_OFF: Final = "backing off after an attempt"
 
+ONE_SEND: Final = "the connection was lost with sends under way, and until one is proved they go one at a time"
+
 #: So many ids are named at most.
 _NAMED = 3
 

@@ -124,27 +124,26 @@ class Relay:
 
         A Redis that does not answer ends the pass: each step would wait for it.
         """
-        failed: set[outages.Outage] = set()
-        steps = (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look)
-        for step in steps:
+        away_or_failed: set[outages.Outage] = set()
+        for step in (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look):
             try:
                 step()
             except DatabaseAway as away:
-                failed.add(outages.DATABASE)
+                away_or_failed.add(outages.DATABASE)
                 outages.DATABASE.fails("relay", away)
             except RedisAway as away:
-                failed.add(outages.REDIS)
+                away_or_failed.add(outages.REDIS)
                 outages.REDIS.fails("relay", away)
                 if not isinstance(away, RedisNotNow):
                     break
             except BaseException as error:  # noqa: BLE001 - whatever it is: no other thread publishes
-                failed.add(_FAILED)
+                away_or_failed.add(_FAILED)
                 _FAILED.fails("relay", error)
-        for outage in {outages.DATABASE, outages.REDIS, _FAILED} - failed:
+        for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
             outage.works("relay")
-        if failed:
+        if away_or_failed:
             self._stopping.wait(PAUSE_SECONDS)
-        if failed or self.passing.waiting:
+        if away_or_failed or self.passing.waiting:
             self._wake.set()
 
     def _publish_parcels(self) -> None:

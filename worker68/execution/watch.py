@@ -74,14 +74,16 @@ class PauseWatch:
             self._permits.pop(account, None)
 
     def look(self) -> None:
-        """Ask SQL once, for all accounts, and act on it. Raises ``DatabaseAway``."""
+        """Ask SQL once, for all accounts, and act on it. On any thread. Raises ``DatabaseAway``."""
         asked_at = boottime()
         holding = pauses.list_pauses(self._engine)
         with self._lock:
-            for account, permit in self._permits.items():
-                permit.renew(holding.get(account), asked_at)
-            unseen = [one for name, one in holding.items() if name in self._permits and one.seen_by != self._owner]
-            before, self._told = self._told, {name: holding[name] for name in self._permits if name in holding}
+            renewed = {name for name, permit in self._permits.items() if permit.renew(holding.get(name), asked_at)}
+            unseen = [one for name, one in holding.items() if name in renewed and one.seen_by != self._owner]
+            if len(renewed) < len(self._permits):
+                self.ring()  # another thread's look overlapped with this one: ask again at once
+            before = self._told
+            self._told = {name: pause for name, one in self._permits.items() if (pause := one.pause) is not None}
             told = self._told
         # Only now, when nothing more is written: whoever has paused an account waits for this.
         for one in unseen:

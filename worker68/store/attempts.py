@@ -356,19 +356,23 @@ def _ended(job: Begun, outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Sent:
-    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet. ``done``: by its earlier steps."""
+    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet. ``done``: by its earlier steps.
+
+    ``attempts``: the number of its last attempt.
+    """
 
     seq: int
     sending: bool
+    attempts: int
     done: dict[str, Any] | None
 
 
 def find_sent(connection: Connection, account: str, custom_msg_id: int) -> Sent | None:
     """Return the job that was sent under ``custom_msg_id``."""
-    query = select(jobs.c.seq, jobs.c.state, jobs.c.done)
+    query = select(jobs.c.seq, jobs.c.state, jobs.c.attempts, jobs.c.done)
     query = query.where(jobs.c.account == account, jobs.c.custom_msg_id == custom_msg_id)
     row = connection.execute(query).first()
-    return Sent(row.seq, row.state == State.SENDING, decode_done(row.done)) if row else None
+    return Sent(row.seq, row.state == State.SENDING, row.attempts, decode_done(row.done)) if row else None
 
 
 def note_progress(connection: Connection, attempt: Attempt, words: str) -> None:

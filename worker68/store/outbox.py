@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -98,6 +99,9 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
     post(connection, rows)
 
 
+#: A code of the bridge that was a number: 64 bit, so what is longer was a text.
+_INTEGER: Final = re.compile("-?[0-9]{1,19}")
+
 #: What ``reply_of`` needs of a job's row.
 _OF_REPLY: Final = (
     *("job_id", "task", "account", "status", "result", "error_code", "error_message", "bridge_code", "attempts"),
@@ -120,7 +124,7 @@ def reply_of(row: Row[Any], to: Requester) -> Reply:
     if row.error_code is not None:
         error = {"code": row.error_code, "message": row.error_message}
         if row.bridge_code is not None:
-            error["bridge_code"] = int(row.bridge_code) if row.bridge_code.lstrip("-").isdigit() else row.bridge_code
+            error["bridge_code"] = int(row.bridge_code) if _INTEGER.fullmatch(row.bridge_code) else row.bridge_code
     return Reply(
         job_id=row.job_id,
         task_id=to.task_id,

@@ -189,7 +189,7 @@ def test_check_leaves_the_one_connection_alone(stage: Stage, ask: Run) -> None:
     done = ask("check", "--json")
     findings = {one["part"]: one for one in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
-    assert set(findings) == {"redis", "database", "bridge of main"}
+    assert {"redis", "database", "workers", "bridge of main"} <= set(findings)
     assert "holds its one connection" in findings["bridge of main"]["found"]
     assert stage.bridge.connections == 1
 
@@ -218,6 +218,7 @@ def test_without_a_worker_check_connects(command: Run, stage: Stage, redis_url: 
     assert findings["bridge of main"] == {
         "part": "bridge of main",
         "ok": True,
+        "warning": False,
         "found": f"{stage.bridge.url}: connected, Hello, logged in",
         "remedy": None,
     }
@@ -225,4 +226,5 @@ def test_without_a_worker_check_connects(command: Run, stage: Stage, redis_url: 
     assert not (tmp_path / "new.db").exists()
     assert command("db", "upgrade", **settings).stdout.startswith("the database was empty, now it is at version ")
     assert command("db", "upgrade", **settings).stdout.endswith(" already\n")
-    assert command("check", **settings).returncode == 0
+    done = command("check", **settings)
+    assert (done.returncode, "no worker runs" in done.stdout) == (1, True)

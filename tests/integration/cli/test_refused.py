@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any, cast
 
 import msgspec
 from redis import Redis
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
+from worker68.cli.findings import Ground
 from worker68.cli.refused import find_refused_keys, find_refused_parcels
 from worker68.fleet.roster import Roster
 from worker68.observe.status import RefusedKey, WorkerStatus
@@ -19,6 +21,10 @@ from worker68.store.refused import settle_parcels
 STATUS = WorkerStatus("a", 1, NOW, NOW, None, True, {})
 
 
+def ground(**parts: Any) -> Ground:
+    return Ground(settings=cast(Any, None), accounts={}, **({"redis": None, "engine": None} | parts))
+
+
 def test_the_keys_that_workers_are_refused_are_named_once(redis_url: str) -> None:
     refused = RefusedKey("worker68:replies:stuck", "care", "WRONGTYPE Operation against a key", 3)
     with Redis.from_url(redis_url) as client:
@@ -26,9 +32,10 @@ def test_the_keys_that_workers_are_refused_are_named_once(redis_url: str) -> Non
         for name in ("a", "b"):
             Roster(client).tell(msgspec.structs.replace(STATUS, worker=name, told_at=now, refused=[refused]))
         Roster(client).tell(msgspec.structs.replace(STATUS, worker="c", told_at=now))
-    ((found, remedy),) = find_refused_keys(redis_url)
-    assert found == "refuses worker68:replies:stuck: WRONGTYPE Operation against a key"
-    assert "delete or rename" in remedy
+        (finding,) = find_refused_keys(ground(redis=client))
+    assert not finding.ok
+    assert finding.found == "refuses worker68:replies:stuck: WRONGTYPE Operation against a key"
+    assert "delete or rename" in str(finding.remedy)
 
 
 def test_a_status_of_an_older_worker_is_read(redis_url: str) -> None:
@@ -38,12 +45,13 @@ def test_a_status_of_an_older_worker_is_read(redis_url: str) -> None:
 
 def test_the_replies_that_wait_are_counted_with_redis_words(sqlite_url: str) -> None:
     upgrade(sqlite_url)
-    assert find_refused_parcels(sqlite_url) == []
     ledger = Ledger(sqlite_url)
+    assert list(find_refused_parcels(ground(engine=ledger.engine))) == []
     ledger.settled()
     parcels = [parcel for parcel in fetch(ledger.engine, ["main"], None, NOW, 10) if parcel.kind == "result"]
     settle_parcels(ledger.engine, [], [(parcel, "NOPERM no right") for parcel in parcels], NOW)
+    (finding,) = find_refused_parcels(ground(engine=ledger.engine))
     ledger.engine.dispose()
-    ((found, _),) = find_refused_parcels(sqlite_url)
-    assert found.startswith("1 of kind result for main wait since ")
-    assert found.endswith("Redis refuses them (NOPERM no right)")
+    assert not finding.ok
+    assert finding.found.startswith("1 of kind result for main wait since ")
+    assert finding.found.endswith("Redis refuses them (NOPERM no right)")

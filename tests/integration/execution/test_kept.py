@@ -95,7 +95,7 @@ def test_a_note_that_nobody_can_read_hinders_nobody(ledger: Ledger, kept: Kept, 
 
 
 def test_notes_that_redis_refuses_do_not_keep_an_account_from_its_owner(
-    ledger: Ledger, writer: Writer, kept: Kept, reader: Any
+    ledger: Ledger, kept: Kept, reader: Any
 ) -> None:
     reader.set("worker68:kept:main", "x")
     begun(ledger)

@@ -240,7 +240,7 @@ def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
         assert crowded.run(lambda connection: attempts.find_sent(connection, "main", tries[0].job.custom_msg_id or 0))
         assert crowded.revise(lost[0].seq)
         parcels = outbox.fetch(engine, ["main"], None, NOW, 500)
-        outbox.forget(engine, [parcel.id for parcel in parcels])
+        crowded.run(lambda connection: outbox.forget(connection, [parcel.id for parcel in parcels]))
     assert parcels
     bounded(plans, MOST)
 

@@ -48,12 +48,14 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.fields: dict[str, Any] = {}  # of the last one
         self.deaf = False
 
     def send(self, kind: str, **fields: Any) -> None:
         if self.deaf:
             raise OSError
         self.heard.append(kind)
+        self.fields = fields
 
 
 class Worker:
@@ -175,11 +177,12 @@ def test_whatever_is_raised_the_request_is_settled_and_the_loop_goes_on(worker: 
 
 def test_a_fault_is_told_as_a_failure(worker: Worker) -> None:
     async def run(seq: int, task_id: str) -> Told:
-        raise ValueError
+        raise ValueError("secret")
 
     worker.run = run
     worker.carry("a")
     assert worker.event_dispatcher.heard == ["task-received", "task-started", "task-failed"]
+    assert "secret" not in repr(worker.event_dispatcher.fields)
 
 
 def test_what_celery_cannot_be_told_changes_nothing_for_the_job(worker: Worker) -> None:

@@ -5,13 +5,14 @@ Nothing of them goes into the snapshot tables: those say what a list held, and o
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 
 from worker68.bridge.actions.turn import Turn, data_of
 from worker68.bridge.rows import User, is_friend, name_of, read_notice, read_role
-from worker68.bridge.values import read_id, read_int, read_text, read_time
+from worker68.bridge.values import cut_deep, read_id, read_int, read_text, read_time
 from worker68.jobs import api
 from worker68.jobs.api import ApiCall
 from worker68.jobs.fields import OneGroup, OneUser, RawRequest
@@ -133,6 +134,7 @@ async def request(turn: Turn) -> Outcome | TryAgain:
     assert isinstance(fields, RawRequest)
     call = ApiCall(fields.type, fields.path, fields.proto_type)
     seen = await turn.ask(call, fields.data, limit=turn.job.now.limit)
+    await asyncio.to_thread(cut_deep, seen.data)
     return judge_unknown_call(seen) if turn.job.now.nature is Nature.SEND else judge_request(seen)
 
 

@@ -27,6 +27,12 @@ from worker68.store.engine import Connection
 
 log = structlog.get_logger(__name__)
 
+_REFUSED = outages.Outage(
+    "note_not_kept",
+    "notes_kept_again",
+    "the outcome is in memory alone until the database is back: do not stop the worker before",
+)
+
 
 class _OfAttempt(msgspec.Struct, frozen=True):
     """Something about one attempt: two notes about the same one would contradict each other."""
@@ -125,10 +131,10 @@ def try_to_keep(kept: Kept, account: str, note: Note) -> bool | None:
         outages.REDIS.fails("kept", away)
         return None
     except NotesRefused as refused:
-        remedy = "the outcome is in memory alone until the database is back: do not stop the worker before"
-        log.error("note_not_kept", account=account, problem=str(refused), remedy=remedy)
+        _REFUSED.fails("kept", refused)
         return False
-    outages.REDIS.works("kept")
+    for outage in (outages.REDIS, _REFUSED):
+        outage.works("kept")
     return True
 
 

@@ -9,27 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Integer,
-    Row,
-    Select,
-    column,
-    delete,
-    func,
-    insert,
-    select,
-    true,
-)
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, ProgrammingError, StatementError
+from sqlalchemy import Connection, Engine, Integer, Row, Select, column, delete, func, insert, select, true
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
@@ -112,31 +99,11 @@ def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now:
         except IntegrityError as error:
             if attempt == RACE_TRIES - 1:
                 raise DatabaseRefused(first_line(error)) from None
-        except (DatabaseAway, StatementError) as error:
-            cause = error.__cause__ if isinstance(error, DatabaseAway) else error
-            if isinstance(cause, StatementError) and _refuses(cause):
-                raise DatabaseRefused(first_line(cause)) from None
-            if isinstance(error, DatabaseAway):
-                raise
-            raise DatabaseAway(first_line(error)) from error
+        except StatementError as error:
+            if str(getattr(error.orig, "sqlstate", "")).startswith("42"):  # the statement is wrong, whatever it holds
+                raise DatabaseAway(first_line(error)) from error
+            raise DatabaseRefused(first_line(error)) from None
     raise AssertionError("unreachable")
-
-
-#: Classes of SQLSTATE that speak of the server, a table or a right, whatever a statement holds; "XX" may be either.
-_NOT_OF_CONTENT: Final = ("08", "0A", "25", "26", "28", "3D", "40", "42", "53", "55", "57", "58", "F0", "XX")
-
-
-def _refuses(error: StatementError) -> bool:
-    """Whether the database refused what a batch holds: a constraint, a trigger, a limit of its own, text that it cannot hold."""
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return not state.startswith(_NOT_OF_CONTENT)
-    if isinstance(
-        error, OperationalError
-    ):  # of SQLite an operand, too; a table that is missing is not the batch's fault
-        is_error = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-        return is_error and not str(error.orig).startswith("no such ")
-    return isinstance(error, DataError | IntegrityError | ProgrammingError) or not isinstance(error, DBAPIError)
 
 
 class _Batch:

@@ -18,13 +18,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Insert,
-    Select,
     Update,
     and_,
     bindparam,
     column,
     delete,
-    func,
     not_,
     or_,
     select,
@@ -36,8 +34,9 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.batches import among, batch_of, joined, look_up, pack
+from worker68.store.batches import batch_of, joined, pack
 from worker68.store.intake import decode_done, outcome_columns
+from worker68.store.lost import count_deaths, end_as_lost
 from worker68.store.outbox import post_outcomes
 from worker68.store.suppressions import find_barred, is_suppressed, suppressed_outcome
 from worker68.store.tables import INSERT, SENDING, UtcDateTime, attempts, jobs, plain
@@ -300,7 +299,7 @@ def resolve(
     meanwhile, or was begun anew, is not touched.
     """
     repeatable = {job.seq for job in begun if is_repeatable(job)}
-    deaths = _count_deaths(connection, repeatable)
+    deaths = count_deaths(connection, repeatable)
     again, doubtful, abandoned = [], [], []
     for job in begun:
         if job.seq not in repeatable:
@@ -312,9 +311,7 @@ def resolve(
         elif _leave(connection, job, Event.ABANDON, _ended(job, _ABANDONED, now)):
             abandoned.append(job.seq)
     post_outcomes(connection, [*doubtful, *abandoned], now)
-    dialect = connection.dialect.name
-    left = pack(dialect, ({"seq": seq} for seq in [*again, *doubtful, *abandoned]))
-    connection.execute(_lose_attempts(dialect), left | {"now": now})
+    end_as_lost(connection, [*again, *doubtful, *abandoned], now)
     return Resolved(len(again), len(doubtful), len(abandoned))
 
 
@@ -322,31 +319,6 @@ _DOUBT = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun
 _ABANDONED = failed(
     ErrorCode.INTERNAL, f"{DEATHS_ALLOWED} workers were lost while they tried it; it is not tried again by itself"
 )
-
-
-def _count_deaths(connection: Connection, seqs: set[int]) -> dict[tuple[int, int], int]:
-    """Return for each job and step how many attempts were lost with their worker."""
-    dialect = connection.dialect.name
-    found = connection.execute(_count_lost(dialect), pack(dialect, ({"seq": seq} for seq in seqs)))
-    return {(seq, step): count for seq, step, count in found}
-
-
-@functools.cache
-def _count_lost(dialect: str) -> Select[Any]:
-    batch = batch_of(dialect, jobs.c.seq)
-    tried, attempt = look_up(dialect, batch, attempts, attempts.c.seq == batch.c.seq)
-    query = select(attempt.seq, attempt.step, func.count()).select_from(tried)
-    return query.where(attempt.ending == ErrorCode.WORKER_LOST).group_by(attempt.seq, attempt.step)
-
-
-@functools.cache
-def _lose_attempts(dialect: str) -> Update:
-    batch = batch_of(dialect, jobs.c.seq)
-    each = attempts.alias("each")
-    tried, attempt = look_up(dialect, batch, each, each.c.seq == batch.c.seq)
-    open_ones = select(attempt.id).select_from(tried).where(attempt.ended_at.is_(None))
-    lost = update(attempts).where(among(dialect, attempts.c.id, open_ones))
-    return lost.values(ended_at=bindparam("now", type_=UtcDateTime()), ending=str(ErrorCode.WORKER_LOST))
 
 
 def _ended(job: Begun, outcome: Outcome, now: dt.datetime) -> dict[str, Any]:

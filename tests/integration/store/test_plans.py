@@ -8,11 +8,12 @@ PostgreSQL that choose otherwise than the one at hand.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import FENCE, OWNER, SENT, Ledger, open_ledger
@@ -251,3 +252,53 @@ def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger) -> None:
         assert len(reports.find_jobs(crowded.engine, "ready-7", "main")) == 1
         assert not reports.has_jobs(crowded.engine, "nobody")
     bounded(plans, MOST)
+
+
+# SQLite
+
+
+def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> None:
+    """It keeps no statistics, so its plans are the same however much there is."""
+    with open_ledger(sqlite_url) as ledger, scans_of(ledger.engine) as scans:
+        lists, engine, now = Lists(ledger), ledger.engine, utc_now()
+        lists.see(rows_of(GROUP_MEMBERS, 9), GROUP_MEMBERS, group=GROUP)
+        lists.see(rows_of(GROUP_MEMBERS, 7), GROUP_MEMBERS, group=GROUP)
+        number = lists.see(rows_of(GROUP_MEMBERS, 2), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
+        snapshots.accept(engine, number, now)
+        first, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
+        ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
+        waiting.load_lanes(engine, "main", 2)
+        waiting.load_arrived(engine, "main", [first.seq])
+        waiting.find_overdue(engine, "main", now)
+        waiting.release_due(engine, "main", now)
+        waiting.next_due(engine, "main")
+        waiting.find_parked(engine, "main")
+        waiting.count_waiting(engine, "main")
+        waiting.cancel(engine, ["again"], "no", now)
+        figures.count_waiting_jobs(engine, ["main"])
+        assert ledger.settle(ledger.must_begin(second))
+        ledger.must_begin(third)
+        begun = ledger.run(lambda connection: attempts.find_begun(connection, "main"))
+        ledger.run(lambda connection: attempts.resolve(connection, begun, lambda _: True, now))
+        reports.find_jobs(engine, "a")
+        reports.has_jobs(engine, "main")
+    assert not scans
+
+
+@contextmanager
+def scans_of(engine: Engine) -> Iterator[list[str]]:
+    """Collect each statement for which SQLite reads a large table of ours, or one of its indexes, from end to end."""
+    scans: list[str] = []
+    large = ("jobs", "requesters", "attempts", "group_members", "snapshot_changes")
+
+    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        if many or not statement.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+            return
+        beside = cursor.connection.cursor()
+        for *_, words in beside.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall():
+            if words.startswith(tuple(f"SCAN {table}" for table in large)):
+                scans.append(f"{words}: {statement}")
+
+    event.listen(engine, "before_cursor_execute", explain)
+    yield scans
+    event.remove(engine, "before_cursor_execute", explain)

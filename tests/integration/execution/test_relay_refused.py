@@ -17,6 +17,7 @@ from tests.integration.execution.conftest import OneWorker
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.worker import wait_until
+from worker68.clock import utc_now
 from worker68.execution import relay as relay_module
 from worker68.execution import unread as unread_module
 from worker68.execution.relay import Relay
@@ -146,8 +147,9 @@ def test_results_that_are_refused_for_good_starve_nothing_and_come_once_they_may
 ) -> None:
     sqlite.suppress("group", 389284)
     asked = [f"job-{number}" for number in range(60)]
-    sqlite.arrive(*[message(kwargs=send_fields(job_id=key), task_id=key) for key in asked])
-    sqlite.arrive(message(kwargs=send_fields(job_id="last", reply_to="orders"), task_id="last"))
+    # Results that are older than REPLY_TTL would not be kept.
+    sqlite.arrive(*[message(kwargs=send_fields(job_id=key), task_id=key) for key in asked], now=utc_now())
+    sqlite.arrive(message(kwargs=send_fields(job_id="last", reply_to="orders"), task_id="last"), now=utc_now())
     narrow.defer(["waiting"])
     narrow.publish_event("main", b"{}")
     wait_until(lambda: reader.llen(ORDERS) == 1)

@@ -18,6 +18,7 @@ from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
 from worker68.cli.output import print_json, print_table
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
+from worker68.cli.refused import find_refused_keys, find_refused_parcels
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
@@ -63,7 +64,9 @@ def check(as_json: bool) -> int:
     findings = [redis, database]
     if redis.ok:
         findings += check_paces(redis_url, list(accounts))
+        findings += (Finding("redis", False, *words) for words in find_refused_keys(redis_url))
     if database.ok:
+        findings += (Finding("replies", False, *words) for words in find_refused_parcels(settings.database_url))
         findings += check_pauses(settings.database_url)
     findings += check_bridges(accounts, find_owners(redis_url, list(accounts)) if redis.ok else {})
     if as_json:

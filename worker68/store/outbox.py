@@ -14,19 +14,23 @@ from sqlalchemy import ColumnElement, Connection, Delete, Engine, Insert, Row, S
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
 from worker68.store.batches import batch_of, joined, pack
 from worker68.store.endings import Ending, note
-from worker68.store.engine import reading, transaction
+from worker68.store.engine import reading
 from worker68.store.tables import jobs, outbox, requesters
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``."""
+    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``.
+
+    ``refusals``: how often Redis has refused it for good; above 0 it is a row of ``refused``.
+    """
 
     id: int
     account: str
     kind: str
     address: str
     payload: str
+    refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,11 +154,10 @@ def fetch(
         return [Parcel(*row) for row in rows]
 
 
-def forget(engine: Engine, ids: Sequence[int]) -> None:
-    """Delete parcels that Redis has."""
-    with transaction(engine) as connection:
-        dialect = connection.dialect.name
-        connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
+def forget(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete parcels that need not be published any more."""
+    dialect = connection.dialect.name
+    connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
 
 
 @functools.cache

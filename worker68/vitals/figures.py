@@ -22,6 +22,7 @@ from worker68.observe.metrics import Figure
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
 from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.refused import count_refused
 from worker68.vitals.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -95,8 +96,16 @@ def _of_memory(parts: Parts) -> Iterator[Figure]:
     for_celery.set(len(parts.delivery))
     yield for_celery
     dropped = counter("worker68_events_dropped_total", "Unsolicited events that were lost on the way to Redis.")
-    dropped.set(parts.relay.events_dropped)
+    dropped.set(parts.relay.passing.events_dropped)
     yield dropped
+    refusals = counter(
+        "worker68_redis_refused_total",
+        "What Redis refused for good: a key of another type, a missing right. `worker68 check` names the keys.",
+        ("what",),
+    )
+    for what, count in parts.relay.refusals.totals().items():
+        refusals.set(count, what)
+    yield refusals
 
 
 def _of_bridges(parts: Parts) -> Iterator[Figure]:
@@ -154,7 +163,12 @@ def _of_database(parts: Parts) -> list[Figure]:
     for parcel in count_parcels(parts.engine, owned):
         parcels.set(parcel.number, parcel.account, parcel.kind)
         age.set(max(cast(float, age.values[parcel.account,]), _age(parcel.since, now)), parcel.account)
-    return [waiting, lag, parcels, age]
+    refused = gauge(
+        "worker68_outbox_refused", "Replies and results that Redis refuses for good; tried again.", ("account", "kind")
+    )
+    for one in count_refused(parts.engine, owned):
+        refused.set(one.number, one.account, one.kind)
+    return [waiting, lag, parcels, age, refused]
 
 
 def _of_redis(parts: Parts) -> list[Figure]:

@@ -48,6 +48,7 @@ ITSELF = ("--no-index", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
 COMMANDS = {
     "demo": "show worker68 at work: Redis, database, bridge and worker all embedded",
     "test": "check and test everything; the arguments go to pytest",
+    "coverage": "run the tests and show which lines they do not reach",
     "check": "formatting, lint and types only",
     "run": "run the worker68 command with the arguments",
     "lock": "write the lock files anew from pyproject.toml (needs uv)",
@@ -55,7 +56,9 @@ COMMANDS = {
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
 #: Three files of tests at a time, the long ones first: most of their time is waiting, and each has its own servers.
-TESTS = ("pytest", "--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder", "--cov", "--cov-report=term")
+TESTS = ("pytest", "--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
+#: Which lines the tests run, also in the workers that they start. A command of its own: it slows every process down.
+COVERAGE = ("--cov", "--cov-report=term")
 
 
 class Failed(Exception):
@@ -70,6 +73,8 @@ def main() -> int:
         prepare()
         if command == "test":
             return run_all([*CHECKS, (*TESTS, *rest)])
+        if command == "coverage":
+            return run_all([(*TESTS, *COVERAGE, *rest)])
         if command == "check":
             return run_all([*CHECKS])
         words = ["demo", *rest] if command == "demo" else rest
@@ -88,7 +93,7 @@ def parse_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     parser = argparse.ArgumentParser(
         usage="dev.py [-h] COMMAND [ARGUMENT ...]",
         description="Prepares .venv from the lock and runs a command in it.",
-        epilog="\n".join(f"  {name:6} {text}" for name, text in COMMANDS.items()),
+        epilog="\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")

@@ -18,7 +18,7 @@ from time import perf_counter
 
 from sqlalchemy import Engine, text
 
-from benchmarks.rounds import Figures, Report, in_turn, percentile, ratios
+from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, percentile, ratios
 from benchmarks.stage import OFF, Stage, open_stage, to
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic, utc_now
@@ -61,8 +61,8 @@ GROWS_WITH_THEM = {"count_waiting"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=7)
+    parser.add_argument("--jobs", type=at_least(1), default=1_000_000)
     given = parser.parse_args()
     report = Report(f"Deferred jobs: {given.jobs:,} of them, and {READY:,} ready ones in {FRIENDS} lanes, PostgreSQL")
     with (

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
-from benchmarks.rounds import LEAST_ROUNDS, Report
+from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, seconds
 from benchmarks.stage import OFF, Stage, open_stage, to
 from tests.parts.worker import WorkerProcess, wait_until
 from worker68.simulator.records import Received
@@ -28,8 +28,8 @@ GOAL_USED = 0.95
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of sending, for each of the two workers")
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=LEAST_ROUNDS)
+    parser.add_argument("--seconds", type=seconds, default=10.0, help="of sending, for each of the two workers")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     given = parser.parse_args()
     report = Report(f"Exactness: {RATE}/s with burst 1, {given.database}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from benchmarks.rounds import LEAST_ROUNDS, Report, percentile, ratios
+from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, percentile, ratios, seconds
 from benchmarks.stage import OFF, Stage, open_stage, to
 from tests.parts.worker import WorkerProcess, wait_until
 from worker68.clock import monotonic, utc_now
@@ -39,9 +39,9 @@ LIMITS = json.dumps(OFF | {"chat": "60/m"})
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--waiting", type=int, default=10_000)
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=LEAST_ROUNDS)
+    parser.add_argument("--seconds", type=seconds, default=10.0)
+    parser.add_argument("--waiting", type=at_least(1), default=10_000)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="postgresql")
     given = parser.parse_args()
     report = Report(f"Fairness: a chat with {given.waiting:,} waiting jobs at its limit, {given.database}")

@@ -21,7 +21,7 @@ from typing import Final
 
 from benchmarks.processes import children, cpu_seconds
 from benchmarks.rivals import our_worker, worker_by_hand
-from benchmarks.rounds import Figures, Report, in_turn, ratios
+from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, ratios, seconds
 from benchmarks.stage import OFF, Stage, open_stage
 
 GOAL_START_SECONDS: Final = 1.0
@@ -33,8 +33,8 @@ BEAT_AT_START_SECONDS: Final = 0.02
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each is left idle")
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=5)
+    parser.add_argument("--seconds", type=seconds, default=10.0, help="how long each is left idle")
     given = parser.parse_args()
     report = Report("A worker that has nothing to do (SQLite)")
     report.say(f"load average {os.getloadavg()[0]:.1f} at the start")

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from benchmarks.rivals import Contestant, our_worker, worker_by_hand
-from benchmarks.rounds import Figures, Report, in_turn, percentile, ratios
+from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, percentile, ratios
 from benchmarks.stage import OFF, open_stage
 
 THREADS: Final = 128
@@ -29,8 +29,8 @@ GOAL: Final = 1.5
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=40, help="jobs of each contestant in each round")
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=5)
+    parser.add_argument("--jobs", type=at_least(1), default=40, help="jobs of each contestant in each round")
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     given = parser.parse_args()
     report = Report("One job on an idle worker, from the push to the reply")

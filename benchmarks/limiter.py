@@ -13,7 +13,7 @@ from time import perf_counter
 
 import redis
 
-from benchmarks.rounds import Figures, Report, in_turn, percentile, ratios
+from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, percentile, ratios
 from worker68.embedded import EmbeddedRedis
 from worker68.jobs.fields import Chat
 from worker68.limits.limiter import Ask, Grant, Limiter
@@ -28,8 +28,8 @@ GOAL = 0.6
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=4000, help="calls a round, over all threads")
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=7)
+    parser.add_argument("--calls", type=at_least(1), default=4000, help="calls a round, over all threads")
     given = parser.parse_args()
     report = Report("Limiter: one acquisition under three limits (account, chat, send)")
     with EmbeddedRedis() as server:

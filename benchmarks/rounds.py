@@ -6,6 +6,7 @@ runs.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import os
@@ -21,6 +22,40 @@ import structlog
 LEAST_ROUNDS: Final = 5
 
 Figures = Mapping[str, float]
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what argparse turns a word into a whole number of at least ``least`` with, before anything is started."""
+
+    def read(word: str) -> int:
+        try:
+            number = int(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, not {word!r}") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"at least {least}, not {number}")
+        return number
+
+    return read
+
+
+def seconds(word: str) -> float:
+    """Return a length of time for argparse: above zero."""
+    length = seconds_from_zero(word)
+    if length == 0:
+        raise argparse.ArgumentTypeError("more than 0 seconds")
+    return length
+
+
+def seconds_from_zero(word: str) -> float:
+    """Return a length of time for argparse: zero or more, and finite."""
+    try:
+        length = float(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds, not {word!r}") from None
+    if not 0 <= length < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 on, not {word}")
+    return length
 
 
 def in_turn(rounds: int, *things: Callable[[], Figures]) -> dict[str, list[float]]:

@@ -9,6 +9,10 @@ sides decode the same pages, one after the other, in turn within one run, into t
 - *first*: ours, where every member is new: each page from its bytes to rows, through the spool into the table, with the
   snapshot and 100,000 changes. The slots that a worker waits for, and the bridge's own time, are left out.
 - *second*: ours again with the same pages, where nothing has changed.
+
+Then, on PostgreSQL, the first and the second sync where its statistics know nothing of the tables, know them as they were
+before, and know them as they are: the second is to take at most 1.5 times the first. And last, a new group of 15,000 beside
+200,000 known rows.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from typing import Any, Final, cast
 import msgspec
 from sqlalchemy import Engine, func, select, text
 
+from benchmarks.rounds import LEAST_ROUNDS, at_least
 from tests.parts.onloop import run
 from tests.parts.postgres import PostgresServer
 from tests.parts.turns import FreeAllowance
@@ -286,6 +291,61 @@ def measure(url: str, pages: Path, group_id: int, members: int, rounds: int) -> 
     contest.engine.dispose()
 
 
+def measure_knowledge(server: PostgresServer, pages: Path, group_id: int) -> None:
+    """Print first and second sync with fresh, old and no statistics; a plan must not depend on them."""
+    print("\npostgresql, by what its statistics know, seconds: first, second")
+    for knowledge in ("never analysed", "analysed before", "analysed after the first"):
+        with server.database() as url:
+            contest = Contest(url, pages, group_id)
+            leave_to_us(contest.engine)
+            if knowledge == "analysed before":
+                add_others(contest.engine, groups=3, members=100)
+                analyse(contest.engine)
+            first = seconds(contest.ours)
+            if knowledge == "analysed after the first":
+                analyse(contest.engine)
+            second = seconds(contest.ours)
+            print(f"  {knowledge:26}{first:6.2f} {second:6.2f}  second / first: {second / first:.2f} (goal {GOAL})")
+            contest.engine.dispose()
+
+
+def measure_new_group(server: PostgresServer, folder: Path) -> None:
+    """Print the syncs of a new group beside many known rows of others."""
+    pages = folder / "new-group"
+    group_id = write_pages(pages, 15_000)
+    print("\npostgresql, a new group of 15000 members beside 200000 known rows, seconds: first, second, third")
+    for knowledge in ("never analysed", "analysed"):
+        with server.database() as url:
+            contest = Contest(url, pages, group_id)
+            leave_to_us(contest.engine)
+            add_others(contest.engine, groups=20, members=10_000)
+            if knowledge == "analysed":
+                analyse(contest.engine)
+            print(f"  {knowledge:26}" + " ".join(f"{seconds(contest.ours):6.2f}" for _ in range(3)))
+            contest.engine.dispose()
+
+
+def leave_to_us(engine: Engine) -> None:
+    """Keep autovacuum from analysing the tables meanwhile."""
+    with transaction(engine) as connection:
+        for table in (group_members, snapshot_changes):
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} SET (autovacuum_enabled = off)")
+
+
+def add_others(engine: Engine, groups: int, members: int) -> None:
+    """Write members of other groups of the account."""
+    with transaction(engine) as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO group_members ({_COLUMNS}) SELECT '{ACCOUNT}', -g, u, 'name ' || u, NULL, 'member', false, now() "
+            f"FROM generate_series(1, {groups}) AS g, generate_series(1, {members}) AS u"
+        )
+
+
+def analyse(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.exec_driver_sql("ANALYZE")
+
+
 def weigh(url: str, pages: Path, group_id: int) -> None:
     """Print the peak memory of this process before and after a first and a second sync."""
     contest = Contest(url, pages, group_id)
@@ -312,8 +372,8 @@ def report_weight(url: str, pages: Path, group_id: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--members", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--members", type=at_least(1), default=100_000)
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=7)
     parser.add_argument("--weigh", nargs=3, metavar=("URL", "PAGES", "GROUP"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.weigh:
@@ -327,6 +387,8 @@ def main() -> None:
             for url, empty in ((f"sqlite:///{folder}/a.db", f"sqlite:///{folder}/b.db"), (postgres, other)):
                 measure(url, pages, group_id, asked.members, asked.rounds)
                 report_weight(empty, pages, group_id)
+        measure_knowledge(server, pages, group_id)
+        measure_new_group(server, Path(folder))
 
 
 if __name__ == "__main__":

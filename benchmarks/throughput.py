@@ -24,7 +24,7 @@ from typing import Final
 
 from benchmarks.processes import cpu_seconds
 from benchmarks.rivals import Contestant, our_worker, worker_by_hand
-from benchmarks.rounds import Figures, Report, in_turn, ratios
+from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, ratios, seconds_from_zero
 from benchmarks.stage import OFF, open_stage
 
 THREADS: Final = 128
@@ -38,10 +38,12 @@ GOAL_VERDICTS: Final = 0.95
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1000, help="jobs of each contestant in each round")
-    parser.add_argument("--verdict", type=float, default=0.0, help="seconds from a send to its verdict")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of bare Celery and by hand; ours: jobs at once")
+    parser.add_argument("--rounds", type=at_least(LEAST_ROUNDS), default=5)
+    parser.add_argument("--jobs", type=at_least(1), default=1000, help="jobs of each contestant in each round")
+    parser.add_argument("--verdict", type=seconds_from_zero, default=0.0, help="seconds from a send to its verdict")
+    parser.add_argument(
+        "--threads", type=at_least(1), default=THREADS, help="of bare Celery and by hand; ours: jobs at once"
+    )
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     parser.add_argument("--without-hand", action="store_true", help="only ours and bare Celery")
     given = parser.parse_args()

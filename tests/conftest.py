@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.parts.postgres import PostgresServer
 from worker68.embedded import EmbeddedRedis
 
-# No deadline: the machine is shared. In CI the same examples every time, so that a red run can be repeated.
+# No deadline, and no look at how fast examples are made: the machine is shared. In CI the same examples every time, so that a
+# red run can be repeated.
 settings.register_profile(
-    "worker68", deadline=None, max_examples=100, derandomize=os.environ.get("CI") == "true", print_blob=True
+    "worker68",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=100,
+    derandomize=os.environ.get("CI") == "true",
+    print_blob=True,
 )
 settings.load_profile("worker68")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from worker68 import celery_tasks
 from worker68.broker.place import FRONT_DOOR, queue_of
@@ -35,7 +35,7 @@ def make_app(settings: Settings) -> Celery:
     """Return a Celery application for these settings. Raises ``SettingsError`` without a Redis URL."""
     redis_url = settings.require_redis_url()
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-        if os.environ.get(name, redis_url) != redis_url:
+        if (os.environ.get(name) or redis_url) != redis_url:
             raise SettingsError(f"{name} is set, and Celery would follow it instead of WORKER68_REDIS_URL: unset it")
     app = Celery("worker68", set_as_current=False)
     app.conf.update(
@@ -50,7 +50,7 @@ def make_app(settings: Settings) -> Celery:
         result_serializer="json",
         enable_utc=True,
         task_default_queue=FRONT_DOOR,
-        task_queues=[Queue(FRONT_DOOR), *(Queue(queue_of(name)) for name in settings.account_settings())],
+        task_queues=[_bind(FRONT_DOOR), *(_bind(queue_of(name)) for name in settings.account_settings())],
         task_acks_late=False,
         worker_pool="worker68.broker.pool:TaskPool",
         worker_concurrency=settings.concurrency,
@@ -67,6 +67,14 @@ def make_app(settings: Settings) -> Celery:
     app.worker68_settings = settings
     celery_tasks.register(app)
     return app
+
+
+def _bind(queue: str) -> Queue:
+    """Return a queue that is bound to an exchange of its own name alone, as Celery binds a queue that a producer names.
+
+    Left to Celery, all queues would be bound to the default exchange with one routing key: one message would reach each of them.
+    """
+    return Queue(queue, Exchange(queue), routing_key=queue)
 
 
 @setup_logging.connect

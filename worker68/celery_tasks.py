@@ -11,7 +11,8 @@ from celery import Celery
 from worker68 import runtime
 from worker68.broker.request import Told, strategy_of
 from worker68.client import JobFailed
-from worker68.jobs.outcome import Outcome, Status, TryAgain
+from worker68.execution.slots import StepDone
+from worker68.jobs.outcome import JobError, Outcome, Status, TryAgain
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
@@ -40,19 +41,29 @@ def _not_delivered(task: Any, *_: Any, **__: Any) -> None:
 
 async def _run(seq: int, task_id: str) -> Told:
     """Run one job. What Celery tells of its end follows its outcome."""
-    conclusion = await runtime.current().run(seq)
-    if conclusion is None:
+    return tell_end(task_id, await runtime.current().run(seq))
+
+
+def tell_end(task_id: str, conclusion: Outcome | TryAgain | StepDone | None) -> Told:
+    """Return what Celery's events tell of a run: codes, and no words. Those of the bridge may repeat the message's text.
+
+    Between two steps the task stays started.
+    """
+    if conclusion is None or isinstance(conclusion, StepDone):
         return Told(None, {})
     if isinstance(conclusion, TryAgain):
-        return Told("task-retried", {"exception": conclusion.reason, "traceback": ""})
+        return Told("task-retried", {"exception": _codes(conclusion), "traceback": ""})
     if conclusion.status is Status.SUCCEEDED:
         return Told("task-succeeded", {"result": repr({"status": str(conclusion.status)})})
-    return Told("task-failed", {"exception": repr(JobFailed(_brief(task_id, conclusion))), "traceback": ""})
+    brief: dict[str, Any] = {"job_id": task_id, "status": str(conclusion.status), "error": None}
+    if conclusion.error is not None:
+        brief["error"] = {"code": _codes(conclusion.error), "message": "its reply and worker68 jobs show say why"}
+    return Told("task-failed", {"exception": repr(JobFailed(json.dumps(brief))), "traceback": ""})
 
 
-def _brief(task_id: str, outcome: Outcome) -> str:
-    error = outcome.error.as_dict() if outcome.error else None
-    return json.dumps({"job_id": task_id, "status": str(outcome.status), "error": error})
+def _codes(problem: JobError | TryAgain) -> str:
+    """Return the codes of a problem; the bridge's only where it is a number, for as a text it is another of its words."""
+    return f"{problem.code} {problem.bridge_code}" if isinstance(problem.bridge_code, int) else str(problem.code)
 
 
 Strategy = staticmethod(strategy_of(_run, lambda way: runtime.current().jobs.begin(way)))

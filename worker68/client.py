@@ -22,8 +22,8 @@ class JobFailed(Exception):
     def __str__(self) -> str:
         reply = self.reply
         error = reply.get("error") or {}
-        why = f": {error.get('code')}: {error.get('message')}" if error else ""
-        return f"job {reply.get('job_id')} {reply.get('status')}{why}"
+        why = f"{error.get('code')}: {error.get('message')}" if error else reply.get("reason")
+        return f"job {reply.get('job_id')} {reply.get('status')}{f': {why}' if why else ''}"
 
     def __repr__(self) -> str:
         return f"JobFailed({self})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class Worker68Error(Exception):
@@ -13,8 +15,19 @@ class SettingsError(Worker68Error):
     """A setting is missing or wrong. The message is one line: which one, what it is, and what would be right."""
 
 
+@dataclass(frozen=True)
+class Sender:
+    """Who is answered where a message as a whole cannot be read: its Celery id, and what else its headers say."""
+
+    task_id: str
+    task: str = ""
+    ignore_result: bool = False
+
+
 class UnreadableMessage(Worker68Error):
-    """A message from Redis whose envelope tells no task name or id, so nobody can be answered: set it aside with the reason."""
+    """A message from Redis without a usable envelope or body: set it aside with the reason; answer ``sender`` if it is known."""
+
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,14 @@ class DatabaseAway(Worker68Error):
     """The database did not answer or refused the connection: wait, look at DATABASE_URL, try again."""
 
 
+class DatabaseUnfit(DatabaseAway):
+    """The database answers, and cannot be used as it is (no tables, another version, another encoding): an operator must act."""
+
+
+class RowsLocked(DatabaseAway):
+    """Another session holds the rows: that of an owner that is frozen, until the server ends it. Try again in a moment."""
+
+
 class DatabaseRefused(Worker68Error):
     """The database is there and refused the data: a repeat would be refused too. The cause says why."""
 
@@ -48,8 +69,19 @@ class RedisAway(Worker68Error):
     """Redis did not answer: nothing may be sent until it does. Look at REDIS_URL."""
 
 
+class RedisNotNow(RedisAway):
+    """Redis answers, and refuses to work at present: full, read-only, its disk full. Other commands may be served meanwhile."""
+
+
 class LeaseLost(Worker68Error):
     """This worker no longer owns the account: stop starting and writing; evidence already seen still counts."""
+
+
+def describe_fault(error: BaseException) -> str:
+    """Return what was raised where, without the error's own words: they may quote the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 class ServerNotFound(Worker68Error):

@@ -1,7 +1,7 @@
-"""Calls to Redis: which of its errors mean "away", and Lua scripts run as one atomic step.
+"""Calls to Redis: which of its errors mean "away", which are refusals for good, and Lua scripts run as one atomic step.
 
-In: a block of calls, or the name of a ``.lua`` file beside a module. Out: Redis's reply, or ``RedisAway``. Never: a retry of its
-own, a connection of its own, a meaning of keys or replies.
+In: a block of calls, a pipeline, or the name of a ``.lua`` file beside a module. Out: Redis's reply, or ``RedisAway``. Never: a
+retry of its own, a connection of its own, a meaning of keys or replies.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 import redis
 from redis.exceptions import (
     ClusterDownError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -23,11 +24,16 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from worker68.errors import RedisAway
+from worker68.errors import RedisAway, RedisNotNow
 
 # Replies that say "not now" rather than "never" (full, a replica after a failover, disk full, another script runs, too few
-# replicas). Raised within a script, Redis 6.2 quotes them in the middle of an error of its own.
-_NOT_NOW: Final = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|MASTERDOWN) ")
+# replicas). Raised within a script, Redis 6.2 quotes them in the middle of an error of its own. A database that is not there
+# is one of a wrong REDIS_URL, as is a server that is not there.
+_NOT_NOW: Final = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|MASTERDOWN) |DB index is out of range")
+#: Where Redis begins to quote the arguments of a command.
+_ARGUMENTS: Final = re.compile(r",? with args beginning with")
+#: A refusal is cut after this.
+REFUSAL_LENGTH: Final = 200
 _ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, OSError, ResponseError)
 _NOT_NOW_TYPES: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
 
@@ -46,8 +52,43 @@ def _raise_away(error: Exception) -> None:
     """Raise ``RedisAway`` for an error that means it; do nothing for a fault of ours."""
     if not isinstance(error, ResponseError):
         raise RedisAway(f"Redis did not answer ({error}): is REDIS_URL right, is Redis up?") from error
-    if isinstance(error, _NOT_NOW_TYPES) or _NOT_NOW.search(str(error)):
-        raise RedisAway(f"Redis refuses to work at present: {error}") from error
+    if _is_not_now(error):
+        raise RedisNotNow(f"Redis refuses to work at present: {error}") from error
+
+
+def _is_not_now(error: ResponseError) -> bool:
+    return isinstance(error, _NOT_NOW_TYPES) or _NOT_NOW.search(str(error)) is not None
+
+
+def answers_of(pipe: Any) -> list[Any]:
+    """Run a pipeline; return its answers, each refusal in its place. Raises ``RedisAway``: nothing is known of any."""
+    with redis_errors():
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+    return answers
+
+
+def not_now(answer: object) -> RedisNotNow | None:
+    """Return the error where this answer says "later": Redis is full, read-only, its disk full."""
+    if isinstance(answer, ResponseError) and _is_not_now(answer):
+        return RedisNotNow(f"Redis refuses to work at present: {answer}")
+    return None
+
+
+def refusal(answer: object) -> str | None:
+    """Return the words of an answer that refuses for good: no right, a key of another type. Others give None.
+
+    Without the arguments, which Redis quotes of a command that it does not know: they may hold message text.
+    """
+    if isinstance(answer, ResponseError) and not _is_not_now(answer):
+        words = _ARGUMENTS.split(str(answer), maxsplit=1)[0]
+        # The client takes this code off.
+        return ("NOPERM " * isinstance(answer, NoPermissionError) + words)[:REFUSAL_LENGTH]
+    return None
+
+
+def caught_error(words: bytes | str) -> ResponseError:
+    """Return as an error what a script has caught (``redis.pcall``) and gives back in words."""
+    return ResponseError(words.decode(errors="replace") if isinstance(words, bytes) else words)
 
 
 class LuaScript:
@@ -72,3 +113,23 @@ class LuaScript:
         except _ERRORS as error:
             _raise_away(error)
             raise
+
+    def run_each(self, runs: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]]) -> list[Any]:
+        """Run the script once for each (keys, arguments), in one round trip; return the answers, refusals among them.
+
+        Each run is a step of its own. Raises ``RedisAway``: each may have run or not.
+        """
+        answers = self._try_each(runs, known=True)
+        missing = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        again = self._try_each([runs[place] for place in missing], known=False)
+        for place, answer in zip(missing, again, strict=True):
+            answers[place] = answer
+        return answers
+
+    def _try_each(self, runs: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]], *, known: bool) -> list[Any]:
+        """Where Redis does not know the script yet, the first run brings it."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for place, (keys, arguments) in enumerate(runs):
+                head = ("EVALSHA", self._sha) if known or place else ("EVAL", self._source)
+                pipe.execute_command(*head, len(keys), *keys, *arguments)
+            return answers_of(pipe)

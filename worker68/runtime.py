@@ -6,6 +6,7 @@ In: the settings. Out: one object that runs a job by its number. The only place 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import queue
 import socket
@@ -25,7 +26,7 @@ from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import Deadline, monotonic, utc_now
-from worker68.errors import DatabaseAway, LeaseLost, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
@@ -38,7 +39,9 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.rooms import Rooms
+from worker68.execution.slots import StepDone
 from worker68.execution.watch import PauseWatch
+from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.fleet.task_events import TaskEvents
@@ -49,7 +52,7 @@ from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.settings import Settings
 from worker68.store import waiting
-from worker68.store.engine import open_engine
+from worker68.store.engine import open_engine, reading
 from worker68.store.writer import Writer
 from worker68.vitals.parts import Parts
 from worker68.vitals.runs import Runs
@@ -64,6 +67,8 @@ REDIS_TIMEOUT_SECONDS = 5.0
 CUT_AFTER_SECONDS = 35.0
 #: So long after its beginning a stop ends the process whatever hangs (Redis, the database, Celery): whoever stops us kills soon.
 END_AFTER_SECONDS = 43.0
+#: So much later it ends also where its last line cannot be written: no more than the 45 s that whoever stops us gives.
+LAST_WORDS_SECONDS = 1.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
 #: So long Celery's loop waits for what a revoke came to: it takes some milliseconds, and whoever asks waits a second.
@@ -135,6 +140,7 @@ class Runtime:
             lambda: self._watch.ring(),
             settings.concurrency,
         )
+        self.inspection = Inspection(self._engine, self.owned_accounts, self.jobs.begin)
         self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
@@ -156,6 +162,16 @@ class Runtime:
             jobs=self.jobs,
         )
         self.vitals = Vitals(parts, settings)
+
+    def look_at_database(self) -> None:
+        """Raise ``SettingsError`` where the database can never be used. One that is away, or has no tables yet, is waited for."""
+        try:
+            with reading(self._engine):
+                pass
+        except DatabaseUnfit as unfit:
+            raise SettingsError(str(unfit)) from None
+        except DatabaseAway:
+            return  # the pump says so
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
@@ -202,12 +218,17 @@ class Runtime:
         For a thread of its own in a process that is a worker and nothing else: it ends the process.
         """
         self._asked_to_stop.get()
+        end = Deadline.after(END_AFTER_SECONDS)
+        # A thread of the interpreter's own, in C. It ends the process also where a line of the log waits for its reader for ever,
+        # and where a thread hangs with the interpreter's lock.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        faulthandler.dump_traceback_later(END_AFTER_SECONDS + LAST_WORDS_SECONDS, exit=True, file=nowhere)
         self._stopping.set()
         self._pump.wake()
         time.sleep(CUT_AFTER_SECONDS)
         log.warning("stop_hurried", under_way=self._pump.under_way, remedy="what no verdict came for is in doubt")
         self._bridge.stop()
-        time.sleep(END_AFTER_SECONDS - CUT_AFTER_SECONDS)
+        time.sleep(end.remaining())
         log.error(
             "stop_overdue", remedy="the process ends now, as a crash would: the next owner takes over what is left"
         )
@@ -219,7 +240,7 @@ class Runtime:
         while self._pump.under_way and not patience.passed:
             time.sleep(0.02)
 
-    async def run(self, seq: int) -> Outcome | TryAgain | None:
+    async def run(self, seq: int) -> Outcome | TryAgain | StepDone | None:
         """Run a delivered job to its outcome; None where there is nothing to run any more. On the job loop."""
         started = self._pump.take(seq)
         if started is None:
@@ -228,7 +249,8 @@ class Runtime:
         began, conclusion = monotonic(), None
         self.task_events.resumed(ready.job)
         try:
-            conclusion = await desk.execution.run(ready)
+            with self.inspection.under_way(ready.job):
+                conclusion = await desk.execution.run(ready)
             return conclusion
         except DatabaseAway:
             # Whatever it had begun, the sweep of the waiting room or the next owner resolves it.
@@ -293,9 +315,9 @@ class Runtime:
         Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
         account = self._accounts[name]
-        for seen in recovery.record_kept(self._writer, self._kept, name, utc_now()):
+        for seen in recovery.record_kept(self._engine, self._kept, name, utc_now()):
             self._late.hand_in(name, seen, kept=True)
-        recovery.take_over(self._writer, name, lease.fence, utc_now())
+        recovery.take_over(self._engine, name, lease.fence, utc_now())
         permit = self._watch.open(name)
         gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
         options = LinkOptions(
@@ -355,11 +377,9 @@ class Runtime:
         log.error("delivery_refused", seq=tag, reason=reason, remedy="this is a fault in worker68; the job waits")
         self._pump.give_back(int(tag))
 
-    def _on_bridge_state(self, account: str) -> None:
+    def _on_bridge_state(self, account: str, problem: str | None) -> None:
         """Say on a change whether the bridge can be used, and let what waits for it go."""
-        link = self._links.get(account)
-        problem = link.why_not_ready if link is not None else None
-        if link is not None and self._bridge_problems.get(account, "") != problem:
+        if self._bridge_problems.get(account, "") != problem:
             self._bridge_problems[account] = problem
             if problem is None:
                 log.info("bridge_ready", account=account)

@@ -6,6 +6,7 @@ becomes one line that says which setting, what is wrong and what would be right 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -13,12 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from worker68.broker.url import check_redis_url
 from worker68.errors import SettingsError
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
@@ -64,10 +66,6 @@ def _check_url(value: str, schemes: tuple[str, str], expected: str) -> str:
     if not right:
         raise ValueError(expected)
     return value
-
-
-def _check_redis_url(value: str) -> str:
-    return _check_url(value, ("redis", "rediss"), "expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB")
 
 
 def _check_bridge_url(value: str) -> str:
@@ -131,9 +129,9 @@ class AccountSettings:
 class Settings(PerAccount, BaseSettings):
     """All settings. Lengths of time are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = None
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = None
     database_url: str = "sqlite:///worker68.db"
     bridge_url: BridgeUrl | None = None
     accounts: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -174,7 +172,9 @@ class Settings(PerAccount, BaseSettings):
         tables = dict(self.accounts)
         if self.bridge_url is not None:
             tables["main"] = {"bridge_url": self.bridge_url} | tables.get("main", {})
-        return {name: self._account(name, table, general) for name, table in tables.items()}
+        accounts = {name: self._account(name, table, general) for name, table in tables.items()}
+        _refuse_shared_bridges(accounts)
+        return accounts
 
     def _account(self, name: str, table: dict[str, Any], general_limits: Limits) -> AccountSettings:
         where = f"{PREFIX}ACCOUNTS[{name!r}]"
@@ -210,6 +210,35 @@ class Settings(PerAccount, BaseSettings):
             max_age=checked.max_age,
             permissions=permissions,
         )
+
+
+def _refuse_shared_bridges(accounts: Mapping[str, AccountSettings]) -> None:
+    """Two accounts at one bridge would be one chat account with twice the limits, on two connections."""
+    names: dict[tuple[str, ...], str] = {}
+    for name, account in accounts.items():
+        first = names.setdefault(_address(account.bridge_url), name)
+        if first != name:
+            raise SettingsError(
+                f"{PREFIX}ACCOUNTS: the accounts {first!r} and {name!r} have the same bridge_url; one bridge is one "
+                f"account: remove one of them, or give it a bridge of its own ({PREFIX}BRIDGE_URL is that of 'main')"
+            )
+
+
+def _address(url: str) -> tuple[str, ...]:
+    """Return the same for every spelling of one bridge's URL: case, default port, slashes at the end, names of this host."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").removesuffix(".")
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    if _is_loopback(host):
+        host = "localhost"
+    return host, str(port), unquote(parts.path).rstrip("/"), parts.query
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings() -> Settings:

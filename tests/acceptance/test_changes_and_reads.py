@@ -43,6 +43,16 @@ def test_the_services_no_is_a_refusal(stage: Stage, fields: dict[str, int], code
     assert reply["error"]["bridge_code"] == code
 
 
+@pytest.mark.parametrize("code", ["--5", "²"])
+def test_a_code_that_only_looks_like_a_number_is_a_refusal(stage: Stage, code: str) -> None:
+    stage.bridge.faults.refusal = {"errorCode": code, "errorDesc": "no"}
+    stage.bridge.faults.refusals.set(1)
+
+    reply = mute(stage, 162)
+
+    assert (reply["status"], reply["error"]["code"], reply["error"]["bridge_code"]) == ("failed", "refused", code)
+
+
 def test_a_bare_integer_is_a_refusal(stage: Stage) -> None:
     stage.bridge.faults.bare_integers.set(1)
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from celery.result import AsyncResult
+
 from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, name
+from worker68.simulator.events import Message, verdict
 
 
 def reconnect(stage: Stage) -> None:
@@ -46,6 +52,38 @@ def test_a_drop_after_the_reply_costs_nothing_when_the_verdict_comes(stage: Stag
 
     assert reply["status"] == "succeeded"
     assert len(stage.frames(words)) == 1
+
+
+def test_after_a_drop_with_sends_under_way_they_go_one_at_a_time_until_one_is_proved(stage: Stage) -> None:
+    """A bridge that drops each connection soon costs one message each time, not as many as may be under way."""
+    stage.end_of(stage.send(name()))
+    stage.bridge.faults.verdict = "swallowed"
+    mark = name()
+
+    def send(numbers: Iterable[int]) -> list[AsyncResult[Any]]:
+        return [stage.send(f"{mark} {number}", ordered=False) for number in numbers]
+
+    def arrived() -> int:
+        return sum(len(stage.frames(f"{mark} {number}")) for number in range(6))
+
+    send(range(2))
+    stage.wait(lambda: arrived() == 2)
+    reconnect(stage)
+    late = send(range(2, 6))
+    stage.wait(lambda: arrived() == 3)
+    reconnect(stage)
+    stage.end_of(stage.send_task(SYNC))
+    assert arrived() == 3, "the one since the drop has no verdict yet, and reads are not held up"
+
+    stage.bridge.faults.verdict = "sent"
+    (frame,) = [frame for number in range(2, 6) for frame in stage.frames(f"{mark} {number}")]
+    data = frame["data"]
+    stage.bridge.emit(
+        verdict(Message(data["type"], data["id"], mark, data["custom_msg_id"], message_id=4_700_000_001), 1)
+    )
+
+    assert [stage.end_of(result)["status"] for result in late] == ["succeeded"] * 4
+    assert arrived() == 6
 
 
 def test_a_change_whose_connection_drops_is_made_again(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SEND, SYNC, Stage, StageMaker, end_of, envelope, name
 from tests.parts.nursery import ForkedWorker, Nursery
-from tests.parts.sabotage import POINTS, Sabotage
+from tests.parts.sabotage import POINTS, SEARCH_POINTS, Sabotage
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.simulator.population import FRIEND
 
@@ -73,6 +74,39 @@ def test_a_death_at_any_step_loses_nothing_and_doubles_nothing(stage: Stage, wor
         revisions = [reply["revision"] for reply in replies.values() if reply["job_id"] == job]
         assert sorted(revisions) == list(range(1, jobs[job]["revision"] + 1))
     assert jobs[f"{mark} mute"]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("queue", "points"),
+    [("worker68.main", list(SEARCH_POINTS)), ("worker68", list(POINTS)[:3])],
+    ids=["own queue", "front door"],
+)
+def test_a_death_while_moderation_is_taken_out_of_a_full_accounts_queue(
+    make_stage: StageMaker, nursery: Nursery, tmp_path: Path, queue: str, points: list[str]
+) -> None:
+    stage = make_stage(**SETTINGS, MAX_WAITING=2)
+    worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
+    deferred = [stage.send(name(), send_at="2999-01-01T00:00:00Z") for _ in range(2)]
+    worker.start()
+    worker.wait(lambda: all(stage.row(result.id) for result in deferred))
+    worker.kill()
+    waiting: list[str] = []
+    mutes: list[Any] = []
+    for number, point in enumerate(points):
+        waiting.append(stage.send(name(), chat=CHATS[1]).id)
+        mutes.append(stage.send_task(MUTE, queue, group_id=GROUP, user_id=MEMBER, seconds=100 + number))
+        waiting.append(stage.send(name(), chat=CHATS[1]).id)
+        worker.start(Sabotage(crash_at=point))
+        worker.wait_for_end()
+    worker.start()
+
+    for result in mutes:
+        assert end_of(stage, worker, result)["status"] == "succeeded"
+    in_order = stage.rows("SELECT job_id FROM jobs WHERE task = 'worker68.mute_member' ORDER BY seq")
+    assert [row["job_id"] for row in in_order] == [result.id for result in mutes]
+    in_redis = [json.loads(raw)["headers"]["id"] for raw in stage.redis.lrange("worker68.main", 0, -1)]
+    assert in_redis[::-1] == waiting
+    worker.kill()
 
 
 def test_a_job_that_kills_its_worker_each_time_is_set_aside(stage: Stage, worker: ForkedWorker) -> None:

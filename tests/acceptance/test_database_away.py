@@ -70,6 +70,7 @@ def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
     assert stage.redis.hlen("worker68:unacked:main") == 0
     kept = outcomes_kept(stage)
     assert 0 < kept <= len(sent(stage, mark)) < len(results)
+    assert worker.log.count('"database_away"') == 1, "one line, however many jobs try how often"
 
     postgres_server.ensure_running()
     replies = [end_of(stage, worker, result) for result in (*results, new)]
@@ -77,6 +78,7 @@ def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
     assert Counter(one.text for one in sent(stage, mark)) == Counter(f"{mark} {number}" for number in range(24))
     assert stage.sent(new_words) == 1
     assert stage.redis.hlen("worker68:kept:main") == 0
+    worker.wait(lambda: worker.log.count('"database_back"') == 1)
     check_consuming(stage, worker)
 
 

@@ -1,5 +1,8 @@
 """What no producer should push: each is set aside with its reason, and the worker goes on with the next job."""
 
+# mypy: disallow-untyped-calls=False
+# because Celery is not typed.
+
 from __future__ import annotations
 
 import base64
@@ -8,8 +11,11 @@ import pickle
 from typing import Any
 
 import pytest
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
 
 from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, envelope, name
+from tests.parts.worker import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
 
@@ -86,7 +92,61 @@ def test_it_is_set_aside_and_the_worker_goes_on(stage: Stage, message: Any, queu
     assert kept == pushed
     assert dead["queue"] == queue
     assert len(dead["reason"]) > 10
+    if dead["task_id"] is not None:
+        assert stage.end_of(stage.celery.AsyncResult(dead["task_id"]))["error"]["code"] == "invalid_job"
     assert stage.end_of(stage.send(name()))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "options", [{"serializer": "pickle"}, {"compression": "gzip"}, {"compression": "zlib"}], ids=str
+)
+def test_celerys_other_ways_to_write_a_message_are_its_results_failure(stage: Stage, options: dict[str, Any]) -> None:
+    result = stage.send(name(), options=options)
+
+    reply = stage.end_of(result)
+
+    assert (reply["error"]["code"], reply["revision"]) == ("invalid_job", 0)
+    assert stage.dead(result.id)
+
+
+def test_celerys_first_protocol_is_its_results_failure(stage: Stage) -> None:
+    with Celery("older", broker=stage.redis_server.url, set_as_current=False) as older:
+        older.conf.task_protocol = 1
+        task_id = older.send_task(SEND, queue="worker68.main", kwargs={"chat": GROUP_CHAT, "text": name()}).id
+
+    assert stage.end_of(stage.celery.AsyncResult(task_id))["error"]["code"] == "invalid_job"
+
+
+def test_a_chain_a_chord_and_callbacks_are_refused_before_anything_is_sent(stage: Stage) -> None:
+    first, second = name("first"), name("second")
+
+    def job(words: str) -> Signature:
+        task = stage.celery.signature(SEND, kwargs={"chat": GROUP_CHAT, "text": words}, queue="worker68.main")
+        return task.set(immutable=True)
+
+    attached = {
+        "chain": chain(job(first), job(second)).apply_async(),
+        "chord": chord([job(first), job(first)], job(second), app=stage.celery).apply_async(),
+        "callbacks": job(first).apply_async(link=job(second)),
+        "errbacks": job(first).apply_async(link_error=job(second)),
+    }
+
+    for part, result in attached.items():
+        error = stage.end_of(result)["error"]
+        assert error["code"] == "invalid_job"
+        assert f"{part}: " in error["message"]
+        assert "reply_to" in error["message"]
+    assert (stage.frames(first), stage.frames(second)) == ([], [])
+    results = group([job(first), job(first)], app=stage.celery).apply_async()
+    assert [reply["status"] for reply in results.get(timeout=PATIENCE_SECONDS)] == ["succeeded"] * 2
+
+
+def test_an_unknown_task_is_deferred_and_told_the_nearest_known_one(stage: Stage) -> None:
+    result = stage.send_task("worker68.send_mesage", chat=GROUP_CHAT, text=name())
+
+    stage.wait(lambda: result.state == "DEFERRED")
+
+    assert "did you mean worker68.send_message?" in result.info["reason"]
 
 
 def test_strange_but_readable_messages_run(stage: Stage) -> None:

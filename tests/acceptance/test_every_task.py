@@ -90,7 +90,7 @@ def test_a_reply_has_the_keys_of_the_contract_and_nothing_else(stage: Stage) -> 
 
     assert set(reply) == {
         *("job_id", "task_id", "task", "account", "status", "result", "error", "attempts"),
-        *("received_at", "finished_at", "metadata", "revision", "reply_id"),
+        *("received_at", "finished_at", "metadata", "revision", "reply_id", "reason"),
     }
     assert (reply["task"], reply["account"], reply["metadata"]) == ("worker68.sync_group", "main", {"order": 7})
     check_time(reply["received_at"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Stage, name
+from tests.acceptance.test_remote_control import types_of, watch_events
 from worker68.simulator.events import Message, verdict
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
@@ -74,13 +76,26 @@ def test_a_sent_corrects_a_not_sent(stage: Stage) -> None:
     assert len(stage.frames(words)) == 1
 
 
-def test_a_late_not_sent_and_a_second_sent_change_nothing(stage: Stage) -> None:
+def test_a_not_sent_soon_after_the_write_ends_the_doubt_though_its_wait_was_over(stage: Stage) -> None:
+    words, reply_to = name(), name()
+    leave_in_doubt(stage, words, reply_to)
+
+    tell(stage, words, 0)
+    denied = stage.take_reply(reply_to)
+    tell(stage, words, 1)
+    corrected = stage.take_reply(reply_to)
+
+    assert (denied["status"], denied["error"]["code"], denied["revision"]) == ("failed", "not_sent", 2)
+    assert (corrected["status"], corrected["error"], corrected["revision"]) == ("succeeded", None, 3)
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_not_sent_after_a_sent_and_a_second_sent_change_nothing(stage: Stage) -> None:
     words, reply_to = name(), name()
     other_words, other_reply_to = name(), name()
     result, _ = leave_in_doubt(stage, words, reply_to)
     leave_in_doubt(stage, other_words, other_reply_to)
 
-    tell(stage, words, 0)
     tell(stage, words, 1)
     tell(stage, words, 1)
     tell(stage, words, 0)
@@ -92,6 +107,23 @@ def test_a_late_not_sent_and_a_second_sent_change_nothing(stage: Stage) -> None:
     assert row is not None
     assert (row["status"], row["revision"]) == ("succeeded", 2)
     assert stage.redis.llen(f"worker68:replies:{reply_to}") == 0
+
+
+def test_what_the_bridge_says_of_a_text_is_in_the_reply_and_neither_in_events_nor_in_the_log(stage: Stage) -> None:
+    words, reply_to = name("secret"), name()
+    stage.bridge.faults.refusal = {"errorCode": f"E {words}", "errorDesc": f"sensitive word: {words}"}
+    stage.bridge.faults.refusals.set(1)
+
+    task_id, seen = watch_events(stage, lambda: stage.send(words, metadata={"note": words}, reply_to=reply_to))
+
+    error = stage.take_reply(reply_to)["error"]
+    assert error["code"] == "refused"
+    assert words in error["message"]
+    assert words in error["bridge_code"]
+    assert types_of(seen, task_id)[-1] == "task-failed"
+    assert "refused" in json.dumps(seen, default=str)
+    assert words not in json.dumps(seen, default=str)
+    assert words not in stage.worker.log
 
 
 def test_who_asks_after_the_revision_gets_the_revised_reply(stage: Stage) -> None:

@@ -218,7 +218,7 @@ def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask)
     for result in cancelled[3:]:
         assert ask("jobs", "cancel", result.id).exit_code == 0
 
-    assert ask("resume", "main").exit_code == 0
+    assert ask("resume", "main", "--reason", "go on").exit_code == 0
 
     stage.wait_for_sent(others[1], 1)
     sent = [text for text in (one.text for one in stage.bridge.sent) if text in (words, *others)]
@@ -260,14 +260,21 @@ def test_a_busy_answer_slows_the_account_down_at_once(stage: Stage, ask: Ask) ->
     stage.redis.delete("worker68:pace:{main}")
 
 
-def test_the_front_door_leaves_what_has_no_room_in_the_accounts_own_queue(stage: Stage) -> None:
+def test_a_full_waiting_room_leaves_sends_in_redis_and_moderation_passes_them(stage: Stage) -> None:
     deferred = [stage.send(name(), send_at="2999-01-01T00:00:00Z") for _ in range(40)]
     taken_in(stage, *(result.id for result in deferred))
-    crowd = [stage.send_task("worker68.send_message", "worker68", chat=GROUP_CHAT, text=name()) for _ in range(3)]
+    crowd = [stage.send_task(SEND, "worker68", chat=GROUP_CHAT, text=name()) for _ in range(3)]
     stage.wait(lambda: stage.redis.llen("worker68.main") == 3)
     assert stage.redis.llen("worker68") == 0
+    mutes = [
+        stage.send_task(MUTE, queue, group_id=GROUP, user_id=MEMBER, seconds=60, options={"priority": priority})
+        for queue in ("worker68", "worker68.main")
+        for priority in (0, 3, 9)
+    ]
+    assert [stage.end_of(result)["status"] for result in mutes] == ["succeeded"] * 6
+    assert stage.redis.llen("worker68.main") == 3
     assert [stage.row(result.id) for result in crowd] == [None] * 3
 
     stage.celery.control.revoke([result.id for result in deferred])
     assert [stage.end_of(result)["status"] for result in crowd] == ["succeeded"] * 3
-    assert stage.redis.hlen("worker68:unacked") == 0
+    assert [stage.redis.hlen(key) for key in ("worker68:unacked", "worker68:unacked:main")] == [0, 0]

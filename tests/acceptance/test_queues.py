@@ -35,6 +35,18 @@ def test_each_account_writes_to_its_own_bridge(stage: Stage, queue: str) -> None
     assert stage.frames(words) == []
 
 
+def test_a_message_that_names_the_exchange_reaches_one_account(stage: Stage) -> None:
+    words = name()
+
+    result = stage.celery.send_task(
+        SEND, exchange="worker68", routing_key="worker68", kwargs={"chat": GROUP_CHAT, "text": words}
+    )
+
+    assert stage.end_of(result)["account"] == "main"
+    assert stage.end_of(stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=name()))["status"] == "succeeded"
+    assert [stage.sent(words, bridge) for bridge in stage.bridges.values()] == [1, 0]
+
+
 def test_an_accounts_queue_needs_no_account(stage: Stage) -> None:
     words = name()
 

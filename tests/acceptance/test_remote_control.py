@@ -1,4 +1,7 @@
-"""Celery's own tools at a worker: inspect, events, revoke, shutdown. No message text shows in any of them, nor in the log."""
+"""Celery's own tools at a worker: control, inspect, events. Each command does what it says, or refuses and says what to use.
+
+No message text shows in any of them, nor in the log.
+"""
 
 # mypy: disallow-untyped-calls=False
 # because Celery is not typed.
@@ -7,13 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery.events.state import State
+from celery.result import AsyncResult
+from celery.worker.control import Panel
 
-from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, envelope, name
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, SEND, Stage, envelope, name
 from tests.parts.worker import PATIENCE_SECONDS
 from worker68.clock import Deadline
+from worker68.fleet.control import REFUSED
 from worker68.tasks import TASKS
 
 STAGE = {"LOG_LEVEL": "debug", "accounts": {"second": {}}}
@@ -25,15 +33,24 @@ def inspect(stage: Stage, what: str) -> Any:
     return reply
 
 
-def watch_events(stage: Stage, words: str) -> tuple[str, list[dict[str, Any]]]:
-    """Send a message; return its Celery id and all events until its task has ended."""
+def control(stage: Stage, command: str, **arguments: Any) -> Any:
+    """Send any command to the worker, as Celery's and Flower's own code does; return its answer."""
+    replies = stage.celery.control.broadcast(
+        command, arguments=arguments, reply=True, timeout=PATIENCE_SECONDS, limit=1
+    )
+    (answer,) = replies[0].values()
+    return answer
+
+
+def watch_events(stage: Stage, send: Callable[[], AsyncResult]) -> tuple[str, list[dict[str, Any]]]:
+    """Ask for a job; return its Celery id and all events until its task has ended."""
     seen: list[dict[str, Any]] = []
     with stage.celery.connection_for_read() as connection:
         receiver = stage.celery.events.Receiver(connection, handlers={"*": seen.append})
         with receiver.consumer_context() as (listening, _, _):
             with contextlib.suppress(TimeoutError):
                 listening.drain_events(timeout=0.5)  # only now does it listen: the first events would be missed
-            task_id: str = stage.send(words, metadata={"note": words}).id
+            task_id: str = send().id
             deadline = Deadline.after(PATIENCE_SECONDS)
             while types_of(seen, task_id)[-1:] not in (["task-succeeded"], ["task-failed"]):
                 assert not deadline.passed, seen
@@ -57,9 +74,9 @@ def test_registered_tasks_are_ours(stage: Stage) -> None:
 
 
 def test_active_queues(stage: Stage) -> None:
-    queues = {queue["name"] for queue in inspect(stage, "active_queues")}
+    queues = {(one["name"], one["exchange"]["name"], one["routing_key"]) for one in inspect(stage, "active_queues")}
 
-    assert queues == {"worker68", "worker68.main", "worker68.second"}
+    assert queues == {(name, name, name) for name in ("worker68", "worker68.main", "worker68.second")}
 
 
 def test_stats(stage: Stage) -> None:
@@ -70,67 +87,233 @@ def test_stats(stage: Stage) -> None:
     json.dumps(stats)
 
 
+def shown(job_id: str, chat: dict[str, Any] | None = GROUP_CHAT) -> dict[str, Any]:
+    """Return what remote control shows of a job of the account main, in place of its arguments."""
+    return {"job_id": job_id, "account": "main", "chat": chat}
+
+
 def test_active_shows_the_job_but_not_its_text(stage: Stage) -> None:
-    stage.bridge.faults.extra_verdict_delay_seconds = 1.5
-    words = name("secret")
-    result = stage.send(words)
+    stage.bridge.faults.verdict = "swallowed"
+    words, job_id = name("secret"), name()
+    result = stage.send(words, job_id=job_id)
     stage.wait(lambda: stage.frames(words))
 
     (active,) = inspect(stage, "active")
+    (queried,) = control(stage, "query_task", ids=[result.id]).values()
 
     assert (active["id"], active["name"]) == (result.id, SEND)
-    assert words not in json.dumps(active)
-    assert stage.end_of(result)["status"] == "succeeded"
+    assert active["kwargs"] == shown(job_id)
+    assert queried[0] == "active"
+    assert words not in json.dumps([active, queried])
+    assert inspect(stage, "reserved") == []
+    assert stage.end_of(result)["status"] == "in_doubt"
     stage.wait(lambda: inspect(stage, "active") == [])
+    (ended,) = control(stage, "query_task", ids=result.id).values()
+    assert (ended[0], ended[1]["status"]) == ("ended", "in_doubt")
 
 
-@pytest.mark.parametrize("what", ["reserved", "scheduled", "revoked", "conf", "report", "query_task"])
-def test_the_other_questions_are_answered_without_text(stage: Stage, what: str) -> None:
-    words = name("secret")
-    waiting = stage.send(words, send_at=4_000_000_000)
-    stage.wait(lambda: stage.row(waiting.id))
-    if what == "query_task":
-        (reply,) = stage.celery.control.inspect(timeout=PATIENCE_SECONDS, limit=1).query_task(waiting.id).values()
-    else:
-        reply = inspect(stage, what)
+def test_scheduled_and_revoked_answer_from_the_database(stage: Stage) -> None:
+    words, job_id = name("secret"), name()
+    later = stage.send(words, job_id=job_id, send_at=4_000_000_000)
+    stage.wait(lambda: stage.row(job_id))
 
-    assert words not in repr(reply)
+    (scheduled,) = inspect(stage, "scheduled")
+    (queried,) = control(stage, "query_task", ids=[later.id, "never seen"]).values()
+
+    assert scheduled["eta"] == "2096-10-02T07:06:40+00:00"
+    assert (scheduled["request"]["id"], scheduled["request"]["name"]) == (later.id, SEND)
+    assert scheduled["request"]["kwargs"] == shown(job_id)
+    assert queried[0] == "scheduled"
+    assert queried[1]["kwargs"] == shown(job_id)
+    assert words not in json.dumps([scheduled, queried])
+    later.revoke()
+    assert stage.end_of(later)["status"] == "cancelled"
+    unseen = name()
+    control(stage, "revoke", task_id=[unseen])
+    assert {later.id, unseen} <= set(inspect(stage, "revoked"))
+    assert inspect(stage, "scheduled") == []
+
+
+def test_reserved_are_those_that_wait_for_their_turn(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    first, second = name("secret"), name("secret")
+    under_way = stage.send(first)
+    stage.wait(lambda: stage.frames(first))
+    waiting = stage.send(second, job_id=second)
+    stage.wait(lambda: stage.row(second))
+
+    (reserved,) = inspect(stage, "reserved")
+    (queried,) = control(stage, "query_task", ids=[waiting.id]).values()
+
+    assert (reserved["id"], reserved["kwargs"]) == (waiting.id, shown(second))
+    assert queried[0] == "reserved"
     waiting.revoke()
+    assert stage.end_of(waiting)["status"] == "cancelled"
+    assert stage.end_of(under_way)["status"] == "in_doubt"
+
+
+def test_too_many_ids_are_refused(stage: Stage) -> None:
+    assert "101 ids" in control(stage, "query_task", ids=list(map(str, range(101))))["error"]
+
+
+#: Each command of this Celery that is not refused, with arguments, and what is right to answer.
+ANSWERS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
+    "active": ({}, lambda answer: answer == []),
+    "active_queues": ({}, lambda answer: {queue["name"] for queue in answer} >= {"worker68.main"}),
+    "clock": ({}, lambda answer: answer["clock"] > 0),
+    "conf": ({}, lambda answer: answer["task_default_queue"] == "worker68"),
+    "disable_events": ({}, lambda answer: answer == {"ok": "task events disabled"}),
+    "enable_events": ({}, lambda answer: answer["ok"] in ("task events enabled", "task events already enabled")),
+    "heartbeat": ({}, lambda answer: answer is None),  # it is an event: Celery answers with nothing
+    "hello": ({"from_node": "other@host", "revoked": ["x"]}, lambda answer: answer["clock"] > 0),
+    "memdump": ({"samples": 1}, lambda answer: answer is None or isinstance(answer, str)),
+    "memsample": ({}, lambda answer: answer is None or isinstance(answer, str)),
+    "objgraph": ({}, lambda answer: answer.get("filename") or "objgraph" in answer["error"]),
+    "ping": ({}, lambda answer: answer == {"ok": "pong"}),
+    "query_task": ({"ids": ["never seen"]}, lambda answer: answer == {}),
+    "registered": ({}, lambda answer: {task for task in answer if task.startswith("worker68.")} == set(TASKS)),
+    "report": ({}, lambda answer: "software" in answer["ok"]),
+    "reserved": ({}, lambda answer: answer == []),
+    "revoke": ({"task_id": "never seen"}, lambda answer: "not seen yet" in answer["ok"]),
+    "revoked": ({}, lambda answer: "never seen" in answer),
+    "scheduled": ({}, lambda answer: answer == []),
+    "stats": ({}, lambda answer: answer["pool"]["max-concurrency"] == 128),
+}
+OTHER_NAMES = {
+    "dump_active": "active",
+    "dump_conf": "conf",
+    "dump_reserved": "reserved",
+    "dump_revoked": "revoked",
+    "dump_schedule": "scheduled",
+    "dump_tasks": "registered",
+}
+#: Arguments as Celery's ``control`` and Flower send them; of the refused commands none may come to anything.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "add_consumer": {"queue": "elsewhere"},
+    "autoscale": {"max": 9, "min": 1},
+    "cancel_consumer": {"queue": "worker68.main"},
+    "election": {"id": "1", "topic": "x", "action": {}},
+    "pool_grow": {"n": 1},
+    "pool_restart": {"reload": False},
+    "pool_shrink": {"n": 1},
+    "rate_limit": {"task_name": SEND, "rate_limit": "1/h"},
+    "revoke_by_stamped_headers": {"headers": {"stamp": ["1"]}, "terminate": True},
+    "terminate": {"task_id": "x", "signal": "SIGKILL"},
+    "time_limit": {"task_name": SEND, "soft": 1, "hard": 1},
+}
+
+
+def test_every_command_is_known_here() -> None:
+    """One that is new in Celery must be looked at: does it do what it says? ``shutdown`` has a test of its own below."""
+    assert set(Panel.data) == {*ANSWERS, *OTHER_NAMES, *REFUSED, "shutdown"}
+    assert {name: Panel.data[name] for name in OTHER_NAMES} == {
+        name: Panel.data[meant] for name, meant in OTHER_NAMES.items()
+    }
+
+
+@pytest.mark.parametrize("command", [*ANSWERS, *OTHER_NAMES])
+def test_a_command_does_what_it_says(stage: Stage, command: str) -> None:
+    arguments, is_right = ANSWERS[OTHER_NAMES.get(command, command)]
+
+    answer = control(stage, command, **arguments)
+
+    assert is_right(answer), answer
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_command_that_would_do_nothing_is_refused_and_says_what_to_use(stage: Stage, command: str) -> None:
+    before = inspect(stage, "stats")["pool"], inspect(stage, "active_queues")
+
+    answer = control(stage, command, **ARGUMENTS[command])
+
+    assert set(answer) == {"error"}  # of which Flower and Celery make an error, too
+    assert f"{command} is refused" in answer["error"]
+    assert "`worker68 " in answer["error"]
+    assert (inspect(stage, "stats")["pool"], inspect(stage, "active_queues")) == before
+    assert stage.worker.log_since_start.count("control_command_refused")
+
+
+def test_refused_commands_change_nothing_for_a_job(stage: Stage) -> None:
+    """Least of all its result: a job that was called revoked to its producer might still be sent."""
+    waiting = stage.send(name(), send_at=4_000_000_000)
+    stage.wait(lambda: stage.row(waiting.id))
+    for command, arguments in ARGUMENTS.items():
+        control(stage, command, **arguments | ({"task_id": waiting.id} if command == "terminate" else {}))
+
+    assert waiting.state == "DEFERRED"
+    assert stage.end_of(stage.send(name()))["status"] == "succeeded"
+    waiting.revoke(terminate=True)
     assert stage.end_of(waiting)["status"] == "cancelled"
 
 
-def test_a_job_on_a_queue_that_is_not_ours_fails_in_words(stage: Stage) -> None:
-    words, queue = name(), "elsewhere"
-    stage.celery.control.add_consumer(queue, reply=True, timeout=PATIENCE_SECONDS, limit=1)
+def test_what_is_under_way_is_not_terminated_and_that_is_an_error(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    words = name()
+    result = stage.send(words)
+    stage.wait(lambda: stage.frames(words))
 
-    stage.send(words, queue=queue)
+    answer = control(stage, "revoke", task_id=result.id, terminate=True)
 
-    stage.worker.wait(lambda: "send it there" in stage.worker.log_since_start)
-    stage.celery.control.cancel_consumer(queue, reply=True, timeout=PATIENCE_SECONDS, limit=1)
-    assert stage.frames(words) == []
-    assert words not in stage.worker.log_since_start
+    assert "too late" in answer["error"]
+    assert "worker68 jobs cancel" in answer["error"]
+    assert stage.end_of(result)["status"] == "in_doubt"
 
 
 def test_events_tell_the_way_of_a_job_without_its_text(stage: Stage) -> None:
     stage.end_of(stage.send(name()))  # before the bridge is ready, a job is deferred
     words = name("secret")
 
-    task_id, seen = watch_events(stage, words)
+    task_id, seen = watch_events(stage, lambda: stage.send(words, metadata={"note": words}))
 
     assert types_of(seen, task_id) == ["task-received", "task-started", "task-succeeded"]
     assert {event["name"] for event in seen if event.get("uuid") == task_id and "name" in event} == {SEND}
     assert words not in json.dumps(seen, default=str)
 
 
+def test_disabled_task_events_are_not_sent(stage: Stage) -> None:
+    control(stage, "disable_events")
+    try:
+        words = name()
+        seen: list[dict[str, Any]] = []
+        with stage.celery.connection_for_read() as connection:
+            receiver = stage.celery.events.Receiver(connection, handlers={"*": seen.append})
+            with receiver.consumer_context() as (listening, _, _):
+                result = stage.send(words)
+                assert stage.end_of(result)["status"] == "succeeded"
+                while not any(event["type"] == "worker-heartbeat" for event in seen):
+                    listening.drain_events(timeout=PATIENCE_SECONDS)
+        assert types_of(seen, result.id) == []
+    finally:
+        control(stage, "enable_events")
+
+
 def test_a_failed_job_is_a_failed_task_without_its_text(stage: Stage) -> None:
     stage.bridge.faults.verdict = "not_sent"
     words = name("secret")
 
-    task_id, seen = watch_events(stage, words)
+    task_id, seen = watch_events(stage, lambda: stage.send(words))
 
     assert types_of(seen, task_id) == ["task-received", "task-started", "task-failed"]
     assert "not_sent" in json.dumps(seen, default=str)
     assert words not in json.dumps(seen, default=str)
+
+
+def test_a_job_of_two_steps_is_started_until_its_end(stage: Stage) -> None:
+    """What Flower makes of its events: nothing says that the first step, which is done, was a failure to be retried."""
+    stage.end_of(stage.send(name()))
+    words = name()
+
+    task_id, seen = watch_events(
+        stage, lambda: stage.send_task("worker68.set_group_notice", group_id=GROUP, notice=words)
+    )
+
+    assert stage.sent(words) == 1
+    flower, states = State(), []
+    for event in [event for event in seen if event.get("uuid") == task_id]:
+        flower.event(event | {"local_received": event["timestamp"]})
+        states.append(flower.tasks[task_id].state)
+        assert not flower.tasks[task_id].retries
+    assert list(dict.fromkeys(states)) == ["RECEIVED", "STARTED", "SUCCESS"]
 
 
 def test_revoke_answers(stage: Stage) -> None:
@@ -140,13 +323,6 @@ def test_revoke_answers(stage: Stage) -> None:
 
     (answer,) = reply.values()
     assert answer == {"ok": f"{task_id}: 1 not seen yet, cancelled if it comes within a day"}
-
-
-def test_celerys_time_limits_end_no_job(stage: Stage) -> None:
-    stage.celery.control.time_limit(SEND, soft=1, hard=1, reply=True, timeout=PATIENCE_SECONDS, limit=1)
-    stage.bridge.faults.extra_verdict_delay_seconds = 1.5
-
-    assert stage.end_of(stage.send(name()))["status"] == "succeeded"
 
 
 def test_message_text_is_in_no_line_of_the_log(stage: Stage) -> None:
@@ -174,7 +350,8 @@ def test_message_text_is_in_no_line_of_the_log(stage: Stage) -> None:
 
 
 def test_shutdown_by_remote_control_ends_the_process_in_order(stage: Stage) -> None:
+    before = len(stage.worker.log)
     stage.celery.control.shutdown()
 
     assert stage.worker.wait_for_end() == 0
-    assert "Traceback" not in stage.worker.log_since_start
+    assert "Traceback" not in stage.worker.log[before:]

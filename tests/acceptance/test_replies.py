@@ -20,7 +20,7 @@ from worker68.client import JobFailed
 WEEK = 7 * 86400
 
 FIELDS = ["job_id", "task_id", "task", "account", "status", "result", "error", "attempts", "received_at", "finished_at"]
-FIELDS += ["metadata", "revision", "reply_id"]
+FIELDS += ["metadata", "revision", "reply_id", "reason"]
 
 PRODUCER = """
 import json, sys

@@ -1,4 +1,7 @@
-"""SIGTERM: what is under way ends with its verdict, what has not begun waits for the next worker, nothing is lost or doubled."""
+"""SIGTERM: what is under way ends with its verdict, what has not begun waits for the next worker, nothing is lost or doubled.
+
+SIGQUIT: what is under way ends without its verdict, and the process ends as Celery's own worker does.
+"""
 
 from __future__ import annotations
 
@@ -68,3 +71,23 @@ def test_sigterm_while_redis_is_away_ends_too(stage: Stage) -> None:
     stage.worker.ask_to_stop()
 
     assert stage.worker.wait_for_end() == 0
+
+
+@pytest.mark.parametrize("sigterm_first", [False, True])
+def test_sigquit_ends_in_order_with_jobs_under_way(stage: Stage, sigterm_first: bool) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    words = name()
+    stage.send(words, job_id=words)
+    stage.wait(lambda: stage.frames(words))
+    if sigterm_first:
+        stage.worker.ask_to_stop()
+        stage.worker.wait_for_log("Warm shutdown")
+
+    assert stage.worker.quit() == 0
+
+    row = stage.row(words)
+    assert row is not None
+    assert (row["status"], row["error_code"]) == ("in_doubt", "connection_lost")
+    for words_of_a_fault in ("Unrecoverable", "Traceback", "stop_hurried"):
+        assert words_of_a_fault not in stage.worker.log
+    assert stage.redis.keys("worker68:lease:*") == []

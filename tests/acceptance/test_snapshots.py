@@ -200,6 +200,7 @@ def set_paging(name: str, value: Any) -> Callable[[Simulator], None]:
     "fault",
     [
         set_paging("short_by", 3),
+        set_paging("overlap", 4),
         set_paging("empty_page", 3),
         set_paging("repeats", 1),
         set_paging("count_missing", True),
@@ -210,6 +211,7 @@ def set_paging(name: str, value: Any) -> Callable[[Simulator], None]:
     ],
     ids=[
         "short",
+        "overlapping",
         "empty",
         "repeated once",
         "no count",

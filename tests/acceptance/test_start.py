@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.acceptance.conftest import StageMaker, name
@@ -30,11 +32,18 @@ def test_tables_come_later_and_nothing_is_popped_before(make_stage: StageMaker, 
 
     stage.worker.wait_for_log("database_away", "worker68 db upgrade")
     stage.worker.wait_ready()
+    # Each second at least one of its threads looks, and its health is looked at more often.
+    threading.Event().wait(3)
+    assert stage.worker.log.count('"database_away"') == 1
+    assert "exception" not in stage.worker.log
+    assert "worker_healthy" not in stage.worker.log
 
     assert stage.redis.llen("worker68.main") == 1
     assert stage.redis.hlen("worker68:unacked:main") == 0
     upgrade(stage.database_url)
     assert stage.end_of(result)["status"] == "succeeded"
+    stage.worker.wait_for_log("database_back")
+    stage.worker.wait_for_log("worker_healthy")
 
 
 def test_postgresql_comes_later_and_nothing_is_popped_before(
@@ -92,7 +101,7 @@ def test_postgresql_goes_away_in_between(make_stage: StageMaker, postgres_server
     postgres_server.kill()
     stage.worker.wait_for_log("database_away")
     result = stage.send(words)
-    stage.worker.wait_for_log("database_away", "pump")
+    stage.wait(lambda: stage.redis.llen("worker68.main") == 1)
     assert stage.frames(words) == []
     postgres_server.restart()
 
@@ -112,7 +121,7 @@ def test_postgresql_goes_away_in_mid_send_and_the_verdict_still_counts(
     stage.wait(lambda: stage.frames(words))
 
     postgres_server.kill()
-    stage.worker.wait_for_log("database_away", "recorder")
+    stage.wait(lambda: stage.redis.hlen("worker68:kept:main") == 1)
     postgres_server.restart()
 
     assert stage.end_of(result)["status"] == "succeeded"

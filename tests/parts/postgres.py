@@ -124,10 +124,10 @@ class PostgresServer:
             self._launch()
 
     @contextmanager
-    def database(self, template: str = "template0") -> Iterator[str]:
+    def database(self, template: str = "template0", encoding: str = "UTF8") -> Iterator[str]:
         """Make a database, yield its SQLAlchemy URL, and drop it afterwards, with whoever is still connected."""
         name = next(self._names)
-        self._administer("CREATE DATABASE {} TEMPLATE {}", name, template)
+        self._administer("CREATE DATABASE {} TEMPLATE {} ENCODING {}", name, template, encoding)
         try:
             yield f"postgresql+psycopg://postgres@/{name}?host={self._directory}"
         finally:

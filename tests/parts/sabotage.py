@@ -13,6 +13,7 @@ import inspect
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partialmethod
@@ -60,18 +61,31 @@ POINTS: Final[dict[str, Point]] = {
     "between two steps": Point("execution.execute", "Execution._advance", "after", passing=1),
 }
 
+#: On the way of moderation that is taken out of the middle of a queue.
+SEARCH_POINTS: Final[dict[str, Point]] = {
+    "before moderation is taken out": Point(
+        "broker.moderation", "ModerationSearch._take_out", "before", lambda _self, finds, _used: bool(finds), passing=1
+    ),
+    "after moderation is taken out": Point(
+        "broker.moderation", "ModerationSearch._take_out", "after", lambda _self, finds, _used: bool(finds), passing=1
+    ),
+    **{name: POINTS[name] for name in list(POINTS)[:3]},
+}
+
 
 @dataclass(frozen=True)
 class Sabotage:
     """What goes wrong in one worker.
 
-    ``crash_at``: a name of ``POINTS``. ``clock_file``: holds the seconds by which the wall clock is wrong, at every moment.
+    ``crash_at``, ``freeze_at``: names of ``POINTS`` or ``SEARCH_POINTS``. ``clock_file``: holds the seconds by which the wall clock
+    is wrong, always.
     ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``slots_ahead_seconds``: how far ahead the
     limits grant a slot. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises SystemExit.
     ``deadly_words``: a message that holds them ends the process as soon as it is read.
     """
 
     crash_at: str | None = None
+    freeze_at: str | None = None
     clock_file: str | None = None
     constants: dict[str, float] = field(default_factory=dict)
     slots_ahead_seconds: float | None = None
@@ -82,7 +96,9 @@ class Sabotage:
     def commit(self) -> None:
         """Do it to this process."""
         if self.crash_at is not None:
-            _rig(POINTS[self.crash_at])
+            _rig((POINTS | SEARCH_POINTS)[self.crash_at], die)
+        if self.freeze_at is not None:
+            _rig((POINTS | SEARCH_POINTS)[self.freeze_at], freeze)
         if self.clock_file is not None:
             _set_clock(Path(self.clock_file))
         for name, value in self.constants.items():
@@ -104,11 +120,16 @@ def die(*_: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def freeze(*_: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(1.0)  # this thread alone may run on for a moment
+
+
 def leave(*_: Any) -> Any:
     raise SystemExit(3)
 
 
-def _rig(point: Point) -> None:
+def _rig(point: Point, do: Callable[[], Any]) -> None:
     holder: Any = importlib.import_module(f"worker68.{point.module}")
     *path, last = point.name.split(".")
     for part in path:
@@ -123,19 +144,22 @@ def _rig(point: Point) -> None:
             passed += 1
             due = passed >= point.passing
         if due and point.when == "before":
-            die()
+            do()
         result = original(*args, **kwargs)
-        if due:
-            return _die_behind(result) if inspect.isawaitable(result) else die()
+        if due and point.when == "after":
+            if inspect.isawaitable(result):
+                return _do_behind(result, do)
+            do()
         return result
 
     setattr(holder, last, rigged)
 
 
-async def _die_behind(way: Awaitable[Any]) -> None:
-    """Die after what a call only begins: it is over when it has been awaited."""
-    await way
-    die()
+async def _do_behind(way: Awaitable[Any], do: Callable[[], Any]) -> Any:
+    """Do it after what a call only begins: it is over when it has been awaited."""
+    result = await way
+    do()
+    return result
 
 
 def _die_reading(words: bytes) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.parts.environment import Environment
 from worker68.errors import SettingsError
+from worker68.settings import Settings
 
 
 @pytest.fixture
@@ -21,9 +23,16 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
         ({"REDIS_URL": "localhost:6379"}, "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB"),
         ({"REDIS_URL": "http://host"}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://"}, "WORKER68_REDIS_URL: expected redis://"),
-        ({"REDIS_URL": ""}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://host:port"}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://[::1"}, "WORKER68_REDIS_URL: "),
+        (
+            {"REDIS_URL": "redis://h/0?socket_timeout=5"},
+            "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB without a query: worker68 sets",
+        ),
+        (
+            {"REDIS_URL": "redis://h/first"},
+            "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB: the path is the number of a database",
+        ),
         (
             {"BRIDGE_URL": "http://127.0.0.1:5600"},
             "WORKER68_BRIDGE_URL: expected ws://HOST:PORT, like ws://127.0.0.1:5600",
@@ -126,6 +135,41 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(
     assert env.problem(**settings).startswith(line)
 
 
+SAME_BRIDGE = [
+    ("ws://h:5600", "ws://h:5600"),
+    ("ws://H.Example:5600", "ws://h.example.:5600/"),
+    ("ws://h/", "ws://h:80"),
+    ("wss://h:443/bridge", "wss://user@h/bridge//"),
+    ("ws://h/a%2Db", "ws://h/a-b#here"),
+    ("ws://localhost:5600", "ws://127.0.0.1:5600"),
+    ("ws://[::1]:5600", "ws://[0:0:0:0:0:0:0:1]:5600"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME_BRIDGE)
+def test_two_accounts_cannot_have_the_same_bridge_however_it_is_spelled(env: Environment, one: str, other: str) -> None:
+    problem = env.problem(ACCOUNTS=json.dumps({"a": {"bridge_url": one}, "b": {"bridge_url": other}}))
+    assert problem.startswith("WORKER68_ACCOUNTS: the accounts 'a' and 'b' have the same bridge_url")
+    problem = env.problem(BRIDGE_URL=one, ACCOUNTS=json.dumps({"b": {"bridge_url": other}}))
+    assert "'main'" in problem
+    assert "'b'" in problem
+
+
+def test_bridges_that_differ_are_told_apart(env: Environment) -> None:
+    urls = [
+        "ws://h:1",
+        "ws://h:2",
+        "wss://h",
+        "ws://h",
+        "ws://h/a",
+        "ws://h/A",
+        "ws://h/a?b",
+        "ws://127.0.0.2.example:1",
+    ]
+    tables = {f"a{number}": {"bridge_url": url} for number, url in enumerate(urls)}
+    assert len(env.load(ACCOUNTS=json.dumps(tables)).account_settings()) == len(urls)
+
+
 def test_every_mistake_is_named_at_once(env: Environment) -> None:
     problem = env.problem(CONCURRENCY="0", LOG_LEVEL="loud", REDIS_URL="x")
     assert [part.split(":")[0] for part in problem.split("; ")] == [
@@ -133,6 +177,17 @@ def test_every_mistake_is_named_at_once(env: Environment) -> None:
         "WORKER68_CONCURRENCY",
         "WORKER68_LOG_LEVEL",
     ]
+
+
+@pytest.mark.parametrize(
+    "name", [name.upper() for name in Settings.model_fields] + ["CONFIG"], ids=lambda name: str(name).lower()
+)
+def test_an_empty_variable_counts_as_not_set(env: Environment, name: str) -> None:
+    env.toml('redis_url = "redis://h/1"\n[accounts.other]\nbridge_url = "ws://h:1"\n')
+    expected = Settings(redis_url="redis://h/1", accounts={"other": {"bridge_url": "ws://h:1"}})
+    if name == "CONFIG":
+        expected = Settings()
+    assert env.load(**{name: ""}) == expected
 
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "BRIDGE_URL"])

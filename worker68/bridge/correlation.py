@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
-from worker68.jobs.evidence import BUSY, Verdict
+from worker68.jobs.evidence import BUSY, BridgeError, Verdict, is_credible
 from worker68.jobs.fields import Chat
 
 Match = Literal["auto", "id", "chat"]
@@ -37,6 +37,10 @@ _REMEMBERED = 4096
 
 #: How many messages of unknown origin are held for one send, and sightings of each: more is somebody else's conversation.
 _HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
+
+
+#: So much of a reply that cannot be read is quoted in its place.
+_QUOTED_BYTES = 200
 
 
 class Refused(Exception):
@@ -59,12 +63,17 @@ class ToldBusy:
 
 @dataclass(frozen=True)
 class LateEvidence:
-    """A message was sent, or was seen sent, and nobody waits for it: a job that bears this id may be in doubt."""
+    """What became of a message that no call waits for: a job that bears this id may be in doubt.
+
+    It was sent (a verdict, or None for an own message with a server id), whichever attempt did so. Or it was not, tied by id and
+    soon enough after the write to be believed: that is said of one ``attempt`` alone, for another one may have sent it.
+    """
 
     custom_msg_id: str
     verdict: Verdict | None
     message_id: int | None
     sent_at: dt.datetime | None
+    attempt: int | None = None
 
 
 CorrelationEvent = Hello | Network | Settled | ToldBusy | LateEvidence | Event
@@ -74,12 +83,17 @@ CorrelationEvent = Hello | Network | Settled | ToldBusy | LateEvidence | Event
 class _Known:
     """A message of the account's own that no call waits for.
 
-    ``owner``: the ``custom_msg_id`` of the ended send it belongs to, None if it is none of ours.
+    ``owner``: the ``custom_msg_id`` of the ended send it belongs to, None if it is none of ours; ``attempt`` and ``written_at``
+    are that send's. ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
     """
 
     owner: str | None
     first_seen: float = 0.0
+    sent: bool = False
     proven: bool = False
+    denied: bool = False
+    attempt: int | None = None
+    written_at: float = 0.0
 
 
 class Correlation:
@@ -96,6 +110,7 @@ class Correlation:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
+        self._wary_since: float | None = None
 
     @property
     def writes_ids(self) -> bool:
@@ -106,6 +121,14 @@ class Correlation:
     def one_send_per_chat(self) -> bool:
         """Whether a verdict may have to be tied by its chat, so that a second send there would make it ambiguous."""
         return self._match == "chat" or (self._match == "auto" and not self.ids_given_back)
+
+    @property
+    def one_send(self) -> bool:
+        """Whether new sends go one at a time: a connection was lost with sends under way, and none since then is proved.
+
+        Else a bridge that drops each connection would leave as many messages in doubt each time as may be under way.
+        """
+        return self._wary_since is not None
 
     # -- the calls
 
@@ -120,6 +143,8 @@ class Correlation:
     def _add_send(self, pending: Pending, custom_msg_id: str, chat: Chat) -> None:
         if custom_msg_id in self._sends_by_id:
             raise Refused(f"a send with the custom_msg_id {custom_msg_id} is under way already")
+        if self._wary_since is not None and any(self._is_since(one.written_at) for one in self._sends_by_id.values()):
+            raise Refused("another send is under way, the first since the connection was lost with sends under way")
         if self.one_send_per_chat:
             if chat in self._sends_by_chat:
                 raise Refused(f"another send to {chat} is under way, and its verdict can only be told by the chat")
@@ -135,8 +160,10 @@ class Correlation:
         pending.written_whole = True
         return self._settle_if_done(pending)
 
-    def note_connection_lost(self) -> list[CorrelationEvent]:
+    def note_connection_lost(self, now: float) -> list[CorrelationEvent]:
         """End the plain calls that were written: no reply comes over another connection. Sends stay: their verdict may."""
+        if self._wary_since is None and any(send.written_at is not None for send in self._sends_by_id.values()):
+            self._wary_since = now
         events: list[CorrelationEvent] = []
         for pending in list(self._calls.values()):
             if pending.written_at is None:
@@ -161,16 +188,26 @@ class Correlation:
             del self._sends_by_chat[chat]
         if pending.written_at is None:
             return
-        if self.writes_ids:
-            _remember(self._known, custom_msg_id, _Known(custom_msg_id, proven=pending.proven))
-        if pending.foreign_id is not None:
-            _remember(self._known, pending.foreign_id, _Known(custom_msg_id, proven=pending.proven))
+        for known_as in [custom_msg_id] * self.writes_ids + [pending.foreign_id]:
+            if known_as is not None:
+                _remember(self._known, known_as, _ended(pending, custom_msg_id))
 
     def _settle_if_done(self, pending: Pending) -> list[CorrelationEvent]:
         if not pending.settled or pending.request_id not in self._calls:
             return []
         self.end(pending)
+        if pending.send is not None:
+            self._trust(pending.written_at)
         return [Settled(pending)]
+
+    def _is_since(self, written_at: float | None) -> bool:
+        """Whether a send is one of those that go one at a time; None: it is not written yet."""
+        return self._wary_since is not None and (written_at is None or written_at > self._wary_since)
+
+    def _trust(self, written_at: float | None) -> None:
+        """What became of this send is known: if it was written since the connection was lost, the others may go too."""
+        if self._is_since(written_at):
+            self._wary_since = None
 
     # -- what the bridge says
 
@@ -205,7 +242,10 @@ class Correlation:
             data, error = read_data(reply, pending.reply_shape)
         except ValueError:
             self._tally.count("malformed")
-            return []
+            if pending.send is not None:
+                return []  # no word about the message: its verdict will say
+            seen = bytes(reply.data)[:_QUOTED_BYTES].decode("utf-8", "replace")
+            data, error = None, BridgeError(None, f"its reply cannot be read: {seen}")
         pending.note_reply(data, error)
         busy = error is not None and error.code == BUSY
         return [*([ToldBusy(pending)] if busy else []), *self._settle_if_done(pending)]
@@ -231,7 +271,7 @@ class Correlation:
         known = self._known.get(sighting.custom_msg_id or "")
         if known is not None and known.owner is not None:
             self.ids_given_back |= known.owner == sighting.custom_msg_id
-            self._take_late(known.owner, known, sighting, events)
+            self._take_late(known.owner, known, sighting, now, events)
             return True
         by_chat = self._find_by_chat(sighting, now)
         if by_chat is not None:
@@ -285,12 +325,20 @@ class Correlation:
             self._tally.count("double_evidence")
         events += self._settle_if_done(pending)
 
-    def _take_late(self, owner: str, known: _Known, sighting: Sighting, events: list[CorrelationEvent]) -> None:
-        if known.proven or not sighting.proves_sent:
+    def _take_late(
+        self, owner: str, known: _Known, sighting: Sighting, now: float, events: list[CorrelationEvent]
+    ) -> None:
+        not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == owner
+        if sighting.proves_sent and not known.proven:
+            known.sent, known.proven = True, sighting.message_id is not None
+            self._report_late(owner, sighting, events)
+        elif not_sent and not (known.sent or known.denied) and is_credible(now - known.written_at):
+            known.denied = True
+            self._report_late(owner, sighting, events, known.attempt)
+        else:
             self._tally.count("double_evidence")
             return
-        known.proven = sighting.message_id is not None
-        self._report_late(owner, sighting, events)
+        self._trust(known.written_at)
 
     def _take_unknown(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
         custom_msg_id = sighting.custom_msg_id
@@ -301,9 +349,24 @@ class Correlation:
         else:
             self._tally.count("unknown_evidence")
 
-    def _report_late(self, custom_msg_id: str, sighting: Sighting, events: list[CorrelationEvent]) -> None:
+    def _report_late(
+        self, custom_msg_id: str, sighting: Sighting, events: list[CorrelationEvent], attempt: int | None = None
+    ) -> None:
         self._tally.count("late_evidence")
-        events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at))
+        events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at, attempt))
+
+
+def _ended(pending: Pending, custom_msg_id: str) -> _Known:
+    assert pending.send is not None
+    assert pending.written_at is not None
+    return _Known(
+        custom_msg_id,
+        sent=pending.sent,
+        proven=pending.proven,
+        denied=pending.evidence.credibly_not_sent,
+        attempt=pending.send.attempt,
+        written_at=pending.written_at,
+    )
 
 
 def _hold(pending: Pending, foreign_id: str, sighting: Sighting, now: float) -> None:

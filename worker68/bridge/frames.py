@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 from typing import Any
 
 import msgspec
 
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
-from worker68.protocol.values import NOT_JSON, decode_json, mend, read_id, read_id_text, read_int, read_time
+from worker68.protocol.values import NOT_JSON, mend, read_id, read_id_text, read_int, read_time
 
 #: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
 _SERVICE_SUCCESS = 200
+
+_BEGINS_WITH_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]{1,100})"')
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -102,17 +105,23 @@ class _Envelope(msgspec.Struct):
 
 
 def decode(raw: bytes) -> Frame:
-    """Read one frame. Unknown fields are ignored; whatever cannot be read is ``Malformed``."""
+    """Read one frame. Unknown fields are ignored; whatever cannot be read is ``Malformed``.
+
+    But where it begins with an id, as replies do [doc], it is a reply all the same, whose data ``read_data`` finds unreadable.
+    """
     try:
         return _read(raw)
     except NOT_JSON:
         mended = mend(raw)
-    if mended is None:
+    if mended is not None:
+        try:
+            return _read(mended)
+        except NOT_JSON:
+            pass
+    begins_with_id = _BEGINS_WITH_ID.match(raw)
+    if begins_with_id is None:
         return Malformed("not a JSON object")
-    try:
-        return _read(mended)
-    except NOT_JSON:
-        return Malformed("not a JSON object")
+    return Reply(begins_with_id[1].decode("utf-8", "replace"), msgspec.Raw(raw), None)
 
 
 def _read(raw: bytes) -> Frame:
@@ -133,13 +142,20 @@ def read_data(reply: Reply, shape: Any = Any) -> tuple[Any, BridgeError | None]:
     The error is the bridge's own, or the service's, which stands in the data. Raises ValueError where the data is no JSON.
     """
     try:
-        data = decode_json(reply.data, _decoder(shape))
-    except msgspec.ValidationError:
-        try:
-            data = decode_json(reply.data, _decoder(Any))
-        except msgspec.ValidationError as error:  # a number that nothing can hold
-            raise ValueError(str(error)) from None
+        data = _decode_as(reply.data, shape)
+    except NOT_JSON:
+        mended = mend(bytes(reply.data))
+        if mended is None:
+            raise ValueError("not JSON") from None
+        data = _decode_as(mended, shape)
     return data, reply.error or _read_service_error(data)
+
+
+def _decode_as(raw: bytes | msgspec.Raw, shape: Any) -> Any:
+    try:
+        return _decoder(shape).decode(raw)
+    except msgspec.ValidationError:
+        return _decoder(Any).decode(raw)
 
 
 @functools.cache
@@ -228,7 +244,7 @@ def _read_service_error(data: Any) -> BridgeError | None:
     ``commonResult.errCode`` other than 200 [doc]; a bare integer, for instance 1021 [seen].
     """
     if isinstance(data, int) and not isinstance(data, bool):
-        return None if data == _SERVICE_SUCCESS else BridgeError(data, "")
+        return None if data == _SERVICE_SUCCESS else BridgeError(_as_code(data), "")
     common = data.get("commonResult") if isinstance(data, dict) else getattr(data, "commonResult", None)
     if not isinstance(common, dict) or "errCode" not in common:
         return None
@@ -237,8 +253,13 @@ def _read_service_error(data: Any) -> BridgeError | None:
 
 
 def _as_code(value: Any) -> int | str | None:
+    """Return a code as a 64-bit integer where it is one, else as what was seen; None where that is no code at all."""
     number = read_int(value)
-    return number if number is not None else read_id_text(value)
+    if number is not None:
+        return number
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _in_words(value)
+    return read_id_text(value)
 
 
 def _in_words(value: Any) -> str:

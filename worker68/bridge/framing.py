@@ -45,12 +45,11 @@ class Received:
     payload: bytes
 
     def close_reason(self) -> str:
-        """Say in words why the peer closes, from the payload of a CLOSE."""
+        """Say why the peer closes, from the payload of a CLOSE: by its code. Its words may be anything, and would be logged."""
         if len(self.payload) < 2:
             return "closed by the bridge"
         (code,) = struct.unpack_from("!H", self.payload)
-        words = self.payload[2:].decode("utf-8", "replace")
-        return f"closed by the bridge: {code} {words}".rstrip()
+        return f"closed by the bridge: {code}"
 
 
 @dataclass(frozen=True)

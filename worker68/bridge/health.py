@@ -31,6 +31,9 @@ class Timing:
     #: Full-jitter exponential back-off between tries to connect: first range, and cap.
     backoff_base: float = 0.2
     backoff_cap: float = 15.0
+    #: A connection that was up so long, with Hello, has held: the next try begins with the first range again. Hello alone proves
+    #: nothing: a bridge that says it and drops at once would be called again and again without a pause.
+    held: float = 10.0
     #: Between two tries to learn the API's base URL.
     api_url_retry: float = 5.0
 
@@ -126,6 +129,10 @@ class Health:
         )
         self._pinged |= due
         return due
+
+    def has_held(self, now: float) -> bool:
+        """Whether this connection was a good one, so that its end is no reason for a longer pause."""
+        return self._connected_at is not None and self._hello and now >= self._connected_at + self._timing.held
 
     @property
     def next_due(self) -> float:

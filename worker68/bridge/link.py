@@ -82,6 +82,11 @@ class Link:
         return self.session.correlation.one_send_per_chat
 
     @property
+    def one_send(self) -> bool:
+        """Whether the account may have only one new send under way now: a connection was lost with sends under way."""
+        return self.session.correlation.one_send
+
+    @property
     def connections(self) -> int:
         """How many connections were opened so far."""
         return self.counters["connections"]
@@ -145,14 +150,22 @@ class Link:
         return self.call("request", frame_data, reply_shape=reply_shape, guard=guard)
 
     def send(
-        self, message: Message, custom_msg_id: str, *, confirm: Confirm | None = None, guard: Guard | None = None
+        self,
+        message: Message,
+        custom_msg_id: str,
+        *,
+        confirm: Confirm | None = None,
+        guard: Guard | None = None,
+        attempt: int | None = None,
     ) -> Call:
         """Send a message. Its call outlives the connection: a verdict may come over the next one.
 
-        Refused while another send with this ``custom_msg_id`` is under way, or, where ``one_send_per_chat``, another to its chat.
+        Refused while another send with this ``custom_msg_id`` is under way, or, where ``one_send_per_chat``, another to its chat,
+        or, where ``one_send``, any other. ``attempt``: which try of its job it is, which late evidence names.
         """
         newline = self.options.newline
-        terms = SendTerms(custom_msg_id, message.chat, expected_echo(message, newline), confirm or self.options.confirm)
+        texts, confirm = expected_echo(message, newline), confirm or self.options.confirm
+        terms = SendTerms(custom_msg_id, message.chat, texts, confirm, attempt)
         pending = Pending(_new_request_id(), terms)
         written_id = custom_msg_id if self.session.correlation.writes_ids else None
         return self._submit(pending, encode_message(pending.request_id, message, written_id, newline), guard)

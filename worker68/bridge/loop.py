@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -34,17 +35,24 @@ MESSAGE_LIMIT = 64 * 1024 * 1024
 _LONGEST_SLEEP_SECONDS = 86_400.0
 
 
+#: A session that cannot even start over is left alone for so long.
+REST_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
 class BridgeIO:
     """All bridge connections of this process.
 
     The callbacks run on the I/O thread: they must be quick, and must neither wait for a call nor close an account. An exception
-    in one is logged and counted. ``on_event`` gets every unsolicited frame that is not about a send of ours.
+    in one is logged and counted. ``on_state`` gets an account and why its link is not ready, None where it is; the first call may
+    come before ``open`` has returned. ``on_event`` gets every unsolicited frame that is not about a send of ours.
     """
 
     def __init__(
         self,
         *,
-        on_state: Callable[[str], None],
+        on_state: Callable[[str, str | None], None],
         on_late_evidence: Callable[[str, LateEvidence], None],
         on_event: Callable[[str, str, bytes], None],
         frame_limit: int = MESSAGE_LIMIT,
@@ -62,7 +70,8 @@ class BridgeIO:
         )
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
-        self._sessions: set[Session] = set()  # the I/O thread's own
+        self._sessions: set[Session] = set()  # the I/O thread's own, as the next one
+        self._resting: dict[Session, float] = {}  # those that could not even start over, until when
         self._lock = threading.Lock()  # guards _inbox, _awake, _ended, _links, _knows_ids
         self._inbox: deque[tuple[Session, Callable[[], None]]] = deque()
         self._awake = False
@@ -155,20 +164,35 @@ class BridgeIO:
         self.turns += 1
         for key, _ in self._selector.select(self._sleep_seconds()):
             if key.data is None:
-                self._wake_reader.recv(64)
+                with suppress(BlockingIOError):
+                    self._wake_reader.recv(64)
             else:
                 self._guarded(key.data, key.data.on_ready)
-        for session in [session for session in self._sessions if session.has_buffered]:
+        for session in [session for session in self._active() if self._has_buffered(session)]:
             self._guarded(session, session.on_ready)
         self._run_inbox()
         now = monotonic()
-        for session in [session for session in self._sessions if session.next_due <= now]:
+        for session in [session for session in self._active() if self._next_due(session) <= now]:
             self._guarded(session, session.on_time)
+        for session in [session for session, until in self._resting.items() if until <= now]:
+            del self._resting[session]
+            self._start_over(session)
+
+    def _active(self) -> list[Session]:
+        return [session for session in self._sessions if session not in self._resting]
+
+    def _has_buffered(self, session: Session) -> bool:
+        return self._guarded(session, lambda: session.has_buffered) or False
+
+    def _next_due(self, session: Session) -> float:
+        due = self._guarded(session, lambda: session.next_due)
+        return monotonic() + REST_SECONDS if due is None else due
 
     def _sleep_seconds(self) -> float:
-        if any(session.has_buffered for session in self._sessions):
+        active = self._active()
+        if any(self._has_buffered(session) for session in active):
             return 0.0
-        due = min((session.next_due for session in self._sessions), default=math.inf)
+        due = min([*map(self._next_due, active), *self._resting.values()], default=math.inf)
         return min(_LONGEST_SLEEP_SECONDS, max(0.0, due - monotonic()))
 
     def _run_inbox(self) -> None:
@@ -179,13 +203,25 @@ class BridgeIO:
         for session, command in commands:
             self._guarded(session, command)
 
-    def _guarded(self, session: Session, step: Callable[[], None]) -> None:
-        """Run one step of one session: an error of ours costs that session its connection, and nobody else anything."""
+    def _guarded(self, session: Session, step: Callable[[], T]) -> T | None:
+        """Run one step of one session: whatever it raises costs that session its connection, and no other one anything."""
         try:
-            step()
-        except Exception:
-            log.exception("bridge_io_failed")
+            return step()
+        except BaseException:
+            log.exception("bridge_io_failed", account=session.account)
+        self._start_over(session)
+        return None
+
+    def _start_over(self, session: Session) -> None:
+        try:
             session.fail()
+        except BaseException:
+            log.exception("bridge_start_over_failed", account=session.account, remedy="it is tried again")
+            # Its sockets may be open still, and would keep this thread busy.
+            for key in [key for key in self._selector.get_map().values() if key.data is session]:
+                self._selector.unregister(key.fileobj)
+            if session in self._sessions:
+                self._resting[session] = monotonic() + REST_SECONDS
 
     def _open_session(self, session: Session) -> None:
         if self._ended:
@@ -197,6 +233,7 @@ class BridgeIO:
     def _close_session(self, session: Session, closed: threading.Event) -> None:
         try:
             self._sessions.discard(session)
+            self._resting.pop(session, None)
             session.close()
         finally:
             closed.set()
@@ -222,7 +259,7 @@ class BridgeIO:
             commands = list(self._inbox)
             self._inbox.clear()
         for session, command in commands:
-            session.close()
+            self._guarded(session, session.close)
             self._guarded(session, command)
         self._selector.close()
         self._wake_reader.close()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from worker68.bridge.frames import Sighting
-from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Evidence, Verdict
+from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
 from worker68.jobs.judge import Confirm
 
@@ -23,12 +23,16 @@ _PROOF = (Verdict.SENT, Verdict.READ)
 
 @dataclass(frozen=True)
 class SendTerms:
-    """What a send needs in order to be recognised. ``texts``: an own message with one of them may be this send."""
+    """What a send needs in order to be recognised. ``texts``: an own message with one of them may be this send.
+
+    ``attempt``: which try of its job it is; all of them have the same ``custom_msg_id``.
+    """
 
     custom_msg_id: str
     chat: Chat
     texts: frozenset[str]
     confirm: Confirm
+    attempt: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -59,26 +63,20 @@ class Pending:
         seen = self.evidence
         if self.send is None:
             return seen.replied
-        if seen.echo or seen.verdict in _PROOF or self._credibly_not_sent:
+        if self.sent or seen.credibly_not_sent:
             return True
         confirm = self.send.confirm
         return (confirm == "reply" and seen.replied) or (confirm == "write" and self.written_whole)
 
     @property
-    def proven(self) -> bool:
-        """Say whether the message is known to be sent, and nothing about it is missing."""
-        seen = self.evidence
-        return (seen.echo or seen.verdict in _PROOF) and seen.message_id is not None
+    def sent(self) -> bool:
+        """Say whether the message is known to be sent."""
+        return self.evidence.echo or self.evidence.verdict in _PROOF
 
     @property
-    def _credibly_not_sent(self) -> bool:
-        seen = self.evidence
-        return (
-            seen.verdict is Verdict.NOT_SENT
-            and seen.tied_by == "id"
-            and seen.verdict_seconds is not None
-            and seen.verdict_seconds <= NOT_SENT_CREDIBLE_SECONDS
-        )
+    def proven(self) -> bool:
+        """Say whether the message is known to be sent, and nothing about it is missing."""
+        return self.sent and self.evidence.message_id is not None
 
     def note_written(self, now: float) -> None:
         self.written_at = now

@@ -61,7 +61,7 @@ class Surroundings:
     post: Callable[[Session, Callable[[], None]], None]
     watch: Callable[[Session, Connection], None]
     unwatch: Callable[[Connection], None]
-    on_state: Callable[[str], None]
+    on_state: Callable[[str, str | None], None]
     on_late_evidence: Callable[[str, LateEvidence], None]
     on_event: Callable[[str, str, bytes], None]
     message_limit: int
@@ -82,7 +82,7 @@ class Session:
         new_request_id: Callable[[], str],
         publish: Callable[[str | None, str | None, str | None], bool],
     ) -> None:
-        self._account = account
+        self.account = account
         self._url = url
         self._on_busy = options.on_busy
         self._around = surroundings
@@ -154,7 +154,9 @@ class Session:
         """Something in here broke that must not: start over with a new connection, the calls keep their rules."""
         now = monotonic()
         self.tally.count("internal_errors")
-        self._drop("an error of worker68's own, see the log")
+        reason = "an error of worker68's own, see the log"
+        self._health.note_lost(reason)
+        self._drop(reason)
         if self._dial is not None:
             self._dial.abandon()
             self._dial = None
@@ -274,15 +276,14 @@ class Session:
                     if self._on_busy is not None:
                         self._tell(self._on_busy, self._calls[pending.request_id].guard)
                 case Hello():
-                    self._failures = 0
                     self._health.note_hello()
                     self._ask_api_url(now)
                 case Network(status):
                     self._health.note_network(status, now)
                 case LateEvidence():
-                    self._tell(self._around.on_late_evidence, self._account, event)
+                    self._tell(self._around.on_late_evidence, self.account, event)
                 case Event(operator, raw):
-                    self._tell(self._around.on_event, self._account, operator, raw)
+                    self._tell(self._around.on_event, self.account, operator, raw)
 
     def _settle(self, pending: Pending) -> None:
         call = self._calls.pop(pending.request_id)
@@ -353,7 +354,10 @@ class Session:
         self._around.unwatch(connection)
         connection.close()
         tell = log.info if self._closed else log.warning
-        tell("bridge_connection_lost", account=self._account, reason=reason)
+        tell("bridge_connection_lost", account=self.account, reason=reason)
+        now = monotonic()
+        if self._health.has_held(now):
+            self._failures = 0
         self.tally.count("connection_drops")
         self.tally.count("too_large", connection.too_large)
         self._health.note_lost(reason)
@@ -361,8 +365,7 @@ class Session:
         self._writing = None
         for call in self._outgoing:
             self._refuse(call, f"the connection was lost before the write: {reason}")
-        now = monotonic()
-        self._dispatch(self.correlation.note_connection_lost(), now)
+        self._dispatch(self.correlation.note_connection_lost(now), now)
         self._plan_redial(now)
 
     def _forget_api_url(self) -> None:
@@ -379,11 +382,11 @@ class Session:
         closed = "the link is closed" if self._closed else None
         ready, reached = closed or self._health.why_not_ready(now), closed or self._health.why_not_reached
         if self._publish(ready, reached, self._api_url):
-            self._tell(self._around.on_state, self._account)
+            self._tell(self._around.on_state, self.account, ready)
 
     def _tell(self, callback: Callable[..., None], *about: object) -> None:
         try:
             callback(*about)
         except Exception:
-            log.exception("bridge_callback_failed", account=self._account)
+            log.exception("bridge_callback_failed", account=self.account)
             self.tally.count("callback_errors")

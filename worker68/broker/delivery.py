@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +20,8 @@ from itertools import count
 from typing import Any
 
 import structlog
+
+from worker68.errors import describe_fault
 
 log = structlog.get_logger(__name__)
 
@@ -192,7 +193,7 @@ class Delivery:
         try:
             deliver(_with_delivery_tag(deliverable.raw, delivery_tag))
         except Exception as error:  # noqa: BLE001 - whatever a message does to Celery must not stop the next one
-            self.refuse(delivery_tag, _describe(error))
+            self.refuse(delivery_tag, describe_fault(error))
         except BaseException:
             with self._lock:
                 if self._outstanding.pop(delivery_tag, None) is not None:
@@ -209,12 +210,6 @@ class Delivery:
 def _with_delivery_tag(raw: dict[str, Any], delivery_tag: str) -> dict[str, Any]:
     properties = {"delivery_info": {}, **raw["properties"], "delivery_tag": delivery_tag}
     return {**raw, "properties": properties}
-
-
-def _describe(error: Exception) -> str:
-    """Say what happened where, without the error's own words: they may quote the message."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.name} ({frame.filename}:{frame.lineno})"
 
 
 def _call_back(callback: Callable[..., None], tag: str, *arguments: str) -> None:

@@ -27,7 +27,7 @@ def deliverable(job: Job) -> Deliverable:
         "root_id": job.task_id,
         "parent_id": None,
         "group": None,
-        "retries": job.attempts,
+        "retries": job.attempts - job.step,  # each step that is done took one attempt that was no retry
         "eta": None,
         "expires": None,
         "timelimit": [None, None],

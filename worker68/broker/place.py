@@ -63,7 +63,7 @@ class Place:
     """A queue that this worker may take from as long as ``lease_key`` holds ``lease_value``.
 
     ``fence`` must grow with each lease of the same place: messages recorded under a smaller one are handed out first.
-    ``room`` is how many messages may be taken at most; with 0 the queue is left alone and only ``wake_key`` is watched.
+    ``room`` is how many messages may be taken at most; with 0 nothing is taken but moderation.
     """
 
     name: str
@@ -106,3 +106,18 @@ class Place:
             wake_key=f"{FRONT_DOOR}:wake",
             room=room,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker.
+
+    ``losses``: so many owners were lost while they had it.
+    """
+
+    place: Place
+    field: bytes
+    list_key: bytes
+    raw: bytes
+    leftover: bool
+    losses: int

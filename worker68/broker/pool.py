@@ -25,8 +25,6 @@ from worker68.clock import monotonic
 
 log = structlog.get_logger(__name__)
 
-_CANNOT_KILL = "what is under way cannot be killed: cancel its job, or wait; each of its waits has a deadline"
-
 
 class TaskPool(thread.TaskPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,23 +66,26 @@ class TaskPool(thread.TaskPool):
                 self._changed.notify_all()
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
-        """Refuse: Celery would tell the world that the task was terminated while it goes on."""
-        log.warning("task_cannot_be_killed", remedy=_CANNOT_KILL)
-        raise NotImplementedError(_CANNOT_KILL)
+        """Do nothing: a thread cannot be killed. Only a cold shutdown asks for it, and that must not fail here."""
 
     def on_stop(self) -> None:
-        """Wait for what is under way; after SIGQUIT (a cold shutdown) not: it is ended with the bridge."""
+        """Wait for what is under way; after SIGQUIT (a cold shutdown) not: it is ended with the bridge.
+
+        SIGQUIT may come during that wait: its handler runs on the thread that waits here.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or state.should_terminate is not None)
         if state.should_terminate is None:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._held)
             super().on_stop()
         else:
             self.on_terminate()
 
     def on_terminate(self) -> None:
         """Start nothing more. The jobs that are under way end with the bridge, and what runs on a thread ends by itself."""
-        log.warning("pool_terminated", jobs=self._held, threads=len(self.executor._threads), remedy=_CANNOT_KILL)
+        log.warning("pool_terminated", jobs=self._held, threads=len(self.executor._threads))
         self.executor.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            self._changed.notify_all()
 
 
 def _run(

@@ -1,6 +1,6 @@
 -- Takes messages from the queues of several places and records each as unacknowledged, in one step.
 --
--- KEYS  for each place: its wake key, then its lists in order of priority (none: only the wake key is watched).
+-- KEYS  for each place: its wake key, then its lists in order of priority. They are watched also where there is no room.
 -- ARGV  most messages, most bytes, running number before the first message; then for each place: lease key, lease value,
 --       fence, unacked key, lost key, room, number of lists.
 -- Reply for each place: {owned, wake value, messages waiting, {field, value, losses, ...}, {keys of a wrong type}, leftover}.

@@ -19,10 +19,11 @@ import structlog
 
 from worker68.broker.delivery import Delivery
 from worker68.broker.message import deliverable
-from worker68.broker.place import MOST_NEWS, Place
-from worker68.broker.source import Batch, Popped, Source
+from worker68.broker.moderation import is_moderation
+from worker68.broker.place import MOST_NEWS, Place, Popped
+from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
-from worker68.errors import DatabaseAway, LeaseLost, RedisAway
+from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution import reasons, recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
@@ -31,6 +32,7 @@ from worker68.execution.rooms import Rooms
 from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
+from worker68.observe import outages
 from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
 from worker68.store.schema import check_version
@@ -43,6 +45,18 @@ BATCH = 200
 POLL_SECONDS = 1.0
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
+
+_FAILED = outages.Outage(
+    "pump_failed", "pump_works_again", "a fault in worker68: keep this line, report it", fault=True
+)
+_ACCOUNT_FAILED = outages.Outage(
+    "account_failed", "account_works_again", "a fault in worker68; the other accounts go on", fault=True
+)
+_LOCKED = outages.Outage(
+    "account_locked",
+    "account_taken_over",
+    "another session holds rows of the account: that of an owner which is frozen ends within seconds; the others go on",
+)
 
 
 class Pump:
@@ -80,7 +94,6 @@ class Pump:
             str, float
         ] = {}  # accounts of which something of ours broke, and until when each is left alone
         self._started: dict[int, tuple[Desk, Ready]] = {}
-        self._away: str | None = None
         self._database_seen = False
         self.latency = Latency()  # of one round that ended well
         self.turned_at = monotonic()  # its end
@@ -154,23 +167,22 @@ class Pump:
             except (DatabaseAway, RedisAway) as away:
                 self._note_away(away)
                 self._pause()
-            except BaseException:  # whatever it is: a worker whose pump has ended is alive and takes nothing in
-                log.exception("pump_failed")
+            except BaseException as error:  # noqa: BLE001 - a worker whose pump has ended is alive and takes nothing in
+                _FAILED.fails("pump", error)
                 self._pause()
 
     def _turn(self) -> tuple[bool, float | None]:
-        """Take in, tend and deliver once; return whether there is more to take in, and when to look again at the latest."""
+        """Tend, take in and deliver once; return whether there is more to take in, and when to look again at the latest."""
         self._apply_changes()
         if not self._database_seen:
             check_version(self._engine)
             self._database_seen = True
         self._open_desks()
+        self._tend()  # first, because it counts how much room a new desk has
         more = self._take_in()
-        self._tend()
         _, look_again_at = self._deliver()
-        if self._away is not None:
-            log.info("work_goes_on", after=self._away)
-            self._away = None
+        for outage in (outages.DATABASE, outages.REDIS, _FAILED):
+            outage.works("pump")
         return more, look_again_at
 
     def _pause(self) -> None:
@@ -193,11 +205,9 @@ class Pump:
             self._pop_at = 0.0
 
     def _note_away(self, away: DatabaseAway | RedisAway) -> None:
-        """Say once what is away, and look at the database's version before anything else when it may be back."""
-        event = "database_away" if isinstance(away, DatabaseAway) else "redis_away"
-        if self._away != str(away):
-            log.warning(event, problem=str(away), remedy="waiting for it; nothing is taken in or sent meanwhile")
-        self._away = str(away)
+        """Look at the database's version before anything else when what is away may be back."""
+        outage = outages.DATABASE if isinstance(away, DatabaseAway) else outages.REDIS
+        outage.fails("pump", away)
         self._database_seen = False
 
     # Ownership
@@ -243,13 +253,21 @@ class Pump:
         """Let what breaks of ours on one account be that account's alone: it rests for a moment, and the others go on."""
         try:
             yield
+            _LOCKED.works(account)
+            _ACCOUNT_FAILED.works(account)
+        except RowsLocked as locked:
+            _LOCKED.fails(account, locked, account=account)
+            self._rest(account)
         except (DatabaseAway, RedisAway):
             raise
-        except Exception:
-            log.exception("account_failed", account=account, remedy="a fault in worker68; the other accounts go on")
-            self._failing[account] = monotonic() + PAUSE_SECONDS
-            if account in self._desks:
-                self._desks[account].distrust()
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback
+            _ACCOUNT_FAILED.fails(account, error, account=account)
+            self._rest(account)
+
+    def _rest(self, account: str) -> None:
+        self._failing[account] = monotonic() + PAUSE_SECONDS
+        if account in self._desks:
+            self._desks[account].distrust()
 
     # Intake
 
@@ -268,7 +286,8 @@ class Pump:
             return False
         places = self._places()
         batch = self._source.pop(places, BATCH) if places else None
-        self._pop_at = 0.0 if batch and batch.popped and batch.more else monotonic() + POLL_SECONDS
+        at_once = batch is not None and (batch.unread or (batch.popped and batch.more))
+        self._pop_at = 0.0 if at_once else monotonic() + POLL_SECONDS
         # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
         self._pop_when_woken = not self._source.bell_armed or any(place.room <= BATCH for place in places)
         if batch is None:
@@ -298,8 +317,11 @@ class Pump:
         desk.hear(seqs)
 
     def _pass_on(self, batch: Batch) -> list[Popped]:
-        """Put messages of the front door whose account has no room into that account's own queue; return all others."""
-        front = [popped for popped in batch.popped if not popped.place.name]
+        """Put messages of the front door whose account has no room into that account's own queue; return all others.
+
+        Moderation is taken in whatever the room.
+        """
+        front = [popped for popped in batch.popped if not popped.place.name and not is_moderation(popped.raw)]
         full = self._full_accounts() if front else set()
         if not full:
             return list(batch.popped)

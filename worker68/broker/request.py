@@ -1,7 +1,8 @@
 """A job as Celery's worker knows it: one of its reserved and active requests, with its events, from the hand-over to its end.
 
 In: a message of ``Delivery``, and what runs a job by its number. Out: the job on its way, on the job loop; Celery's events.
-What Celery does for anybody's task is left out: decoding a body, a log line at either end, tracing, time limits, results.
+What Celery does for anybody's task is left out: decoding a body, a log line at either end, tracing, time limits, results, revokes.
+Never: a change of Celery's lists of requests on another thread than Celery's, which iterates over them without a lock.
 
 Stands on Celery 5.7, whose ``Request`` it extends; ``tests/unit/broker`` asserts what is used of it.
 """
@@ -9,13 +10,13 @@ Stands on Celery 5.7, whose ``Request`` it extends; ``tests/unit/broker`` assert
 from __future__ import annotations
 
 import asyncio
-import os
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from billiard.einfo import ExceptionInfo
+from celery.signals import heartbeat_sent
 from celery.worker import state, strategy
 from celery.worker.request import Request
 
@@ -41,6 +42,16 @@ Run = Callable[[int, str], Coroutine[Any, Any, Told]]
 #: Lets a coroutine begin on the job loop.
 Begin = Callable[[Coroutine[Any, Any, None]], None]
 
+#: Requests that ended on the job loop and are still in Celery's lists.
+_ended: deque[JobRequest] = deque()
+
+
+@heartbeat_sent.connect(weak=False)
+def settle_ended(**_: Any) -> None:
+    """Take ended requests out of Celery's lists. On Celery's thread: before each request, and before a heartbeat counts them."""
+    while _ended:
+        state.task_ready(_ended.popleft())
+
 
 def strategy_of(run: Run, begin: Begin) -> Callable[[Any, Any, Any], Callable[..., Any]]:
     """Return a ``Task.Strategy`` that lets ``run`` run what is delivered; any other message of the task is Celery's business."""
@@ -51,9 +62,8 @@ def strategy_of(run: Run, begin: Begin) -> Callable[[Any, Any, Any], Callable[..
         def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
             if SEQ not in message.headers:
                 return stock(message, body, ack, reject, callbacks)
+            settle_ended()
             request = JobRequest(task, app, consumer, message, run, begin)
-            if request.id in state.revoked and request.revoked():
-                return None
             request.tell_received()
             state.task_reserved(request)
             for callback in callbacks or ():
@@ -103,28 +113,34 @@ class JobRequest(Request):
 
     def execute_using_pool(self, pool: Any, **_: Any) -> None:
         """Let the job go its way; the pool lends no thread, but does not stop before its end. Called by Celery's worker."""
+        state.task_accepted(self)
         pool.hold()
         self._begin(self._go(pool))
 
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Do nothing: a cold shutdown asks for this, and then the job ends with the bridge and records what it knows."""
+
     async def _go(self, pool: Any) -> None:
+        began = monotonic()
         try:
-            tell(self._accept, task_id=self.id)
+            tell(self._tell_begin, task_id=self.id)
             told = await self._run(self._seq, self.id)
         except asyncio.CancelledError:
             raise  # the process ends
         except BaseException as error:  # noqa: BLE001 - nobody else would hear of it
             log.error("task_left_by_exception", exception=type(error).__name__)
-            tell(self.on_failure, ExceptionInfo(), task_id=self.id)
+            failure = Told("task-failed", {"exception": f"{type(error).__name__}()", "traceback": ""})
+            tell(self._tell_end, failure, began, task_id=self.id)
         else:
-            tell(self._tell_end, told, task_id=self.id)
+            tell(self._tell_end, told, began, task_id=self.id)
         finally:
+            _ended.append(self)
             pool.release()
 
-    def _accept(self) -> None:
-        self._began = monotonic()
-        self.on_accepted(os.getpid(), self._began)
+    def _tell_begin(self) -> None:
+        self.acknowledge()
+        self.send_event("task-started")
 
-    def _tell_end(self, told: Told) -> None:
-        state.task_ready(self)
+    def _tell_end(self, told: Told, began: float) -> None:
         if told.event is not None:
-            self.send_event(told.event, runtime=monotonic() - self._began, **told.fields)
+            self.send_event(told.event, runtime=monotonic() - began, **told.fields)

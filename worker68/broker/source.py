@@ -4,7 +4,7 @@ In: the places that this worker owns. Out: messages as they lie in Redis, in the
 
 A popped message stays recorded in the place's unacknowledged hash until ``ack``; whatever is found there by a later pop (the
 worker died, a reply was lost, the batch could not be written) is handed out again, first and alone. So a message is handed
-out at least once, and never overtaken by a later one of its list. Never decodes a message, never retries, never waits for one.
+out at least once, and never overtaken by a later one of its list, unless that is moderation. Never retries, never waits for one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import structlog
 
 from worker68.broker.doorbell import Doorbell
-from worker68.broker.place import MOST_NEWS, Place, lists_of, news_key, queue_of, ringing
+from worker68.broker.moderation import MOST_TAKEN, ModerationSearch
+from worker68.broker.place import MOST_NEWS, Place, Popped, lists_of, news_key, queue_of, ringing
 from worker68.broker.wire import Script, Wire
 
 # One reply, one transaction and one worker's memory must bear it, also where each message is a file list or a broadcast.
@@ -36,27 +37,12 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Popped:
-    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker.
-
-    ``losses``: so many owners were lost while they had it.
-    """
-
-    place: Place
-    field: bytes
-    list_key: bytes
-    raw: bytes
-    leftover: bool
-    losses: int
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """What one pop found. Names are those of places.
 
     ``not_owned`` places were left alone because their lease is no longer ours. ``woken`` ones have been written to by another
-    worker since the last pop. ``waiting`` counts what is still in the lists of places with room. ``more`` says: ack, and pop
-    again at once.
+    worker since the last pop. ``waiting`` counts what the pop has left in the lists. ``more`` says: ack, and pop again at once.
+    ``unread``: some of what waits has not been searched for moderation yet, so pop again at once as well.
     """
 
     popped: tuple[Popped, ...]
@@ -64,6 +50,7 @@ class Batch:
     woken: frozenset[str]
     waiting: dict[str, int]
     more: bool
+    unread: bool
 
 
 class Source:
@@ -72,6 +59,7 @@ class Source:
     def __init__(self, url: str, client_name: str = "worker68-intake") -> None:
         self._pops = Wire(url, client_name)
         self._doorbell = Doorbell(self._pops, Wire(url, f"{client_name}-bell"))
+        self._moderation = ModerationSearch(self._pops)
         self._numbers_used = 0
         self._turn = 0
         self._wake_values: dict[str, bytes | None] = {}
@@ -93,16 +81,17 @@ class Source:
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
         """Take up to ``limit`` messages, and little more than ``MAX_BATCH_BYTES``, over all places in fair turns.
 
-        Within a place the lists come in order of priority and each list from its old end. A place with unacknowledged
-        messages hands out those alone, oldest fence first. Acknowledge or give back a batch before the next pop. If this
-        raises, messages may have been popped; the next pop hands them out.
+        Within a place the lists come in order of priority and each list from its old end; after them comes moderation that lies
+        behind, up to ``MOST_TAKEN`` messages, whatever the limit and the place's room. A place with unacknowledged messages
+        hands out those alone, oldest fence first. Acknowledge or give back a batch before the next pop. If this raises, messages
+        may have been popped; the next pop hands them out.
         """
         self._doorbell.arm()
         places = self._rotate(places)
         keys: list[str] = []
         arguments: list[str | bytes | int] = [limit, MAX_BATCH_BYTES, self._numbers_used]
         for place in places:
-            lists = lists_of(place.queue) if place.room > 0 else ()
+            lists = lists_of(place.queue)
             keys += [place.wake_key, *lists]
             fence = f"{place.fence:016d}"
             arguments += [place.lease_key, place.lease_value, fence, place.unacked_key]
@@ -171,6 +160,7 @@ class Source:
     def _read_reply(self, places: Sequence[Place], reply: list[Any]) -> Batch:
         popped: list[Popped] = []
         not_owned, woken, waiting, more = set(), set(), {}, False
+        to_search: list[Place] = []
         for place, (owned, wake_value, in_lists, entries, broken, leftover) in zip(places, reply, strict=True):
             if not owned:
                 not_owned.add(place.name)
@@ -182,10 +172,17 @@ class Source:
                 if wake_value is not None:
                     woken.add(place.name)
             triples = zip(entries[::3], entries[1::3], entries[2::3], strict=True)
-            popped += [_parse(place, field, value, bool(leftover), losses) for field, value, losses in triples]
+            own = [_parse(place, field, value, bool(leftover), losses) for field, value, losses in triples]
+            popped += own
+            if not leftover and in_lists and place.unacked_key.encode() not in broken:
+                to_search.append(place)
+                self._moderation.note_popped(one.list_key for one in own)
             waiting[place.name] = in_lists
             more = more or bool(leftover) or (in_lists > 0 and len(entries) // 3 < place.room)
-        return Batch(tuple(popped), frozenset(not_owned), frozenset(woken), waiting, more)
+        found, unread = self._moderation.search(to_search, self._numbers_used)
+        self._numbers_used += MOST_TAKEN
+        everything = (*popped, *found)
+        return Batch(everything, frozenset(not_owned), frozenset(woken), waiting, more or bool(found), unread)
 
     def _report(self, place: Place, key: bytes) -> None:
         if key not in self._broken_keys:

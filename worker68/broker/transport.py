@@ -2,8 +2,9 @@
 
 In: ``transport_options["delivery"]``, set in the worker process before its consumer connects. With it, a channel that consumes
 ``worker68`` or ``worker68.*`` pops nothing from these queues: they are taken in by ``source``, and what is ready comes back
-through the delivery. Every other queue, remote control, events and publishing are kombu's own; without a delivery (producers,
-``celery inspect``, Flower) everything is.
+through the delivery. Binding one of them, it removes the bindings by which the same message would reach another queue too.
+Every other queue, remote control, events and publishing are kombu's own; without a delivery (producers, ``celery inspect``,
+Flower) everything is.
 
 Stands on kombu 5.7 and overrides methods of its classes, some of them private; ``tests/unit/broker`` asserts that they are there,
 with the arguments expected here. Look at each of them before the pin in pyproject.toml is raised.
@@ -120,6 +121,24 @@ class Channel(redis.Channel):
         if self.delivery is None:
             return None
         return next(filter(is_job_queue, self._active_queues), None)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Bind as kombu does; let a message for a job queue's own exchange reach no other queue.
+
+        Earlier versions bound all job queues to the front door's exchange, and kombu keeps bindings in Redis for ever.
+        """
+        super()._queue_bind(exchange, routing_key, pattern, queue)
+        if self.delivery is None or exchange != queue or not is_job_queue(queue):
+            return
+        others = [
+            self.sep.join(binding)
+            for binding in self.get_table(exchange)
+            if binding[0] == routing_key and binding[-1] != queue
+        ]
+        if others:
+            with self.conn_or_acquire() as client:
+                client.srem(self.keyprefix_queue % exchange, *others)
+                client.srem(self.keyprefix_binding_permanent % exchange, *others)
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Publish as kombu does, and note how many heard it."""

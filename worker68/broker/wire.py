@@ -10,14 +10,17 @@ import hashlib
 from typing import Any
 
 import redis
+import structlog
 from redis.connection import parse_url
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from worker68.errors import RedisAway
 from worker68.redis_calls import redis_errors
 
 # Longer than any of our commands takes on a healthy Redis; a dead one must be noticed before a lease (10 s) runs out.
 _TIMEOUT_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
 
 
 class Script:
@@ -49,9 +52,10 @@ class Wire:
                 "retry": None,
                 "retry_on_timeout": False,
                 "health_check_interval": 0,
-                "client_name": client_name,
+                "client_name": None,
             }
         )
+        self._client_name = client_name
         self.epoch = 0
 
     @property
@@ -60,10 +64,24 @@ class Wire:
 
     def connect(self) -> None:
         """Open the connection unless it is open; then ``epoch`` grows and all state of the old connection is gone."""
-        if not self.connected:
+        if self.connected:
+            return
+        try:
             with redis_errors():
                 self._connection.connect()
-            self.epoch += 1
+                self._tell_name()
+        except BaseException:
+            self.close()
+            raise
+        self.epoch += 1
+
+    def _tell_name(self) -> None:
+        """Give the connection its name in ``CLIENT LIST``, where Redis allows that: many managed ones do not."""
+        self._connection.send_command("CLIENT", "SETNAME", self._client_name)
+        try:
+            self._connection.read_response()
+        except ResponseError as refused:
+            log.debug("client_name_refused", reason=str(refused))
 
     def close(self) -> None:
         self._connection.disconnect()

@@ -1,28 +1,43 @@
-"""``worker68 check``: are the parts within reach, and what to do about those that are not.
+"""``worker68 check``: does everything work, and what to do about what does not.
 
-In: the settings. Out: a finding for Redis, the database, and the bridge of each account. Never: a second connection to a bridge
-whose account a worker owns, for it may cost that one its frames (PROTOCOL.md, Connection, [seen]).
+In: the settings. Out: a finding for Redis, the database, and the bridge of each account, and those of ``LOOKS``. Never: a second
+connection to a bridge whose account a worker owns, for it may cost that one its frames (PROTOCOL.md, Connection, [seen]); a write.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
+from redis import Redis
+from redis.exceptions import NoPermissionError, RedisError
 
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
+from worker68.cli.findings import Finding, Ground
 from worker68.cli.output import print_json, print_table
+from worker68.cli.overlooked import (
+    find_dead,
+    find_doubts,
+    find_strays,
+    find_unpublished,
+    find_waiting,
+    find_workers,
+)
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
+from worker68.cli.redis_rights import find_refused
+from worker68.cli.refused import find_refused_keys, find_refused_parcels
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.limits.pace import read_paces
-from worker68.settings import AccountSettings, load_settings
+from worker68.settings import AccountSettings, Settings, load_settings
+from worker68.store.engine import Engine
 from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
 from worker68.store.schema import current_version
@@ -33,25 +48,33 @@ BRIDGE_SECONDS: Final = 6.0
 #: Between two looks whether the connection has failed.
 LOOK_SECONDS: Final = 0.1
 
+#: Refused commands in one line: one missing right may refuse a hundred.
+MOST_RIGHTS: Final = 5
+
 _PORTS: Final = {"ws": 80, "wss": 443}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was found at one part; ``remedy`` says what to do about it, where ``found`` does not."""
-
-    part: str
-    ok: bool
-    found: str
-    remedy: str | None = None
+#: What is looked at besides the parts themselves, in the order in which it is printed. Each look says nothing where all is well
+#: and nothing is worth to be known, and leaves alone what does not answer.
+LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
+    find_workers,
+    find_dead,
+    find_strays,
+    find_waiting,
+    find_doubts,
+    find_unpublished,
+    find_refused_keys,
+    find_refused_parcels,
+)
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(as_json: bool) -> int:
-    """Check that Redis, the database and the bridge of each account are within reach.
+    """Check that everything works: Redis, the database, the workers, the bridge of each account; and what is overlooked.
 
-    Exit code 0 if all are, else 1. It writes nothing anywhere.
+    Exit code 1 if anything is wrong: jobs are not taken in, run or answered until a person acts. What is a warning
+    works, and should be looked at. It writes nothing anywhere.
 
     \b
     Example:
@@ -59,28 +82,83 @@ def check(as_json: bool) -> int:
     """
     settings = load_settings()
     redis_url, accounts = settings.require_redis_url(), settings.account_settings()
-    redis, database = check_redis(redis_url), check_database(settings.database_url)
-    findings = [redis, database]
-    if redis.ok:
-        findings += check_paces(redis_url, list(accounts))
-    if database.ok:
-        findings += check_pauses(settings.database_url)
-    findings += check_bridges(accounts, find_owners(redis_url, list(accounts)) if redis.ok else {})
+    # Several looks may meet the same missing right.
+    findings = list(dict.fromkeys(_find(settings, redis_url, accounts)))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([finding.as_dict() for finding in findings])
     else:
-        rows = ((one.part, "ok" if one.ok else "wrong", one.found, one.remedy) for one in findings)
+        rows = ((one.part, one.verdict, one.found, one.remedy) for one in findings)
         print_table(("part", "", "found", "what to do"), rows)
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def check_redis(redis_url: str) -> Finding:
-    """Look whether Redis answers, is new enough, and keeps what it accepted."""
+def _find(settings: Settings, redis_url: str, accounts: dict[str, AccountSettings]) -> Iterator[Finding]:
+    with ExitStack() as stack:
+        client = stack.enter_context(open_redis(redis_url))
+        yield check_redis(redis_url, list(accounts))
+        yield check_database(settings.database_url)
+        redis, engine = _reached(client, redis_url), _opened(settings.database_url, stack)
+        ground = Ground(settings, accounts, redis, engine)
+        if redis is not None:
+            yield from _go_on(lambda: check_paces(redis_url, list(accounts)))
+        if engine is not None:
+            yield from _go_on(lambda: check_pauses(settings.database_url))
+        for look in LOOKS:
+            yield from _go_on(functools.partial(look, ground))
+    yield from check_bridges(accounts, _find_owners(redis_url, accounts) if redis is not None else None)
+
+
+def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Look, and say it where Redis or the database refuses that: the other looks are made all the same."""
     try:
-        with saying_away(redis_url), open_redis(redis_url) as redis:
-            info: dict[str, Any] = redis.info()
+        yield from look()
+    except (RedisAway, RedisError) as refusal:
+        yield Finding("redis", False, str(refusal), "grant the rights that docs/redis.md needs, or delete a wrong key")
+    except DatabaseAway as away:
+        yield Finding("database", False, explain_database(away))
+
+
+def _find_owners(redis_url: str, accounts: Mapping[str, AccountSettings]) -> dict[str, str] | None:
+    """Return which worker owns which account, None where Redis does not say it."""
+    try:
+        return find_owners(redis_url, list(accounts))
+    except RedisAway:
+        return None
+
+
+def _reached(client: Redis, redis_url: str) -> Redis | None:
+    """Return the client if Redis answers, also where it is not as it should be."""
+    try:
+        with saying_away(redis_url):
+            client.ping()
+    except RedisAway:
+        return None
+    return client
+
+
+def _opened(database_url: str, stack: ExitStack) -> Engine | None:
+    """Return an engine, closed with the stack, if the database answers and has our tables."""
+    try:
+        engine = open_ledger(database_url)
+    except DatabaseAway:
+        return None
+    stack.callback(engine.dispose)
+    return engine
+
+
+def check_redis(redis_url: str, accounts: Sequence[str]) -> Finding:
+    """Look whether Redis answers, lets its user do what the worker needs, is new enough, and keeps what it accepted."""
+    try:
+        info = _read_info(redis_url)
+        refused = find_refused(redis_url, accounts)
     except RedisAway as away:
         return Finding("redis", False, str(away))
+    if refused.needed:
+        what = ", ".join(refused.needed[:MOST_RIGHTS]) + (", ..." if len(refused.needed) > MOST_RIGHTS else "")
+        return Finding("redis", False, f"it refuses its user: {what}", "grant the rights that docs/redis.md lists")
+    without = f"; refused, and done without: {', '.join(refused.optional)}" if refused.optional else ""
+    if info is None:
+        return Finding("redis", True, f"it answers, version unknown{without}", "look whether Redis is 6.2 or newer")
     version = str(info["redis_version"])
     if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
         wanted = ".".join(map(str, OLDEST_VERSION))
@@ -91,8 +169,19 @@ def check_redis(redis_url: str) -> Finding:
             "redis", False, found, "set maxmemory-policy noeviction: jobs may be dropped when memory is short"
         )
     if not int(info.get("aof_enabled", 0)):
-        return Finding("redis", True, f"version {version}, no append-only file", "for production: appendonly yes")
-    return Finding("redis", True, f"version {version}")
+        found = f"version {version}, no append-only file{without}"
+        return Finding("redis", True, found, "for production: appendonly yes")
+    return Finding("redis", True, f"version {version}{without}")
+
+
+def _read_info(redis_url: str) -> dict[str, Any] | None:
+    """Return what Redis says of itself; None where it refuses to."""
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        try:
+            info: dict[str, Any] = redis.info()
+        except NoPermissionError:  # find_refused names it
+            return None
+    return info
 
 
 def check_database(database_url: str) -> Finding:
@@ -127,35 +216,40 @@ def check_pauses(database_url: str) -> Iterator[Finding]:
         engine.dispose()
 
 
-def check_bridges(accounts: dict[str, AccountSettings], owners: dict[str, str]) -> Iterator[Finding]:
-    """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave."""
+def check_bridges(accounts: dict[str, AccountSettings], owners: dict[str, str] | None) -> Iterator[Finding]:
+    """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave.
+
+    Where a worker holds the one connection, or ``owners`` is None because Redis does not say so, the port alone is looked at.
+    """
     if not accounts:
         yield Finding("bridge", False, "no account", "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
     bridges = BridgeIO(on_state=_ignore, on_late_evidence=_ignore, on_event=_ignore)
     bridges.start()
     try:
-        links = {name: bridges.open(name, one.bridge_url) for name, one in accounts.items() if name not in owners}
+        free = {} if owners is None else {name: one for name, one in accounts.items() if name not in owners}
+        links = {name: bridges.open(name, one.bridge_url) for name, one in free.items()}
         deadline = Deadline.after(BRIDGE_SECONDS)
         for name, account in accounts.items():
-            if name in owners:
-                yield check_port(name, account.bridge_url, owners[name])
-            else:
+            if name in links:
                 yield _judge(name, links[name], deadline)
+            elif owners is None:
+                unknown = "not connected to, for without Redis a worker may hold its one connection"
+                yield check_port(name, account.bridge_url, unknown)
+            else:
+                yield check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
     finally:
         bridges.stop()
 
 
-def check_port(name: str, bridge_url: str, owner: str) -> Finding:
-    """Look whether somebody listens at the bridge's port, and leave the one WebSocket connection to the account's owner."""
+def check_port(name: str, bridge_url: str, connection: str) -> Finding:
+    """Look whether the bridge's port answers, without a WebSocket connection; ``connection`` says why."""
     parts = urlsplit(bridge_url)
     try:
         socket.create_connection((parts.hostname or "", parts.port or _PORTS[parts.scheme]), BRIDGE_SECONDS).close()
     except OSError as error:
         found = f"{bridge_url}: {error.strerror or error}"
-        return Finding(f"bridge of {name}", False, found, "start the 68 client and its bridge, or mend its bridge URL")
-    return Finding(
-        f"bridge of {name}", True, f"{bridge_url}: the port answers; worker {owner} holds its one connection"
-    )
+        return Finding(f"bridge of {name}", False, found, "start the 68 client and its bridge, or fix its bridge URL")
+    return Finding(f"bridge of {name}", True, f"{bridge_url}: the port answers; {connection}")
 
 
 def _judge(name: str, link: Link, deadline: Deadline) -> Finding:
@@ -168,7 +262,7 @@ def _judge(name: str, link: Link, deadline: Deadline) -> Finding:
     if link.counters["connections"]:
         remedy = "look at the 68 client: is it logged in, and is this the port of its bridge?"
     else:
-        remedy = "start the 68 client and its bridge, or mend its bridge URL"
+        remedy = "start the 68 client and its bridge, or fix its bridge URL"
     return Finding(part, False, reason, remedy)
 
 

@@ -20,7 +20,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from worker68.broker.place import FRONT_DOOR
-from worker68.cli.output import print_json, print_table, printable, show_time
+from worker68.cli.output import print_facts, print_json, print_table, printable, show_time
 from worker68.cli.reach import open_redis, saying_away
 from worker68.errors import Worker68Error
 from worker68.redis_calls import LuaScript
@@ -138,9 +138,7 @@ def show(id_: str, as_json: bool) -> None:
         "size": f"{len(content)} bytes",
         "content": content[:SHOWN_BYTES].decode(errors="replace"),
     }
-    for name, value in facts.items():
-        if value is not None:
-            click.echo(f"{name + ':':15}{printable(str(value))}")
+    print_facts(facts, verbatim=("content",))
 
 
 @dead.command()

@@ -1,5 +1,7 @@
 """``worker68 flower``: Celery's Flower for this worker's settings, with a password on everything but what tells nothing.
 
+Its buttons Revoke and Terminate show what the workers answer; as Flower comes, it says "Revoked" without waiting for an answer.
+
 In: Flower's own options. Out: Flower, until it is stopped. As Flower comes, its ``/metrics`` asks nobody for a password and tells
 tasks and workers: here it is closed like the rest. Open are ``/healthcheck`` ("OK"), the login page and its styles.
 """
@@ -9,20 +11,29 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import click
+import structlog
 import tornado.web
 from celery.bin.celery import celery as celery_command
+from flower import app as flower_app
 from flower import urls
+from flower.api import control
+from flower.inspector import Inspector
 from flower.views import monitor
 
 from worker68.errors import SettingsError
 from worker68.settings import load_settings
 
+log = structlog.get_logger(__name__)
+
 #: Who may look: a password, or Flower's sign-in with somebody else's accounts.
 AUTHENTICATIONS: Final = ("basic_auth", "auth")
 _BASIC: Final = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
+#: Flower compares in a way that other characters break: it would start, and refuse everybody.
+_ASCII: Final = re.compile(r"[ -~]*")
 
 
 class ClosedMetrics(monitor.Metrics):  # type: ignore[misc]
@@ -31,6 +42,42 @@ class ClosedMetrics(monitor.Metrics):  # type: ignore[misc]
     @tornado.web.authenticated
     async def get(self) -> None:
         await super().get()
+
+
+class AnsweredRevoke(control.TaskRevoke):  # type: ignore[misc]
+    """Flower's revoke, with the answers of the workers in place of a "Revoked" that nobody waited for."""
+
+    @tornado.web.authenticated
+    async def post(self, taskid: str) -> None:
+        if self.application.options.read_only:
+            raise tornado.web.HTTPError(403, "Read only mode is enabled")
+        terminate = self.get_argument("terminate", default=False, type=bool)
+        command, more = ("terminate", {"signal": "SIGTERM"}) if terminate else ("revoke", {})
+        replies = await self.run_blocking(
+            "task.revoke",
+            taskid,
+            self.capp.control.broadcast,
+            command,
+            arguments={"task_id": taskid, **more},
+            reply=True,
+        )
+        answers = [answer for reply in replies or [] for answer in reply.values()]
+        errors = sorted({answer["error"] for answer in answers if "error" in answer})
+        if errors or not answers:
+            self.set_status(403)
+            self.write("; ".join(errors) or "No worker answered: `worker68 jobs cancel ID` needs none")
+        else:
+            self.write({"message": "; ".join(sorted({answer["ok"] for answer in answers}))})
+
+
+class PatientInspector(Inspector):  # type: ignore[misc]
+    """Flower's look at its workers, which leaves out what a worker does not know now: its page would break at an error."""
+
+    def _on_update(self, workername: str, method: str, response: Any) -> None:
+        if isinstance(response, dict) and set(response) == {"error"}:
+            log.warning("worker_did_not_say", worker=workername, question=method, problem=response["error"])
+        else:
+            super()._on_update(workername, method, response)
 
 
 @click.command(
@@ -48,12 +95,21 @@ def flower(options: tuple[str, ...]) -> None:
       FLOWER_BASIC_AUTH=admin:secret worker68 flower --port=5555
     """
     load_settings().require_redis_url()
+    drop_empty_variables(os.environ)
     check_authentication(options)
     os.environ.setdefault("FLOWER_READ_ONLY", "true")
-    close_metrics(urls.handlers)
+    replace_handler(urls.handlers, monitor.Metrics, ClosedMetrics)
+    replace_handler(urls.handlers, control.TaskRevoke, AnsweredRevoke)
+    flower_app.Inspector = PatientInspector
     # Flower takes its name and options from here.
     sys.argv = ["worker68", "-A", "worker68", "flower", *options]
     celery_command.main(args=sys.argv[1:], prog_name="worker68", auto_envvar_prefix="CELERY")
+
+
+def drop_empty_variables(environment: MutableMapping[str, str]) -> None:
+    """Let an empty variable of Flower's count as not set: Flower itself would take it for a value."""
+    for name in [name for name, value in environment.items() if name.startswith("FLOWER_") and not value]:
+        del environment[name]
 
 
 def check_authentication(options: tuple[str, ...]) -> None:
@@ -65,6 +121,10 @@ def check_authentication(options: tuple[str, ...]) -> None:
             given[name] = value
     if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").lower() not in ("", "0", "false", "no", "off", "n", "f"):
         raise SettingsError("FLOWER_UNAUTHENTICATED_API is set, which opens Flower's API to everybody: unset it")
+    if not _ASCII.fullmatch(given["basic_auth"]):
+        raise SettingsError(
+            "FLOWER_BASIC_AUTH holds more than plain ASCII characters, with which Flower would refuse everybody"
+        )
     if given["auth"]:
         return
     if not _BASIC.fullmatch(given["basic_auth"]):
@@ -73,11 +133,11 @@ def check_authentication(options: tuple[str, ...]) -> None:
         )
 
 
-def close_metrics(handlers: list[Any]) -> None:
-    """Put Flower's metrics behind the password. Raises ``LookupError`` where this Flower has none: then look what it has."""
+def replace_handler(handlers: list[Any], stock: type, ours: type) -> None:
+    """Put our handler in the place of one of Flower's. Raises ``LookupError`` where this Flower has none: then look what it has."""
     plain = ((place, handler) for place, handler in enumerate(handlers) if isinstance(handler, tuple))
-    places = [place for place, handler in plain if handler[1] is monitor.Metrics]
+    places = [place for place, handler in plain if handler[1] is stock]
     if not places:
-        raise LookupError("this Flower serves no metrics where they were expected")
+        raise LookupError(f"this Flower has no {stock.__name__} where it was expected")
     for place in places:
-        handlers[place] = (handlers[place][0], ClosedMetrics, *handlers[place][2:])
+        handlers[place] = (handlers[place][0], ours, *handlers[place][2:])

@@ -1,8 +1,8 @@
 """``worker68 health``: is the worker of this host or container well? For health checks, which ask every few seconds.
 
 In: HEALTH_FILE, whose age says it; without one, Redis, where each worker is listed that was well lately. Out: exit code 0 or 1 and
-a line; 2 for wrong settings. Never: an import that takes long. Of worker68 it imports nothing, and it speaks to Redis by itself, in
-the few commands that it needs: redis-py alone takes longer to import than all of this may take.
+a line; 2 for wrong settings. Never: an import that takes long. Of worker68 it imports the reader of REDIS_URL alone. It speaks to
+Redis by itself, in the few commands that it needs: redis-py alone takes longer to import than all of this may take.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any, BinaryIO, Final, cast
 from urllib.parse import unquote, urlsplit
+
+from worker68.broker.url import check_redis_url, make_tls_context
 
 #: The file is touched every 5 s, by a thread that may be kept waiting for a database for some more.
 OLDEST_SECONDS: Final = 20.0
@@ -81,6 +83,10 @@ def look_at_file(file: str) -> tuple[bool, str]:
 
 def look_into_redis(url: str) -> tuple[bool, str]:
     """Return whether a worker of this host is listed in Redis as well."""
+    try:
+        check_redis_url(url)
+    except ValueError as problem:
+        raise Unusable(f"WORKER68_REDIS_URL: {problem}") from None
     here = f"{socket.gethostname()[:80]}-".encode()
     since = time.time() - OLDEST_SECONDS
     try:
@@ -99,15 +105,13 @@ def ask(url: str, command: list[bytes]) -> Any:
     connection: socket.socket = socket.create_connection((parts.hostname or "", parts.port or 6379), REDIS_SECONDS)
     with connection:
         if parts.scheme == "rediss":
-            import ssl
-
-            connection = ssl.create_default_context().wrap_socket(connection, server_hostname=parts.hostname)
+            connection = make_tls_context(url).wrap_socket(connection, server_hostname=parts.hostname)
         before = []
         if parts.password:
             names = [parts.username] if parts.username else []
             before.append([b"AUTH", *(unquote(word).encode() for word in (*names, parts.password))])
-        if database := parts.path.strip("/"):
-            before.append([b"SELECT", database.encode()])
+        if database := int(parts.path.strip("/") or 0):
+            before.append([b"SELECT", b"%d" % database])
         with connection, connection.makefile("rwb") as stream:
             for words in (*before, command):
                 stream.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))

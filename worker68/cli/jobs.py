@@ -11,17 +11,20 @@ from typing import Any, Final
 import click
 import msgspec
 
+from worker68.cli.identify import find_job
+from worker68.cli.joblist import describe_job_error, find_listing, is_wide, name_chat, print_jobs, print_summary
 from worker68.cli.ledger import open_database
-from worker68.cli.output import open_console, print_json, print_table, printable, show_time
+from worker68.cli.output import open_console, print_facts, print_json, print_table, printable, show_time
 from worker68.cli.reach import ring_owner
-from worker68.cli.replies import describe_error, describe_result, shorten
-from worker68.cli.why import explain_waiting
+from worker68.cli.replies import describe_result, shorten
+from worker68.cli.why import WAITING, explain_waiting
 from worker68.clock import utc_now
 from worker68.errors import Worker68Error
+from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
 from worker68.jobs.task import Step
 from worker68.settings import load_settings
-from worker68.store.reports import JobLine, JobReport, find_jobs, list_jobs
+from worker68.store.reports import LOOKED_THROUGH, JobReport, load_reports
 from worker68.store.waiting import cancel
 from worker68.tasks import TASKS
 
@@ -51,27 +54,32 @@ def jobs() -> None:
 @jobs.command("list")
 @ACCOUNT
 @click.option("--state", type=click.Choice([str(state) for state in State]), help="Only jobs that stand there.")
+@click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only jobs that ended so.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
 @JSON
-def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> None:
-    """List the newest jobs, newest first.
+def list_(account: str | None, state: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List jobs: those that are ready or deferred with the first of each lane first, all others with the newest first.
+
+    On top: for what the unfinished jobs of each account wait. The short ids are taken by every command; --json has whole ones.
 
     \b
     Example:
       worker68 jobs list --account main --state ready --limit 10
     """
     settings = load_settings()
+    console = open_console()
     with open_database(settings) as engine:
-        lines = list_jobs(engine, account=account, state=state, limit=limit)
-        why = explain_waiting(engine, settings, lines)
-    lines = [msgspec.structs.replace(line, reason=why.get(line.seq, line.reason)) for line in lines]
-    if as_json:
-        print_json(lines)
-    elif lines:
-        columns = ("job", "account", "task", "chat", "state", "status", "attempts", "received (UTC)", "why")
-        print_table(columns, map(_row, lines))
+        short = not as_json and not is_wide(console)
+        listing = find_listing(engine, settings, account=account, state=state, status=status, limit=limit, short=short)
+        if as_json:
+            print_json(listing.lines)
+            return
+        if status is None and state in (None, *WAITING):
+            print_summary(engine, settings, account)
+    if listing.lines:
+        print_jobs(listing, console)
     else:
-        click.echo("no such jobs")
+        click.echo("no such jobs" if listing.complete else f"no such jobs among the newest {LOOKED_THROUGH}")
 
 
 @jobs.command()
@@ -81,7 +89,7 @@ def list_(account: str | None, state: str | None, limit: int, as_json: bool) -> 
 def show(job_id: str, account: str | None, as_json: bool) -> None:
     """Show a job: where it stands and why, who asked for it, and each attempt.
 
-    ID is its job_id, or the Celery id of a message that asked for it.
+    ID is its job_id, the beginning of it, the Celery id of a message that asked for it, or its number as the list shows it (@4711).
 
     \b
     Example:
@@ -89,11 +97,12 @@ def show(job_id: str, account: str | None, as_json: bool) -> None:
     """
     settings = load_settings()
     with open_database(settings) as engine:
-        report = _only(find_jobs(engine, job_id, account), job_id)
+        report = find_job(engine, job_id, account)
         why = explain_waiting(engine, settings, [report.job]) if report is not None else {}
     if report is None:
         raise NoSuchJob(f"no job {job_id!r}: not taken in yet (is a worker running?), or in another database")
-    explanation = explain(report, why.get(report.job.seq))
+    because = why.get(report.job.seq)
+    explanation = explain(report, because.words if because is not None else None)
     if not settings.log_content:
         report = msgspec.structs.replace(report, fields=_without_text(report.fields))
     if as_json:
@@ -109,8 +118,8 @@ def show(job_id: str, account: str | None, as_json: bool) -> None:
 def cancel_(job_id: str, account: str | None, reason: str) -> int:
     """Cancel a job of which nothing was written to the bridge yet.
 
-    ID is its job_id, or the Celery id of a message that asked for it. An id that is not known yet is remembered for a day: its
-    job is cancelled when it arrives.
+    ID is as for `jobs show`. An id that is not known yet is remembered for a day: its job is cancelled when it arrives. The exit
+    code is 1 then, as it is where it is too late.
 
     \b
     Example:
@@ -118,15 +127,14 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     """
     settings = load_settings()
     with open_database(settings) as engine:
-        report = _only(find_jobs(engine, job_id, account), job_id)
+        report = find_job(engine, job_id, account)
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
         done = cancel(engine, task_ids, reason, utc_now())
         if report is None:
-            click.echo(
-                f"no job with the id {job_id} yet: if a message with this Celery id arrives within a day, it is cancelled"
-            )
-            return 0
-        now = _only(find_jobs(engine, job_id, report.job.account), job_id)
+            unknown = f"no job {job_id!r} yet: if a message with this Celery id arrives within a day, it is cancelled"
+            click.echo(printable(f"worker68: {unknown}"), err=True)
+            return 1
+        now = next(iter(load_reports(engine, [report.job.seq])), None)
     if report.job.seq in done.ended:
         # The owner goes on with the next of its lane.
         ring_owner(
@@ -156,50 +164,19 @@ def explain(report: JobReport, why: str | None = None) -> str:
             so_far = f": {report.progress}" if report.progress else ""
             return f"attempt {job.attempts} is under way since {show_time(began)} UTC{so_far}"
     ended = f"ended {show_time(job.finished_at)} UTC, {str(job.status).replace('_', ' ')}"
-    why = _error(job) or job.reason or describe_result(report.result)
+    why = describe_job_error(job) or job.reason or describe_result(report.result)
     return f"{ended}: {why}" if why else ended
-
-
-def _only(found: list[JobReport], job_id: str) -> JobReport | None:
-    if len(found) > 1:
-        accounts = ", ".join(sorted({report.job.account for report in found}))
-        raise click.UsageError(f"{len(found)} jobs bear the id {job_id!r}, of the accounts {accounts}: give --account")
-    return found[0] if found else None
-
-
-def _row(job: JobLine) -> tuple[object, ...]:
-    return (
-        job.job_id,
-        job.account,
-        job.task.removeprefix("worker68."),
-        _chat(job),
-        job.state,
-        job.status,
-        job.attempts,
-        show_time(job.received_at),
-        _error(job) or job.reason,
-    )
-
-
-def _chat(job: JobLine) -> str | None:
-    return f"{job.chat_type} {job.chat_id}" if job.chat_id is not None else None
-
-
-def _error(job: JobLine) -> str | None:
-    if job.error_code is None:
-        return None
-    error = {"code": job.error_code, "message": job.error_message}
-    return describe_error(error | ({"bridge_code": job.bridge_code} if job.bridge_code is not None else {}))
 
 
 def _print(report: JobReport, explanation: str) -> None:
     job = report.job
     facts = {
         "job": job.job_id,
+        "number": f"@{job.seq}",
         "stands": explanation,
         "task": job.task,
         "account": job.account,
-        "chat": _chat(job),
+        "chat": name_chat(job),
         "fields": _json(report.fields),
         "step": _step(report),
         "result": shorten(_json(report.result), RESULT_LENGTH) if report.result is not None else None,
@@ -209,9 +186,7 @@ def _print(report: JobReport, explanation: str) -> None:
         "expires": show_time(job.expires_at),
         "revision": report.revision,
     }
-    for name, value in facts.items():
-        if value is not None:
-            click.echo(f"{name + ':':15}{printable(str(value))}")
+    print_facts(facts, verbatim=("fields", "result"))
     console = open_console()
     print_table(
         ("asked for by", "reply to"), ((one.task_id, one.reply_to or None) for one in report.requesters), console

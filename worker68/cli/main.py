@@ -68,6 +68,15 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse words that are no UTF-8: Python keeps such bytes as what neither Redis nor a database can hold."""
+        for word in args:
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise click.UsageError(f"{word.encode('utf-8', 'replace').decode()!r} is not UTF-8", ctx) from None
+        return super().parse_args(ctx, args)
+
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run the command that the arguments name, and end the process with its exit code."""
         extra |= {"standalone_mode": False, "prog_name": "worker68"}

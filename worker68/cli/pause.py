@@ -85,13 +85,7 @@ def pause(account: str, reason: str, as_json: bool) -> int:
 
 @click.command()
 @click.argument("account")
-@click.option(
-    "--reason",
-    default="resumed by an operator",
-    show_default=True,
-    callback=_read_reason,
-    help="Why, for the history.",
-)
+@click.option("--reason", required=True, callback=_read_reason, help="Why, for the history.")
 @JSON
 def resume(account: str, reason: str, as_json: bool) -> int:
     """Let ACCOUNT go on after a pause.

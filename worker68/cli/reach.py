@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker68.broker.place import ringing
-from worker68.errors import DatabaseAway, RedisAway
+from worker68.errors import DatabaseAway, DatabaseUnfit, RedisAway
 from worker68.fleet.leases import account_lease, lease_key
 
 #: A Redis that does not answer a command within this is away for somebody who waits at a terminal.
@@ -76,6 +76,6 @@ def ring_owner(redis_url: str | None, account: str, seqs: Sequence[int] = (), *,
 def explain_database(away: DatabaseAway) -> str:
     """Return what is wrong with the database and what to do, in one line."""
     reason = str(away)
-    if "worker68 db upgrade" in reason:
+    if isinstance(away, DatabaseUnfit):
         return reason
     return f"the database does not answer ({reason}); start it, or set WORKER68_DATABASE_URL to where it is"

@@ -28,11 +28,12 @@ def describe(reply: dict[str, Any]) -> str:
 
 
 def describe_end(reply: dict[str, Any]) -> str:
-    """Return what was done, or what went wrong; and both where a change was made and its announcement went wrong."""
+    """Return what was done, or why not; and both where a change was made and its announcement was not."""
     done = describe_result(reply["result"])
-    if not reply["error"]:
+    why = describe_error(reply["error"]) if reply["error"] else reply.get("reason")
+    if not why:
         return done
-    return describe_error(reply["error"]) + (f"; done before: {done}" if done else "")
+    return f"{why}; done before: {done}" if done else str(why)
 
 
 def describe_error(error: dict[str, Any]) -> str:

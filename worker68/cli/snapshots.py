@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_json, print_table, printable, show_time
+from worker68.cli.output import print_facts, print_json, print_table, printable, show_time
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import LISTS
 from worker68.settings import load_settings
@@ -96,9 +96,7 @@ def show(number: int, limit: int | None, as_json: bool) -> None:
         "note": snapshot.note,
         "changes": f"{snapshot.added} added, {snapshot.removed} removed, {snapshot.changed} changed",
     }
-    for name, value in facts.items():
-        if value is not None:
-            click.echo(f"{name + ':':15}{printable(str(value))}")
+    print_facts(facts)
     _print_changes(changes, _changes_in(snapshot))
 
 

@@ -14,13 +14,12 @@ from typing import Final
 
 import click
 from redis import Redis
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
-from worker68.cli.output import make_table, open_console, print_json, printable
+from worker68.cli.output import make_table, open_console, print_json, printable, show_length
 from worker68.cli.reach import explain_database, open_redis, saying_away
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway
@@ -33,6 +32,9 @@ from worker68.store.engine import Engine
 from worker68.store.figures import count_parcels, count_waiting_jobs
 from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
+
+#: A bridge that can be used.
+READY: Final = "ready"
 
 #: What has not been told for longer is shown with its age.
 FRESH_SECONDS: Final = 10.0
@@ -125,10 +127,12 @@ class _Source:
         for line in lines:
             status = told.get((line.owner or "", line.account))
             if status is not None:
-                line.bridge = status.bridge or "ready"
+                line.bridge = status.bridge or READY
                 line.ended_per_minute, line.endings = status.ended_per_minute, status.endings
         problems = [f"worker {one.worker}: {one.problem}" for one in workers if one.problem]
         problems += [f"account {line.account}: no worker owns it" for line in lines if line.owner is None]
+        down = (line for line in lines if line.bridge not in (None, READY))
+        problems += [printable(f"bridge of {line.account}: {line.bridge}") for line in down]
         try:
             self._read_database(lines)
         except DatabaseAway as away:
@@ -146,11 +150,14 @@ class _Source:
             for queue in queues:
                 for key in lists_of(queue):
                     pipe.llen(key)
-            values, *rest = pipe.execute()
+            # A key of another type does not hide all others.
+            values, *rest = pipe.execute(raise_on_error=False)
+        if isinstance(values, Exception):
+            raise values
         owners = {name: value.decode().rpartition("|")[0] for name, value in zip(leases, values, strict=True) if value}
         answers = iter(rest)
         paces = read_paces(self._redis, self._accounts)
-        queued = [sum(next(answers) for _ in lists_of(queue)) for queue in queues]
+        queued = [sum(_number(next(answers)) for _ in lists_of(queue)) for queue in queues]
         lines = [
             AccountLine(account, owners.get(account_lease(account)), pace=pace.share, slow=pace.words, queued=length)
             for (account, pace), length in zip(paces.items(), queued[1:], strict=True)
@@ -181,6 +188,10 @@ class _Source:
             line.oldest_ready_seconds = round(ages.get(line.account, 0.0), 1)
 
 
+def _number(answer: object) -> int:
+    return answer if isinstance(answer, int) else 0
+
+
 def _draw(overview: Overview) -> Group:
     accounts = make_table(
         (
@@ -191,29 +202,30 @@ def _draw(overview: Overview) -> Group:
             "deferred",
             "sending",
             "oldest",
-            "jobs/min",
+            "per min",
             "pace",
             "outbox",
             "owner",
         ),
         map(_account_row, overview.accounts),
+        optional=("owner",),  # the workers' table says it too
     )
     workers = make_table(
-        ("worker", "pid", "accounts", "front door", "health", "told"), map(_worker_row, overview.workers)
+        ("worker", "pid", "front door", "health", "told", "accounts"), map(_worker_row, overview.workers)
     )
-    front = f"front door: {overview.front_queued} queued, owner {overview.front_owner or 'nobody'}"
+    front = f"front door: {overview.front_queued} queued, owner {overview.front_owner or 'none'}"
     head = Text(f"{utc_now():%Y-%m-%d %H:%M:%S} UTC   {front}")
     problems = [Text(problem, style="red") for problem in overview.problems]
-    tables: list[Table | Text] = [head, accounts, workers, *problems]
-    return Group(*tables)
+    parts: list[RenderableType] = [head, *problems, Text(), accounts, Text(), workers]
+    return Group(*parts)
 
 
 def _account_row(line: AccountLine) -> tuple[object, ...]:
-    oldest = None if line.oldest_ready_seconds is None else f"{line.oldest_ready_seconds:.0f} s"
+    oldest = None if line.oldest_ready_seconds is None else show_length(line.oldest_ready_seconds)
     pace = f"{line.pace:.0%}"
     return (
         line.account,
-        line.bridge,
+        _short_bridge(line.bridge),
         line.queued,
         line.ready,
         line.deferred,
@@ -226,14 +238,19 @@ def _account_row(line: AccountLine) -> tuple[object, ...]:
     )
 
 
+def _short_bridge(bridge: str | None) -> str | None:
+    """Return what has room in a column; why a bridge cannot be used stands among the problems."""
+    return bridge if bridge in (None, READY) else "down"
+
+
 def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
     age = max(0.0, (utc_now() - worker.told_at).total_seconds())
     health = "ok" if worker.problem is None else "wrong"
     return (
         worker.worker,
         worker.pid,
-        ", ".join(worker.accounts) or None,
         "yes" if worker.front else "no",
         health,
         "now" if age <= FRESH_SECONDS else f"{age:.0f} s ago",
+        ", ".join(worker.accounts) or None,
     )

@@ -1,19 +1,19 @@
-"""Why a job waits, put together when somebody asks: from its row, its lane, its account's pause and owner.
+"""Why a job waits, put together when a person asks: from its row, its lane, its account's pause and owner.
 
-In: rows of waiting jobs. Out: words for each. The owner writes a reason only into the row of a lane's first job; what stands
-behind it waits for that one. Never: a change of anything.
+In: rows of waiting jobs. Out: words for each, and what it has in common with others. The owner writes a reason only into the row
+of a lane's first job; what stands behind it waits for that one. Never: a change of anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker68.cli.output import show_time
 from worker68.cli.reach import find_owners, open_redis, saying_away
 from worker68.clock import utc_now
 from worker68.errors import RedisAway
-from worker68.execution.reasons import not_before, refused
+from worker68.execution.reasons import BACKS_OFF, not_before, refused
 from worker68.execution.slots import ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
@@ -31,6 +31,15 @@ MOST_LOOKED_UP = 200
 WAITING = (State.READY, State.DEFERRED)
 
 _NEXT = "its turn comes next"
+_CHANCE = "; its next chance is in "
+
+
+@dataclass(frozen=True)
+class Why:
+    """``words`` say it of one job. ``cause`` is the same for all that wait for the same, as for all jobs of a lane."""
+
+    words: str
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,17 @@ class _Surroundings:
     ahead: dict[int, Ahead]
     beside: dict[int, str]
     limits: dict[int, str]
+    name: Callable[[str, int], str]
 
 
-def explain_waiting(engine: Engine, settings: Settings, lines: Sequence[JobLine]) -> dict[int, str]:
-    """Return in words why each waiting one of these jobs waits, by its number."""
+def name_whole(job_id: str, _seq: int) -> str:
+    return job_id
+
+
+def explain_waiting(
+    engine: Engine, settings: Settings, lines: Sequence[JobLine], name: Callable[[str, int], str] = name_whole
+) -> dict[int, Why]:
+    """Return why each waiting one of these jobs waits, by its number; ``name``: how to call another job, by its id and number."""
     waiting = [line for line in lines if line.state in WAITING]
     if not waiting:
         return {}
@@ -60,7 +76,8 @@ def explain_waiting(engine: Engine, settings: Settings, lines: Sequence[JobLine]
             limits = _find_limits(engine, settings, settings.redis_url, sorted(firsts))
         except RedisAway as away:
             problem = str(away)
-    around = _Surroundings(list_pauses(engine), owners, problem, ahead, find_reasons_beside(engine, looked_up), limits)
+    beside = find_reasons_beside(engine, looked_up)
+    around = _Surroundings(list_pauses(engine), owners, problem, ahead, beside, limits, name)
     return {line.seq: _explain(line, around) for line in waiting}
 
 
@@ -77,16 +94,20 @@ def _find_limits(engine: Engine, settings: Settings, redis_url: str, seqs: Seque
             limits = accounts[account].limits
             for job, wait in zip(jobs, find_waits(redis, account, limits, list(map(ask_of, jobs))), strict=True):
                 if wait is not None:
-                    found[job.seq] = f"{refused(wait, limits)}; its next chance is in {wait.retry_after_seconds:.1f} s"
+                    found[job.seq] = f"{refused(wait, limits)}{_CHANCE}{wait.retry_after_seconds:.1f} s"
     return found
 
 
-def _explain(line: JobLine, around: _Surroundings) -> str:
+def _explain(line: JobLine, around: _Surroundings) -> Why:
+    account = _account(line, around)
     if line.state == State.DEFERRED and line.attempts == 0:
         assert line.due_at is not None
         own = line.reason or not_before(line.due_at)
-        return "; ".join(reason for reason in (own, _account(line, around)) if reason)
-    return _account(line, around) or _lane(line, around) or _own(line, around)
+        cause = "not due yet" if own == not_before(line.due_at) else own.partition(";")[0]
+        return Why("; ".join(reason for reason in (own, account) if reason), cause)
+    if account is not None:
+        return Why(account, account)
+    return _lane(line, around) or _own(line, around)
 
 
 def _account(line: JobLine, around: _Surroundings) -> str | None:
@@ -100,25 +121,35 @@ def _account(line: JobLine, around: _Surroundings) -> str | None:
     return None
 
 
-def _lane(line: JobLine, around: _Surroundings) -> str | None:
+def _lane(line: JobLine, around: _Surroundings) -> Why | None:
     ahead = around.ahead.get(line.seq)
     if ahead is None:
         return None
     many = f"more than {COUNTED_AHEAD}" if ahead.count > COUNTED_AHEAD else str(ahead.count)
-    first = (
-        f"behind {ahead.job_id}" if ahead.count == 1 else f"behind {many} jobs of its lane, the first {ahead.job_id}"
-    )
+    head = around.name(ahead.job_id, ahead.seq)
+    first = f"behind {head}" if ahead.count == 1 else f"behind {many} jobs of its lane, the first {head}"
     if ahead.under_way:
-        return f"{first}, which is under way"
+        return Why(f"{first}, which is under way", "one before them is under way")
     reason = ahead.reason or around.limits.get(ahead.seq)
-    return f"{first}, which waits: {reason}" if reason else f"{first}, whose turn comes next"
+    if reason is None:
+        return Why(f"{first}, whose turn comes next", _NEXT)
+    return Why(f"{first}, which waits: {reason}", _cause(reason))
 
 
-def _own(line: JobLine, around: _Surroundings) -> str:
+def _own(line: JobLine, around: _Surroundings) -> Why:
     limit = around.limits.get(line.seq)
     if line.state != State.DEFERRED:
-        return line.reason or around.beside.get(line.seq) or limit or _NEXT
+        words = line.reason or around.beside.get(line.seq) or limit or _NEXT
+        return Why(words, _cause(words))
     assert line.due_at is not None
     if line.due_at > utc_now():
-        return f"tried again at {show_time(line.due_at)} UTC: {line.reason}"
-    return f"its back-off is over: {limit or line.reason or _NEXT}"
+        return Why(f"tried again at {show_time(line.due_at)} UTC: {line.reason}", _cause(line.reason or BACKS_OFF))
+    words = limit or line.reason or _NEXT
+    return Why(f"its back-off is over: {words}", _cause(words))
+
+
+def _cause(reason: str) -> str:
+    """Return a reason without what differs from job to job."""
+    if reason.startswith("behind "):
+        return "one before them is under way"
+    return reason.partition(_CHANCE)[0]

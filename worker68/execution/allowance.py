@@ -27,6 +27,7 @@ from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass
 from worker68.limits.limiter import Ask, Grant, Limiter
+from worker68.observe import outages
 from worker68.settings import AccountSettings
 from worker68.store import attempts
 from worker68.store.attempts import Attempt
@@ -90,9 +91,10 @@ class TurnAllowance:
             try:
                 (answer,) = await asyncio.to_thread(self.limiter.acquire, self.account.name, self.account.limits, [ask])
             except RedisAway as away:
-                log.warning("redis_away", problem=str(away), where="execution", remedy="nothing more is written")
+                outages.REDIS.fails("execution", away)
                 await self.pause(SLICE_SECONDS)
                 continue
+            outages.REDIS.works("execution")
             if isinstance(answer, Grant):
                 self.frame.renew(slot_of(ask, answer, monotonic()))
                 await self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
@@ -122,7 +124,7 @@ class TurnAllowance:
         try:
             await written(self.writer, each, lambda connection: attempts.note_progress(connection, self.attempt, words))
         except DatabaseAway as away:
-            log.warning("progress_not_written", job_id=job.job_id, problem=str(away))
+            outages.DATABASE.fails("progress", away)
 
     def collect(self, row: type[Row]) -> Spool:
         return self.kept.enter_context(closing(Spool(row)))
@@ -133,7 +135,7 @@ class TurnAllowance:
             try:
                 return await asyncio.to_thread(known_members, self.engine, self.account.name, group_id)
             except DatabaseAway as away:
-                log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
+                outages.DATABASE.fails("execution", away)
                 await self.pause(SLICE_SECONDS)
 
     def recently_asked(self, user_ids: Iterable[int]) -> float:

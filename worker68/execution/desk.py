@@ -102,7 +102,7 @@ class Desk:
         if self._sweep_at == 0.0 or permit.why_not() or link.why_not_reached or not self.execution.owned():
             return Choice([], [], None)
         choice = self.execution.dispatch.choose(
-            room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready
+            room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
         )
         for ready in choice.ready:
             self.execution.gate.expect(ready.job, ready.slot)
@@ -110,7 +110,7 @@ class Desk:
 
     def _sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
-        recovery.resolve_abandoned(execution.writer, self.account, dispatch.is_under_way, now)
+        recovery.resolve_abandoned(execution.engine, self.account, dispatch.is_under_way, now)
         recovery.revive_parked(execution.engine, self._intake, self.account, now)
         dispatch.rebuild()
         waiting.forget_cancellations(execution.engine, now - REVOKED_FOR)

@@ -20,12 +20,11 @@ from worker68.execution import reasons
 from worker68.execution.custody import Custody
 from worker68.execution.lanes import (
     Lane,
-    chat_of_send,
     heed_exclusive,
     is_overdue,
     is_read,
     leave_room_beside_reads,
-    one_send_each,
+    limit_sends,
 )
 from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.execution.under_way import UnderWay
@@ -127,17 +126,25 @@ class Dispatch:
             self._resting = {seq: rest for seq, rest in self._resting.items() if seq in present}
 
     def choose(
-        self, room: int, one_send_per_chat: bool, now: dt.datetime, api_known: bool = True, logged_in: bool = True
+        self,
+        room: int,
+        one_send_per_chat: bool,
+        now: dt.datetime,
+        api_known: bool = True,
+        logged_in: bool = True,
+        one_send: bool = False,
     ) -> Choice:
         """Return what may start, at most ``room`` jobs; they count as in flight until ``finish``.
 
-        Classes first, then priority, then the lane that has waited longest. Raises ``RedisAway`` (nothing may start then).
+        Classes first, then priority, then the lane that has waited longest. ``one_send``: new sends go one at a time. Raises
+        ``RedisAway`` (nothing may start then).
         """
         self._refill_lanes()
         with self._custody.held():
             at = monotonic()
             self._api_missing_since = None if api_known else self._api_missing_since or at
             self._one_send_per_chat, self._room, self._logged_in = one_send_per_chat, room, logged_in
+            self._starting.heed_one_send(one_send)
             self._blocked = {scope: block for scope, block in self._blocked.items() if block[0] > at}
         ready: list[Ready] = []
         overdue: list[Job] = []
@@ -174,10 +181,7 @@ class Dispatch:
         self._custody.leave(partial(self._finish, job))
 
     def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
-        """The job did not end and keeps its place: it may start again ``after_seconds`` from now. Does not wait.
-
-        ``why``: in words.
-        """
+        """The job did not end and keeps its place: it may start again ``after_seconds`` from now, ``why`` in words. No wait."""
         self._custody.leave(partial(self._put_back, job, (monotonic() + after_seconds, why)))
 
     def forget(self, seqs: Collection[int]) -> None:
@@ -316,7 +320,7 @@ class Dispatch:
             lanes = [lane for lane in lanes if lane.jobs[0].kind.job_class is JobClass.MODERATION]
         lanes = heed_exclusive(lanes, self._starting.exclusive > 0, len(self._starting) > self._starting.reads)
         lanes = leave_room_beside_reads(lanes, self._most_reads - self._starting.reads)
-        return (one_send_each(lanes) if self._one_send_per_chat else lanes)[:room]
+        return limit_sends(lanes, self._one_send_per_chat, self._starting.one_send)[:room]
 
     def _is_open(self, lane: Lane, at: float, heed_account_limit: bool = True) -> bool:
         if not lane.jobs or (lane.running and lane.exclusive):
@@ -326,7 +330,7 @@ class Dispatch:
             if lane.exclusive or (other := lane.bring_forward(lambda one: self._rests(one, at))) is None:
                 return False
             job = other
-        if self._one_send_per_chat and self._starting.sends_to(chat_of_send(job)):
+        if self._starting.why_not_send(job, self._one_send_per_chat) is not None:
             return False
         if job.now.through_api and self._api_missing_since is not None:
             return False
@@ -381,9 +385,8 @@ class Dispatch:
             return "until no send or change of the account is under way"
         if self._rests(job, at):
             return self._resting[job.seq][1]
-        if self._one_send_per_chat and self._starting.sends_to(chat := chat_of_send(job)):
-            rivals = [one.job_id for one in self._starting if chat_of_send(one) == chat]
-            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
+        if (words := self._starting.why_not_send(job, self._one_send_per_chat)) is not None:
+            return words
         if is_read(job) and self._starting.reads >= self._most_reads:
             return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
         if job.now.through_api and self._api_missing_since is not None:

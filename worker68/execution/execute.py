@@ -26,7 +26,7 @@ from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder, written
-from worker68.execution.slots import Ready, Slot
+from worker68.execution.slots import Ready, Slot, StepDone
 from worker68.jobloop import Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
@@ -52,6 +52,10 @@ T = TypeVar("T")
 _NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out of touch, and had not written a byte")
 
 
+class _NotOurs(Exception):
+    """Another owner has the job."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment. On the job loop."""
@@ -75,7 +79,7 @@ class Execution:
     wake: Callable[[], None]
     asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
 
-    async def run(self, ready: Ready) -> Outcome | TryAgain | None:
+    async def run(self, ready: Ready) -> Outcome | TryAgain | StepDone | None:
         """Bring one job to its outcome; None if it was not ours to run any more."""
         job = ready.job
         if (reason := await self._wait_for_slot(job, ready.slot)) is not None:
@@ -255,7 +259,7 @@ class Execution:
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
-    async def _advance(self, attempt: Attempt, conclusion: Finding) -> TryAgain | None:
+    async def _advance(self, attempt: Attempt, conclusion: Finding) -> StepDone | None:
         """Commit that this step is done; the next one waits for its turn, before all others of its lane."""
         job = attempt.job
         assert isinstance(conclusion, Outcome)
@@ -267,7 +271,7 @@ class Execution:
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, steps_done=job.step + 1)
         further = replace(job, step=job.step + 1, done=done, attempts=attempt.number, attempts_before=attempt.number)
         self.dispatch.put_back(further, 0.0)
-        return TryAgain(ErrorCode.UNAVAILABLE, "one step is done, the next waits for its turn", spent=True)
+        return StepDone()
 
     async def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome | None:
         """Commit attempt, job and replies in one transaction, then let the next job of the lane go."""
@@ -308,16 +312,20 @@ class Execution:
         None where another owner has the job: its snapshot may be there already, and this one is older.
         """
 
-        def settle(connection: Connection) -> Outcome | None:
-            if not attempts.is_under_way(connection, attempt):
-                return None
-            counts = snapshots.apply(connection, attempt.job.account, seen, utc_now())
+        def settle(connection: Connection) -> Outcome:
+            def check() -> None:
+                if not attempts.is_under_way(connection, attempt):
+                    raise _NotOurs
+
+            counts = snapshots.apply(connection, attempt.job.account, seen, utc_now(), check)
             if seen.kind.by_group:
                 counts["group_id"] = seen.subject_id
             return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
             return await self.recorder.until_written(lambda: asyncio.to_thread(_in_transaction, self.engine, settle))
+        except _NotOurs:
+            return None
         except DatabaseAway:
             raise
         except Exception as error:

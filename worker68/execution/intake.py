@@ -1,7 +1,8 @@
 """Intake: from popped messages to rows, in the order in which they were popped.
 
 In: raw messages and where they lay. Out: new jobs, ready or deferred; everything else (invalid, unknown, conflicting, repeated,
-unreadable) is answered or set aside by the same transaction. Never: anything that acts on a job, or drops a message.
+unreadable) is answered or set aside by the same transaction. Whatever one message makes the code or the database raise, only that
+message is set aside. Never: anything that acts on a job, or drops a message.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from worker68.errors import DatabaseRefused, FieldError, InvalidJob, UnreadableMessage
+from worker68.errors import (
+    DatabaseAway,
+    DatabaseRefused,
+    FieldError,
+    InvalidJob,
+    Sender,
+    UnreadableMessage,
+    describe_fault,
+)
 from worker68.execution import reasons
-from worker68.jobs.envelope import Envelope, read_envelope
+from worker68.jobs.envelope import LOWEST_PRIORITY, Envelope, read_envelope, read_sender
 from worker68.jobs.fields import Common
 from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
 from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
@@ -30,8 +39,9 @@ from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
 from worker68.store.outbox import Requester
-from worker68.store.waiting import PARKED_LANE, Parked, end_waiting, unpark
-from worker68.tasks import TASKS
+from worker68.store.tables import PARKED_LANE
+from worker68.store.waiting import Parked, end_waiting, unpark
+from worker68.tasks import TASKS, find_nearest_task
 
 log = structlog.get_logger(__name__)
 
@@ -80,16 +90,35 @@ class Intake:
     def take_in(self, arrivals: Sequence[Arrival], now: dt.datetime) -> list[Job]:
         """Write a batch in its order and return the new jobs. Raises ``DatabaseAway``: give the batch back then.
 
-        A message that the database refuses for what it holds is set aside, so that it cannot hold up the others.
+        A batch of which anything else is raised is written in halves, until the message that is to blame is alone; it is set aside.
         """
         readings = [self.read(arrival, now) for arrival in arrivals]
         try:
             return self._write(readings, now)
-        except DatabaseRefused:
-            if len(arrivals) == 1:
-                log.exception("message_refused_by_database", queue=arrivals[0].queue)
-                return self._write([_set_aside(arrivals[0], "the database refused its content", now)], now)
-            return [job for arrival in arrivals for job in self.take_in([arrival], now)]
+        except DatabaseAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a message raises, it must not hold up the others
+            if len(arrivals) > 1:
+                middle = len(arrivals) // 2
+                return [*self.take_in(arrivals[:middle], now), *self.take_in(arrivals[middle:], now)]
+            self._write_unfit(arrivals[0], error, now)
+            return []
+
+    def _write_unfit(self, arrival: Arrival, error: Exception, now: dt.datetime) -> None:
+        """Answer and set aside a message that could not be written. If that fails too: set it aside in plain ASCII, unanswered."""
+        if isinstance(error, DatabaseRefused):
+            reason = "the database refused its content"
+            log.error("message_refused_by_database", queue=arrival.queue, problem=str(error))
+        else:
+            reason = f"it could not be taken in: {describe_fault(error)}"
+            log.error("message_not_taken_in", queue=arrival.queue, problem=reason)
+        try:
+            self._write([_set_aside(arrival, reason, now, _sender_of(arrival))], now)
+        except DatabaseAway:
+            raise
+        except Exception as again:  # noqa: BLE001 - what fails below, too, is not the message's fault
+            log.error("message_not_answered", queue=arrival.queue, problem=describe_fault(again))
+            self._write([_set_aside(arrival, reason, now, encode=True)], now)
 
     def account_of(self, arrival: Arrival, now: dt.datetime) -> str | None:
         """Return whose job a message would become; None for one that runs nothing, so that it needs no room."""
@@ -98,13 +127,21 @@ class Intake:
 
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         """Return what is to be made of a message; never raises."""
+        try:
+            return self._read(arrival, now)
+        except Exception as error:  # noqa: BLE001 - whatever a message raises, it must not hold up the others
+            reason = f"it could not be read: {describe_fault(error)}"
+            log.error("message_not_read", queue=arrival.queue, problem=reason)
+            return _set_aside(arrival, reason, now, _sender_of(arrival))
+
+    def _read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         if arrival.losses >= DEATHS_ALLOWED:
             reason = f"{arrival.losses} workers were lost while they took it in; it may be what kills them"
-            return _set_aside(arrival, reason, now)
+            return _set_aside(arrival, reason, now)  # unanswered: it may have been written down, and its job may run
         try:
             envelope = read_envelope(arrival.raw)
         except UnreadableMessage as problem:
-            return _set_aside(arrival, str(problem), now)
+            return _set_aside(arrival, str(problem), now, problem.sender)
         kind = TASKS.get(envelope.task)
         if kind is None:
             return self._park(arrival, envelope, now)
@@ -130,6 +167,8 @@ class Intake:
             "content_hash": order.content,
             "fields": msgspec.json.encode(order.fields).decode(),
         }
+        if order.account not in self._accounts:
+            return _answer(row, envelope, order.common, _unknown_account(order.account))
         outcome = self._end_at_once(order, now)
         requester = _requester(envelope, order.common)
         most_ahead = self._most_ahead(order, now)
@@ -149,10 +188,7 @@ class Intake:
         return min(most, default=None)
 
     def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
-        account = self._accounts.get(order.account)
-        if account is None:
-            return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {order.account!r} is configured")
-        refusal = account.permissions.why_not(order.kind, order.fields)
+        refusal = self._accounts[order.account].permissions.why_not(order.kind, order.fields)
         if refusal is not None:
             return failed(ErrorCode.NOT_PERMITTED, refusal)
         if order.expires_at is not None:
@@ -176,10 +212,9 @@ class Intake:
             "content_hash": content_hash(account, envelope.task, own),
             "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
         }
-        outcome = None
         if account not in self._accounts:
-            outcome = failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {account!r} is configured")
-        return _Reading(Entry(row, _requester(envelope, common), outcome))
+            return _answer(row, envelope, common, _unknown_account(account))
+        return _Reading(Entry(row, _requester(envelope, common)))
 
     def _write(self, readings: Sequence[_Reading], now: dt.datetime) -> list[Job]:
         with_entry = [reading for reading in readings if reading.entry is not None]
@@ -193,12 +228,18 @@ class Intake:
 
 
 def unknown_task_outcome(task: str) -> Outcome:
-    """Return the outcome of a job whose task nobody came to know."""
+    """Return the outcome of a job whose task no worker came to know."""
     return failed(ErrorCode.INVALID_JOB, str(_unknown_task(task)))
 
 
 def _unknown_task(task: str) -> FieldError:
-    return FieldError("task", f"no worker knows {task!r}; known are {', '.join(sorted(TASKS))}")
+    near = find_nearest_task(task)
+    hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(TASKS))}"
+    return FieldError("task", f"no worker knows {task!r}; {hint}")
+
+
+def _unknown_account(account: str) -> Outcome:
+    return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {account!r} is configured")
 
 
 def _refuse(arrival: Arrival, envelope: Envelope, problem: InvalidJob, now: dt.datetime) -> _Reading:
@@ -206,10 +247,17 @@ def _refuse(arrival: Arrival, envelope: Envelope, problem: InvalidJob, now: dt.d
     common, _ = read_common(envelope)
     account = arrival.account or common.account or DEFAULT_ACCOUNT
     row = _row(arrival, envelope, account, common.job_id or envelope.task_id, now)
-    outcome = failed(ErrorCode.INVALID_JOB, str(problem))
     unanswerable = any(error.field == "reply_to" for error in problem.fields)
     dead = _dead(arrival, str(problem), now, envelope.task_id) if unanswerable else None
-    return _Reading(Entry(row, _requester(envelope, common), outcome, is_job=False), dead=dead)
+    return _answer(row, envelope, common, failed(ErrorCode.INVALID_JOB, str(problem)), dead)
+
+
+def _answer(
+    row: dict[str, Any], envelope: Envelope, common: Common, outcome: Outcome, dead: Dead | None = None
+) -> _Reading:
+    """Answer a message that makes no job."""
+    entry = Entry(row, _requester(envelope, common), outcome, is_job=False, dependents=envelope.dependents)
+    return _Reading(entry, dead=dead)
 
 
 def _row(arrival: Arrival, envelope: Envelope, account: str, job_id: str, now: dt.datetime) -> dict[str, Any]:
@@ -239,14 +287,34 @@ def _requester(envelope: Envelope, common: Common) -> Requester:
     return Requester(envelope.task_id, common.reply_to or "", metadata, envelope.ignore_result)
 
 
-def _set_aside(arrival: Arrival, reason: str, now: dt.datetime) -> _Reading:
-    return _Reading(dead=_dead(arrival, reason, now, None))
+def _set_aside(
+    arrival: Arrival, reason: str, now: dt.datetime, sender: Sender | None = None, *, encode: bool = False
+) -> _Reading:
+    """Set a message aside that could not be read or written, and answer its Celery result where its id is known."""
+    dead = _dead(arrival, reason, now, sender.task_id if sender else None, encode=encode)
+    if sender is None:
+        return _Reading(dead=dead)
+    envelope = Envelope(sender.task, sender.task_id, {}, LOWEST_PRIORITY, None, None, sender.ignore_result, ())
+    row = _row(arrival, envelope, arrival.account or DEFAULT_ACCOUNT, sender.task_id, now)
+    outcome = failed(ErrorCode.INVALID_JOB, f"the message was set aside on worker68:dead: {reason}")
+    return _answer(row, envelope, Common(), outcome, dead)
 
 
-def _dead(arrival: Arrival, reason: str, now: dt.datetime, task_id: str | None) -> Dead:
-    """Return the entry for ``worker68:dead``: the message as it came (base64 where it is no UTF-8) and why."""
+def _sender_of(arrival: Arrival) -> Sender | None:
+    """Return whom to answer; None also where even the look for that fails."""
     try:
-        message = {"message": arrival.raw.decode()}
+        return read_sender(arrival.raw)
+    except Exception as error:  # noqa: BLE001 - then it is set aside unanswered
+        log.error("message_not_read", queue=arrival.queue, problem=describe_fault(error))
+        return None
+
+
+def _dead(arrival: Arrival, reason: str, now: dt.datetime, task_id: str | None, *, encode: bool = False) -> Dead:
+    """Return the entry for ``worker68:dead``: the message as it came (base64 where it is no UTF-8, or to ``encode``) and why."""
+    try:
+        message = (
+            {"message_base64": base64.b64encode(arrival.raw).decode()} if encode else {"message": arrival.raw.decode()}
+        )
     except UnicodeDecodeError:
         message = {"message_base64": base64.b64encode(arrival.raw).decode()}
     entry = {"reason": reason, "queue": arrival.queue, "received_at": now, "task_id": task_id, **message}

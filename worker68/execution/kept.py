@@ -7,21 +7,31 @@ Never: the only copy for longer than the database is away; a decision about a jo
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import structlog
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from worker68.bridge.correlation import LateEvidence
-from worker68.errors import RedisAway
+from worker68.errors import RedisAway, Worker68Error
 from worker68.jobs.outcome import Outcome
-from worker68.redis_calls import redis_errors
+from worker68.observe import outages
+from worker68.redis_calls import redis_errors, refusal
 from worker68.store import attempts
 from worker68.store.attempts import AttemptKey
 from worker68.store.engine import Connection
 
 log = structlog.get_logger(__name__)
+
+_REFUSED = outages.Outage(
+    "note_not_kept",
+    "notes_kept_again",
+    "the outcome is in memory alone until the database is back: do not stop the worker before",
+)
 
 
 class _OfAttempt(msgspec.Struct, frozen=True):
@@ -67,6 +77,10 @@ Note = Ended | BackedOff | NotWritten | Seen
 _decoder = msgspec.json.Decoder(Note)
 
 
+class NotesRefused(Worker68Error):
+    """Redis refuses the key of the notes for good: it is of another type, or worker68 has no right to it."""
+
+
 class Kept:
     """The notes of each account, in one hash. Thread-safe. A note is kept once, however often it is handed in."""
 
@@ -74,18 +88,18 @@ class Kept:
         self._redis = redis
 
     def keep(self, account: str, note: Note) -> None:
-        """Keep a note until it is forgotten. Raises ``RedisAway``: it may be kept all the same."""
-        with redis_errors():
+        """Keep a note until it is forgotten. Raises ``RedisAway``: it may be kept all the same; ``NotesRefused``: it is not."""
+        with _naming(account):
             self._redis.hset(_key(account), note.field, msgspec.json.encode(note))
 
     def forget(self, account: str, note: Note) -> None:
-        """Drop a note that the database has. Raises ``RedisAway``: it may be there still."""
-        with redis_errors():
+        """Drop a note that the database has. Raises ``RedisAway`` and ``NotesRefused``: it may be there still."""
+        with _naming(account):
             self._redis.hdel(_key(account), note.field)
 
     def load(self, account: str) -> list[Note]:
-        """Return what is kept for the account. Raises ``RedisAway``."""
-        with redis_errors():
+        """Return what is kept for the account. Raises ``RedisAway`` and ``NotesRefused``."""
+        with _naming(account):
             entries: Any = self._redis.hgetall(_key(account))  # its own type allows for every reply of every mode
         notes = []
         for field, entry in sorted(entries.items()):
@@ -109,16 +123,28 @@ def record(connection: Connection, note: Ended | BackedOff | NotWritten, now: dt
             return attempts.give_back(connection, note.attempt)
 
 
-def try_to_keep(kept: Kept, account: str, note: Note) -> bool:
-    """Keep a note; return whether it is certainly kept."""
+def try_to_keep(kept: Kept, account: str, note: Note) -> bool | None:
+    """Keep a note; return whether it is certainly kept, None where it may be."""
     try:
         kept.keep(account, note)
     except RedisAway as away:
-        log.warning(
-            "note_not_kept", account=account, problem=str(away), remedy="neither database nor Redis can be reached"
-        )
+        outages.REDIS.fails("kept", away)
+        return None
+    except NotesRefused as refused:
+        _REFUSED.fails("kept", refused)
         return False
+    for outage in (outages.REDIS, _REFUSED):
+        outage.works("kept")
     return True
+
+
+@contextmanager
+def _naming(account: str) -> Iterator[None]:
+    try:
+        with redis_errors():
+            yield
+    except ResponseError as error:
+        raise NotesRefused(f"Redis refuses {_key(account)} ({refusal(error)}): delete it if it is no hash") from error
 
 
 def _key(account: str) -> str:

@@ -101,13 +101,13 @@ def heed_exclusive(lanes: list[Lane], exclusive_runs: bool, change_runs: bool) -
     return lanes
 
 
-def one_send_each(lanes: list[Lane]) -> list[Lane]:
-    """Leave out lanes that would start a second send to a chat: its ordered and its unordered jobs have two lanes."""
+def limit_sends(lanes: list[Lane], one_each_chat: bool, one_in_all: bool) -> list[Lane]:
+    """Leave out lanes that would start a send too many: its ordered and its unordered jobs give a chat two lanes."""
     chats: set[Chat] = set()
     chosen = []
     for lane in lanes:
         chat = chat_of_send(lane.jobs[0])
-        if chat is None or chat not in chats:
+        if chat is None or not ((one_each_chat and chat in chats) or (one_in_all and chats)):
             chosen.append(lane)
             chats |= {chat} if chat else set()
     return chosen

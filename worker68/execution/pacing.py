@@ -13,10 +13,12 @@ from typing import Final
 
 import structlog
 
+from worker68.errors import RedisAway
 from worker68.execution.gate import Gate, Pass
 from worker68.execution.slots import Slot
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
 from worker68.limits.pace import Pace
+from worker68.observe import outages
 from worker68.tasks.turn import Finding
 
 log = structlog.get_logger(__name__)
@@ -93,5 +95,8 @@ class Pacing:
     async def _call(self, tell: Callable[[str, float], object], slot: Slot) -> None:
         try:
             await asyncio.to_thread(tell, self._account, slot.age_seconds)
+            outages.REDIS.works("pacing")
+        except RedisAway as away:
+            outages.REDIS.fails("pacing", away)
         except Exception as problem:  # noqa: BLE001 - the outcome matters more; a probe that nobody ends is given up after a minute
             log.warning("pace_not_told", account=self._account, problem=str(problem))

@@ -19,9 +19,10 @@ _NOT_ASKED: Final = "whether the account is paused could not be asked: is the da
 
 
 class Permit:
-    """One account's. Written by one thread (``renew``), read by any."""
+    """One account's. Written under its owner's lock (``renew``), read by any thread."""
 
     def __init__(self) -> None:
+        self._taken_at = boottime()
         # Replaced as a whole, so that it is read without a lock: until when it counts (CLOCK_BOOTTIME), and the pause.
         self._answer: tuple[float, Pause | None] = (0.0, None)
 
@@ -29,9 +30,17 @@ class Permit:
     def pause(self) -> Pause | None:
         return self._answer[1]
 
-    def renew(self, pause: Pause | None, asked_at: float) -> None:
-        """Take over what SQL said when it was asked at ``asked_at`` (CLOCK_BOOTTIME)."""
+    def renew(self, pause: Pause | None, asked_at: float) -> bool:
+        """Take over what SQL said when it was asked at ``asked_at`` (CLOCK_BOOTTIME); return False where that is refused.
+
+        An answer that was asked for before the last one was taken over, or before this permit was made, may be older than what is
+        known: of two that overlap, the first to be here stays.
+        """
+        if asked_at < self._taken_at:
+            return False
+        self._taken_at = boottime()
         self._answer = (asked_at + PERMIT_SECONDS, pause)
+        return True
 
     def why_not(self) -> str | None:
         """Return why nothing may be written now, None where it may."""

@@ -8,9 +8,12 @@ from typing import Final
 
 from worker68.limits.limiter import Refusal
 from worker68.limits.rates import Limits
+from worker68.tasks import find_nearest_task
 
 #: An attempt was spent. The row says until when, and what went wrong.
 BACKS_OFF: Final = "backing off after an attempt"
+
+ONE_SEND: Final = "the connection was lost with sends under way, and until one is proved they go one at a time"
 
 #: So many ids are named at most.
 _NAMED = 3
@@ -32,7 +35,9 @@ def not_before(when: dt.datetime) -> str:
 
 def unknown_task(task: str, until: dt.datetime) -> str:
     """Say that a job waits for a worker of a newer version."""
-    return f"no worker knows the task {task}; a newer one is waited for until {until:%Y-%m-%d %H:%M:%S} UTC"
+    near = find_nearest_task(task)
+    hint = f"; did you mean {near}?" if near else ""
+    return f"no worker knows the task {task}{hint}; it waits for a newer worker until {until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def not_written(reason: str) -> str:

@@ -12,15 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
-
 from worker68.clock import Deadline
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.execution.kept import Kept, Note, try_to_keep
+from worker68.execution.kept import Kept, Note, NotesRefused, try_to_keep
 from worker68.jobloop import Stopping, Waiter
+from worker68.observe import outages
 from worker68.store.writer import Verb, Writer
-
-log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -56,32 +53,39 @@ class Recorder:
 
     async def _until_written(self, write: Callable[[], Awaitable[T]], note: Note | None) -> T:
         given_up: Deadline | None = None
-        handed_in = kept = False
+        maybe_kept = kept = failed = False
         while True:
             try:
                 answer = await write()
             except DatabaseAway as away:
-                log.warning("database_away", problem=str(away), remedy="look at DATABASE_URL; waiting for it")
+                outages.DATABASE.fails("recorder", away)
+                failed = True
                 if note is not None and not kept:
-                    handed_in = True
-                    kept = await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
+                    was_kept = await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
+                    kept, maybe_kept = was_kept is True, maybe_kept or was_kept is not False
                 if self.stopping.is_set():
                     given_up = given_up or Deadline.after(LAST_WRITE_WITH_NOTE_SECONDS if kept else LAST_WRITE_SECONDS)
                     if given_up.passed:
                         raise
                 await self._pause()
             else:
-                if note is not None and handed_in:
+                if failed:  # of those that wait for it, the first
+                    outages.DATABASE.works("recorder")
+                if note is not None and maybe_kept:
                     await self._forget(note)
                 return answer
 
     async def _forget(self, note: Note) -> None:
-        """Drop a note before its job goes on: a later attempt may look the same, and it must not be taken for that one's."""
+        """Drop a note before its job goes on: a later attempt may look the same, and it must not be taken for that one's.
+
+        Also where Redis took the note and now refuses to drop it: until a person has set the key right.
+        """
         while True:
             try:
-                return await asyncio.to_thread(self.kept.forget, self.account, note)
-            except RedisAway as away:
-                log.warning("redis_away", problem=str(away), where="recorder", remedy="nothing is sent meanwhile")
+                await asyncio.to_thread(self.kept.forget, self.account, note)
+                return outages.REDIS.works("recorder")
+            except (RedisAway, NotesRefused) as away:
+                outages.REDIS.fails("recorder", away)
                 if self.stopping.is_set():
                     return None  # this worker begins no further attempt
                 await self._pause()

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import msgspec
 import structlog
 
 from worker68.bridge.correlation import LateEvidence
 from worker68.execution.intake import Intake, unknown_task_outcome
-from worker68.execution.kept import Kept, Seen, record
+from worker68.execution.kept import Kept, Note, NotesRefused, Seen, record
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import expired
 from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
 from worker68.store import attempts
-from worker68.store.engine import Connection, Engine
+from worker68.store.engine import Engine, transaction
 from worker68.store.waiting import end_waiting, find_overdue, find_parked
-from worker68.store.writer import Writer
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
+
+#: How long a takeover waits for rows that the account's last owner holds, which may be frozen in the middle of a transaction. Then
+#: it is tried again, and the worker's other accounts go on; the server ends such a session by itself (``store/engine.py``).
+LOCK_TIMEOUT_SECONDS = 2.0
 
 _TIME_OVER = expired("its time was over before its turn came")
 _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its turn came")
@@ -45,38 +47,53 @@ def is_repeatable(job: attempts.Begun) -> bool:
     return step.nature is not Nature.SEND
 
 
-def record_kept(writer: Writer, kept: Kept, account: str, now: dt.datetime) -> list[LateEvidence]:
+def record_kept(engine: Engine, kept: Kept, account: str, now: dt.datetime) -> list[LateEvidence]:
     """Write down what older owners could only keep in Redis; return the late evidence among it, which stays kept.
 
-    Raises ``DatabaseAway`` and ``RedisAway``. To be done before ``take_over``, which would call such an attempt lost.
+    Raises ``DatabaseAway``, also as ``RowsLocked``, and ``RedisAway``. To be done before ``take_over``, which would call such an
+    attempt lost. Where Redis refuses the notes for good the account goes on without them: at worst an attempt is in doubt that
+    need not be.
     """
-    seen = []
-    for note in kept.load(account):
+    seen: list[LateEvidence] = []
+    try:
+        notes = kept.load(account)
+    except NotesRefused as refused:
+        log.exception("kept_notes_refused", account=account, remedy=str(refused))
+        return seen
+    for note in notes:
         if isinstance(note, Seen):
             seen.append(note.evidence)
             continue
-        recorded = writer.write(partial(record, note=note, now=now))
+        with transaction(engine, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as connection:
+            recorded = record(connection, note, now)
         log.info("kept_note_recorded", account=account, seq=note.attempt.seq, recorded=recorded)
-        kept.forget(account, note)
+        _forget(kept, account, note)
     return seen
 
 
-def take_over(writer: Writer, account: str, fence: int, now: dt.datetime) -> None:
-    """Resolve the attempts that older owners of the account left begun. Raises ``DatabaseAway``."""
-    _resolve(writer, account, lambda job: job.fence < fence, now)
+def _forget(kept: Kept, account: str, note: Note) -> None:
+    """Drop a note that was recorded. Left there, it names an attempt that has ended, and is dropped by the next owner."""
+    try:
+        kept.forget(account, note)
+    except NotesRefused as refused:
+        log.error("note_not_forgotten", account=account, problem=str(refused), remedy="give worker68 the right to HDEL")
 
 
-def resolve_abandoned(writer: Writer, account: str, under_way: Callable[[int], bool], now: dt.datetime) -> None:
+def take_over(engine: Engine, account: str, fence: int, now: dt.datetime) -> None:
+    """Resolve the attempts that older owners of the account left begun. Raises ``DatabaseAway``, also as ``RowsLocked``."""
+    _resolve(engine, account, lambda job: job.fence < fence, now)
+
+
+def resolve_abandoned(engine: Engine, account: str, under_way: Callable[[int], bool], now: dt.datetime) -> None:
     """Resolve attempts that are not under way in this worker any more: one broke off where it could not record its end."""
-    _resolve(writer, account, lambda job: not under_way(job.seq), now)
+    _resolve(engine, account, lambda job: not under_way(job.seq), now)
 
 
-def _resolve(writer: Writer, account: str, is_abandoned: Callable[[attempts.Begun], bool], now: dt.datetime) -> None:
-    def work(connection: Connection) -> attempts.Resolved:
+def _resolve(engine: Engine, account: str, is_abandoned: Callable[[attempts.Begun], bool], now: dt.datetime) -> None:
+    # Not through the group commit: a wait for a lock would hold up every account of this worker.
+    with transaction(engine, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as connection:
         begun = [job for job in attempts.find_begun(connection, account) if is_abandoned(job)]
-        return attempts.resolve(connection, begun, is_repeatable, now) if begun else attempts.Resolved()
-
-    resolved = writer.write(work)
+        resolved = attempts.resolve(connection, begun, is_repeatable, now) if begun else attempts.Resolved()
     if resolved != attempts.Resolved():
         log.warning(
             "attempts_recovered",

@@ -1,37 +1,37 @@
 """The relay: what lies in the outbox is published to Redis, at least once, then deleted.
 
-In: parcels of the outbox, and unsolicited events of the bridges. Out: replies on lists and streams, Celery's own results, set-aside
-messages on ``worker68:dead``, events on ``worker68:events:<account>``. Never: a decision about a job.
+In: parcels of the outbox, unsolicited events of the bridges, and Celery's ids of jobs that wait. Out: replies on lists and streams,
+Celery's own results, set-aside messages on ``worker68:dead``, events on ``worker68:events:<account>``. Never: a decision about a
+job; a parcel published again that this process knows to be published.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
-import msgspec
 import structlog
 from redis import Redis
-from redis.client import Pipeline
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from worker68.clock import monotonic, utc_now
-from worker68.errors import DatabaseAway, RedisAway
+from worker68.errors import DatabaseAway, RedisAway, RedisNotNow
+from worker68.execution.passing import Passing
+from worker68.execution.publishing import DEAD_KEY, Published, Publisher
+from worker68.execution.refusals import Refusals
 from worker68.execution.reply_keys import ReplyKeys
 from worker68.execution.unread import Unread
-from worker68.jobs.reply import celery_deferred
+from worker68.observe import outages
 from worker68.observe.latency import Latency
 from worker68.store.engine import Engine
-from worker68.store.outbox import Parcel, fetch, forget
+from worker68.store.outbox import Parcel, fetch
+from worker68.store.refused import end_refused, fetch_due, settle_parcels, settle_refused
+
+__all__ = ["DEAD_KEY", "Ownership", "Relay"]
 
 log = structlog.get_logger(__name__)
-
-DEAD_KEY = "worker68:dead"
-#: Celery's result backend keeps a task's result under this prefix, and publishes it on a channel of the same name.
-RESULT_PREFIX = "celery-task-meta-"
 
 #: Parcels in one round trip to Redis.
 BATCH = 500
@@ -44,10 +44,15 @@ POLL_SECONDS = 5.0
 STALE_AFTER = dt.timedelta(seconds=10)
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
-#: Events that wait for Redis; the oldest are dropped and counted beyond it, so that a Redis that is away costs no memory.
-EVENTS_LIMIT = 10_000
-#: About how many events one stream keeps: nobody may be reading.
-STREAM_LENGTH = 100_000
+#: A parcel that Redis refuses for good is tried again after this, then after twice as long, up to the most. A batch each look.
+RETRY_SECONDS: Final = 5.0
+RETRY_MOST_SECONDS: Final = 300.0
+#: Between two looks for what would have ended in Redis by now, had Redis taken it.
+END_SECONDS: Final = 3600.0
+
+_FAILED = outages.Outage(
+    "relay_failed", "relay_works_again", "a fault in worker68: replies wait in the outbox", fault=True
+)
 
 
 class Ownership(Protocol):
@@ -63,17 +68,19 @@ class Relay:
 
     def __init__(self, engine: Engine, redis: Redis, reply_ttl_seconds: int, ownership: Ownership) -> None:
         self._engine = engine
-        self._redis = redis
-        self._reply_ttl = reply_ttl_seconds  # after it, what nobody read is forgotten
+        self._reply_ttl = reply_ttl_seconds
         self._ownership = ownership
-        self.unread = Unread(redis, reply_ttl_seconds)
+        self.refusals = Refusals()
+        self.reply_keys = ReplyKeys()
+        self.unread = Unread(redis, reply_ttl_seconds, self.refusals)
+        self.passing = Passing(redis, reply_ttl_seconds, self.refusals)
+        self._publisher = Publisher(redis, reply_ttl_seconds, self.refusals, self.unread, self.reply_keys)
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._events: deque[tuple[str, bytes]] = deque(maxlen=EVENTS_LIMIT)
-        self._deferred: deque[str] = deque()
+        # What Redis has and the database still holds, by table and id: it is deleted only, however long that takes.
+        self._taken: dict[tuple[bool, int], Parcel] = {}
+        self._retry_at = self._end_at = 0.0
         self._last_batch = 0  # the greatest of the last pass
-        self.events_dropped = 0
-        self.reply_keys = ReplyKeys()
         self.latency = Latency()  # of one batch: fetched, published, deleted
         self.passed_at = monotonic()  # the end of the last pass, well or not
         self._thread = threading.Thread(target=self._run, name="worker68-relay", daemon=True)
@@ -93,16 +100,13 @@ class Relay:
 
     def defer(self, task_ids: Sequence[str]) -> None:
         """Let Celery's result say DEFERRED where it says nothing yet."""
-        if not task_ids:
-            return
-        self._deferred.extend(task_ids)
-        self._wake.set()
+        if task_ids:
+            self.passing.defer(task_ids)
+            self._wake.set()
 
     def publish_event(self, account: str, raw: bytes) -> None:
         """Put an unsolicited event of the bridge on the account's stream."""
-        if len(self._events) == EVENTS_LIMIT:
-            self.events_dropped += 1
-        self._events.append((account, raw))
+        self.passing.add_event(account, raw)
         self._wake.set()
 
     def _run(self) -> None:
@@ -116,23 +120,30 @@ class Relay:
         self._publish_all()
 
     def _publish_all(self) -> None:
-        """Take every step: a database that is away must not hold up events, nor a refused event the replies."""
-        failed = False
-        for step in (self._publish_parcels, self._publish_deferred, self._publish_events, self.unread.look):
+        """Take every step: a database that is away, or a key that is refused, must hold up no step that does not need it.
+
+        A Redis that does not answer ends the pass: each step would wait for it.
+        """
+        away_or_failed: set[outages.Outage] = set()
+        for step in (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look):
             try:
                 step()
             except DatabaseAway as away:
-                failed = True
-                log.warning("database_away", problem=str(away), where="relay", remedy="replies wait in the outbox")
-            except (RedisError, RedisAway) as error:
-                failed = True
-                log.warning("redis_away", problem=str(error), where="relay", remedy="replies wait in the outbox")
-                break
-            except BaseException:  # whatever it is: nobody else publishes
-                failed = True
-                log.exception("relay_failed")
-        if failed:
+                away_or_failed.add(outages.DATABASE)
+                outages.DATABASE.fails("relay", away)
+            except RedisAway as away:
+                away_or_failed.add(outages.REDIS)
+                outages.REDIS.fails("relay", away)
+                if not isinstance(away, RedisNotNow):
+                    break
+            except BaseException as error:  # noqa: BLE001 - whatever it is: no other thread publishes
+                away_or_failed.add(_FAILED)
+                _FAILED.fails("relay", error)
+        for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
+            outage.works("relay")
+        if away_or_failed:
             self._stopping.wait(PAUSE_SECONDS)
+        if away_or_failed or self.passing.waiting:
             self._wake.set()
 
     def _publish_parcels(self) -> None:
@@ -148,89 +159,59 @@ class Relay:
         if not parcels:
             return False
         began = monotonic()
-        with self._redis.pipeline(transaction=False) as pipe:
-            sizes = [self._add(pipe, parcel) for parcel in parcels]
-            answers = pipe.execute(raise_on_error=False)
-        published = []
-        for parcel, size in zip(parcels, sizes, strict=True):
-            failures = [answer for answer in answers[:size] if isinstance(answer, Exception)]
-            answers = answers[size:]
-            if not failures or self._set_aside(parcel, failures[0]):
-                published.append(parcel.id)
-        forget(self._engine, published)
+        published, taken = self._publish(parcels)
+        problems = [(parcel, published.refused[parcel.id]) for parcel in parcels if parcel.id in published.refused]
+        settle_parcels(self._engine, taken, problems, utc_now() + _pause_after(0))
+        self._forget_taken(taken)
         self.latency.observe(monotonic() - began)
-        if len(published) < len(parcels):
-            raise OutOfMemoryError("Redis refused some replies; they stay in the outbox")
+        if published.away is not None:
+            raise published.away
         return len(parcels) == BATCH
 
-    def _add(self, pipe: Pipeline, parcel: Parcel) -> int:
-        """Add the commands that publish a parcel; return how many."""
-        ttl = self._reply_ttl
-        if parcel.kind == "result":
-            key = RESULT_PREFIX + parcel.address
-            pipe.set(key, parcel.payload, ex=ttl)
-            pipe.publish(key, parcel.payload)
-            return 2
-        if parcel.kind == "deferred":
-            self._add_deferred(pipe, parcel.address, parcel.payload)
-            return 1
-        if parcel.kind == "dead":
-            pipe.rpush(DEAD_KEY, parcel.payload)
-            return 1
-        if parcel.address.startswith("stream:"):
-            key = f"worker68:replies:{parcel.address.removeprefix('stream:')}:stream"
-            pipe.xadd(key, {"reply": parcel.payload})
-        else:
-            key = f"worker68:replies:{parcel.address}"
-            pipe.rpush(key, parcel.payload)
-        pipe.expire(key, ttl)
-        self.reply_keys.note(key, is_stream=key.endswith(":stream"))
-        self.unread.note(key)
-        return 2
-
-    def _add_deferred(self, pipe: Pipeline, task_id: str, entry: str) -> None:
-        """Let Celery's result say that a job waits; never over a result, which a job that has ended meanwhile keeps."""
-        pipe.set(RESULT_PREFIX + task_id, entry, ex=self._reply_ttl, nx=True)
-
-    def _set_aside(self, parcel: Parcel, failure: Exception) -> bool:
-        """Set a parcel aside that Redis will never take (its key is of another type); False if it may later."""
-        if not isinstance(failure, ResponseError) or not str(failure).startswith("WRONGTYPE"):
-            return False
-        log.error("reply_set_aside", address=parcel.address, problem=str(failure), remedy="look at worker68:dead")
-        entry = {"reason": str(failure), "address": parcel.address, "message": parcel.payload}
-        self._redis.rpush(DEAD_KEY, msgspec.json.encode(entry))
-        return True
-
-    def _publish_deferred(self) -> None:
-        waiting = [self._deferred.popleft() for _ in range(min(len(self._deferred), 10 * BATCH))]
-        if not waiting:
+    def _retry_refused(self) -> None:
+        """Try a batch of what Redis has refused, where it is due. Once one is taken, the rest follows without a pause."""
+        if monotonic() < self._retry_at or self._stopping.is_set():
             return
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for task_id in waiting:
-                    self._add_deferred(pipe, task_id, celery_deferred(task_id))
-                pipe.execute()
-        except RedisError:
-            self._deferred.extendleft(reversed(waiting))
-            raise
-
-    def _publish_events(self) -> None:
-        waiting = [self._events.popleft() for _ in range(min(len(self._events), BATCH))]
-        if not waiting:
+        self._retry_at = monotonic() + POLL_SECONDS
+        owned, others, now = self._ownership.owned_accounts(), self._ownership.others(), utc_now()
+        if monotonic() >= self._end_at:
+            self._end_at = monotonic() + END_SECONDS
+            end_refused(self._engine, now - dt.timedelta(seconds=self._reply_ttl))
+        parcels = fetch_due(self._engine, owned, others, now, now - STALE_AFTER, BATCH)
+        if not parcels:
             return
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for account, raw in waiting:
-                    pipe.xadd(f"worker68:events:{account}", {"event": raw}, maxlen=STREAM_LENGTH, approximate=True)
-                    pipe.expire(f"worker68:events:{account}", self._reply_ttl)
-                answers = pipe.execute(raise_on_error=False)
-        except RedisError:
-            self._events.extendleft(reversed(waiting))
-            raise
-        if refusals := [answer for answer in answers if isinstance(answer, ResponseError)]:
-            self.events_dropped += len(refusals)
-            log.error(
-                "events_refused", count=len(refusals), problem=str(refusals[0]), remedy="look at worker68:events:*"
-            )
-        if self._events:
+        published, taken = self._publish(parcels)
+        problems = {
+            parcel.id: (published.refused[parcel.id], now + _pause_after(parcel.refusals))
+            for parcel in parcels
+            if parcel.id in published.refused
+        }
+        settle_refused(self._engine, taken, problems)
+        self._forget_taken(taken)
+        if published.away is not None:
+            raise published.away
+        if taken:
+            self._retry_at = 0.0
             self._wake.set()
+
+    def _publish(self, parcels: Sequence[Parcel]) -> tuple[Published, list[Parcel]]:
+        """Publish those that Redis has not yet; return what became of them, and all that Redis has now."""
+        new = [parcel for parcel in parcels if self._taken.get(_place(parcel)) != parcel]
+        published = self._publisher.publish(new) if new else Published()
+        self._taken.update((_place(parcel), parcel) for parcel in new if parcel.id in published.taken)
+        for place in list(islice(self._taken, max(0, len(self._taken) - 4 * BATCH))):
+            del self._taken[place]  # of an account that another worker owns by now
+        return published, [parcel for parcel in parcels if self._taken.get(_place(parcel)) == parcel]
+
+    def _forget_taken(self, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            self._taken.pop(_place(parcel), None)
+
+
+def _place(parcel: Parcel) -> tuple[bool, int]:
+    return parcel.refusals > 0, parcel.id
+
+
+def _pause_after(refusals: int) -> dt.timedelta:
+    """Return how long a parcel that was refused so often before waits now."""
+    return dt.timedelta(seconds=min(RETRY_SECONDS * 2 ** min(refusals, 16), RETRY_MOST_SECONDS))

@@ -40,6 +40,11 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class StepDone:
+    """What a turn came to that ended no job: one step is done, and the next waits for its turn. No retry."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest."""
 

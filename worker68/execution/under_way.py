@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from worker68.execution import reasons
 from worker68.execution.lanes import chat_of_send, is_read
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
@@ -23,6 +24,7 @@ class UnderWay:
         self._jobs: dict[int, Job] = {}
         self._sends: Counter[Chat] = Counter()
         self._ending: set[int] = set()
+        self._sends_before: set[int] | None = None  # while new sends go one at a time: those from before that
         self.reads = 0
         self.exclusive = 0
 
@@ -39,9 +41,30 @@ class UnderWay:
     def occupied(self) -> int:
         return len(self._jobs) - len(self._ending)
 
-    def sends_to(self, chat: Chat | None) -> bool:
-        """Whether a send to this chat is under way."""
-        return chat is not None and self._sends[chat] > 0
+    @property
+    def one_send(self) -> bool:
+        """Whether new sends go one at a time."""
+        return self._sends_before is not None
+
+    def heed_one_send(self, one_send: bool) -> None:
+        """Say whether new sends go one at a time from now on. Those that are under way when that begins hold nothing up."""
+        if not one_send:
+            self._sends_before = None
+        elif self._sends_before is None:
+            self._sends_before = {job.seq for job in self if chat_of_send(job) is not None}
+
+    def why_not_send(self, job: Job, one_each_chat: bool) -> str | None:
+        """Say in words which sends under way keep this one waiting; None where none does, or where it is no send."""
+        chat = chat_of_send(job)
+        if chat is None:
+            return None
+        if one_each_chat and self._sends[chat] > 0:
+            rivals = [one.job_id for one in self if chat_of_send(one) == chat]
+            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
+        if self._sends_before is None:
+            return None
+        new = [one.job_id for one in self if chat_of_send(one) is not None and one.seq not in self._sends_before]
+        return f"{reasons.behind(new)}; {reasons.ONE_SEND}" if new else None
 
     def add(self, job: Job) -> None:
         self._jobs[job.seq] = job
@@ -53,6 +76,8 @@ class UnderWay:
         self._ending.discard(seq)
         if job is not None:
             self._count(job, -1)
+            if self._sends_before is not None:
+                self._sends_before.discard(seq)
         return job
 
     def make_room(self, seq: int) -> None:

@@ -2,7 +2,7 @@
 --
 -- KEYS  a list of replies, the marks of that list.
 -- ARGV  seconds that unread replies are kept, seconds between two marks.
--- Reply {replies in the list, replies ended, seconds for which the oldest has waited at least}.
+-- Reply {replies in the list, replies ended, seconds for which the oldest has waited at least, why no mark was set or ''}.
 --
 -- A reply does not say when it was pushed, and each push puts off the end of the whole list. A mark is a time and the last reply
 -- of the list at that time: while that reply is still there, all before it are older than the mark.
@@ -10,7 +10,7 @@
 local list, marks = KEYS[1], KEYS[2]
 local kept, step = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = tonumber(redis.call('TIME')[1])
-local ended, waited = 0, 0
+local ended, waited, problem = 0, 0, ''
 
 local function read_mark(index)
   local mark = redis.call('LINDEX', marks, index)
@@ -42,8 +42,13 @@ local length = redis.call('LLEN', list)
 if length > 0 then
   local marked_at = read_mark(-1)
   if not marked_at or now - marked_at >= step then
-    redis.call('RPUSH', marks, string.format('%.0f', now) .. ':' .. redis.call('LINDEX', list, -1))
-    redis.call('EXPIRE', marks, 2 * kept)
+    -- A Redis that is full refuses this, and not what was ended above: that must still be told.
+    local pushed = redis.pcall('RPUSH', marks, string.format('%.0f', now) .. ':' .. redis.call('LINDEX', list, -1))
+    if type(pushed) == 'table' and pushed.err then
+      problem = pushed.err
+    else
+      redis.call('EXPIRE', marks, 2 * kept)
+    end
   end
 end
-return {length, ended, waited}
+return {length, ended, waited, problem}

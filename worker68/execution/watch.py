@@ -15,6 +15,7 @@ import structlog
 from worker68.clock import boottime
 from worker68.errors import DatabaseAway
 from worker68.execution.permit import Permit
+from worker68.observe import outages
 from worker68.store import pauses
 from worker68.store.engine import Engine
 from worker68.store.pauses import Pause
@@ -23,6 +24,13 @@ log = structlog.get_logger(__name__)
 
 #: SQL is asked this often even if nobody rings; a permit lasts five times as long.
 LOOK_SECONDS: Final = 1.0
+
+_FAILED: Final = outages.Outage(
+    "pause_watch_failed",
+    "pause_watch_works_again",
+    "a fault in worker68: nothing is written without a permit",
+    fault=True,
+)
 
 
 class PauseWatch:
@@ -66,14 +74,16 @@ class PauseWatch:
             self._permits.pop(account, None)
 
     def look(self) -> None:
-        """Ask SQL once, for all accounts, and act on it. Raises ``DatabaseAway``."""
+        """Ask SQL once, for all accounts, and act on it. On any thread. Raises ``DatabaseAway``."""
         asked_at = boottime()
         holding = pauses.list_pauses(self._engine)
         with self._lock:
-            for account, permit in self._permits.items():
-                permit.renew(holding.get(account), asked_at)
-            unseen = [one for name, one in holding.items() if name in self._permits and one.seen_by != self._owner]
-            before, self._told = self._told, {name: holding[name] for name in self._permits if name in holding}
+            renewed = {name for name, permit in self._permits.items() if permit.renew(holding.get(name), asked_at)}
+            unseen = [one for name, one in holding.items() if name in renewed and one.seen_by != self._owner]
+            if len(renewed) < len(self._permits):
+                self.ring()  # another thread's look overlapped with this one: ask again at once
+            before = self._told
+            self._told = {name: pause for name, one in self._permits.items() if (pause := one.pause) is not None}
             told = self._told
         # Only now, when nothing more is written: whoever has paused an account waits for this.
         for one in unseen:
@@ -94,11 +104,11 @@ class PauseWatch:
         while not self._stopping:
             try:
                 self.look()
-            except DatabaseAway as away:
-                log.debug(
-                    "pauses_not_asked", problem=str(away)
-                )  # others say that it is away; the permits end by themselves
-            except Exception:
-                log.exception("pause_watch_failed")
+                outages.DATABASE.works("watch")
+                _FAILED.works("watch")
+            except DatabaseAway as away:  # the permits end by themselves
+                outages.DATABASE.fails("watch", away)
+            except Exception as error:  # noqa: BLE001 - logged, with its traceback
+                _FAILED.fails("watch", error)
             self._rung.wait(LOOK_SECONDS)
             self._rung.clear()

@@ -30,7 +30,9 @@ class RuntimeStep(bootsteps.StartStopStep):
     def create(self, worker: Any) -> None:
         try:
             _require_our_pool(worker.pool_cls)
+            _refuse_options(worker)
             self._runtime = runtime.build(worker.app.worker68_settings)
+            self._runtime.look_at_database()
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None
@@ -69,6 +71,19 @@ def _require_our_pool(pool: type) -> None:
     """Another pool knows nothing of jobs: it could not be held, and a stop would not wait for them."""
     if not issubclass(pool, TaskPool):
         raise SettingsError("jobs go their way in worker68's own pool alone: leave out the option --pool (-P)")
+
+
+def _refuse_options(worker: Any) -> None:
+    """Celery takes these options, and nothing would come of them."""
+    if worker.autoscale:
+        raise SettingsError(
+            "jobs need no thread of the pool: set WORKER68_CONCURRENCY in place of the option --autoscale"
+        )
+    if set(worker.app.amqp.queues.consume_from) != {queue.name for queue in worker.app.conf.task_queues}:
+        raise SettingsError(
+            "a worker takes in the queues of its accounts alone: leave out the options --queues (-Q) and --exclude-queues (-X); "
+            "WORKER68_ACCOUNTS says which accounts"
+        )
 
 
 Pool.requires = (*Pool.requires, RuntimeStep)

@@ -17,6 +17,7 @@ import structlog
 from worker68.clock import boottime, monotonic
 from worker68.errors import RedisAway
 from worker68.fleet.leases import Lease, Leases
+from worker68.observe.outages import Outage
 
 #: Two renewals may fail before a lease is lost.
 _RENEWALS_PER_TTL: Final = 3
@@ -28,6 +29,10 @@ _TRIES_PER_TTL: Final = 10
 _JITTER: Final = 0.2
 
 log = structlog.get_logger(__name__)
+
+_FAILED: Final = Outage(
+    "ownership_round_failed", "ownership_works_again", "a fault in worker68: keep this line, report it", fault=True
+)
 
 LeaseCallback = Callable[[str, Lease], None]
 
@@ -88,8 +93,9 @@ class Ownership:
             began_at = boottime()
             try:
                 self._look_after_leases(began_at)
-            except Exception:
-                log.exception("ownership_round_failed")
+                _FAILED.works("ownership")
+            except Exception as error:  # noqa: BLE001 - logged, with its traceback
+                _FAILED.fails("ownership", error)
             self.looked_at = monotonic()
             self._stopping.wait(self._pause_seconds(began_at))
         self._give_up(list(self._mine.values()))

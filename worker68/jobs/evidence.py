@@ -30,6 +30,11 @@ NOT_SENT_CREDIBLE_SECONDS = 10.0
 BUSY = 300
 
 
+def is_credible(seconds: float | None) -> bool:
+    """Whether a "not sent" is believed that came so long after the write."""
+    return seconds is not None and seconds <= NOT_SENT_CREDIBLE_SECONDS
+
+
 @dataclass(frozen=True)
 class BridgeError:
     """The bridge's or the service's own "no": its code as an integer where it is one, and its words."""
@@ -62,3 +67,8 @@ class Evidence(msgspec.Struct, frozen=True):
     message_id: int | None = None
     sent_at: dt.datetime | None = None
     connection_lost: bool = False
+
+    @property
+    def credibly_not_sent(self) -> bool:
+        """Whether the bridge's word that the message was not sent counts: tied by its id, and soon after the write."""
+        return self.verdict is Verdict.NOT_SENT and self.tied_by == "id" and is_credible(self.verdict_seconds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from worker68.jobs.evidence import BUSY, NOT_SENT_CREDIBLE_SECONDS, Evidence, Verdict
+from worker68.jobs.evidence import BUSY, Evidence, Verdict
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded
 
 Confirm = Literal["verdict", "reply", "write"]
@@ -21,8 +21,8 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
         return sent
     if not seen.written:
         return TryAgain(ErrorCode.CONNECTION_LOST, _unwritten(seen), spent=False)
-    if seen.verdict is Verdict.NOT_SENT and seen.tied_by == "id" and _credible(seen):
-        return failed(ErrorCode.NOT_SENT, "the bridge's verdict: the message was not sent")
+    if seen.credibly_not_sent:
+        return not_sent()
     if _satisfies(seen, confirm):
         return sent
     if seen.connection_lost:
@@ -32,6 +32,11 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
     if seen.error is not None and seen.verdict is None:
         return _refusal(seen)
     return in_doubt(ErrorCode.NO_VERDICT, "the message was written, and no verdict proves that it was sent or not")
+
+
+def not_sent() -> Outcome:
+    """Return the outcome of a send by a "not sent" that counts."""
+    return failed(ErrorCode.NOT_SENT, "the bridge's verdict: the message was not sent")
 
 
 def judge_request(seen: Evidence) -> Outcome | TryAgain:
@@ -75,10 +80,6 @@ def _satisfies(seen: Evidence, confirm: Confirm) -> bool:
     if confirm == "write":
         return not seen.connection_lost  # else the frame may have been cut
     return confirm == "reply" and seen.replied and seen.error is None
-
-
-def _credible(seen: Evidence) -> bool:
-    return seen.verdict_seconds is not None and seen.verdict_seconds <= NOT_SENT_CREDIBLE_SECONDS
 
 
 def _unwritten(seen: Evidence) -> str:

@@ -54,13 +54,22 @@ class JobError:
 class Outcome:
     """The one end of a job. ``result`` says what was done, also where a later step failed.
 
-    ``reason``: why it expired or was cancelled, in words for the job's row; the contract has no error code for these two.
+    ``reason``: why it expired or was cancelled, in words; the contract has no error code for these two.
     """
 
     status: Status
     result: dict[str, Any] | None = None
     error: JobError | None = None
     reason: str | None = None
+
+
+#: What ends a message that made no job: its answer says nothing about the job that has its ``job_id`` (contract, section 2).
+MADE_NO_JOB = frozenset({ErrorCode.INVALID_JOB, ErrorCode.UNKNOWN_ACCOUNT, ErrorCode.CONFLICT})
+
+
+def first_revision(outcome: Outcome) -> int:
+    """Return the revision of a reply that is the first one: 1, or 0 where the message made no job."""
+    return 0 if outcome.error is not None and outcome.error.code in MADE_NO_JOB else 1
 
 
 @dataclass(frozen=True)

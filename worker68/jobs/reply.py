@@ -30,6 +30,8 @@ class Reply(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | None
     revision: int
     reply_id: str
+    #: Why it expired or was cancelled, in words; null for every other status.
+    reason: str | None
 
 
 def encode_reply(reply: Reply) -> str:
@@ -72,7 +74,14 @@ def celery_result(reply: Reply, encoded: str) -> str:
     return msgspec.json.encode(meta).decode()
 
 
-def celery_deferred(task_id: str) -> str:
-    """Return the entry of Celery's result backend for a job that waits."""
-    meta: dict[str, Any] = {"status": "DEFERRED", "result": None, "traceback": None, "children": [], "date_done": None}
-    return msgspec.json.encode({**meta, "task_id": task_id}).decode()
+def celery_deferred(task_id: str, reason: str | None = None) -> str:
+    """Return the entry of Celery's result backend for a job that waits; ``reason``: why (``AsyncResult.info``)."""
+    meta: dict[str, Any] = {
+        "status": "DEFERRED",
+        "result": {"reason": reason} if reason else None,
+        "traceback": None,
+        "children": [],
+        "date_done": None,
+        "task_id": task_id,
+    }
+    return msgspec.json.encode(meta).decode()

@@ -31,6 +31,9 @@ _PATTERNS = {
     "reply_to": 'a name of 1 to 100 of A-Z, a-z, 0-9, ".", _ and -, or the same after "stream:"',
 }
 
+#: Unknown fields that are named. A message may have a million, and each name is compared with those that are known.
+MOST_UNKNOWN = 100
+
 COMMON_FIELDS = frozenset(field.name for field in msgspec.structs.fields(Common))
 
 
@@ -147,10 +150,13 @@ def _struct_in(expected: Any) -> type[msgspec.Struct] | None:
 def _refuse_unknown(
     given: Mapping[str, Any], known: Collection[str], errors: list[FieldError], prefix: str, also: Collection[str]
 ) -> None:
-    for name in sorted(map(str, given.keys() - set(known))):
+    unknown = sorted(map(str, given.keys() - set(known)))
+    for name in unknown[:MOST_UNKNOWN]:
         near = difflib.get_close_matches(name, [*known, *also], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join([*sorted(known), *sorted(also)])}"
         errors.append(FieldError(prefix + clip(name), f"unknown field{hint}"))
+    if len(unknown) > MOST_UNKNOWN:
+        errors.append(FieldError(f"{prefix}…", f"{len(unknown) - MOST_UNKNOWN} more unknown fields"))
 
 
 def _check_job_id(value: Any, errors: list[FieldError]) -> str | None:

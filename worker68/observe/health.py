@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from worker68.clock import monotonic
+from worker68.observe.outages import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,8 @@ LOOK_SECONDS: Final = 5.0
 START_SECONDS: Final = 0.25
 #: What fails for less than this is no illness: Redis restarts, the database fails over.
 PATIENCE_SECONDS: Final = 30.0
+
+_NOT_TOLD: Final = Outage("health_not_told", "health_told_again", "look at HEALTH_FILE")
 
 #: Return what is wrong now in words, or None. May be slow, may raise: that is wrong as well.
 Check = Callable[[], str | None]
@@ -137,8 +140,9 @@ class Watch:
             if problem is None and self._file is not None and not self._stopping.is_set():
                 self._file.touch()
             self._on_look(problem)
+            _NOT_TOLD.works("health")
         except Exception as error:  # noqa: BLE001 - the next look tries again
-            log.warning("health_not_told", problem=f"{type(error).__name__}: {error}", remedy="look at HEALTH_FILE")
+            _NOT_TOLD.fails("health", error)
 
     def _tell_log(self, problem: str | None) -> None:
         """Log each change; what is not well from the start is one only after the patience."""

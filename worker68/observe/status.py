@@ -1,4 +1,7 @@
-"""What a worker tells about itself in Redis, for ``worker68 top`` and ``worker68 health``: a few numbers, no ids, no text."""
+"""What a worker tells about itself in Redis, for ``worker68 top`` and ``worker68 health``: a few numbers, no ids, no text.
+
+Only of what Redis refuses it tells the keys, for ``worker68 check``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,15 @@ class AccountStatus(msgspec.Struct, frozen=True):
     endings: dict[str, int]
 
 
+class RefusedKey(msgspec.Struct, frozen=True):
+    """A key that Redis refuses for good. ``what``: ``reply``, ``result``, ``event``, ...; ``problem``: Redis's words."""
+
+    key: str
+    what: str
+    problem: str
+    count: int
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """A worker. ``problem``: what its own look at itself found, null while it is well."""
 
@@ -27,3 +39,4 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     problem: str | None
     front: bool
     accounts: dict[str, AccountStatus]
+    refused: list[RefusedKey] = []

@@ -34,6 +34,8 @@ class Paging:
     """Every page is the first one, for ever."""
     short_by: int = 0
     """Every page holds so many entries fewer than asked for, and the next goes on where it ended: nothing is lost."""
+    overlap: int = 0
+    """Every page begins with the last so many entries of the one before: they come twice, and nothing is lost."""
     empty_page: int = 0
     """This page is empty, and the next goes on where the one before ended: nothing is lost. 0: none."""
     leaves: Countdown = field(default_factory=Countdown)
@@ -98,7 +100,8 @@ def _cut(everything: Sequence[T], paging: Paging, position: int, size: int) -> S
             return ()
         position -= 1
     size = max(1, size - paging.short_by)
-    return everything[position * size : (position + 1) * size]
+    start = position * max(1, size - paging.overlap)
+    return everything[start : start + size]
 
 
 def _announce(listing: Listing[T], paging: Paging, position: int) -> Json:

@@ -23,7 +23,6 @@ from sqlalchemy import (
     bindparam,
     column,
     delete,
-    func,
     not_,
     or_,
     select,
@@ -37,9 +36,10 @@ from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.batches import batch_of, joined, pack
 from worker68.store.intake import decode_done, outcome_columns
+from worker68.store.lost import count_deaths, end_as_lost
 from worker68.store.outbox import post_outcomes
 from worker68.store.suppressions import find_barred, is_suppressed, suppressed_outcome
-from worker68.store.tables import INSERT, UtcDateTime, attempts, jobs, plain
+from worker68.store.tables import INSERT, SENDING, UtcDateTime, attempts, jobs, plain
 from worker68.store.waiting import end_waiting_within
 
 
@@ -277,7 +277,7 @@ class Begun:
 def find_begun(connection: Connection, account: str) -> list[Begun]:
     """Return the jobs of the account whose attempt is begun and not ended."""
     columns = (jobs.c.seq, jobs.c.task, jobs.c.fence, jobs.c.step, jobs.c.fields, jobs.c.done)
-    query = select(*columns).where(jobs.c.account == account, jobs.c.state == State.SENDING)
+    query = select(*columns).where(jobs.c.account == account, SENDING)
     return [Begun(*row) for row in connection.execute(query)]
 
 
@@ -299,7 +299,7 @@ def resolve(
     meanwhile, or was begun anew, is not touched.
     """
     repeatable = {job.seq for job in begun if is_repeatable(job)}
-    deaths = _count_deaths(connection, repeatable)
+    deaths = count_deaths(connection, repeatable)
     again, doubtful, abandoned = [], [], []
     for job in begun:
         if job.seq not in repeatable:
@@ -311,11 +311,7 @@ def resolve(
         elif _leave(connection, job, Event.ABANDON, _ended(job, _ABANDONED, now)):
             abandoned.append(job.seq)
     post_outcomes(connection, [*doubtful, *abandoned], now)
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.ended_at.is_(None), attempts.c.seq.in_([*again, *doubtful, *abandoned]))
-        .values(ended_at=now, ending=str(ErrorCode.WORKER_LOST))
-    )
+    end_as_lost(connection, [*again, *doubtful, *abandoned], now)
     return Resolved(len(again), len(doubtful), len(abandoned))
 
 
@@ -325,13 +321,6 @@ _ABANDONED = failed(
 )
 
 
-def _count_deaths(connection: Connection, seqs: set[int]) -> dict[tuple[int, int], int]:
-    """Return for each job and step how many attempts were lost with their worker."""
-    lost = and_(attempts.c.seq.in_(seqs), attempts.c.ending == ErrorCode.WORKER_LOST)
-    query = select(attempts.c.seq, attempts.c.step, func.count()).where(lost).group_by(attempts.c.seq, attempts.c.step)
-    return {(seq, step): count for seq, step, count in connection.execute(query)}
-
-
 def _ended(job: Begun, outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
     columns = outcome_columns(whole_outcome(outcome, decode_done(job.done)))
     return {"finished_at": now, "revision": 1, "envelope": None, "progress": None} | columns
@@ -339,19 +328,23 @@ def _ended(job: Begun, outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Sent:
-    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet. ``done``: by its earlier steps."""
+    """The job that was sent under a ``custom_msg_id``; ``sending``: it has not ended yet. ``done``: by its earlier steps.
+
+    ``attempts``: the number of its last attempt.
+    """
 
     seq: int
     sending: bool
+    attempts: int
     done: dict[str, Any] | None
 
 
 def find_sent(connection: Connection, account: str, custom_msg_id: int) -> Sent | None:
     """Return the job that was sent under ``custom_msg_id``."""
-    query = select(jobs.c.seq, jobs.c.state, jobs.c.done)
+    query = select(jobs.c.seq, jobs.c.state, jobs.c.attempts, jobs.c.done)
     query = query.where(jobs.c.account == account, jobs.c.custom_msg_id == custom_msg_id)
     row = connection.execute(query).first()
-    return Sent(row.seq, row.state == State.SENDING, decode_done(row.done)) if row else None
+    return Sent(row.seq, row.state == State.SENDING, row.attempts, decode_done(row.done)) if row else None
 
 
 def note_progress(connection: Connection, attempt: Attempt, words: str) -> None:

@@ -16,6 +16,8 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     FromClause,
+    Integer,
+    Select,
     Text,
     and_,
     any_,
@@ -23,9 +25,12 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal_column,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 #: The name of the parameter that holds the rows.
 ROWS: Final = "rows"
@@ -64,6 +69,28 @@ def joined(dialect: str, key: Column[Any], batch: Any) -> ColumnElement[bool]:
         return pairs
     keys = func.array(select(batch[key.name]).scalar_subquery(), type_=ARRAY(key.type))
     return and_(pairs, key == any_(keys))
+
+
+def look_up(
+    dialect: str, rows: FromClause, table: FromClause, condition: ColumnElement[bool]
+) -> tuple[FromClause, ReadOnlyColumnCollection[str, Any]]:
+    """Return ``rows`` joined to the rows that its rows have in ``table`` by this condition, and the columns of those rows.
+
+    They are looked up for each row by itself, by the index that the condition has. PostgreSQL would choose otherwise where it
+    knows little of the table, and read through all of it; the OFFSET keeps it from that.
+    """
+    if dialect != "postgresql":
+        return rows.join(table, condition), table.c
+    found = select(table).where(condition).offset(literal_column("0", Integer)).lateral()
+    return rows.join(found, true()), found.c
+
+
+def among(dialect: str, key: Column[Any], query: Select[Any]) -> ColumnElement[bool]:
+    """Return the condition that a unique key is among those that a query finds, for an UPDATE: each is looked up by its index."""
+    if dialect != "postgresql":
+        return key.in_(query)
+    found: ColumnElement[bool] = key == any_(func.array(query.scalar_subquery(), type_=ARRAY(key.type)))
+    return found
 
 
 def pack(dialect: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     InterfaceError,
     InternalError,
@@ -23,8 +24,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker68.clock import monotonic
-from worker68.errors import DatabaseAway, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, RowsLocked
 from worker68.store.endings import Endings
+from worker68.store.url import read_database_url
 
 __all__ = ["Connection", "Engine", "endings_of", "first_line", "open_engine", "reading", "transaction"]
 
@@ -37,6 +39,49 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+#: How each transaction begins on PostgreSQL, in one round trip. The settings end with it, so they hold behind a transaction pooler
+#: too, where the next one meets another session, and startup options are refused. The server ends a session whose client is frozen,
+#: or gone with its host: its locks outlive its lease by seconds at most. Our own statements follow each other in milliseconds. The
+#: level: under another default of the database, what waits for a lock would fail instead.
+_BEGIN_POSTGRESQL = "; ".join(
+    (
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        "SET LOCAL idle_in_transaction_session_timeout = 5000",
+        "SET LOCAL tcp_keepalives_idle = 5",
+        "SET LOCAL tcp_keepalives_interval = 2",
+        "SET LOCAL tcp_keepalives_count = 3",
+        "SET LOCAL tcp_user_timeout = 10000",
+    )
+)
+#: SQLSTATEs, or their classes, that do not blame the statement: the same may succeed later, some only when an operator has acted.
+_PASSING = {
+    "08": "the connection",
+    "0A": "a cached plan whose result type has changed; no statement of ours asks for what is not supported",
+    "25": "the transaction: read-only after a fail-over, ended because it was idle",
+    "26": "a prepared statement of another session",
+    "28": "the login",
+    "3D": "no such database",
+    "3F": "no such schema",
+    "40": "a deadlock, a serialization failure",
+    "42501": "a right is missing",
+    "42P05": "a prepared statement of another session",
+    "53": "too few resources: disk, memory, connections",
+    "55": "locked, or not in the state for it",
+    "57": "shutting down, starting, cancelled",
+    "58": "the system around the server",
+    "F0": "the server's configuration",
+    "XX": "the server itself",
+}
+#: Of these the connection is to blame, which looks healthy: it and all that were opened before it are replaced. 25006: since a
+#: fail-over it leads to a server that takes no writes.
+_STALE = frozenset({"0A000", "25006", "26000", "42P05"})
+#: No such column, no such table: they are another version's, or there are none yet.
+_OTHER_SCHEMA = frozenset({"42703", "42P01"})
+_LOCK_NOT_AVAILABLE = "55P03"
+#: SQLite's codes of a file that is damaged or no database.
+_SQLITE_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: What SQLite says where the schema is another one; its code is that of any wrong statement.
+_SQLITE_OTHER_SCHEMA = re.compile("no such (table|column)|has no column named")
 #: A connection that was used less than so long ago is taken to be alive.
 IDLE_SECONDS = 1.0
 #: Under this key a pooled connection carries when it was last used, in monotonic seconds.
@@ -55,33 +100,34 @@ def open_engine(url: str) -> Engine:
 
     Its errors do not show the values of a statement: they hold message text, and errors are logged.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise SettingsError(
-            "DATABASE_URL is no database URL; expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
-        ) from error
-    backend = parsed.get_backend_name()
-    if backend in ("postgresql", "postgres"):
+    parsed = read_database_url(url)
+    if parsed.get_backend_name() == "postgresql":
         engine = create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
+            parsed,
             pool_size=4,
             max_overflow=12,
             hide_parameters=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "worker68", **_KEEPALIVES},
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "application_name": "worker68",
+                # Whatever PGCLIENTENCODING or the role's settings say: text may be any.
+                "client_encoding": "utf8",
+                # No statement is prepared: behind a transaction pooler the next one meets a session that does not know it.
+                "prepare_threshold": None,
+                **_KEEPALIVES,
+            },
         )
+        event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "begin", _begin_postgresql)
+        event.listen(engine, "handle_error", _replace_stale)
         event.listen(engine, "checkout", functools.partial(_ping_if_idle, engine.dialect))
         event.listen(engine, "checkin", _note_use)
         return engine
-    if backend == "sqlite":
-        if parsed.database in (None, "", ":memory:"):
-            raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
-        engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
-        _turns[engine] = threading.Lock()
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-        return engine
-    raise SettingsError(f"DATABASE_URL is for {backend}; worker68 knows sqlite and postgresql+psycopg")
+    engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+    _turns[engine] = threading.Lock()
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
 
 
 def endings_of(engine: Engine) -> Endings:
@@ -90,10 +136,15 @@ def endings_of(engine: Engine) -> Endings:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in one transaction; raise ``DatabaseAway`` when the database cannot be reached or cannot write."""
+def transaction(engine: Engine, *, lock_timeout_seconds: float | None = None) -> Iterator[Connection]:
+    """Run the block in one transaction; raise ``DatabaseAway`` when the database cannot be reached or cannot write.
+
+    ``lock_timeout_seconds``: how long a statement waits for another session's locks before ``RowsLocked`` is raised (PostgreSQL).
+    """
     endings = endings_of(engine)
     with _saying_away(), _turns.get(engine, nullcontext()), engine.begin() as connection:
+        if lock_timeout_seconds is not None and engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(lock_timeout_seconds * 1000)}")
         noted = endings.begin(connection)
         yield connection
     if noted:
@@ -111,17 +162,34 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def _saying_away() -> Iterator[None]:
     try:
         yield
-    except (InterfaceError, InternalError, PoolTimeout) as error:  # internal: also a standby's "read-only transaction"
+    except PoolTimeout as error:
         raise DatabaseAway(first_line(error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated or (isinstance(error, OperationalError) and _may_pass(error)):
+        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise RowsLocked(first_line(error)) from error
+        if _meets_other_schema(error):
+            raise DatabaseUnfit(
+                f"the database has not the tables of this version ({first_line(error)}): run `worker68 db upgrade`"
+            ) from error
+        if error.connection_invalidated or _may_pass(error):
             raise DatabaseAway(first_line(error)) from error
         raise
 
 
-def _may_pass(error: OperationalError) -> bool:
-    """Whether waiting may help. SQLite says "operational" also of a wrong statement (its code SQLITE_ERROR)."""
-    return getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
+def _meets_other_schema(error: DBAPIError) -> bool:
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return _SQLITE_OTHER_SCHEMA.search(str(error.orig)) is not None
+    return getattr(error.orig, "sqlstate", None) in _OTHER_SCHEMA
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether the same may succeed later, perhaps on another connection: the database is to blame, or the moment."""
+    if sqlstate := getattr(error.orig, "sqlstate", None):
+        return sqlstate[:2] in _PASSING or sqlstate in _PASSING
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_ERROR:  # SQLite says "operational" also of a wrong statement
+        return False
+    return code in _SQLITE_DAMAGED or isinstance(error, (InterfaceError, InternalError, OperationalError))
 
 
 def first_line(error: Exception) -> str:
@@ -147,6 +215,30 @@ def _ping_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry
         if dialect.is_disconnect(error, connection, None):
             raise InvalidatePoolError from error
         raise
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """Refuse a database that cannot hold every text, and leave it to ``_begin_postgresql`` to begin transactions."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):  # None: a pooler that does not say
+        name = connection.info.dbname
+        connection.close()
+        raise DatabaseUnfit(
+            f"the database {name} has the encoding {encoding}, in which not every message can be kept: make another one with "
+            f"`CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0`, and set WORKER68_DATABASE_URL to it"
+        )
+    connection.autocommit = True
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # Not in the way that the transaction's own statements may ask for, with a cursor at the server.
+    connection.exec_driver_sql(_BEGIN_POSTGRESQL, execution_options={"stream_results": False, "yield_per": None})
+
+
+def _replace_stale(context: ExceptionContext) -> None:
+    """Have a connection replaced that answers, but with errors of its own."""
+    if getattr(context.original_exception, "sqlstate", None) in _STALE:
+        context.is_disconnect = True
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select
 
 from worker68.errors import Worker68Error
+from worker68.store.batches import look_up
 from worker68.store.engine import reading
 from worker68.store.tables import snapshot_changes, snapshots
 
@@ -107,9 +108,11 @@ def read_difference(engine: Engine, older: SnapshotLine, newer: SnapshotLine) ->
 
 def _read(engine: Engine, which: ColumnElement[bool]) -> Iterator[Change]:
     """Yield the changes of the snapshots that ``which`` names, those of one subject together, in their order of time."""
-    wanted = snapshot_changes.c.snapshot_id.in_(select(snapshots.c.id).where(which))
-    order = (snapshot_changes.c.subject, snapshot_changes.c.group_id, snapshot_changes.c.snapshot_id)
-    query = select(*(snapshot_changes.c[name] for name in Change.__struct_fields__)).where(wanted).order_by(*order)
+    wanted = select(snapshots.c.id).where(which).subquery("wanted")
+    its = snapshot_changes.c.snapshot_id == wanted.c.id
+    joined, changes = look_up(engine.dialect.name, wanted, snapshot_changes, its)
+    query = select(*(changes[name] for name in Change.__struct_fields__)).select_from(joined)
+    query = query.order_by(changes.subject, changes.group_id, changes.snapshot_id)
     with reading(engine) as connection:
         for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
             yield Change(row.subject, row.group_id, row.change, _decode(row.old), _decode(row.new))
@@ -164,5 +167,5 @@ def same_list(snapshot: SnapshotLine) -> ColumnElement[bool]:
     return and_(
         snapshots.c.account == snapshot.account,
         snapshots.c.kind == snapshot.kind,
-        snapshots.c.subject_id.is_not_distinct_from(snapshot.subject_id),
+        snapshots.c.subject_id == snapshot.subject_id,  # null: IS NULL
     )

@@ -14,23 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Integer,
-    Row,
-    Select,
-    column,
-    delete,
-    func,
-    insert,
-    select,
-)
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+from msgspec import structs
+from sqlalchemy import Connection, Engine, Integer, Row, Select, column, delete, func, insert, select, true
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
-from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
+from worker68.jobs.outcome import MADE_NO_JOB, ErrorCode, Outcome, cancelled, expired, failed, first_revision
 from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
 from worker68.store.batches import batch_of, pack, same
@@ -38,7 +28,16 @@ from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
 from worker68.store.suppressions import find_suppressed, suppressed_outcome
-from worker68.store.tables import BRIDGE_CODE_LENGTH, IN_LANE, cancellations, jobs, plain, requesters
+from worker68.store.tables import (
+    BRIDGE_CODE_LENGTH,
+    IN_LANE,
+    INSERT,
+    PARKED_LANE,
+    cancellations,
+    jobs,
+    plain,
+    requesters,
+)
 
 #: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
 RACE_TRIES = 5
@@ -50,6 +49,7 @@ class Entry:
 
     ``is_job`` is False for a message that is no valid job: it is answered by itself, and gets a row where the key is free, but
     does not hold the key. ``most_ahead``: with more jobs before it in its lane than these it would be late, and ends at once.
+    ``dependents``: Celery ids of tasks that were to follow a message that is no valid job; they get its answer as their result.
     """
 
     row: dict[str, Any]
@@ -58,10 +58,16 @@ class Entry:
     is_job: bool = True
     sends: bool = False
     most_ahead: int | None = None
+    dependents: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
         return self.row["account"], self.row["job_id"]
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether its task is unknown, if it does not end at once."""
+        return bool(self.row["lane"] == PARKED_LANE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Taken:
 def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now: dt.datetime) -> list[Taken | None]:
     """Write a batch in its order; return for each entry its new, unfinished job, or None if it runs nothing.
 
-    Raises ``DatabaseAway`` (nothing was written, or all was: repeat it), ``DatabaseRefused`` (a message holds unfit data).
+    Raises ``DatabaseAway`` (nothing was written, or all was: repeat it), ``DatabaseRefused`` (a message holds unfit data). Anything
+    else that it raises is a message's fault too, and nothing was written.
     """
     for attempt in range(RACE_TRIES):
         try:
@@ -92,11 +99,9 @@ def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now:
         except IntegrityError as error:
             if attempt == RACE_TRIES - 1:
                 raise DatabaseRefused(first_line(error)) from None
-        except DataError as error:
-            raise DatabaseRefused(first_line(error)) from None
-        except DBAPIError as error:  # a table or a right is missing: no fault of the batch
-            raise DatabaseAway(str(error.orig)) from error
         except StatementError as error:
+            if str(getattr(error.orig, "sqlstate", "")).startswith("42"):  # the statement is wrong, whatever it holds
+                raise DatabaseAway(first_line(error)) from error
             raise DatabaseRefused(first_line(error)) from None
     raise AssertionError("unreachable")
 
@@ -125,7 +130,7 @@ class _Batch:
                         entry.key, (index, self._decide(entry, barred, revoked, [one for _, one in fresh.values()]))
                     )
                 continue
-            if row is not None and row.error_code == ErrorCode.INVALID_JOB:
+            if row is not None and row.error_code in MADE_NO_JOB:
                 self._connection.execute(delete(jobs).where(jobs.c.seq == row.seq))
                 del known[entry.key]
                 row = None
@@ -145,9 +150,8 @@ class _Batch:
         by_key = {key: row.seq for key, row in known.items()}
         by_key |= {key: job.seq for key, job in zip(fresh, jobs_made, strict=True)}
         joined = self._join([(entry, by_key[key]) for entry, key in joining])
-        self._defer(
-            [entry for entry in joined if known.get(entry.key) is None or known[entry.key].state != State.ENDED]
-        )
+        waits = [entry for entry in joined if known.get(entry.key) is None or known[entry.key].state != State.ENDED]
+        self._defer([*waits, *(entry for _, entry in fresh.values() if entry.outcome is None and entry.is_parked)])
         post(self._connection, self._outgoing)
         made = list(zip(jobs_made, fresh.values(), strict=True))
         post_outcomes(self._connection, [job.seq for job, (_, entry) in made if entry.outcome is not None], self._now)
@@ -225,25 +229,21 @@ class _Batch:
             drawn -= {row.custom_msg_id for row in self._select(_find_names, asked)}
         return [drawn.pop() if entry.sends and entry.outcome is None else None for entry in entries]
 
-    def _defer(self, joined: Sequence[Entry]) -> None:
-        """Let Celery's results of those who joined a job that waits say so."""
-        for entry in joined:
+    def _defer(self, entries: Iterable[Entry]) -> None:
+        """Let Celery's results say that these wait; of other new jobs the worker that takes them in does so."""
+        for entry in entries:
             if not entry.requester.ignore_result:
-                self._outgoing.append(pack_deferred(entry.row["account"], entry.requester.task_id, self._now))
+                why = entry.row["reason"] if entry.is_parked else None
+                self._outgoing.append(pack_deferred(entry.row["account"], entry.requester.task_id, self._now, why))
 
     def _join(self, joining: Sequence[tuple[Entry, int]]) -> list[Entry]:
         """Add requesters to their jobs; return those that were not there already (a batch taken in twice)."""
         wanted = {(seq, e.requester.task_id, e.requester.reply_to): e for e, seq in joining}
         if not wanted:
             return []
-        columns = (requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
-        there = self._connection.execute(select(*columns).where(requesters.c.seq.in_({key[0] for key in wanted})))
-        for row in there:
-            wanted.pop((row.seq, row.task_id, row.reply_to), None)
-        if wanted:
-            rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
-            self._connection.execute(insert(requesters), rows)
-        return list(wanted.values())
+        rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
+        added = {(row.seq, row.task_id, row.reply_to) for row in self._select(_join_jobs, rows)}
+        return [entry for key, entry in wanted.items() if key in added]
 
     def _answer(self, entry: Entry, outcome: Outcome | None) -> None:
         """Answer a message that is no job of its own: invalid, or in conflict with the job that holds its key."""
@@ -263,10 +263,13 @@ class _Batch:
             received_at=self._now,
             finished_at=self._now,
             metadata=_decoded(entry.requester.metadata),
-            revision=1,
+            revision=first_revision(outcome),
             reply_id=answer_id(entry.row["account"], entry.row["job_id"], entry.requester.task_id),
+            reason=None,
         )
         self._outgoing += pack_reply(reply, entry.requester, self._now)
+        for task_id in entry.dependents:
+            self._outgoing += pack_reply(structs.replace(reply, task_id=task_id), Requester(task_id), self._now)
 
 
 @functools.cache
@@ -301,6 +304,17 @@ def _insert_jobs(dialect: str) -> ReturningInsert[Any]:
     return insert(jobs).from_select(_NEW, rows).returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
 
 
+@functools.cache
+def _join_jobs(dialect: str) -> ReturningInsert[Any]:
+    """Those who are there already stay as they are."""
+    columns = [requesters.c[name] for name in ("seq", "task_id", "reply_to", "metadata", "ignore_result")]
+    # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    given = select(*batch_of(dialect, *columns).c).where(true())
+    joining = INSERT[dialect](requesters).from_select([each.name for each in columns], given).on_conflict_do_nothing()
+    added: ReturningInsert[Any] = joining.returning(requesters.c.seq, requesters.c.task_id, requesters.c.reply_to)
+    return added
+
+
 #: The columns that only ended jobs fill: every row of one insertion has the same columns.
 _UNFINISHED: dict[str, Any] = {
     "status": None,
@@ -328,7 +342,8 @@ def draw_custom_msg_id() -> int:
 
 
 def _ended(row: dict[str, Any], outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
-    return row | outcome_columns(outcome) | {"state": State.ENDED, "finished_at": now, "revision": 1, "envelope": None}
+    ended = {"state": State.ENDED, "finished_at": now, "revision": first_revision(outcome), "envelope": None}
+    return row | outcome_columns(outcome) | ended
 
 
 def outcome_columns(outcome: Outcome) -> dict[str, Any]:
@@ -342,7 +357,7 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
         "bridge_code": plain(str(error.bridge_code))[:BRIDGE_CODE_LENGTH]
         if error and error.bridge_code is not None
         else None,
-        "reason": outcome.reason,
+        "reason": plain(outcome.reason) if outcome.reason is not None else None,
     }
 
 

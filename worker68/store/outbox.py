@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,22 +12,27 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Delete, Engine, Insert, Row, Select, delete, insert, or_, select
 
+from worker68.jobs.outcome import Status
 from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
-from worker68.store.batches import batch_of, joined, pack
+from worker68.store.batches import batch_of, look_up, pack
 from worker68.store.endings import Ending, note
-from worker68.store.engine import reading, transaction
+from worker68.store.engine import reading
 from worker68.store.tables import jobs, outbox, requesters
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``."""
+    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``.
+
+    ``refusals``: how often Redis has refused it for good; above 0 it is a row of ``refused``.
+    """
 
     id: int
     account: str
     kind: str
     address: str
     payload: str
+    refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ def pack_dead(account: str, payload: str, now: dt.datetime) -> dict[str, Any]:
     return _row(account, "dead", "", payload, now)
 
 
-def pack_deferred(account: str, task_id: str, now: dt.datetime) -> dict[str, Any]:
-    """Return the outbox row by which Celery's result says that the job waits, where it says nothing yet."""
-    return _row(account, "deferred", task_id, celery_deferred(task_id), now)
+def pack_deferred(account: str, task_id: str, now: dt.datetime, reason: str | None = None) -> dict[str, Any]:
+    """Return the outbox row by which Celery's result says that the job waits, and why, where it says nothing yet."""
+    return _row(account, "deferred", task_id, celery_deferred(task_id, reason), now)
 
 
 def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -93,20 +99,23 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
     post(connection, rows)
 
 
+#: A code of the bridge that was a number: 64 bit, so what is longer was a text.
+_INTEGER: Final = re.compile("-?[0-9]{1,19}")
+
 #: What ``reply_of`` needs of a job's row.
 _OF_REPLY: Final = (
     *("job_id", "task", "account", "status", "result", "error_code", "error_message", "bridge_code", "attempts"),
-    *("received_at", "finished_at", "revision"),
+    *("received_at", "finished_at", "revision", "reason"),
 )
 
 
 @functools.cache
 def _who_asked(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, jobs.c.seq)
-    who = (requesters.c.task_id, requesters.c.reply_to, requesters.c.metadata, requesters.c.ignore_result)
-    query = select(*(jobs.c[name] for name in _OF_REPLY), *who).select_from(batch)
-    query = query.join(jobs, joined(dialect, jobs.c.seq, batch.c))
-    return query.join(requesters, joined(dialect, requesters.c.seq, batch.c)).order_by(requesters.c.id)
+    ended, job = look_up(dialect, batch, jobs, jobs.c.seq == batch.c.seq)
+    asked, who = look_up(dialect, ended, requesters, requesters.c.seq == batch.c.seq)
+    columns = (*(job[name] for name in _OF_REPLY), who.task_id, who.reply_to, who.metadata, who.ignore_result)
+    return select(*columns).select_from(asked).order_by(who.id)
 
 
 def reply_of(row: Row[Any], to: Requester) -> Reply:
@@ -115,7 +124,7 @@ def reply_of(row: Row[Any], to: Requester) -> Reply:
     if row.error_code is not None:
         error = {"code": row.error_code, "message": row.error_message}
         if row.bridge_code is not None:
-            error["bridge_code"] = int(row.bridge_code) if row.bridge_code.lstrip("-").isdigit() else row.bridge_code
+            error["bridge_code"] = int(row.bridge_code) if _INTEGER.fullmatch(row.bridge_code) else row.bridge_code
     return Reply(
         job_id=row.job_id,
         task_id=to.task_id,
@@ -130,6 +139,7 @@ def reply_of(row: Row[Any], to: Requester) -> Reply:
         metadata=msgspec.json.decode(to.metadata) if to.metadata else None,
         revision=row.revision,
         reply_id=reply_id(row.account, row.job_id, row.received_at, row.revision),
+        reason=row.reason if row.status in (Status.EXPIRED, Status.CANCELLED) else None,
     )
 
 
@@ -150,11 +160,10 @@ def fetch(
         return [Parcel(*row) for row in rows]
 
 
-def forget(engine: Engine, ids: Sequence[int]) -> None:
-    """Delete parcels that Redis has."""
-    with transaction(engine) as connection:
-        dialect = connection.dialect.name
-        connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
+def forget(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete parcels that need not be published any more."""
+    dialect = connection.dialect.name
+    connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
 
 
 @functools.cache

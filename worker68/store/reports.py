@@ -1,18 +1,27 @@
-"""Reports: what the tables say about jobs, for people who look. Reads only; nothing here is on a job's way."""
+"""Reports: what the tables say about jobs, for people who look. Reads only, and never all rows of ``jobs``."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine, Row, Select, make_url, or_, select
+from sqlalchemy import Engine, Row, Select, func, make_url, select
 
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseUnfit
+from worker68.jobs.states import State
 from worker68.store.engine import Connection, open_engine, reading
+from worker68.store.identity import find_seqs
 from worker68.store.schema import check_version
-from worker68.store.tables import attempts, jobs, requesters
+from worker68.store.tables import SENDING, attempts, jobs, requesters
+
+#: No index holds all jobs of an account or a state in their order: a list looks back through so many of the newest jobs.
+LOOKED_THROUGH: Final = 500_000
+
+#: Numbers of jobs named in one statement.
+SEQS_PER_STATEMENT: Final = 1000
 
 
 class JobLine(msgspec.Struct, frozen=True):
@@ -76,6 +85,13 @@ class JobReport(msgspec.Struct, frozen=True):
     attempts: list[AttemptLine]
 
 
+class JobList(NamedTuple):
+    """``complete``: whether there are no more such jobs than these and what the limit left out."""
+
+    lines: list[JobLine]
+    complete: bool
+
+
 def open_ledger(database_url: str) -> Engine:
     """Return an engine for a database that is there, with the tables that this code needs. Raises ``DatabaseAway``.
 
@@ -84,7 +100,7 @@ def open_ledger(database_url: str) -> Engine:
     engine = open_engine(database_url)
     file = make_url(database_url).database if engine.dialect.name == "sqlite" else None
     if file is not None and not Path(file).exists():
-        raise DatabaseAway(
+        raise DatabaseUnfit(
             f"there is no SQLite file {file}: run `worker68 db upgrade`, or look at WORKER68_DATABASE_URL"
         )
     try:
@@ -98,18 +114,39 @@ def open_ledger(database_url: str) -> Engine:
 def has_jobs(engine: Engine, account: str) -> bool:
     """Whether the account has any jobs, ended or not."""
     with reading(engine) as connection:
-        return connection.scalar(select(jobs.c.seq).where(jobs.c.account == account).limit(1)) is not None
+        # In the order of the index: without one, PostgreSQL reads the table where it takes the account to have many.
+        query = select(jobs.c.seq).where(jobs.c.account == account).order_by(jobs.c.job_id).limit(1)
+        return connection.scalar(query) is not None
 
 
-def list_jobs(engine: Engine, *, account: str | None, state: str | None, limit: int) -> list[JobLine]:
-    """Return the newest jobs, newest first."""
+def list_jobs(
+    engine: Engine, *, account: str | None, state: str | None, status: str | None = None, limit: int
+) -> JobList:
+    """Return the newest jobs, newest first: of all, of an account, in a state, or with a status."""
     query = select(*_columns_of_line()).order_by(jobs.c.seq.desc()).limit(limit)
     if account is not None:
         query = query.where(jobs.c.account == account)
-    if state is not None:
-        query = query.where(jobs.c.state == state)
     with reading(engine) as connection:
-        return [_line(row) for row in connection.execute(query)]
+        if state == State.SENDING and status is None:
+            # In two steps: they are few, and SQLite would walk along all jobs to have them in their order.
+            begun = select(jobs.c.seq).where(SENDING)
+            seqs = list(connection.scalars(begun if account is None else begun.where(jobs.c.account == account)))
+            return JobList(_load_lines(connection, sorted(seqs, reverse=True)[:limit]), True)
+        newest = connection.scalar(select(func.max(jobs.c.seq))) or 0
+        before = max(0, newest - LOOKED_THROUGH)
+        query = query.where(jobs.c.seq.between(before + 1, newest))
+        if state is not None:
+            query = query.where(jobs.c.state == state)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        lines = [_line(row) for row in connection.execute(query)]
+    return JobList(lines, before == 0 or len(lines) == limit)
+
+
+def load_lines(engine: Engine, seqs: Sequence[int]) -> list[JobLine]:
+    """Return these jobs, in this order, as far as they are there."""
+    with reading(engine) as connection:
+        return _load_lines(connection, seqs)
 
 
 def find_jobs(engine: Engine, identity: str, account: str | None = None) -> list[JobReport]:
@@ -117,12 +154,29 @@ def find_jobs(engine: Engine, identity: str, account: str | None = None) -> list
 
     A ``job_id`` is unique within its account only, so there may be several.
     """
-    asked = select(requesters.c.seq).where(requesters.c.task_id == identity)
-    query: Select[Any] = select(jobs).where(or_(jobs.c.job_id == identity, jobs.c.seq.in_(asked))).order_by(jobs.c.seq)
+    with reading(engine) as connection:
+        return _reports(connection, find_seqs(connection, identity, account), account)
+
+
+def load_reports(engine: Engine, seqs: Sequence[int], account: str | None = None) -> list[JobReport]:
+    """Return all about these jobs, in the order of their arrival; of ``account`` only, if given."""
+    with reading(engine) as connection:
+        return _reports(connection, seqs, account)
+
+
+def _load_lines(connection: Connection, seqs: Sequence[int]) -> list[JobLine]:
+    found: dict[int, JobLine] = {}
+    for start in range(0, len(seqs), SEQS_PER_STATEMENT):
+        query = select(*_columns_of_line()).where(jobs.c.seq.in_(seqs[start : start + SEQS_PER_STATEMENT]))
+        found.update({row.seq: _line(row) for row in connection.execute(query)})
+    return [found[seq] for seq in seqs if seq in found]
+
+
+def _reports(connection: Connection, seqs: Sequence[int], account: str | None) -> list[JobReport]:
+    query: Select[Any] = select(jobs).where(jobs.c.seq.in_(seqs)).order_by(jobs.c.seq)
     if account is not None:
         query = query.where(jobs.c.account == account)
-    with reading(engine) as connection:
-        return [_report(connection, row) for row in connection.execute(query).all()]
+    return [_report(connection, row) for row in connection.execute(query).all()]
 
 
 def _columns_of_line() -> list[Any]:

@@ -6,20 +6,20 @@ from typing import Final
 
 from sqlalchemy import Engine, inspect, text
 
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseUnfit
 from worker68.store.engine import reading
 
 #: The newest of the migrations. Written down here, and not asked of Alembic: importing it and reading the migrations took a
 #: tenth of a worker's start.
-VERSION: Final = "0003"
+VERSION: Final = "0004"
 
 
 def check_version(engine: Engine) -> None:
-    """Raise ``DatabaseAway`` when the database has not the version that this code needs."""
+    """Raise ``DatabaseUnfit`` when the database has not the version that this code needs."""
     found = current_version(engine)
     if found != VERSION:
         state = "has no tables yet" if found is None else f"is at version {found}, not at {VERSION}"
-        raise DatabaseAway(f"the database {state}: run `worker68 db upgrade`")
+        raise DatabaseUnfit(f"the database {state}: run `worker68 db upgrade`")
 
 
 def current_version(engine: Engine) -> str | None:

@@ -8,17 +8,18 @@ An incomplete snapshot updates but removes nothing; one that has lost more than 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Insert, Update, func, insert, select, update
 
 from worker68.errors import Worker68Error
 from worker68.jobs.snapshot import LISTS, ListSeen
-from worker68.store.differences import Difference
+from worker68.store.differences import Difference, mark_removed
 from worker68.store.engine import transaction
 from worker68.store.history import find_within, same_list
 from worker68.store.staging import stage
-from worker68.store.tables import metadata, plain, snapshot_changes, snapshots
+from worker68.store.tables import plain, snapshots
 
 #: A snapshot that would remove more than this share of what is there is not applied: more likely a fault than a fact.
 SHRINK_LIMIT: Final = 0.5
@@ -28,15 +29,25 @@ class NotAcceptable(Worker68Error):
     """There is nothing to accept in this snapshot, or it is not the newest of its list."""
 
 
-def apply(connection: Connection, account: str, seen: ListSeen, now: dt.datetime) -> dict[str, Any]:
+def apply(
+    connection: Connection,
+    account: str,
+    seen: ListSeen,
+    now: dt.datetime,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Write a snapshot within the caller's transaction; return what the job's reply says of it.
+
+    ``check`` may raise, and may take locks: it is called when the rows are staged. Until then no lock is held, so a worker that is
+    frozen while it copies rows holds up no other. PostgreSQL does not end such a session by itself.
 
     That is ``snapshot_id``, ``count``, ``added``, ``removed``, ``changed``; and where it is not as it should be, ``complete`` or
     ``applied`` (false) and ``note``. What was not applied is counted all the same: it is what the snapshot found.
     """
     assert (seen.subject_id is not None) == seen.kind.by_group, f"{seen.kind.name} of {seen.subject_id}"
-    _take_turn(connection, account, seen.kind.name, seen.subject_id)
     staged = stage(connection, seen)
+    check()
+    _take_turn(connection, account, seen.kind.name, seen.subject_id)
     difference = Difference(seen.kind, account, seen.subject_id, staged.rows, connection.dialect.name)
     incomplete = _say_incomplete(seen, staged.count)
     state: dict[str, Any] = {"complete": incomplete is None, "applied": True, "note": incomplete}
@@ -52,7 +63,7 @@ def apply(connection: Connection, account: str, seen: ListSeen, now: dt.datetime
     if found != nothing:
         connection.execute(update(snapshots).where(snapshots.c.id == snapshot_id).values(**state, **found))
     if state["applied"]:
-        _bring_there(connection, difference, found, now)
+        _bring_there(connection, difference, found, snapshot_id, now)
     staged.rows.drop(connection, checkfirst=False)
     told = {"snapshot_id": snapshot_id, "count": staged.count} | found
     abnormal = {name: False for name in ("complete", "applied") if not state[name]}
@@ -76,14 +87,7 @@ def accept(engine: Engine, number: int, now: dt.datetime) -> int:
         if newest != number:
             raise NotAcceptable(f"snapshot {number} is not the newest of its list: look at {newest}")
         (kind,) = (kind for kind in LISTS if kind.name == snapshot.kind)
-        table = metadata.tables[kind.name]
-        gone = select(snapshot_changes.c.subject).where(
-            snapshot_changes.c.snapshot_id == number, snapshot_changes.c.change == "removed"
-        )
-        mark = update(table).where(table.c.account == snapshot.account, table.c.removed_at.is_(None))
-        if kind.by_group:
-            mark = mark.where(table.c.group_id == snapshot.subject_id)
-        marked = connection.execute(mark.where(table.c[kind.key[0]].in_(gone)).values(removed_at=now)).rowcount
+        marked = connection.execute(mark_removed(kind, snapshot.account, snapshot.subject_id, number, now)).rowcount
         if marked == 0:
             raise NotAcceptable(f"snapshot {number}: what it missed is marked as removed already")
         note = f"{snapshot.note}. Accepted: {marked} rows were marked as removed"
@@ -128,14 +132,16 @@ def _record(connection: Connection, difference: Difference, snapshot_id: int, *,
     }
 
 
-def _bring_there(connection: Connection, difference: Difference, found: dict[str, int], now: dt.datetime) -> None:
+def _bring_there(
+    connection: Connection, difference: Difference, found: dict[str, int], snapshot_id: int, now: dt.datetime
+) -> None:
     returned = 0
     if found["added"]:
         returned = found["added"] - _count(connection, difference.insert_new(now))
     if returned or found["changed"]:
         connection.execute(difference.update_known(now))
     if found["removed"]:
-        connection.execute(difference.mark_removed(now))
+        connection.execute(difference.mark_removed(snapshot_id, now))
 
 
 def _count(connection: Connection, statement: Insert | Update) -> int:

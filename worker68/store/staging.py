@@ -12,7 +12,20 @@ from itertools import islice
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, Text, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    any_,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from worker68.jobs.snapshot import ListKind, ListSeen
@@ -56,11 +69,12 @@ def _stage_in_postgresql(connection: Connection, seen: ListSeen) -> Staged:
     written = connection.scalar(select(func.count()).select_from(rows)) or 0
     count = connection.scalar(select(func.count()).select_from(distinct)) or 0
     if count != written:
-        later = rows.alias("later")
-        # A row's place in the table, which only grows here.
-        place, later_place = rows.c.ctid, later.c.ctid
-        same = [key == later.c[key.name] for key in keys]
-        connection.execute(rows.delete().where(*same, place < later_place))
+        # A row's place in the table, which only grows here. By their places the doubles are found without a join.
+        place = rows.c.ctid
+        newest = func.last_value(place).over(partition_by=keys, order_by=place, range_=(None, None))
+        numbered = select(place.label("place"), newest.label("newest")).subquery()
+        doubles = select(numbered.c.place).where(numbered.c.place != numbered.c.newest).scalar_subquery()
+        connection.execute(rows.delete().where(place == any_(func.array(doubles))))
     return Staged(rows, count)
 
 

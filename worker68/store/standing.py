@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, tuple_
+from sqlalchemy import Connection, Engine, func, select, text, tuple_, union_all
 
 from worker68.jobs.job import is_shared_lane
 from worker68.jobs.states import State
 from worker68.store.engine import reading
-from worker68.store.tables import IN_LANE, SENDING, jobs
+from worker68.store.tables import IN_LANE, NOT_DUE, SENDING, jobs
 
 #: More than this many before a job are said to be "more than" so many: counting them has a price.
 COUNTED_AHEAD = 10_000
+
+
+#: Lanes that are looked into in one statement; SQLite takes 500 parts at most.
+LANES_PER_STATEMENT = 100
+
+#: Of a lane at least so many are looked at: those that back off stand before others of another state.
+LEAST_OF_A_LANE = 20
+
+#: Goes from lane to lane of an account along the index, up to a number of lanes.
+_LANES = f"""
+WITH RECURSIVE found(lane, number) AS (
+    SELECT min(lane), 1 FROM jobs WHERE account = :account AND {IN_LANE}
+    UNION ALL
+    SELECT (SELECT min(jobs.lane) FROM jobs WHERE account = :account AND {IN_LANE} AND jobs.lane > found.lane), number + 1
+    FROM found WHERE found.lane IS NOT NULL AND number < :most
+)
+SELECT lane FROM found WHERE lane IS NOT NULL
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A waiting job and its place: ``place`` is 0 for the first of its lane, and for one that stands in none (not due yet)."""
+
+    seq: int
+    account: str
+    lane: str | None
+    place: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +58,57 @@ class Ahead:
     under_way: bool
     reason: str | None
     count: int
+
+
+def list_waiting(engine: Engine, accounts: Sequence[str], state: str | None, limit: int) -> list[Standing]:
+    """Return up to ``limit`` waiting jobs of these accounts, the first of each lane first, then the second of each, and so on.
+
+    ``state``: only those that are ready, or deferred. What is not due yet comes by its time, after what backs off. What it costs
+    grows with ``limit`` and the number of accounts, not with what waits.
+    """
+    lanes: list[tuple[str, str]] = []
+    late: list[Standing] = []
+    with reading(engine) as connection:
+        for account in accounts:
+            names = connection.scalars(text(_LANES), {"account": account, "most": limit})
+            lanes += [(account, lane) for lane in names]
+            if state != State.READY:
+                due = select(jobs.c.seq).where(jobs.c.account == account, NOT_DUE).order_by(jobs.c.due_at).limit(limit)
+                late += [Standing(seq, account, None, 0) for seq in connection.scalars(due)]
+        found: list[Standing] = []
+        depth = max(LEAST_OF_A_LANE, limit // max(1, len(lanes)))
+        for start in range(0, len(lanes), LANES_PER_STATEMENT):
+            chunk = lanes[start : start + LANES_PER_STATEMENT]
+            places: Counter[tuple[str, str]] = Counter()
+            for row in connection.execute(_first_of(chunk, depth)):
+                if state in (None, row.state):
+                    found.append(Standing(row.seq, row.account, row.lane, places[row.account, row.lane]))
+                places[row.account, row.lane] += 1
+    found.sort(key=lambda one: (one.place, one.seq))
+    return (found + late)[:limit]
+
+
+def count_in_lanes(engine: Engine, lanes: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return how many jobs wait in each of these lanes (account, lane); one more than ``COUNTED_AHEAD`` for more than that."""
+    found: dict[tuple[str, str], int] = {}
+    with reading(engine) as connection:
+        for account, lane in lanes:
+            some = select(jobs.c.seq).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE)
+            counted = select(func.count()).select_from(some.limit(COUNTED_AHEAD + 1).subquery())
+            found[account, lane] = connection.scalar(counted) or 0
+    return found
+
+
+def _first_of(lanes: Sequence[tuple[str, str]], depth: int) -> Any:
+    parts = []
+    for account, lane in lanes:
+        place = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+        columns = (jobs.c.seq, jobs.c.account, jobs.c.lane, jobs.c.state, jobs.c.step, jobs.c.priority)
+        one = select(*columns).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE)
+        part = one.order_by(*place).limit(depth).subquery()
+        parts.append(select(part))
+    whole = union_all(*parts).subquery()
+    return select(whole).order_by(whole.c.account, whole.c.lane, whole.c.step.desc(), whole.c.priority, whole.c.seq)
 
 
 def find_ahead(engine: Engine, seqs: Sequence[int]) -> dict[int, Ahead]:

@@ -122,6 +122,8 @@ jobs = Table(
     # A number is not used again, also where its row was replaced.
     sqlite_autoincrement=True,
 )
+#: The lane of jobs whose task is unknown: it never runs.
+PARKED_LANE: Final = "parked"
 #: Who stands in which index. A query finds the index only where it has these very words, not parameters.
 #: In its lane: due, or tried and backing off in its place.
 IN_LANE = text("(state = 'ready' OR (state = 'deferred' AND attempts > 0))")
@@ -187,6 +189,25 @@ outbox = Table(
     Column("address", String(255), nullable=False),
     Column("payload", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+#: Parcels that Redis refuses for good, moved here from the outbox so that they hold nothing else up. Each is tried again when due.
+refused = Table(
+    "refused",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("account", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    #: In Redis's words: why.
+    Column("problem", Text, nullable=False),
+    #: How often it was refused so far.
+    Column("refusals", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Index("ix_refused_due", "due_at"),
+    Index("ix_refused_address", "address"),
 )
 
 #: Celery ids that were revoked before any job with them was seen.

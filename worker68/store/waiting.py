@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, and_, case, delete, func, or_, select, text, update
+from sqlalchemy import Connection, Engine, Row, Select, and_, case, delete, func, or_, select, text, update
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, first_revision, whole_outcome
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
+from worker68.store.batches import batch_of, look_up, pack
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
 from worker68.store.outbox import post_outcomes
@@ -25,6 +27,7 @@ from worker68.store.tables import (
     MAY_EXPIRE,
     NOT_DUE,
     PARKED,
+    PARKED_LANE,
     SENDING,
     attempts,
     cancellations,
@@ -35,9 +38,6 @@ from worker68.store.tables import (
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
-
-#: The lane of jobs whose task nobody knows: it never runs.
-PARKED_LANE = "parked"
 
 #: Lanes whose heads are looked for in one statement; SQLite takes 500 parts at most.
 LANES_PER_STATEMENT = 100
@@ -95,9 +95,10 @@ def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]
     with reading(engine) as connection:
         for chunk in _chunks(seqs):
             waits = jobs.c.state.in_((State.READY, State.DEFERRED))
-            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.account == account, jobs.c.task.in_(TASKS))
+            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.task.in_(TASKS))
             found += _load(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
-    return found
+    # Not asked of the database: PostgreSQL would look through all jobs of the account where it takes them to be few.
+    return [job for job in found if job.account == account]
 
 
 def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[Job]:
@@ -135,9 +136,10 @@ def next_due(engine: Engine, account: str) -> dt.datetime | None:
 
 def find_overdue(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[int]:
     """Return the waiting jobs of the account whose time is over."""
-    query = select(jobs.c.seq).where(jobs.c.account == account, MAY_EXPIRE, jobs.c.expires_at <= now).limit(limit)
+    query = select(jobs.c.seq).where(jobs.c.account == account, MAY_EXPIRE, jobs.c.expires_at <= now)
     with reading(engine) as connection:
-        return list(connection.scalars(query))
+        # In the order of the index: without one, PostgreSQL reads the table where it takes most of it to be overdue.
+        return list(connection.scalars(query.order_by(jobs.c.expires_at).limit(limit)))
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,13 @@ def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome,
         connection.scalars(
             update(jobs)
             .where(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(event)))
-            .values(state=target(event), finished_at=now, revision=1, envelope=None, **outcome_columns(outcome))
+            .values(
+                state=target(event),
+                finished_at=now,
+                revision=first_revision(outcome),
+                envelope=None,
+                **outcome_columns(outcome),
+            )
             .returning(jobs.c.seq)
         )
     )
@@ -232,8 +240,8 @@ class Cancelled:
 def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> Cancelled:
     """Cancel the waiting jobs for which these Celery messages asked; remember ids that were not seen yet. Idempotent."""
     with transaction(engine) as connection:
-        asked = select(requesters.c.task_id, requesters.c.seq).where(requesters.c.task_id.in_(task_ids))
-        known = connection.execute(asked).all()
+        dialect = connection.dialect.name
+        known = connection.execute(_asked_by(dialect), pack(dialect, ({"task_id": id_} for id_ in task_ids))).all()
         unseen = set(task_ids) - {row.task_id for row in known}
         if unseen:
             # Every worker of the fleet hears of a revoke, and they write at the same time.
@@ -247,6 +255,13 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         before = select(jobs.c.seq).where(jobs.c.seq.in_(rest), jobs.c.status == Status.CANCELLED).order_by(jobs.c.seq)
         cancelled_before = list(connection.scalars(before)) if rest else []
         return Cancelled(ended, cancelled_before, sorted(rest - set(cancelled_before)), sorted(unseen))
+
+
+@functools.cache
+def _asked_by(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, requesters.c.task_id)
+    joined, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
+    return select(asked.task_id, asked.seq).select_from(joined)
 
 
 def forget_cancellations(engine: Engine, before: dt.datetime) -> None:
@@ -289,7 +304,9 @@ def _chunks(seqs: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _load(connection: Connection, query: Any) -> list[Job]:
-    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
+    # A sum has no index: for the first by its id, PostgreSQL would walk the primary key until it meets one of this job.
+    oldest = requesters.c.id + 0
+    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(oldest).limit(1)
     task_id = first.scalar_subquery().label("task_id")
     lost = and_(attempts.c.step == jobs.c.step, attempts.c.ending == ErrorCode.WORKER_LOST)
     counted = select(func.count()).where(attempts.c.seq == jobs.c.seq, lost).scalar_subquery()
@@ -299,7 +316,7 @@ def _load(connection: Connection, query: Any) -> list[Job]:
     for row in rows:
         try:
             loaded.append(_job(row))
-        except (ValueError, LookupError):
+        except Exception:
             log.exception("row_not_readable", seq=row.seq, task=row.task)
             unreadable.append(row.seq)
     if unreadable:

@@ -6,6 +6,7 @@ read. A new task is a new file here, what the simulator answers, and its test. N
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Final
@@ -20,3 +21,10 @@ def _collect() -> dict[str, Task]:
 
 
 TASKS: Final = _collect()
+
+
+def find_nearest_task(name: str) -> str | None:
+    """Return the known task whose name is nearest to one that is not known; None where none is near."""
+    by_own_name = {task.partition(".")[2]: task for task in TASKS}
+    near = difflib.get_close_matches(name.lower().removeprefix("worker68."), by_own_name, n=1)
+    return by_own_name[near[0]] if near else None

@@ -2,10 +2,11 @@
 
 In: how one page is asked for and read. Out: the rows, collected outside of memory, and whether they are the whole list. A list is
 whole where its end was seen, every entry could be read, and nothing changed meanwhile as far as the service shows it; what it
-announced is compared with the distinct rows by whoever writes them. Never: more than three pages in memory; an endless read.
+announced is compared with the distinct rows, here to know the end, and again by the store. Never: more than three pages in
+memory, and of the other rows more than a number each; an endless read.
 
-``count`` and ``lastUpdateTime`` may be on the first page only [seen]. Whether a page may be short or empty in the middle, or come
-again, is [open]: so each of these is survived.
+``count`` and ``lastUpdateTime`` may be on the first page only [seen]. Whether a page may be short or empty in the middle, come
+again, or hold entries of the page before, is [open]: so each of these is survived.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ R = TypeVar("R", bound=Row)
 
 #: At the largest page of the protocol this is ten million entries.
 MOST_PAGES = 10_000
+#: So many pages in a row that hold entries, and none that was not read before, end the reading: the service turns in circles.
+MOST_PAGES_OF_DOUBLES = 3
+#: Of so many entries it is known which were read before: 60 MB. Of a longer list the further entries count as new.
+MOST_KEYS = 1_000_000
 #: A clock has moved after this, also one of whole seconds.
 TICK_SECONDS = 1.1
 
@@ -83,7 +88,12 @@ class _Reading:
         self._rows = rows
         self._first = first
         self._announced = first.announced
-        self._total = self._unreadable = self._empty_in_a_row = 0
+        #: Entries that were read, each once; those that could not be read among them.
+        self._total = 0
+        self._unreadable = 0
+        #: Pages in a row that brought no entry that was not read before.
+        self._in_vain = 0
+        self._seen: set[int] = set()
         self._key = attrgetter(*source.kind.key)
         self._note: str | None = None
 
@@ -96,7 +106,7 @@ class _Reading:
             if isinstance(following, _Page) and self._repeats(page, following):
                 following = await self._ask(number + 1)  # once more: it may have been a slip
                 if isinstance(following, _Page) and self._repeats(page, following):
-                    self._end_at_repeat(page, number + 1)
+                    self._end_at_repeat(page, number)
                     break
             if not isinstance(following, _Page):
                 return following
@@ -108,9 +118,12 @@ class _Reading:
 
     async def _keep(self, page: _Page) -> None:
         await asyncio.to_thread(self._rows.add, page.rows)
-        self._total += page.size
+        new = {hash(self._key(row)) for row in page.rows} - self._seen
+        if len(self._seen) < MOST_KEYS:
+            self._seen |= new
+        self._total += len(new) + page.unreadable
         self._unreadable += page.unreadable
-        self._empty_in_a_row = 0 if page.size else self._empty_in_a_row + 1
+        self._in_vain = 0 if new else self._in_vain + 1
         if page.announced is not None and page.announced != self._announced:
             if self._announced is not None:
                 self._note = "the list changed while it was read"
@@ -123,17 +136,25 @@ class _Reading:
         announced = self._announced
         if not self._source.paged or self._total == announced:
             return True
-        if page.size == 0 and (announced is None or self._empty_in_a_row > 1):
+        if page.size == 0 and (announced is None or self._in_vain > 1):
             return True
-        if announced is not None and self._total > announced and not self._is_full(page):
+        if announced is not None and self._total > announced and not self._is_full(page, number):
+            return True
+        if self._in_vain >= MOST_PAGES_OF_DOUBLES:
+            self._note = (
+                self._note or f"{self._in_vain} pages in a row brought nothing new, the last of them page {number}"
+            )
             return True
         if number - self._source.first + 1 >= MOST_PAGES:
             self._note = f"not read further than {MOST_PAGES} pages"
             return True
         return False
 
-    def _is_full(self, page: _Page) -> bool:
-        return self._source.page_size is not None and page.size >= self._source.page_size
+    def _is_full(self, page: _Page, number: int) -> bool:
+        """Whether another page may follow. Where the service decides how much a page holds, the first one shows it."""
+        if self._source.page_size is not None:
+            return page.size >= self._source.page_size
+        return number > self._source.first and page.size >= self._first.size
 
     def _repeats(self, page: _Page, following: _Page) -> bool:
         """Whether a page, or the first one, has come again: then the service pays no heed to the number."""
@@ -142,9 +163,9 @@ class _Reading:
 
     def _end_at_repeat(self, page: _Page, number: int) -> None:
         """A service may answer a page beyond the end with the last one; only a short one tells that from a fault."""
-        ended = self._announced is None and self._source.page_size is not None and not self._is_full(page)
-        if not ended:
-            self._note = f"page {number} came as one before it"
+        short = self._source.page_size is not None and not self._is_full(page, number)
+        if self._announced is not None or not short:
+            self._note = f"page {number + 1} came as one before it"
 
     async def _look_back(self) -> None:
         """Ask for the first page again: who has come or gone between two pages may have moved an entry past us."""

@@ -6,6 +6,7 @@ stand in the account's ALLOWED_PATHS letter by letter.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Annotated, Any, Final
 
@@ -16,6 +17,7 @@ from worker68.jobs.judge import judge_request, judge_unknown_call
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.task import JobClass, Nature, Step, Task, change, read
 from worker68.protocol import api
+from worker68.protocol.values import cut_deep
 from worker68.tasks.turn import Turn
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -35,6 +37,7 @@ async def request(turn: Turn) -> Outcome | TryAgain:
     assert isinstance(fields, RawRequest)
     call = api.ApiCall(fields.type, fields.path, fields.proto_type)
     seen = await turn.ask(call, fields.data, limit=turn.job.now.limit)
+    await asyncio.to_thread(cut_deep, seen.data)
     return judge_unknown_call(seen) if turn.job.now.nature is Nature.SEND else judge_request(seen)
 
 

@@ -69,7 +69,7 @@ class Bridge(Protocol):
         self, request_type: str, path: str, data: Any, proto_type: str | None, *, reply_shape: Any, guard: Guard
     ) -> Call: ...
 
-    def send(self, message: Message, custom_msg_id: str, *, confirm: Confirm, guard: Guard) -> Call: ...
+    def send(self, message: Message, custom_msg_id: str, *, confirm: Confirm, guard: Guard, attempt: int) -> Call: ...
 
 
 class Allowance(Protocol):
@@ -111,7 +111,13 @@ class Turn:
         assert self.job.custom_msg_id is not None
         confirm = self.account.confirm
         await self._take_slot("send")
-        call = self.link.send(message, str(self.job.custom_msg_id), confirm=confirm, guard=self.may_not_write)
+        call = self.link.send(
+            message,
+            str(self.job.custom_msg_id),
+            confirm=confirm,
+            guard=self.may_not_write,
+            attempt=self.job.attempts + 1,
+        )
         seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
         return await call.wait(Deadline.after(seconds))
 

@@ -15,7 +15,7 @@ from worker68.clock import monotonic, utc_now
 from worker68.errors import RedisAway
 from worker68.fleet.leases import FRONT
 from worker68.fleet.roster import Roster
-from worker68.observe.status import AccountStatus, WorkerStatus
+from worker68.observe.status import AccountStatus, RefusedKey, WorkerStatus
 from worker68.store.engine import endings_of
 from worker68.vitals.parts import Parts
 
@@ -67,6 +67,7 @@ class Beat:
             problem=problem,
             front=parts.ownership.lease(FRONT) is not None,
             accounts=accounts,
+            refused=[RefusedKey(one.key, one.what, one.problem, one.count) for one in parts.relay.refusals.now()],
         )
 
     def _count_endings(self) -> tuple[dict[str, dict[str, int]], Counter[str]]:

@@ -13,6 +13,7 @@ from typing import Final
 from worker68.observe.health import Check, Progress, Recency, Threads
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import answers
+from worker68.store.schema import check_version
 from worker68.vitals.parts import Parts
 
 THREADS: Final = frozenset(
@@ -45,6 +46,7 @@ def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
 
     def ask_database() -> str | None:
         parts.writer.write(answers)
+        check_version(parts.engine)  # one without tables, or with those of another version, is waited for
         return None
 
     return {

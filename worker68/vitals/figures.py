@@ -16,12 +16,16 @@ import structlog
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.fleet.leases import FRONT, account_lease
+from worker68.jobs.outcome import Status
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.observe.metrics import Figure
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
 from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.refused import count_refused
 from worker68.tasks import TASKS
+from worker68.vitals.overlooked import Overlooked
 from worker68.vitals.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -33,13 +37,16 @@ gauge = functools.partial(Figure, "gauge")
 histogram = functools.partial(Figure, "histogram")
 
 
-def read_figures(parts: Parts, problem: Callable[[], str | None]) -> list[Figure]:
+def read_figures(parts: Parts, overlooked: Overlooked, problem: Callable[[], str | None]) -> list[Figure]:
     """Return all figures. What Redis or the database would say is left out while it is away, and ``worker68_up`` says so."""
     up = gauge("worker68_up", "Whether the part answered when this was asked (1) or not (0).", ("part",))
     figures = [up, *_of_health(parts, problem), *_of_memory(parts), *_of_bridges(parts), *_of_latencies(parts)]
-    for part, read in (("database", _of_database), ("redis", _of_redis)):
+    for part, read, read_overlooked in (
+        ("database", _of_database, overlooked.read_database),
+        ("redis", _of_redis, overlooked.read_redis),
+    ):
         try:
-            figures += read(parts)
+            figures += [*read(parts), *read_overlooked()]
         except (DatabaseAway, RedisAway) as away:
             log.debug("figures_left_out", part=part, problem=str(away))
             up.set(0, part)
@@ -52,7 +59,10 @@ def _of_health(parts: Parts, problem: Callable[[], str | None]) -> Iterator[Figu
     healthy = gauge("worker68_healthy", "Whether this worker finds itself healthy (1), as HEALTH_FILE says it.")
     healthy.set(0 if problem() else 1)
     yield healthy
-    leases = gauge("worker68_lease_held", "The leases that this worker holds: `front`, `account:NAME`.", ("lease",))
+    leases = gauge("worker68_lease_held", "Whether this worker holds the lease: `front`, `account:NAME`.", ("lease",))
+    # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert.
+    for name in (FRONT, *map(account_lease, parts.accounts)):
+        leases.set(0, name)
     for lease in parts.ownership.held():
         leases.set(1, lease.name)
     yield leases
@@ -65,13 +75,20 @@ def _of_memory(parts: Parts) -> Iterator[Figure]:
         ("account", "task", "status", "code"),
     )
     revised = counter("worker68_jobs_revised_total", "Outcomes that later evidence corrected.", ("account", "status"))
+    doubts = counter("worker68_jobs_in_doubt_total", "Jobs that ended in doubt.", ("account",))
+    # From 0 on: an increase is seen only from a value that was scraped before.
+    for account in parts.pump.owned_accounts():
+        doubts.set(0, account)
     for ending, count in endings_of(parts.engine).read().items():
         account = _account(parts, ending.account)
         if ending.revised:
             _add(revised, count, account, ending.status)
         else:
             _add(ended, count, account, _task(ending.task), ending.status, ending.code)
+            if ending.status == Status.IN_DOUBT:
+                _add(doubts, count, account)
     yield ended
+    yield doubts
     yield revised
     runs = counter(
         "worker68_runs_total",
@@ -95,8 +112,16 @@ def _of_memory(parts: Parts) -> Iterator[Figure]:
     for_celery.set(len(parts.delivery))
     yield for_celery
     dropped = counter("worker68_events_dropped_total", "Unsolicited events that were lost on the way to Redis.")
-    dropped.set(parts.relay.events_dropped)
+    dropped.set(parts.relay.passing.events_dropped)
     yield dropped
+    refusals = counter(
+        "worker68_redis_refused_total",
+        "What Redis refused for good: a key of another type, a missing right. `worker68 check` names the keys.",
+        ("what",),
+    )
+    for what, count in parts.relay.refusals.totals().items():
+        refusals.set(count, what)
+    yield refusals
 
 
 def _of_bridges(parts: Parts) -> Iterator[Figure]:
@@ -154,7 +179,12 @@ def _of_database(parts: Parts) -> list[Figure]:
     for parcel in count_parcels(parts.engine, owned):
         parcels.set(parcel.number, parcel.account, parcel.kind)
         age.set(max(cast(float, age.values[parcel.account,]), _age(parcel.since, now)), parcel.account)
-    return [waiting, lag, parcels, age]
+    refused = gauge(
+        "worker68_outbox_refused", "Replies and results that Redis refuses for good; tried again.", ("account", "kind")
+    )
+    for one in count_refused(parts.engine, owned):
+        refused.set(one.number, one.account, one.kind)
+    return [waiting, lag, parcels, age, refused]
 
 
 def _of_redis(parts: Parts) -> list[Figure]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from worker68.clock import monotonic
-from worker68.execution.slots import Ready
+from worker68.execution.slots import Ready, StepDone
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.observe.latency import Latency
 
@@ -29,7 +29,7 @@ class Runs:
         self.took = {account: Latency() for account in accounts}
         self.slot_waits = {account: Latency() for account in self.took}
 
-    def note(self, ready: Ready, began: float, conclusion: Outcome | TryAgain | None) -> None:
+    def note(self, ready: Ready, began: float, conclusion: Outcome | TryAgain | StepDone | None) -> None:
         job = ready.job
         end: RunEnd = "ended" if isinstance(conclusion, Outcome) else "again" if conclusion is not None else "dropped"
         with self._lock:

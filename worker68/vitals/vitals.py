@@ -32,8 +32,12 @@ class Vitals:
             # Only now: a worker without metrics need not import the library.
             from worker68.observe.metrics import Metrics
             from worker68.vitals.figures import read_figures
+            from worker68.vitals.overlooked import Overlooked
 
-            self._metrics = Metrics(settings.metrics_port, lambda: read_figures(parts, lambda: self.problem))
+            overlooked = Overlooked(parts)
+            self._metrics = Metrics(
+                settings.metrics_port, lambda: read_figures(parts, overlooked, lambda: self.problem)
+            )
             log.info("metrics_served", port=settings.metrics_port)
 
     @property

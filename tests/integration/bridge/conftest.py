@@ -23,14 +23,14 @@ QUICK = Timing(backoff_base=0.01, backoff_cap=0.05)
 class Worker:
     """A BridgeIO and everything it has said."""
 
-    states: list[str] = field(default_factory=list)
+    states: list[tuple[str, str | None]] = field(default_factory=list)
     late: list[tuple[str, LateEvidence]] = field(default_factory=list)
     events: list[tuple[str, str, bytes]] = field(default_factory=list)
     made: list[BridgeIO] = field(default_factory=list)
 
     def io(self, *, frame_limit: int = 64 * 1024 * 1024, **timing: float) -> BridgeIO:
         io = BridgeIO(
-            on_state=self.states.append,
+            on_state=lambda account, problem: self.states.append((account, problem)),
             on_late_evidence=lambda account, evidence: self.late.append((account, evidence)),
             on_event=lambda account, operator, raw: self.events.append((account, operator, raw)),
             frame_limit=frame_limit,

@@ -89,7 +89,7 @@ class WellBehavedBridge:
                 if frame["type"] == "getApiUrl" and not replies:
                     replies = [{"id": frame["id"], "type": "getApiUrl", "data": API_URL}]
                 for reply in replies:
-                    connection.send(json.dumps(reply))
+                    connection.send(reply if isinstance(reply, str) else json.dumps(reply))
         except ConnectionClosed:
             pass
 

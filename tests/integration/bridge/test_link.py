@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from tests.integration.bridge.servers import (
     soon,
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
+from worker68.bridge import loop as loop_module
 from worker68.bridge.correlation import LateEvidence
-from worker68.bridge.session import LinkOptions
+from worker68.bridge.link import Link
+from worker68.bridge.session import LinkOptions, Session
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
@@ -49,7 +52,11 @@ class TestState:
         assert link.wait_ready(soon())
         assert link.why_not_ready is None
         assert eventually(lambda: link.api_url) == API_URL
-        assert set(worker.states) == {"main"}
+        assert {account for account, _ in worker.states} == {"main"}
+        assert worker.states[0] == ("main", f"connecting to the bridge ({bridge.url})"), (
+            "before open has returned a link"
+        )
+        assert worker.states[-1] == ("main", None)
 
     def test_says_when_the_client_has_lost_its_server(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
@@ -353,6 +360,144 @@ class TestSends:
         evidence_of(link.send(HELLO_TEXT, OURS))
         io.close("main")
         assert not io.open("main", bridge.url).one_send_per_chat
+
+    def test_a_not_sent_after_the_deadline_is_reported_with_its_attempt(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url)
+        call = link.send(HELLO_TEXT, OURS, attempt=2)
+        eventually(lambda: bridge.told("sendMsg"))
+        assert evidence_of(call, 0.01).verdict is None
+        bridge.say(verdict(0, OURS))
+        eventually(lambda: worker.late)
+        assert worker.late == [("main", LateEvidence(OURS, Verdict.NOT_SENT, None, None, 2))]
+
+    def test_after_a_drop_with_sends_under_way_they_go_one_at_a_time(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.ready_link(bridge.url, match="id")
+        with link.send(HELLO_TEXT, OURS):
+            eventually(lambda: bridge.told("sendMsg"))
+            bridge.drop()
+            eventually(lambda: link.ready and link.connections == 2)
+            assert link.one_send
+            with link.send(HELLO_TEXT, "10000000002"):
+                second = link.send(HELLO_TEXT, "10000000003")
+                assert not evidence_of(second).written
+                assert "the first since the connection was lost" in (second.refusal or "")
+                bridge.answer = accept_and_deliver
+                assert evidence_of(link.call("getGroups"), 0.01).written, "what is no message is not held up"
+        assert evidence_of(link.send(HELLO_TEXT, "10000000004")).verdict is Verdict.SENT
+        eventually(lambda: not link.one_send)
+
+
+class TestBackOff:
+    @pytest.fixture
+    def ranges(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The ranges of which the pauses are drawn, each of which is none here."""
+        drawn: list[float] = []
+
+        def uniform(low: float, high: float) -> float:
+            drawn.append(high)
+            return low
+
+        monkeypatch.setattr("random.uniform", uniform)
+        return drawn
+
+    def drop_four(self, link: Link, bridge: WellBehavedBridge) -> None:
+        for _ in range(4):
+            eventually(lambda: link.ready)
+            drops = link.counters["connection_drops"]
+            bridge.drop()
+            eventually(lambda: link.counters["connection_drops"] > drops)  # noqa: B023 - asked within the round
+        eventually(lambda: link.ready)
+
+    def test_hello_and_a_login_alone_do_not_end_it(
+        self, worker: Worker, bridge: WellBehavedBridge, ranges: list[float]
+    ) -> None:
+        self.drop_four(worker.link(bridge.url, backoff_base=1.0, backoff_cap=6.0, held=3600.0), bridge)
+        assert ranges == [1.0, 2.0, 4.0, 6.0]
+
+    def test_a_connection_that_held_does(self, worker: Worker, bridge: WellBehavedBridge, ranges: list[float]) -> None:
+        self.drop_four(worker.link(bridge.url, backoff_base=1.0, backoff_cap=6.0, held=0.0), bridge)
+        assert ranges == [1.0] * 4
+
+
+class TestFaultsOfOurOwn:
+    """Whatever one session raises, and wherever, costs it its connection, and the others nothing."""
+
+    @pytest.fixture(autouse=True)
+    def soon_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loop_module, "REST_SECONDS", 0.01)
+
+    @pytest.mark.parametrize("error", [ValueError, SystemExit])
+    @pytest.mark.parametrize("where", ["on_ready", "on_time", "next_due", "has_buffered", "submit", "_drop", "_show"])
+    def test_a_fault_even_in_starting_over(
+        self,
+        worker: Worker,
+        bridge: WellBehavedBridge,
+        monkeypatch: pytest.MonkeyPatch,
+        where: str,
+        error: type[BaseException],
+    ) -> None:
+        other_bridge = WellBehavedBridge()
+        io = worker.io(quiet_until_ping=0.05)
+        broken, other = io.open("main", bridge.url), io.open("other", other_bridge.url)
+        eventually(lambda: broken.ready and other.ready and other.api_url)
+        faults = {where: Fault(error), "fail": Fault(error, times=3)}
+
+        class Breaks(Session):
+            """Raises at these places, as often as the faults are there, and then goes on as it should."""
+
+            def __getattribute__(self, name: str) -> Any:
+                value = super().__getattribute__(name)
+                fault = faults.get(name)
+                if fault is None:
+                    return value
+                return fault.then(value) if callable(value) else fault.then(lambda: value)()
+
+        monkeypatch.setattr(broken.session, "__class__", Breaks)
+        broken.call("getGroups")
+        if where == "_drop":
+            bridge.drop()
+        else:
+            bridge.say(LOGIN)
+        eventually(lambda: not any(fault.times for fault in faults.values()))
+        assert other.ready
+        assert other.connections == 1
+        eventually(lambda: broken.ready and broken.connections == 2)
+        other_bridge.answer = bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
+        assert evidence_of(other.call("getGroups")).replied
+        assert evidence_of(broken.call("getGroups")).replied
+        io.stop()
+        other_bridge.stop()
+
+    def test_a_fault_in_closing_ends_only_that_session(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        io = worker.io()
+        links = [io.open(account, bridge.url) for account in ("a", "b", "c")]
+        eventually(lambda: all(link.ready for link in links))
+        whole = links[1].session.close
+        links[1].session.close = links[1].session.fail = Fault(ValueError, times=2).then(whole)  # type: ignore[method-assign]
+        io.close("b")
+        io.stop()
+        assert [link.why_not_ready for link in (links[0], links[2])] == ["the link is closed"] * 2
+        whole()
+
+
+class Fault:
+    def __init__(self, error: type[BaseException], times: int = 1) -> None:
+        self.error, self.times = error, times
+
+    def then(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the step as it is with this fault."""
+
+        def go(*given: Any) -> Any:
+            if self.times:
+                self.times -= 1
+                raise self.error("on purpose")
+            return step(*given)
+
+        return go
 
 
 class TestEvents:

@@ -119,19 +119,15 @@ def test_foreign_queues_and_renewed_leases_do_not_ring(
     assert not readable(source.fileno(), STAYS_SILENT)
 
 
-def test_a_place_without_room_rings_only_when_it_is_woken(
-    source: Source, client: redis.Redis, main: Place, redis_url: str, readable: Readable
+def test_a_place_without_room_rings_too_because_moderation_needs_none(
+    source: Source, client: redis.Redis, main: Place, readable: Readable
 ) -> None:
     full = replace(main, room=0)
-    pop_all(source, full)
     client.lpush("worker68.main", b"1")
-    assert not readable(source.fileno(), STAYS_SILENT)
-
-    neighbour = Source(redis_url)
-    neighbour.ring("main")
-
-    assert readable(source.fileno(), RINGS_WITHIN)
-    neighbour.close()
+    for message in (b"2", b"3"):
+        assert pop_all(source, full) == []
+        client.lpush("worker68.main", message)
+        assert readable(source.fileno(), RINGS_WITHIN)
 
 
 @pytest.mark.parametrize("name", ["worker68-intake", "worker68-intake-bell"])
@@ -201,13 +197,27 @@ def test_the_bell_rings_after_a_restart_of_redis(
     assert pop_all(source, main) == [b"1"]
 
 
-def test_a_server_that_refuses_the_bell_is_polled(client: redis.Redis, main: Place, redis_url: str) -> None:
-    commands = ["+@all", "-client", "+client|setname", "+client|id"]
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "-client +client|setname +client|id",
+        "-client",
+        "-@dangerous -client",
+        "-subscribe",
+        "-client +client|id +client|tracking",
+    ],
+)
+def test_a_server_that_refuses_the_bell_is_polled(
+    client: redis.Redis, main: Place, redis_url: str, rules: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "_CHECK_SECONDS", 0.0)
+    commands = ["+@all", *rules.split()]
     client.acl_setuser("plain", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=commands)
     source = Source(redis_url.replace("redis://", "redis://plain:secret@"))
     try:
-        client.lpush("worker68.main", b"1")
-        assert pop_all(source, main) == [b"1"]
+        for message in (b"1", b"2"):
+            client.lpush("worker68.main", message)
+            assert pop_all(source, main) == [message]
         assert not source.bell_armed
     finally:
         source.close()

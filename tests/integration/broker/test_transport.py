@@ -101,6 +101,35 @@ def test_a_queue_that_is_no_job_queue_is_stock_beside_it(connect: Connect, sende
         assert sender.delivery.outstanding() == []
 
 
+SHARED = "worker68\x06\x16\x06\x16worker68.main"
+
+
+def test_a_message_for_the_front_door_reaches_no_other_queue(
+    connect: Connect, sender: Sender, client: redis.Redis
+) -> None:
+    """Earlier versions bound all queues to the front door's exchange with one routing key."""
+    kept = b"worker68.main\x06\x16\x06\x16worker68.main"  # a producer's own, by which one message reaches one queue
+    for key in ("_kombu.binding.worker68", "_kombu.binding_permanent.worker68"):
+        client.sadd(key, SHARED, kept)
+    with connect(sender.delivery) as connection:
+        Inbox(connection, "worker68", "worker68.main")
+    with connect() as connection:
+        Producer(connection).publish("x", exchange="worker68", routing_key="worker68")
+
+    assert (client.llen("worker68"), client.llen("worker68.main")) == (1, 0)
+    own = {b"worker68\x06\x16\x06\x16worker68", kept}
+    assert client.smembers("_kombu.binding.worker68") == own
+    assert client.smembers("_kombu.binding_permanent.worker68") == own
+    assert client.smembers("_kombu.binding.worker68.main") == {kept}
+
+
+def test_a_producer_leaves_bindings_as_they_are(connect: Connect, client: redis.Redis) -> None:
+    client.sadd("_kombu.binding.worker68", SHARED)
+    with connect() as connection:
+        queue("worker68")(connection).declare()
+    assert client.sismember("_kombu.binding.worker68", SHARED)
+
+
 def test_a_put_from_another_thread_wakes_a_waiting_consumer(connect: Connect, sender: Sender) -> None:
     with connect(sender.delivery) as connection:
         inbox = Inbox(connection, "worker68")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,17 +14,8 @@ from tests.parts.ledger import Ledger
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.store import attempts, waiting
-from worker68.store.migration import upgrade
 
 Why = Callable[[Job], str]
-
-
-@pytest.fixture
-def ledger(sqlite_url: str) -> Iterator[Ledger]:
-    upgrade(sqlite_url)
-    ledger = Ledger(sqlite_url)
-    yield ledger
-    ledger.engine.dispose()
 
 
 @pytest.fixture
@@ -53,7 +44,8 @@ def test_a_task_that_nobody_knows_says_how_long_it_is_waited_for(ledger: Ledger,
     ledger.arrive(message("worker68.dance", {}, task_id="unknown"))
     (row,) = ledger.rows()
     assert (
-        row.reason == "no worker knows the task worker68.dance; a newer one is waited for until 2026-11-23 12:10:00 UTC"
+        row.reason
+        == "no worker knows the task worker68.dance; it waits for a newer worker until 2026-11-23 12:10:00 UTC"
     )
 
 

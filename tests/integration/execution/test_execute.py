@@ -23,7 +23,7 @@ from worker68.execution.kept import Kept
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder
-from worker68.execution.slots import Ready, Slot, ask_of
+from worker68.execution.slots import Ready, Slot, StepDone, ask_of
 from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
@@ -38,7 +38,7 @@ from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
 from worker68.tasks import TASKS
 
-Run = Callable[[Ready], Outcome | TryAgain | None]
+Run = Callable[[Ready], Outcome | TryAgain | StepDone | None]
 
 UNWRITABLE = succeeded({"data": object()})
 DONE = {"notice_id": 5, "announcement": None}

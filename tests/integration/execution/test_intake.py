@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
-from tests.parts.jobs import SYNC, message, send_fields
+from tests.parts.jobs import NOW, SYNC, account, message, send_fields
 from tests.parts.ledger import Ledger
-from worker68.errors import DatabaseRefused
+from worker68.errors import DatabaseAway
 from worker68.execution import intake as intake_module
+from worker68.execution.intake import Arrival, Intake, unknown_task_outcome
+from worker68.jobs.job import Job
+from worker68.jobs.states import Event
 from worker68.store.intake import Entry, take_in
+from worker68.store.waiting import end_waiting
 
 
 def test_every_message_of_a_mixed_batch_has_its_end(ledger: Ledger) -> None:
@@ -35,20 +40,144 @@ def test_every_message_of_a_mixed_batch_has_its_end(ledger: Ledger) -> None:
     assert len(ledger.rows()) == 6
 
 
-def test_a_message_that_the_database_refuses_is_set_aside_alone(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+#: Rules that an operator's database may have and worker68 does not know. PostgreSQL calls its limits (class 54) "operational".
+TRIGGERS = {
+    "sqlite": """CREATE TRIGGER picky BEFORE INSERT ON jobs WHEN new.job_id LIKE 'poison%' AND new.envelope IS NOT NULL
+        BEGIN SELECT RAISE(ABORT, 'no such words here'); END""",
+    "postgresql": """CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF new.job_id LIKE 'poison%%' AND new.envelope IS NOT NULL
+        THEN RAISE EXCEPTION 'no' USING ERRCODE = right(new.job_id, 5); END IF;
+        RETURN new; END $$; CREATE TRIGGER picky BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION picky()""",
+}
+
+
+def poisoned_batch(*poisons: str) -> list[bytes]:
+    return [
+        *(message(task_id=f"before-{number}") for number in range(3)),
+        *(message(kwargs=send_fields(reply_to="orders"), task_id=poison) for poison in poisons),
+        *(message(task_id=f"after-{number}") for number in range(3)),
+    ]
+
+
+def check_that_these_alone_are_set_aside(
+    ledger: Ledger, made: list[Job], *poisons: str, answered: bool = True
+) -> list[str]:
+    """Return the reasons."""
+    assert [job.task_id for job in made] == [f"{when}-{number}" for when in ("before", "after") for number in range(3)]
+    assert ledger.lane() == [job.seq for job in made]
+    dead = [json.loads(parcel.payload) for parcel in ledger.parcels("dead")]
+    raw = [one["message"].encode() if "message" in one else base64.b64decode(one["message_base64"]) for one in dead]
+    assert [json.loads(one)["headers"]["id"] for one in raw] == list(poisons)
+    assert ledger.told() == ([f"{poison}: invalid_job" for poison in poisons] if answered else [])
+    return [one["reason"] for one in dead]
+
+
+def test_a_message_that_the_database_refuses_is_set_aside_alone(ledger: Ledger) -> None:
+    ledger.run(lambda connection: connection.exec_driver_sql(TRIGGERS[ledger.engine.dialect.name]))
+    poisons = ("poison-P0001", "poison-54000", "poison-22P05", "poison-38000")
+
+    made = ledger.arrive(*poisoned_batch(*poisons))
+
+    reasons = check_that_these_alone_are_set_aside(ledger, made, *poisons)
+    assert set(reasons) == {"the database refused its content"}
+
+
+def test_a_table_that_is_missing_is_no_messages_fault(ledger: Ledger) -> None:
+    ledger.run(lambda connection: connection.exec_driver_sql("ALTER TABLE jobs RENAME TO elsewhere"))
+    with pytest.raises(DatabaseAway):
+        ledger.arrive(*poisoned_batch("poison"))
+    assert ledger.parcels() == []
+
+
+@pytest.mark.parametrize("answerable", [True, False])
+def test_whatever_a_message_raises_on_its_way_to_the_database_it_is_set_aside_alone(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, answerable: bool
 ) -> None:
+    """As the driver did with a text that the connection's encoding does not have."""
+
     def picky(engine: object, entries: list[Entry], *rest: object) -> object:
-        if any(entry.requester.task_id == "poison" for entry in entries):
-            raise DatabaseRefused("it holds what cannot be kept")
+        poison = [entry for entry in entries if entry.requester.task_id == "poison"]
+        if any(entry.is_job or not answerable for entry in poison):
+            raise UnicodeEncodeError("latin-1", "你好", 0, 2, "secret")
         return take_in(engine, entries, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(intake_module, "take_in", picky)
-    made = ledger.arrive(message(task_id="a"), message(task_id="poison"), message(task_id="b"))
-    assert [job.task_id for job in made] == ["a", "b"]
-    (entry,) = [json.loads(parcel.payload) for parcel in ledger.parcels("dead")]
-    assert entry["reason"] == "the database refused its content"
-    assert json.loads(entry["message"])["headers"]["id"] == "poison"
+    made = ledger.arrive(*poisoned_batch("poison"))
+
+    (reason,) = check_that_these_alone_are_set_aside(ledger, made, "poison", answered=answerable)
+    assert "UnicodeEncodeError" in reason
+    assert "secret" not in reason
+
+
+def test_an_error_that_every_batch_raises_sets_nothing_aside(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(intake_module, "take_in", broken)
+    with pytest.raises(RuntimeError):
+        ledger.arrive(*poisoned_batch("poison"))
+    assert ledger.parcels() == []
+
+
+def chained(*ids: str) -> bytes:
+    """Return the first message of a chain, as Celery writes it."""
+    rest = [{"task": SYNC, "args": [], "kwargs": {}, "options": {"task_id": id_}} for id_ in reversed(ids[1:])]
+    raw = json.loads(message(SYNC, {}, task_id=ids[0]))
+    raw["body"] = base64.b64encode(json.dumps([[], {}, {"chain": rest}]).encode()).decode()
+    return json.dumps(raw).encode()
+
+
+def test_each_task_of_a_chain_gets_the_failure_as_its_result(ledger: Ledger) -> None:
+    """Else whoever waits for the last one would wait for ever."""
+    assert ledger.arrive(chained("first", "second", "third")) == []
+    assert sorted(ledger.told()) == ["first: invalid_job", "second: invalid_job", "third: invalid_job"]
+    (row,) = ledger.rows()
+    assert "chain: " in row.error_message
+    assert "reply_to" in row.error_message
+
+
+def test_an_answer_to_a_message_that_made_no_job_has_revision_0(ledger: Ledger) -> None:
+    ledger.settled(job_id="done", reply_to="orders")
+    ledger.clear_outbox()
+    ledger.arrive(
+        message(kwargs=send_fields(job_id="done", text="other", reply_to="orders"), task_id="conflict"),
+        message(kwargs=send_fields(job_id="done", text="", reply_to="orders"), task_id="invalid"),
+        message(kwargs=send_fields(job_id="done", account="nobody", reply_to="orders"), task_id="nobody"),
+        message(kwargs=send_fields(expires_at=5, reply_to="orders"), task_id="expired"),
+    )
+    replies = {reply["task_id"]: (reply["revision"], reply["reason"]) for _, reply in ledger.replies()}
+    assert replies == {
+        "conflict": (0, None),
+        "invalid": (0, None),
+        "nobody": (0, None),
+        "expired": (1, "it had expired when it arrived"),
+    }
+    assert next((row.job_id, row.revision) for row in ledger.rows()) == ("done", 1)
+
+
+def test_a_job_of_an_account_that_was_unknown_runs_when_it_comes_again(ledger: Ledger) -> None:
+    raw = message(kwargs=send_fields(job_id="j", account="late"), task_id="t")
+    assert ledger.arrive(raw) == []
+    door = Intake(ledger.engine, {"late": account("late")})
+    (job,) = door.take_in([Arrival(raw, "worker68", None)], NOW)
+    assert job.job_id == "j"
+
+
+def test_an_unknown_task_is_deferred_with_its_reason_and_then_invalid(ledger: Ledger) -> None:
+    ledger.arrive(message("worker68.send_mesage", send_fields(reply_to="orders"), task_id="t"))
+    (parcel,) = ledger.parcels("deferred")
+    waiting = json.loads(parcel.payload)
+    assert (parcel.address, waiting["status"]) == ("t", "DEFERRED")
+    assert "did you mean worker68.send_message?" in waiting["result"]["reason"]
+
+    ended = end_waiting(
+        ledger.engine, [ledger.rows()[0].seq], Event.REFUSE, unknown_task_outcome("worker68.send_mesage"), NOW
+    )
+
+    assert len(ended) == 1
+    ((_, reply),) = ledger.replies()
+    assert (reply["error"]["code"], reply["revision"]) == ("invalid_job", 0)
+    assert "did you mean 'worker68.send_message'?" in reply["error"]["message"]
 
 
 def test_intakes_jobs_are_those_that_the_tables_hold(ledger: Ledger) -> None:

@@ -38,60 +38,69 @@ def begun(ledger: Ledger, task_id: str = "t") -> Attempt:
     return ledger.must_begin(job)
 
 
-def take_over(writer: Writer, kept: Kept) -> list[LateEvidence]:
+def take_over(ledger: Ledger, kept: Kept) -> list[LateEvidence]:
     """Do as a new owner does."""
-    seen = recovery.record_kept(writer, kept, "main", LATER)
-    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    seen = recovery.record_kept(ledger.engine, kept, "main", LATER)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     return seen
 
 
-def test_an_outcome_that_was_kept_is_the_jobs_outcome(ledger: Ledger, writer: Writer, kept: Kept) -> None:
+def test_an_outcome_that_was_kept_is_the_jobs_outcome(ledger: Ledger, kept: Kept) -> None:
     kept.keep("main", Ended(begun(ledger).key, SENT))
-    take_over(writer, kept)
+    take_over(ledger, kept)
     assert ledger.told() == ["t: succeeded"]
     assert kept.load("main") == []
 
 
-def test_of_what_was_not_written_there_is_no_doubt(ledger: Ledger, writer: Writer, kept: Kept) -> None:
+def test_of_what_was_not_written_there_is_no_doubt(ledger: Ledger, kept: Kept) -> None:
     attempt = begun(ledger)
     kept.keep("main", NotWritten(attempt.key))
-    take_over(writer, kept)
+    take_over(ledger, kept)
     assert ledger.told() == []
     assert (ledger.row(attempt.seq).state, ledger.row(attempt.seq).attempts) == (State.READY, 0)
 
 
-def test_a_send_that_was_refused_as_busy_backs_off(ledger: Ledger, writer: Writer, kept: Kept) -> None:
+def test_a_send_that_was_refused_as_busy_backs_off(ledger: Ledger, kept: Kept) -> None:
     attempt = begun(ledger)
     kept.keep("main", BackedOff(attempt.key, LATER, "busy", "the service is busy"))
-    take_over(writer, kept)
+    take_over(ledger, kept)
     row = ledger.row(attempt.seq)
     assert (row.state, row.due_at, row.attempts) == (State.DEFERRED, LATER, 1)
 
 
-def test_what_was_recorded_after_all_is_not_recorded_again(ledger: Ledger, writer: Writer, kept: Kept) -> None:
+def test_what_was_recorded_after_all_is_not_recorded_again(ledger: Ledger, kept: Kept) -> None:
     attempt = begun(ledger)
     kept.keep("main", Ended(attempt.key, SENT))
     assert ledger.settle(attempt)
-    take_over(writer, kept)
+    take_over(ledger, kept)
     assert ledger.told() == ["t: succeeded"]
 
 
-def test_a_note_of_another_attempt_or_account_changes_nothing(ledger: Ledger, writer: Writer, kept: Kept) -> None:
+def test_a_note_of_another_attempt_or_account_changes_nothing(ledger: Ledger, kept: Kept) -> None:
     (mute,) = ledger.arrive(message(MUTE, mute_fields()))
     first = ledger.must_begin(mute)
     kept.keep("other", Ended(first.key, SENT))
     kept.keep("main", NotWritten(first.key))
-    recovery.take_over(writer, "main", FENCE + 1, NOW)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, NOW)
     assert ledger.begin(mute, 2, owner="worker-b", fence=FENCE + 1) is not None
-    recovery.record_kept(writer, kept, "main", LATER)
+    recovery.record_kept(ledger.engine, kept, "main", LATER)
     assert ledger.row(mute.seq).state == State.SENDING
 
 
-def test_a_note_that_nobody_can_read_hinders_nobody(ledger: Ledger, writer: Writer, kept: Kept, reader: Any) -> None:
+def test_a_note_that_nobody_can_read_hinders_nobody(ledger: Ledger, kept: Kept, reader: Any) -> None:
     reader.hset("worker68:kept:main", "0", "{")
     kept.keep("main", Ended(begun(ledger).key, SENT))
-    take_over(writer, kept)
+    take_over(ledger, kept)
     assert ledger.told() == ["t: succeeded"]
+
+
+def test_notes_that_redis_refuses_do_not_keep_an_account_from_its_owner(
+    ledger: Ledger, kept: Kept, reader: Any
+) -> None:
+    reader.set("worker68:kept:main", "x")
+    begun(ledger)
+    assert take_over(ledger, kept) == []
+    assert ledger.told() == ["t: worker_lost"]
 
 
 class TestLateEvidence:
@@ -104,7 +113,7 @@ class TestLateEvidence:
         late.hand_in("main", LateEvidence(str(attempt.job.custom_msg_id), Verdict.SENT, 4711, NOW))
         late.stop()
         assert [type(note) for note in kept.load("main")] == [Seen]
-        (seen,) = take_over(writer, kept)
+        (seen,) = take_over(ledger, kept)
         assert ledger.told() == ["t: worker_lost"]
         announced = threading.Event()
         late = LateDesk(writer, kept, announced.set)
@@ -146,6 +155,20 @@ class TestRecorder:
         assert loop.run_until_complete(recorder.until_written(write, note)) == "written"
         assert found == [[], [note], [note], [note]]
         assert kept.load("main") == []
+
+    def test_an_outcome_is_not_lost_where_redis_refuses_its_note(
+        self, recorder: Recorder, loop: JobLoop, note: Ended, reader: Any
+    ) -> None:
+        reader.set("worker68:kept:main", "x")
+        tries = []
+
+        async def write() -> str:
+            tries.append(1)
+            if len(tries) < 4:
+                raise DatabaseAway("gone")
+            return "written"
+
+        assert loop.run_until_complete(recorder.until_written(write, note)) == "written"
 
     def test_a_stop_leaves_the_note(self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended) -> None:
         async def write() -> None:

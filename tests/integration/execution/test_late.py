@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +14,12 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
 from worker68.bridge.correlation import LateEvidence
+from worker68.execution import late as late_module
 from worker68.execution.kept import Kept
 from worker68.execution.late import LateDesk
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, Status, in_doubt
+from worker68.jobs.outcome import ErrorCode, Status, failed, in_doubt
 from worker68.jobs.states import State
 from worker68.store import attempts
 from worker68.store.writer import Writer
@@ -30,9 +32,18 @@ class Desk:
         self.ledger = ledger
         self.late = late
         self.announced = announced
+        self.numbers = itertools.count()
 
     def hand_in(self, job: Job, verdict: Verdict = Verdict.SENT) -> None:
         self.late.hand_in("main", LateEvidence(str(job.custom_msg_id), verdict, 4711, NOW))
+
+    def deny(self, job: Job, attempt: int) -> None:
+        """Say that this attempt was not sent, and wait until that was applied."""
+        self.late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.NOT_SENT, None, None, attempt))
+        marker = self.ledger.send(job_id=f"after-{job.seq}-{next(self.numbers)}")
+        assert self.ledger.settle(self.ledger.must_begin(marker), in_doubt(ErrorCode.NO_VERDICT, "?"))
+        self.hand_in(marker)
+        wait_until(lambda: self.ended_as(marker, Status.SUCCEEDED))
 
     def ended_as(self, job: Job, status: Status) -> bool:
         row = self.ledger.row(job.seq)
@@ -86,6 +97,30 @@ def test_a_proof_that_comes_before_the_outcome_is_written_is_offered_again(ledge
     wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
 
 
+def test_evidence_does_not_wait_for_the_pause_of_another(
+    ledger: Ledger, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_module, "PAUSE_SECONDS", 3600.0)
+    under_way, judged = ledger.send(job_id="under way"), ledger.send(job_id="judged")
+    ledger.must_begin(under_way)
+    assert ledger.settle(ledger.must_begin(judged), in_doubt(ErrorCode.NO_VERDICT, "?"))
+
+    for _ in range(20):
+        desk.hand_in(under_way)
+    desk.hand_in(judged)
+
+    wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
+
+
+def test_a_note_that_redis_refuses_does_not_end_the_thread(ledger: Ledger, desk: Desk, reader: Any) -> None:
+    reader.set("worker68:kept:main", "x")
+    first, second = ledger.send(job_id="first"), ledger.send(job_id="second")
+    for job in (first, second):
+        assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
+        desk.late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.SENT, 4711, NOW), kept=True)
+    wait_until(lambda: desk.ended_as(second, Status.SUCCEEDED))
+
+
 def test_a_job_that_was_never_tried_is_not_proven_by_a_number(ledger: Ledger, desk: Desk) -> None:
     waiting, judged = ledger.send(job_id="waiting"), ledger.send(job_id="judged")
     assert ledger.settle(ledger.must_begin(judged), in_doubt(ErrorCode.NO_VERDICT, "?"))
@@ -95,3 +130,44 @@ def test_a_job_that_was_never_tried_is_not_proven_by_a_number(ledger: Ledger, de
 
     wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
     assert ledger.row(waiting.seq).state == State.READY
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NO_VERDICT, ErrorCode.CONNECTION_LOST, ErrorCode.WORKER_LOST])
+def test_a_not_sent_corrects_the_attempt_that_it_is_about(ledger: Ledger, desk: Desk, code: ErrorCode) -> None:
+    job = ledger.send()
+    assert ledger.settle(ledger.must_begin(job), in_doubt(code, "?"))
+
+    desk.deny(job, attempt=1)
+
+    row = ledger.row(job.seq)
+    assert (row.status, row.error_code, row.revision) == (Status.FAILED, ErrorCode.NOT_SENT, 2)
+    desk.hand_in(job)
+    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    assert ledger.row(job.seq).revision == 3, "a sent counts for more"
+
+
+def test_a_not_sent_says_nothing_about_another_attempt(ledger: Ledger, desk: Desk) -> None:
+    """The second one may have been sent: to call it not sent would have its producer send it twice."""
+    job = ledger.send()
+    first = ledger.must_begin(job)
+    assert ledger.run(lambda connection: attempts.back_off(connection, first, NOW, "busy", "busy", NOW))
+    desk.deny(job, attempt=1)
+    assert ledger.row(job.seq).state == State.DEFERRED, "it backs off as before"
+    second = ledger.must_begin(job, 2)
+    assert ledger.settle(second, in_doubt(ErrorCode.NO_VERDICT, "?"))
+
+    desk.deny(job, attempt=1)
+
+    assert ledger.row(job.seq).status == Status.IN_DOUBT
+
+
+def test_a_not_sent_changes_nothing_that_is_known(ledger: Ledger, desk: Desk) -> None:
+    sent, refused = ledger.send(job_id="sent"), ledger.send(job_id="refused")
+    assert ledger.settle(ledger.must_begin(sent))
+    assert ledger.settle(ledger.must_begin(refused), failed(ErrorCode.REFUSED, "no"))
+
+    desk.deny(sent, attempt=1)
+    desk.late.hand_in("main", LateEvidence(str(refused.custom_msg_id), Verdict.NOT_SENT, None, None, 1))
+
+    assert ledger.row(sent.seq).status == Status.SUCCEEDED
+    assert ledger.row(refused.seq).error_code == ErrorCode.REFUSED

@@ -17,7 +17,6 @@ from worker68.jobs.task import Nature
 from worker68.store import suppressions
 from worker68.store.attempts import Begun
 from worker68.store.tables import jobs
-from worker68.store.writer import Writer
 from worker68.tasks import TASKS
 
 LATER = NOW + dt.timedelta(seconds=60)
@@ -27,44 +26,42 @@ def states(ledger: Ledger) -> list[str]:
     return [row.state for row in ledger.rows()]
 
 
-def test_a_new_owner_resolves_what_older_ones_left_begun(ledger: Ledger, writer: Writer) -> None:
+def test_a_new_owner_resolves_what_older_ones_left_begun(ledger: Ledger) -> None:
     send, mute, waiting = ledger.arrive(message(task_id="t"), message(MUTE, mute_fields()), message())
     ledger.must_begin(send)
     ledger.must_begin(mute)
-    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     assert states(ledger) == [State.ENDED, State.READY, State.READY]
     assert ledger.told() == ["t: worker_lost"]
     assert ledger.lane() == [mute.seq, waiting.seq]
-    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     assert ledger.told() == ["t: worker_lost"]
 
 
-def test_what_began_under_its_own_fence_is_left_alone(ledger: Ledger, writer: Writer) -> None:
+def test_what_began_under_its_own_fence_is_left_alone(ledger: Ledger) -> None:
     ledger.must_begin(ledger.send())
-    recovery.take_over(writer, "main", FENCE, LATER)
+    recovery.take_over(ledger.engine, "main", FENCE, LATER)
     assert states(ledger) == [State.SENDING]
 
 
-def test_another_accounts_attempts_are_left_alone(ledger: Ledger, writer: Writer) -> None:
+def test_another_accounts_attempts_are_left_alone(ledger: Ledger) -> None:
     ledger.must_begin(ledger.send(account="other"))
-    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     assert states(ledger) == [State.SENDING]
 
 
-def test_what_no_thread_carries_any_more_is_resolved(ledger: Ledger, writer: Writer) -> None:
+def test_what_no_thread_carries_any_more_is_resolved(ledger: Ledger) -> None:
     carried, abandoned = ledger.send(), ledger.send()
     ledger.must_begin(carried)
     ledger.must_begin(abandoned)
-    recovery.resolve_abandoned(writer, "main", lambda seq: seq == carried.seq, LATER)
+    recovery.resolve_abandoned(ledger.engine, "main", lambda seq: seq == carried.seq, LATER)
     assert states(ledger) == [State.SENDING, State.ENDED]
 
 
-def test_an_attempt_of_a_lost_worker_that_ends_after_all_can_still_correct_the_doubt(
-    ledger: Ledger, writer: Writer
-) -> None:
+def test_an_attempt_of_a_lost_worker_that_ends_after_all_can_still_correct_the_doubt(ledger: Ledger) -> None:
     job = ledger.send()
     attempt = ledger.must_begin(job)
-    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     assert not ledger.settle(attempt)
     assert ledger.revise(job.seq)
     assert ledger.row(job.seq).status == "succeeded"
@@ -82,14 +79,14 @@ def test_a_task_that_is_not_known_here_is_not_repeated() -> None:
     assert not recovery.is_repeatable(Begun(1, "worker68.later", FENCE, 0, "{}", None))
 
 
-def test_a_row_that_cannot_be_read_ends_and_hinders_nobody(ledger: Ledger, writer: Writer) -> None:
+def test_a_row_that_cannot_be_read_ends_and_hinders_nobody(ledger: Ledger) -> None:
     """Of a send under way nobody knows what became of it; one that waits was not begun."""
     first, second, third = ledger.arrive(message(task_id="t"), message(task_id="u"), message(task_id="v"))
     ledger.must_begin(first)
     unreadable = jobs.update().where(jobs.c.seq.in_([first.seq, second.seq])).values(fields='{"text": 7}')
     ledger.run(lambda connection: connection.execute(unreadable))
 
-    recovery.take_over(writer, "main", FENCE + 1, LATER)
+    recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
 
     assert ledger.lane() == [third.seq]
     assert ledger.told() == ["t: worker_lost", "u: internal"]

@@ -10,6 +10,7 @@ import pytest
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
+from worker68.execution import passing
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import DEAD_KEY, Relay
 from worker68.jobs.outcome import ErrorCode, in_doubt
@@ -144,7 +145,7 @@ def test_events_go_on_the_accounts_stream_in_order(relay: Relay, reader: Any) ->
 
 
 def test_the_stream_of_events_is_bounded(relay: Relay, reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "STREAM_LENGTH", 200)
+    monkeypatch.setattr(passing, "STREAM_LENGTH", 200)
     for number in range(2000):
         relay.publish_event("main", b"%d" % number)
     wait_until(lambda: [fields["event"] for _, fields in reader.xrevrange("worker68:events:main", count=1)] == ["1999"])
@@ -159,7 +160,7 @@ def test_an_event_that_redis_refuses_holds_no_reply_up(relay: Relay, sqlite: Led
     relay.wake()
     wait_until_sent(sqlite)
     wait_until(lambda: reader.xlen("worker68:events:other") == 1)
-    wait_until(lambda: relay.events_dropped == 1)
+    wait_until(lambda: relay.passing.events_dropped == 1)
     sqlite.settled(reply_to="orders")
     wait_until_sent(sqlite)
     assert reader.llen(ORDERS) == 2

@@ -12,6 +12,7 @@ from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
+from worker68.execution import passing
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
 from worker68.store.tables import outbox
@@ -90,12 +91,28 @@ def test_a_database_that_is_away_holds_no_event_up(relay: Relay, sqlite: Ledger,
     assert reader.llen(ORDERS) == 1
 
 
-def test_events_that_find_no_room_are_dropped_and_counted(
-    relay: Relay, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+def test_events_that_find_no_room_are_dropped_oldest_first_and_counted(
+    relay: Relay, redis_server: EmbeddedRedis, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(passing, "EVENTS_LIMIT", 600)
     redis_server.kill()
-    for number in range(relay_module.EVENTS_LIMIT + 700):
+    for number in range(5000):
         relay.publish_event("main", b"%d" % number)
-    assert relay.events_dropped >= 700 - relay_module.BATCH
-    assert len(relay._events) <= relay_module.EVENTS_LIMIT
     redis_server.restart()
+    wait_until(lambda: [one["event"] for _, one in reader.xrevrange("worker68:events:main", count=1)] == ["4999"])
+    seen = [int(fields["event"]) for _, fields in reader.xrange("worker68:events:main")]
+    assert set(seen[-600:]) == set(range(4400, 5000))
+    assert len(set(seen)) + relay.passing.events_dropped == 5000
+
+
+def test_an_event_waits_for_a_redis_that_is_full(relay: Relay, sqlite: Ledger, reader: Any) -> None:
+    reader.config_set("maxmemory", 1)
+    try:
+        relay.publish_event("main", b"{}")
+        relay.defer(["waiting"])
+        wait_until(lambda: reader.info("commandstats").get("cmdstat_xadd", {}).get("rejected_calls", 0) > 1)
+    finally:
+        reader.config_set("maxmemory", 0)
+    wait_until(lambda: reader.xlen("worker68:events:main") == 1)
+    wait_until(lambda: reader.get("celery-task-meta-waiting"))
+    assert relay.passing.events_dropped == 0

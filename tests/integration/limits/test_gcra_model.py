@@ -28,9 +28,7 @@ ASKS = st.builds(Ask, st.none() | CHATS, st.sampled_from(["send", "moderate", "r
 BATCHES = st.lists(ASKS, min_size=1, max_size=8)
 
 # One Redis serves all examples: each example is another account.
-bounded = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+bounded = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @dataclass

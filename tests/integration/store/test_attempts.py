@@ -78,7 +78,7 @@ def test_an_outcome_is_written_and_told_once(ledger: Ledger) -> None:
     assert ledger.tries(job.seq) == [(1, "refused")]
 
 
-@pytest.mark.parametrize("code", [300, -7, "E_BUSY", "", None])
+@pytest.mark.parametrize("code", [300, -7, "E_BUSY", "", None, "--5", "²", "-", "9" * 40, 2**63 - 1])
 def test_the_bridges_code_comes_back_as_it_was(ledger: Ledger, code: int | str | None) -> None:
     ledger.settled(failed(ErrorCode.REFUSED, "no", code), reply_to="orders")
     ((_, reply),) = ledger.replies()
@@ -252,9 +252,9 @@ def test_a_send_is_found_by_its_name_at_the_bridge(ledger: Ledger) -> None:
     def find(account: str) -> object:
         return ledger.run(lambda connection: attempts.find_sent(connection, account, name))
 
-    assert find("main") == attempts.Sent(job.seq, sending=False, done=None)
+    assert find("main") == attempts.Sent(job.seq, sending=False, attempts=0, done=None)
     attempt = ledger.must_begin(job)
-    assert find("main") == attempts.Sent(job.seq, sending=True, done=None)
+    assert find("main") == attempts.Sent(job.seq, sending=True, attempts=1, done=None)
     ledger.settle(attempt)
-    assert find("main") == attempts.Sent(job.seq, sending=False, done=None)
+    assert find("main") == attempts.Sent(job.seq, sending=False, attempts=1, done=None)
     assert find("other") is None

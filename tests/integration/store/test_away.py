@@ -18,7 +18,7 @@ from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.postgres import PostgresServer
 from tests.parts.worker import wait_until
-from worker68.errors import DatabaseAway, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, SettingsError
 from worker68.store import engine as engine_module
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading, transaction
@@ -184,8 +184,17 @@ def test_a_wrong_url_is_a_setting_to_mend(url: str, problem: str) -> None:
 
 def test_an_error_of_the_database_shows_no_message_text(ledger: Ledger) -> None:
     with pytest.raises(DBAPIError) as refused, transaction(ledger.engine) as connection:
-        connection.execute(text("INSERT INTO jobs (fields, nowhere) VALUES (:fields, 1)"), {"fields": SECRET})
+        connection.execute(text("SELEKT :fields"), {"fields": SECRET})
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1 FROM nowhere", "SELECT nowhere FROM jobs", "UPDATE jobs SET nowhere = 1"]
+)
+def test_a_table_or_column_that_is_missing_says_what_to_do(ledger: Ledger, statement: str) -> None:
+    """Another version's tables: no job's fault, so none ends for it."""
+    with pytest.raises(DatabaseUnfit, match="worker68 db upgrade"):
+        ledger.run(lambda connection: connection.execute(text(statement)))
 
 
 def test_times_come_back_the_same_wherever_the_databases_session_stands(postgres_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
@@ -37,7 +38,6 @@ def test_the_owner_of_the_front_door_sees_what_nobody_else_will(ledger: Ledger) 
 def test_what_is_forgotten_is_gone_and_nothing_else_is(ledger: Ledger) -> None:
     put(ledger, "main", "other", "main")
     first = fetch(ledger.engine, ["main"], None, NOW, 1)
-    forget(ledger.engine, [parcel.id for parcel in first])
-    forget(ledger.engine, [parcel.id for parcel in first])
-    forget(ledger.engine, [])
+    for ids in ([parcel.id for parcel in first], [parcel.id for parcel in first], []):
+        ledger.run(functools.partial(forget, ids=ids))
     assert seen(ledger, ["main", "other"], None) == ["other", "main"]

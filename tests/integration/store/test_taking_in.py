@@ -59,7 +59,10 @@ def test_the_same_batch_again_changes_nothing(ledger: Ledger) -> None:
     assert ledger.rows() == before
     assert ledger.count(requesters) == 4
     assert ledger.parcels() == []
-    assert [parcel.address for parcel in ledger.parcels("deferred")] == ["2"], "who joined is told once that it waits"
+    deferred = [parcel.address for parcel in ledger.parcels("deferred")]
+    assert deferred == ["2", "4"], (
+        "a requester that joined, and one whose task is unknown, learns once that its job waits"
+    )
 
 
 def test_what_is_said_again_to_a_repeated_batch_bears_the_same_id(ledger: Ledger) -> None:

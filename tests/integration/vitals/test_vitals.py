@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+import re
 import select
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from tests.parts.jobs import message, send_fields
 from tests.parts.worker import wait_until
 from worker68 import runtime
+from worker68.bridge.link import Link
+from worker68.bridge.loop import BridgeIO
 from worker68.broker.delivery import Delivery
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
@@ -27,6 +32,7 @@ from worker68.store.migration import upgrade
 from worker68.vitals import vitals
 from worker68.vitals.checks import make_checks
 from worker68.vitals.figures import read_figures
+from worker68.vitals.overlooked import Overlooked
 from worker68.vitals.parts import Parts
 
 LOOK, PATIENCE = 0.05, 1.0
@@ -58,7 +64,8 @@ class Consumer:
 class Stand:
     """A runtime with everything around it but Celery."""
 
-    def __init__(self, settings: Settings, parts: list[Parts]) -> None:
+    def __init__(self, settings: Settings, parts: list[Parts], bridge: Simulator) -> None:
+        self.bridge = bridge
         self.runtime: Runtime = runtime.build(settings)
         self.parts = parts[0]
         self.consumer = Consumer(self.runtime.delivery)
@@ -66,7 +73,8 @@ class Stand:
         self.health_file: Path = settings.health_file
 
     def figures(self) -> dict[str, Figure]:
-        return {figure.name: figure for figure in read_figures(self.parts, lambda: None)}
+        overlooked = Overlooked(self.parts)
+        return {figure.name: figure for figure in read_figures(self.parts, overlooked, lambda: None)}
 
 
 @pytest.fixture
@@ -85,7 +93,7 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         settings = Settings(
             redis_url=redis_url, database_url=database, bridge_url=bridge.url, health_file=tmp_path / "health"
         )
-        stand = Stand(settings, seen)
+        stand = Stand(settings, seen, bridge)
         yield stand
         stand.runtime.stop()
         stand.runtime.delivery.close()
@@ -93,6 +101,27 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def wait_owned(stand: Stand) -> None:
     wait_until(lambda: stand.parts.pump.owned_accounts() == ["main"] and stand.parts.links["main"].ready)
+
+
+def test_a_bridge_that_refuses_at_once_is_logged_though_its_link_is_not_noted_yet(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The I/O thread may hear the refusal before the pump has the link that it opens."""
+    refused, opened = threading.Event(), BridgeIO.open
+
+    def open_late(*given: Any) -> Link:
+        link = opened(*given)
+        wait_until(lambda: "not reachable" in (link.why_not_ready or ""))
+        refused.set()
+        return link
+
+    monkeypatch.setattr(BridgeIO, "open", open_late)
+    stand.bridge.stop()
+    with capture_logs() as logs:
+        stand.runtime.start()
+        wait_until(refused.is_set)
+    lines = [line for line in logs if line["event"] == "bridge_not_ready"]
+    assert "not reachable" in lines[-1]["reason"]
 
 
 def test_a_worker_that_nobody_consumes_from_is_not_healthy(stand: Stand) -> None:
@@ -162,6 +191,44 @@ def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedi
     assert float(figures["worker68_oldest_ready_seconds"].values["main",]) > 0  # type: ignore[arg-type]
     labels = [label for figure in figures.values() for labels in figure.values for label in labels]
     assert not any("389284" in label or "ghost" in label for label in labels)
+
+
+def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.rpush("worker68:dead", "one", "two")
+        client.lpush("worker68.ghost", message(), message())
+        client.lpush("worker68.ghost:3", message())
+        client.lpush("celery", message(), message(task="others.task"), "no message")
+        client.set("worker68.neighbour", "no list")
+    stand.runtime.start()
+    wait_owned(stand)
+    wait_until(lambda: stand.parts.pump.owns_front)
+    figures = stand.figures()
+    assert figures["worker68_set_aside"].values == {(): 2}
+    assert figures["worker68_stray_messages"].values == {("unknown_account",): 3, ("celery",): 1}
+    assert figures["worker68_jobs_without_account"].values == {(): 0}
+    assert figures["worker68_jobs_in_doubt_total"].values == {("main",): 0}, "an increase needs a first value"
+    assert "ghost" not in str(figures)
+
+
+def test_what_another_worker_holds_is_told_too(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    """A sum over workers is 0 where none holds the lease: a series that is not there would be no alert."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set("worker68:lease:account:main", "other|1", px=60_000)
+    stand.runtime.start()
+    wait_until(lambda: stand.parts.pump.owns_front)
+    assert stand.figures()["worker68_lease_held"].values == {("front",): 1, ("account:main",): 0}
+
+
+def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+    wait_until(lambda: stand.parts.pump.owns_front)
+    text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    listed = set(re.findall(r"^\| `(worker68_\w+)`", text, re.MULTILINE))
+    assert listed == set(stand.figures())
+    rules = text.partition("```yaml")[2].partition("```")[0]
+    assert set(re.findall(r"worker68_\w+", rules)) <= listed
 
 
 def test_a_pause_is_a_figure(stand: Stand) -> None:

@@ -40,18 +40,29 @@ class Desk:
         return self._write(Pending(f"r{next(self._numbers)}"))
 
     def send(
-        self, custom_msg_id: str = OURS, chat: Chat = GROUP, text: str = "hello", confirm: Confirm = "verdict"
+        self,
+        custom_msg_id: str = OURS,
+        chat: Chat = GROUP,
+        text: str = "hello",
+        confirm: Confirm = "verdict",
+        after: float = 0.0,
     ) -> Pending:
-        terms = SendTerms(custom_msg_id, chat, frozenset({text}), confirm)
-        return self._write(Pending(f"r{next(self._numbers)}", terms))
+        terms = SendTerms(custom_msg_id, chat, frozenset({text}), confirm, attempt=3)
+        return self._write(Pending(f"r{next(self._numbers)}", terms), after)
 
-    def _write(self, pending: Pending) -> Pending:
+    def _write(self, pending: Pending, after: float = 0.0) -> Pending:
         self.correlation.add(pending)
-        self.correlation.note_written(pending, NOW)
+        self.correlation.note_written(pending, NOW + after)
         return pending
 
     def hear(self, frame: Any, after: float = 1.0) -> list[CorrelationEvent]:
         return self.correlation.receive(json.dumps(frame).encode(), NOW + after)
+
+    def lose(self, after: float = 1.0) -> list[CorrelationEvent]:
+        return self.correlation.note_connection_lost(NOW + after)
+
+    def one_send(self) -> bool:
+        return self.correlation.one_send
 
     def counted(self) -> dict[str, int]:
         return {kind: count for kind, count in self.tally.read().items() if count}
@@ -89,6 +100,21 @@ class TestPlainCall:
         assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == settled(call)
         assert call.evidence.error == BridgeError(403, "no")
 
+    def test_a_reply_that_cannot_be_read_is_a_refusal_that_says_what_was_seen(self) -> None:
+        desk = Desk()
+        call = desk.call()
+        raw = b'{"id":"' + call.request_id.encode() + b'","data":{"x":tru}}'
+        assert desk.correlation.receive(raw, NOW) == settled(call)
+        assert call.evidence.error == BridgeError(None, f"its reply cannot be read: {raw.decode()}")
+        assert desk.counted() == {"malformed": 1}
+
+    def test_but_to_a_send_it_says_nothing(self) -> None:
+        desk = Desk()
+        send = desk.send(confirm="reply")
+        assert desk.correlation.receive(b'{"id":"' + send.request_id.encode() + b'","data":{"x":tru}}', NOW) == []
+        assert not send.evidence.replied
+        assert desk.hear(verdict(1)) == settled(send)
+
     def test_busy_is_told_before_it_settles(self) -> None:
         desk = Desk()
         call = desk.call()
@@ -97,14 +123,14 @@ class TestPlainCall:
     def test_lost_connection_ends_it(self) -> None:
         desk = Desk()
         call = desk.call()
-        assert desk.correlation.note_connection_lost() == settled(call)
+        assert desk.lose() == settled(call)
         assert call.evidence.connection_lost
 
     def test_lost_connection_leaves_what_was_not_written(self) -> None:
         desk = Desk()
         waiting = Pending("r0")
         desk.correlation.add(waiting)
-        assert desk.correlation.note_connection_lost() == []
+        assert desk.lose() == []
         assert not waiting.evidence.connection_lost
 
     def test_late_double_and_unknown_replies_are_told_apart(self) -> None:
@@ -248,7 +274,7 @@ class TestReplyToASend:
     def test_send_outlives_its_connection(self) -> None:
         desk = Desk()
         send = desk.send()
-        assert desk.correlation.note_connection_lost() == []
+        assert desk.lose() == []
         assert send.evidence.connection_lost
         assert desk.hear(verdict(1)) == settled(send)
 
@@ -390,7 +416,45 @@ class TestLateEvidence:
         desk = Desk()
         send = desk.send()
         desk.correlation.end(send)
-        assert [event for frame in (verdict(0), verdict(-1), echo(message_id=None)) for event in desk.hear(frame)] == []
+        assert [event for frame in (verdict(-1), echo(message_id=None)) for event in desk.hear(frame)] == []
+
+    def test_a_not_sent_soon_after_the_write_is_reported_once_and_names_its_attempt(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.correlation.end(send)
+        expected = LateEvidence(OURS, Verdict.NOT_SENT, None, None, attempt=3)
+        assert desk.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS) == [expected]
+        assert desk.hear(verdict(0)) == []
+        assert [type(event) for event in desk.hear(verdict(1))] == [LateEvidence], "a sent still counts"
+
+    def test_a_not_sent_over_the_next_connection_counts_too(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.lose()
+        desk.correlation.end(send)
+        assert [type(event) for event in desk.hear(verdict(0))] == [LateEvidence]
+
+    def test_a_not_sent_that_came_later_proves_nothing(self) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.correlation.end(send)
+        assert desk.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS + 0.01) == []
+        assert desk.counted() == {"double_evidence": 1}
+
+    @pytest.mark.parametrize("message_id", [77, None])
+    def test_nor_does_one_after_a_sent(self, message_id: int | None) -> None:
+        desk = Desk()
+        send = desk.send()
+        desk.correlation.end(send)
+        desk.hear(verdict(1, message_id=message_id))
+        assert desk.hear(verdict(0)) == []
+
+    def test_nor_one_that_is_tied_by_the_chat_alone(self) -> None:
+        desk = Desk("chat")
+        send = desk.send()
+        desk.hear(verdict(-1, FOREIGN))
+        desk.correlation.end(send)
+        assert desk.hear(verdict(0, FOREIGN)) == []
 
     def test_second_proof_of_a_settled_send_is_only_counted(self) -> None:
         desk = Desk()
@@ -415,6 +479,69 @@ class TestLateEvidence:
     def test_id_that_cannot_be_ours_is_only_passed_on(self, custom_msg_id: str | None) -> None:
         desk = Desk()
         assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [Event]
+
+
+class TestAfterALostConnection:
+    """Sends that were under way are left in doubt, or proved late: new ones go one at a time until one of them is proved."""
+
+    def test_new_sends_go_one_at_a_time(self) -> None:
+        desk = Desk("id")
+        desk.send()
+        assert not desk.one_send()
+        desk.lose()
+        assert desk.one_send()
+        desk.send(OURS_TOO, OTHER, after=2.0)
+        with pytest.raises(Refused, match="the first since the connection was lost"):
+            desk.send("10000000003", after=3.0)
+        desk.call()
+
+    def test_also_one_that_is_not_written_yet_keeps_others_waiting(self) -> None:
+        desk = Desk("id")
+        desk.send()
+        desk.lose()
+        desk.correlation.add(Pending("r0", SendTerms(OURS_TOO, OTHER, frozenset(), "verdict")))
+        with pytest.raises(Refused):
+            desk.send("10000000003", after=3.0)
+
+    @pytest.mark.parametrize("frame", [verdict(1, OURS_TOO, OTHER), verdict(0, OURS_TOO, OTHER), echo(OURS_TOO, OTHER)])
+    @pytest.mark.parametrize("given_up", [False, True])
+    def test_word_of_one_of_them_lets_all_go(self, frame: Any, given_up: bool) -> None:
+        desk = Desk("id")
+        desk.send()
+        desk.lose()
+        new = desk.send(OURS_TOO, OTHER, after=2.0)
+        if given_up:
+            desk.correlation.end(new)
+        assert desk.hear(frame, after=3.0)
+        assert not desk.one_send()
+
+    @pytest.mark.parametrize("frame", [verdict(1), verdict(1, FOREIGN), verdict(-1, OURS_TOO), verdict(0, OURS_TOO)])
+    def test_nothing_else_does(self, frame: Any) -> None:
+        """Neither word of a send from before, nor of a foreign one, nor what proves nothing."""
+        desk = Desk("id")
+        desk.send()
+        desk.lose()
+        desk.send(OURS_TOO, OTHER, after=2.0)
+        desk.hear(frame, after=20.0)
+        assert desk.one_send()
+
+    def test_it_holds_over_further_connections(self) -> None:
+        desk = Desk("id")
+        desk.send()
+        desk.lose()
+        desk.send(OURS_TOO, OTHER, after=2.0)
+        desk.lose(after=3.0)
+        with pytest.raises(Refused):
+            desk.send("10000000003", after=4.0)
+        desk.hear(verdict(1, OURS_TOO, OTHER), after=5.0)
+        assert not desk.one_send()
+
+    def test_where_no_send_was_under_way_nothing_waits(self) -> None:
+        desk = Desk("id")
+        desk.call()
+        desk.correlation.add(Pending("r0", SendTerms(OURS, GROUP, frozenset(), "verdict")))
+        desk.lose()
+        assert not desk.one_send()
 
 
 def test_malformed_frames_are_counted() -> None:
@@ -498,7 +625,7 @@ class Witness:
         self._check(self.desk.hear({"id": f"r{number}", "type": "sendMsg"} | ({} if good else {"error": {}})))
 
     def lost(self) -> None:
-        self._check(self.desk.correlation.note_connection_lost())
+        self._check(self.desk.correlation.note_connection_lost(NOW + self.clock))
 
     def noise(self, raw: bytes) -> None:
         self._check(self.desk.correlation.receive(raw, NOW + self.clock))

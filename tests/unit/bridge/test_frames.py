@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
+from worker68.protocol.values import MOST_LEVELS, TOO_DEEP, cut_deep, decode_json
 
 PROTOCOL = Path(__file__).parents[2] / "fixtures/protocol"
 EVENTS = {event["name"]: event["frame"] for event in json.loads((PROTOCOL / "events.json").read_text(encoding="utf-8"))}
@@ -179,15 +180,123 @@ def test_data_of_another_shape_is_read_as_it_is(data: Any, error: BridgeError | 
 
 
 @pytest.mark.parametrize(
-    "raw", [b'{"id":"1","data":"\xff"}', b'{"id":"1","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+    ("written", "read_as"),
+    [
+        ("1e400", "1e400"),
+        ("-1E+999", "-1E+999"),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+        ("9" * 5000, "9" * 5000),
+        (str(2**64), 2**64),
+        ('"a\nb"', "a\nb"),
+        ('"\\ud83d"', "?"),
+    ],
 )
-def test_data_that_is_no_json_is_an_error_of_the_reply_alone(raw: bytes) -> None:
-    seen = decode(raw)
-    if isinstance(seen, Reply):
-        with pytest.raises(ValueError, match="not JSON"):
-            read_data(seen)
+@pytest.mark.parametrize("shape", [Any, Page])
+def test_what_json_has_no_place_for_is_read_as_its_text(written: str, read_as: Any, shape: Any) -> None:
+    frame = f'{{"id":"1","data":{{"members":[{{"uid":{written}}}],"x":{written}}}}}'
+    seen = decode(frame.encode())
+    assert isinstance(seen, Reply)
+    data, error = read_data(seen, shape)
+    assert error is None
+    if shape is Any:
+        assert data == {"members": [{"uid": read_as}], "x": read_as}
+        msgspec.json.encode(data)
     else:
-        assert isinstance(seen, Malformed)
+        assert isinstance(data, Page)
+        assert decode_json(data.members[0], msgspec.json.Decoder()) == {"uid": read_as}
+
+
+def test_bytes_that_are_no_utf8_are_replaced() -> None:
+    seen = decode(b'{"id":"1","data":"a\xff"}')
+    assert isinstance(seen, Reply)
+    assert read_data(seen) == ("a\N{REPLACEMENT CHARACTER}", None)
+
+
+@pytest.mark.parametrize("levels", [1_000, 5_000, 50_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_nested_without_end_is_cut_and_the_rest_is_read(levels: int, opening: str, closing: str) -> None:
+    deep = opening * levels + "1" + closing * levels
+    frame = f'{{"id":"1","data":{{"deep":{deep},"members":["]"]}},"error":{{"errorCode":5,"errorDesc":{deep}}}}}'
+    seen = decode(frame.encode())
+    assert isinstance(seen, Reply)
+    data, error = read_data(seen)
+    assert data["members"] == ["]"]
+    assert error is not None
+    assert error.code == 5
+    for text in (msgspec.json.encode(data).decode(), error.text):
+        assert TOO_DEEP in text
+        assert text.count(opening[0]) <= MOST_LEVELS + 1
+
+
+def test_a_verdict_beside_something_unreadable_counts() -> None:
+    deep = "[" * 2000 + "]" * 2000
+    entry = f'{{"customMsgId":"10000000001","updated":{{"readStatus":1,"MsgID":77,"time":1e400}},"more":{deep}}}'
+    seen = decode(f'{{"operator":"msgListPropertyUpdate","data":{{"id":5,"type":"group","list":[{entry}]}}}}'.encode())
+    assert isinstance(seen, Sightings)
+    ((sighting,), raw) = seen.seen, seen.raw
+    assert (sighting.verdict, sighting.message_id, sighting.sent_at) == (Verdict.SENT, 77, None)
+    json.loads(raw)
+
+
+@pytest.mark.parametrize("levels", [MOST_LEVELS, MOST_LEVELS + 1, 900])
+def test_what_a_reader_still_takes_is_cut_on_request(levels: int) -> None:
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    cut_deep(value)
+    text = msgspec.json.encode(value).decode()
+    assert (TOO_DEEP in text) is (levels > MOST_LEVELS + 1)
+    assert text.count("[") + text.count("{") == min(levels, MOST_LEVELS + 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ('"--5"', "--5"),
+        ('"²"', "²"),
+        ("5.0", 5),
+        ("1.5", "1.5"),
+        ("true", None),
+        ("[]", None),
+        ("9" * 30, "9" * 30),
+        ("1e400", "1e400"),
+        (str(-(2**63)), -(2**63)),
+    ],
+)
+def test_a_code_is_a_number_of_64_bits_or_what_was_seen(written: str, code: int | str | None) -> None:
+    for frame in (
+        f'{{"id":"1","error":{{"errorCode":{written}}}}}',
+        f'{{"id":"1","data":{{"commonResult":{{"errCode":{written}}}}}}}',
+    ):
+        seen = decode(frame.encode())
+        assert isinstance(seen, Reply)
+        _, error = read_data(seen)
+        assert error == BridgeError(code, "")
+
+
+def test_a_bare_integer_is_a_code_of_any_size() -> None:
+    seen = decode(f'{{"id":"1","data":{"9" * 30}}}'.encode())
+    assert isinstance(seen, Reply)
+    assert read_data(seen)[1] == BridgeError("9" * 30, "")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"id":"1","data":"\\q"}',
+        b'{"id":"1","data":{"x":tru}}',
+        b' { "id" : "1" , "data":[1,2',
+        b'{"id":"1","data":' + b"[" * 2_000_000 + b"}",
+    ],
+    ids=lambda raw: repr(raw[:24]),
+)
+def test_a_reply_that_cannot_be_read_is_a_reply_all_the_same(raw: bytes) -> None:
+    seen = decode(raw)
+    assert isinstance(seen, Reply)
+    assert seen.request_id == "1"
+    with pytest.raises(ValueError, match="not JSON"):
+        read_data(seen)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +311,7 @@ def test_data_that_is_no_json_is_an_error_of_the_reply_alone(raw: bytes) -> None
         b'{"id":null}',
         b'{"id":{}}',
         b'{"id":true}',
-        b'{"id":1,"data":NaN}',
+        b'{"id":1,"data":"\xff',
         b'{"operator":"network"}',
         b'{"operator":"network","data":[]}',
         b'{"operator":"msgListPropertyUpdate","data":{}}',

@@ -11,10 +11,11 @@ import pytest
 from celery.concurrency import base, thread
 from celery.events import EventDispatcher
 from celery.worker import WorkController
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.transport import redis, virtual
 
-from worker68.broker import pool, request, transport
+from worker68.broker import pool, transport
 
 METHODS = [
     (virtual.QoS, "append", ["message", "delivery_tag"]),
@@ -34,26 +35,22 @@ METHODS = [
     (redis.Channel, "_put_fanout", ["exchange", "message", "routing_key", "kwargs"]),
     (redis.Channel, "_get_publish_topics", ["exchange", "routing_key"]),
     (redis.Channel, "conn_or_acquire", ["client"]),
+    (redis.Channel, "_queue_bind", ["exchange", "routing_key", "pattern", "queue"]),
+    (redis.Channel, "get_table", ["exchange"]),
     (EventDispatcher, "flush", ["errors", "groups"]),
     (base.BasePool, "terminate_job", ["pid", "signal"]),
     (base.BasePool, "on_terminate", []),
-    (Request, "on_failure", ["exc_info", "send_failed_event", "return_ok"]),
-    (Request, "on_accepted", ["pid", "time_accepted"]),
+    (Request, "cancel", ["pool", "signal", "emit_retry"]),
     (Request, "send_event", ["type", "fields"]),
     (Request, "execute_using_pool", ["pool", "kwargs"]),
     (WorkController, "_process_task", ["req"]),
-    (Request, "revoked", []),
+    (Consumer, "cancel_active_requests", []),
 ]
 
 
 @pytest.mark.parametrize(("owner", "name", "arguments"), METHODS)
 def test_an_overridden_or_used_method_is_there_with_its_arguments(owner: type, name: str, arguments: list[str]) -> None:
     assert list(inspect.signature(getattr(owner, name)).parameters)[1:] == arguments
-
-
-def test_a_request_that_no_thread_carries_has_nothing_to_kill() -> None:
-    """Celery asks ``_apply_result`` when it terminates a request; one of ours leaves it as it is."""
-    assert request.JobRequest._apply_result is None
 
 
 def test_the_pool_bounds_no_requests_itself() -> None:
@@ -69,6 +66,10 @@ def test_an_overridden_property_of_the_poller_is_one(name: str) -> None:
 def test_the_channel_has_what_is_overridden() -> None:
     assert isinstance(inspect.getattr_static(redis.Channel, "active_queues"), property)
     assert "socket_timeout" in redis.Channel.from_transport_options
+    assert (redis.Channel.keyprefix_queue, redis.Channel.keyprefix_binding_permanent) == (
+        "_kombu.binding.%s",
+        "_kombu.binding_permanent.%s",
+    )
 
 
 def test_the_threads_pool_passes_on_what_ours_takes() -> None:

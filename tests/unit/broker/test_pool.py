@@ -87,9 +87,8 @@ def test_a_task_runs_although_its_beginning_cannot_be_told(pool: TaskPool) -> No
     assert Deaf().run(pool, lambda: 1) == [("success", 1)]
 
 
-def test_killing_is_refused_in_words(pool: TaskPool) -> None:
-    with pytest.raises(NotImplementedError, match="cannot be killed"):
-        pool.terminate_job(1, 15)
+def test_a_cold_shutdown_may_ask_to_kill_a_thread(pool: TaskPool) -> None:
+    pool.terminate_job(1, 15)
 
 
 def test_threads_are_started_when_they_are_needed(pool: TaskPool) -> None:
@@ -170,6 +169,19 @@ class TestWhatIsHeld:
         pool.hold()
 
         stopping = self.stop(pool, stopped)
+
+        stopped.get(timeout=SECONDS)
+        stopping.join(SECONDS)
+        assert pool._held == 1
+
+    def test_a_cold_stop_ends_the_wait_of_a_warm_one(
+        self, pool: TaskPool, stopped: queue.SimpleQueue[None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pool.hold()
+        stopping = self.stop(pool, stopped)
+
+        monkeypatch.setattr(state, "should_terminate", 0)
+        pool.stop()
 
         stopped.get(timeout=SECONDS)
         stopping.join(SECONDS)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 from celery.backends.base import DisabledBackend
 from celery.worker import state, strategy
+from celery.worker.consumer import Consumer
 from kombu.message import Message
 
 from worker68.broker.pool import TaskPool
-from worker68.broker.request import SEQ, JobRequest, Told, strategy_of
+from worker68.broker.request import SEQ, JobRequest, Told, settle_ended, strategy_of
 from worker68.jobloop import JobThread
 
 SECONDS = 10.0
@@ -46,12 +48,14 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.fields: dict[str, Any] = {}  # of the last one
         self.deaf = False
 
     def send(self, kind: str, **fields: Any) -> None:
         if self.deaf:
             raise OSError
         self.heard.append(kind)
+        self.fields = fields
 
 
 class Worker:
@@ -173,11 +177,12 @@ def test_whatever_is_raised_the_request_is_settled_and_the_loop_goes_on(worker: 
 
 def test_a_fault_is_told_as_a_failure(worker: Worker) -> None:
     async def run(seq: int, task_id: str) -> Told:
-        raise ValueError
+        raise ValueError("secret")
 
     worker.run = run
     worker.carry("a")
     assert worker.event_dispatcher.heard == ["task-received", "task-started", "task-failed"]
+    assert "secret" not in repr(worker.event_dispatcher.fields)
 
 
 def test_what_celery_cannot_be_told_changes_nothing_for_the_job(worker: Worker) -> None:
@@ -216,10 +221,52 @@ def test_what_is_broken_off_with_the_process_tells_nothing_and_holds_nothing(wor
     assert worker.pool._held == 0
 
 
-def test_what_was_revoked_does_not_run(worker: Worker) -> None:
+def test_what_celery_has_heard_to_be_revoked_is_no_business_of_a_job(worker: Worker) -> None:
+    """Its revoked ids come from other workers, at their start; a job is cancelled in the database."""
     state.revoked.add("a")
-    assert worker.deliver("a") is None
-    assert worker.event_dispatcher.heard == ["task-revoked"]
+    worker.carry("a")
+    assert worker.event_dispatcher.heard == ["task-received", "task-started", "task-succeeded"]
+
+
+def test_celerys_lists_are_changed_on_celerys_thread_alone(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery iterates over them there, without a lock: for a cold shutdown, a lost connection, a question."""
+    changed_on: set[threading.Thread] = set()
+    for change in ("task_reserved", "task_accepted", "task_ready"):
+        monkeypatch.setattr(state, change, noting(getattr(state, change), changed_on))
+
+    worker.carry("a")
+    worker.carry("b")
+
+    assert changed_on == {threading.current_thread()}
+
+
+def test_a_heartbeat_counts_the_jobs_that_are_under_way(worker: Worker) -> None:
+    worker.carry("a")
+    signals.heartbeat_sent.send(sender=None)
+    assert not state.active_requests
+    assert state.all_total_count == [1]
+
+
+def test_a_cold_shutdown_cancels_no_job(worker: Worker) -> None:
+    go_on, began = asyncio.Event(), threading.Event()
+
+    async def run(seq: int, task_id: str) -> Told:
+        began.set()
+        await go_on.wait()
+        return TOLD
+
+    worker.run = run
+    request = worker.deliver("a")
+    assert request is not None
+    worker.begin(request)
+    assert began.wait(SECONDS)
+
+    Consumer.cancel_active_requests(worker)
+
+    assert worker.event_dispatcher.heard == ["task-received", "task-started"]
+    worker.jobs.loop.call_soon_threadsafe(go_on.set)
+    assert worker.left.get(timeout=SECONDS) == "a"
+    assert worker.event_dispatcher.heard[-1] == "task-succeeded"
 
 
 def test_what_bears_no_number_of_a_job_is_left_to_celery(worker: Worker) -> None:
@@ -228,7 +275,16 @@ def test_what_bears_no_number_of_a_job_is_left_to_celery(worker: Worker) -> None
     assert worker.event_dispatcher.heard == []
 
 
+def noting(change: Callable[..., None], threads: set[threading.Thread]) -> Callable[..., None]:
+    def note(*args: Any) -> None:
+        threads.add(threading.current_thread())
+        change(*args)
+
+    return note
+
+
 def assert_settled(worker: Worker) -> None:
+    settle_ended()
     assert not state.active_requests
     assert not state.reserved_requests
     assert worker.pool._held == 0

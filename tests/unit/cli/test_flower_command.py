@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
-from flower import urls
+from flower import app, urls
+from flower.api import control
 from flower.views import monitor
 
 from tests.unit.cli.conftest import Run
@@ -23,6 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setenv("FLOWER_READ_ONLY", "true")
     monkeypatch.setattr("celery.bin.celery.celery.main", lambda args, **_: calls.append(args))
     monkeypatch.setattr(urls, "handlers", list(urls.handlers))
+    monkeypatch.setattr(app, "Inspector", app.Inspector)
     monkeypatch.setattr("sys.argv", ["worker68"])
     return calls
 
@@ -36,6 +39,29 @@ def test_without_a_password_it_does_not_start(
     assert result.exit_code == 2
     assert "FLOWER_BASIC_AUTH" in result.stderr
     assert started == []
+
+
+@pytest.mark.parametrize("given", ["admin:pé", "admin:密码", "a:b,c:d\u00a0"])
+@pytest.mark.parametrize("option", [True, False])
+def test_a_password_that_flower_cannot_compare_is_refused(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, given: str, option: bool
+) -> None:
+    if not option:
+        monkeypatch.setenv("FLOWER_BASIC_AUTH", given)
+    result = run("flower", *([f"--basic-auth={given}"] if option else []), REDIS_URL=REDIS)
+    assert result.exit_code == 2
+    assert "ASCII" in result.stderr
+    assert started == []
+
+
+def test_an_empty_variable_of_flower_counts_as_not_set(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FLOWER_PORT", "FLOWER_READ_ONLY", "FLOWER_AUTH"):
+        monkeypatch.setenv(name, "")
+    assert run("flower", "--basic-auth=admin:secret", REDIS_URL=REDIS).exit_code == 0
+    assert "FLOWER_PORT" not in os.environ
+    assert os.environ["FLOWER_READ_ONLY"] == "true"
 
 
 @pytest.mark.parametrize("option", ["--basic_auth=admin:secret", "--basic-auth=a:b,c:d", "--auth=.*@example.com"])
@@ -58,8 +84,22 @@ def test_metrics_are_closed_before_flower_starts(run: Run, started: list[list[st
     classes = [handler[1] for handler in handlers if isinstance(handler, tuple)]
     assert monitor.Metrics not in classes
     assert flower.ClosedMetrics in classes
+    assert control.TaskRevoke not in classes
+    assert flower.AnsweredRevoke in classes
+    assert app.Inspector is flower.PatientInspector
 
 
 def test_a_flower_that_has_moved_its_metrics_is_not_started() -> None:
     with pytest.raises(LookupError):
-        flower.close_metrics([("/other", object)])
+        flower.replace_handler([("/other", object)], monitor.Metrics, flower.ClosedMetrics)
+
+
+def test_what_a_worker_does_not_know_is_left_out() -> None:
+    """Flower's page of a worker takes a list, and would be an error in the place of one that says what is wrong."""
+    inspector = flower.PatientInspector(None, None, 1.0)
+
+    inspector._on_update("worker@host", "scheduled", {"error": "not known: the database is slow or away"})
+    assert inspector.workers == {}
+
+    inspector._on_update("worker@host", "scheduled", [])
+    assert inspector.workers["worker@host"]["scheduled"] == []

@@ -66,6 +66,16 @@ def test_nothing_to_look_at_is_asked_wrongly(
     assert "WORKER68_" in capsys.readouterr().err
 
 
+def test_a_url_that_no_worker_takes_is_asked_wrongly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORKER68_REDIS_URL", "redis://:secret@127.0.0.1:1/first")
+    assert health.main(as_json=False) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("worker68: WORKER68_REDIS_URL: expected redis://")
+    assert "secret" not in said
+
+
 def test_a_redis_that_is_away_is_no_health(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORKER68_REDIS_URL", "redis://:hunter2@127.0.0.1:1/0")
     assert health.main(as_json=False) == 1

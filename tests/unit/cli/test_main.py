@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.cli.conftest import Run, imported_by
 from worker68.cli.main import COMMANDS, main
-from worker68.errors import DatabaseAway, RedisAway, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, RedisAway, SettingsError
 
 
 def every_command() -> list[tuple[str, ...]]:
@@ -95,6 +95,8 @@ def test_help_imports_no_command() -> None:
         (("pause", "main"), "Missing option '--reason'"),
         (("pause", "main", "--reason", " "), "'--reason': say why, in words"),
         (("resume", "main", "--reason", ""), "'--reason': say why, in words"),
+        (("resume", "main"), "Missing option '--reason'"),
+        (("jobs", "cancel", "a\udcff"), "'a?' is not UTF-8"),
         (("jobs", "list", "--limit", "0"), "0 is not in the range"),
         (("jobs", "show"), "Missing argument 'ID'"),
         (("simulator",), "Missing option '--port'"),
@@ -164,7 +166,7 @@ def test_a_wrong_setting_is_named_with_status_2(run: Run, words: tuple[str, ...]
             1,
             "worker68: the database does not answer (refused); start it, or set WORKER68_DATABASE_URL to where it is\n",
         ),
-        (DatabaseAway("no tables: run `worker68 db upgrade`"), 1, "worker68: no tables: run `worker68 db upgrade`\n"),
+        (DatabaseUnfit("no tables: run `worker68 db upgrade`"), 1, "worker68: no tables: run `worker68 db upgrade`\n"),
         (KeyboardInterrupt(), 130, "\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from worker68.cli.jobs import _step, _without_text, explain
 from worker68.cli.output import print_table, printable, show_time
 from worker68.cli.replies import describe, describe_result
+from worker68.client import JobFailed
 from worker68.store.reports import AttemptLine, JobLine, JobReport
 
 AT = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
@@ -26,6 +28,11 @@ def reply(**fields: Any) -> dict[str, Any]:
         "finished_at": "2026-11-23T12:00:01.500000Z",
     }
     return usual | fields
+
+
+def test_the_exception_that_a_producer_gets_says_why() -> None:
+    cancelled = reply(job_id="j", status="cancelled", reason="called off")
+    assert str(JobFailed(json.dumps(cancelled))) == "job j cancelled: called off"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,11 @@ def reply(**fields: Any) -> dict[str, Any]:
             "failed: not_sent: no; done before: muted (2 attempts, 1.5 s)",
         ),
         (reply(status="expired", attempts=0), "expired (0 attempts, 1.5 s)"),
+        (reply(status="expired", attempts=0, reason="too late"), "expired: too late (0 attempts, 1.5 s)"),
+        (
+            reply(status="cancelled", reason="called off", result={"muted": True, "announcement": None}),
+            "cancelled: called off; done before: muted (1 attempt, 1.5 s)",
+        ),
         (
             reply(status="failed", error={"code": "refused", "message": "\x1b[31mno\nreally"}),
             "failed: refused: �[31mno really (1 attempt, 1.5 s)",

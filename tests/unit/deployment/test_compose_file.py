@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import re
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from tests.parts.composed import Composed, Image, NotSet, interpolate, parse_seconds, read_compose
+from tests.parts.environment import Environment
 from tests.parts.worker import ROOT
 from worker68.settings import Settings
 
 #: Set by the file itself, by the image, or to no use in a container.
 NOT_FOR_THE_OPERATOR = {"REDIS_URL", "DATABASE_URL", "METRICS_PORT", "HEALTH_FILE", "LOG_FORMAT"}
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    return Environment(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,30 @@ def test_the_example_names_everything_that_can_be_set() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     names = set(re.findall(r"\$\{(\w+)", text)) - {"SIMULATOR_VERDICT_DELAY"}
     assert all(f"{name}=" in example for name in names)
+
+
+@pytest.mark.parametrize(
+    ("given", "accounts"),
+    [
+        ({"WORKER68_BRIDGE_URL": "ws://simulator:5600"}, ["main"]),
+        ({"WORKER68_ACCOUNTS": '{"shop": {"bridge_url": "ws://h:1"}}'}, ["shop"]),
+        ({}, []),
+    ],
+)
+def test_the_example_is_read_as_it_is_but_for_what_must_be_set(
+    env: Environment, given: dict[str, str], accounts: list[str]
+) -> None:
+    lines = [
+        line.partition("=") for line in (ROOT / ".env.example").read_text().splitlines() if not line.startswith("#")
+    ]
+    example = {name: value for name, _, value in lines if name}
+    example |= {"REDIS_PASSWORD": "r", "POSTGRES_PASSWORD": "p", "FLOWER_BASIC_AUTH": "a:b", **given}
+    worker = interpolate(read_compose()["services"]["worker"]["environment"], example)
+    # What the file names without a value is handed on as the example has it, also if that is nothing.
+    passed_on = {name: example.get(name) if value is None else value for name, value in worker.items()}
+    settings = env.load(**{name.removeprefix("WORKER68_"): str(v) for name, v in passed_on.items() if v is not None})
+    assert list(settings.account_settings()) == accounts
+    assert settings.metrics_port == 9468
 
 
 def test_the_images_stop_and_health_are_those_of_a_worker() -> None:

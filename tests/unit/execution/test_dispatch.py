@@ -16,6 +16,7 @@ from tests.parts.lines import before_line
 from tests.parts.slots import Slots, refuse
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
+from worker68.execution import reasons
 from worker68.execution.custody import Custody
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.slots import Choice
@@ -390,6 +391,27 @@ def test_says_why_the_heads_wait(room: Room) -> None:
     room.look()
     assert room.dispatch.explain() == dict.fromkeys((1, 3), "limit send of the account's settings")
     room.slots.rule = lambda ask: Grant(0.0)
+
+
+def test_after_a_lost_connection_sends_start_one_at_a_time(room: Room) -> None:
+    """Those that were under way before keep none waiting; reads and changes go on."""
+    room.add(*(send(number, chat=number) for number in range(1, 6)), mute(6, group=6), job(7, SYNC))
+    assert len(room.choose(room=2)) == 2
+    before = [seq for seq in range(1, 7) if room.dispatch.is_under_way(seq)]
+
+    def choose() -> list[int]:
+        choice = room.dispatch.choose(PLENTY, False, NOW, one_send=True)
+        return [ready.job.seq for ready in choice.ready]
+
+    assert before == [1, 6], "a mute goes first"
+    assert sorted(choose()) == [2, 7]
+    assert choose() == []
+    assert room.dispatch.explain()[3] == f"behind job-2, which is under way; {reasons.ONE_SEND}"
+    room.dispatch.put_back(send(2, chat=2), 60.0)
+    assert choose() == [3]
+    room.dispatch.finish(send(1, chat=1))
+    assert choose() == []
+    assert sorted(room.choose()) == [4, 5], "one is proved"
 
 
 def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:

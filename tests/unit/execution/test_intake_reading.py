@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.parts.jobs import MUTE, NOW, SEND, SYNC, account, message, mute_fields, send_fields
-from worker68.execution.intake import PARKED_FOR, Arrival, Intake
+from worker68.execution import intake as intake_module
+from worker68.execution.intake import PARKED_FOR, Arrival, Intake, unknown_task_outcome
 from worker68.jobs.outcome import ErrorCode, Outcome, Status
 from worker68.jobs.permission import Permissions
 from worker68.jobs.states import State
@@ -111,6 +112,7 @@ def test_an_unknown_account_is_told(intake: Intake) -> None:
     assert code_of(outcome_of(intake, message(kwargs=send_fields(account="nobody")))) is ErrorCode.UNKNOWN_ACCOUNT
     assert code_of(outcome_of(intake, message(), "nobody")) is ErrorCode.UNKNOWN_ACCOUNT
     assert code_of(outcome_of(intake, message("worker68.later", {}), "nobody")) is ErrorCode.UNKNOWN_ACCOUNT
+    assert not entry_of(intake, message(), "nobody").is_job
 
 
 def test_a_task_that_the_account_may_not_run_is_not_permitted(intake: Intake) -> None:
@@ -143,6 +145,15 @@ def test_an_unknown_task_waits_for_a_worker_that_knows_it(intake: Intake) -> Non
     row = entry.row
     assert (row["state"], row["lane"], row["due_at"]) == (State.DEFERRED, "parked", NOW + PARKED_FOR)
     assert "worker68.later" in row["reason"]
+    assert "did you mean" not in row["reason"]
+
+
+@pytest.mark.parametrize("task", ["worker68.send_mesage", "send_message", "worker68.Send_Message"])
+def test_an_unknown_task_is_told_the_nearest_known_one(intake: Intake, task: str) -> None:
+    assert "did you mean worker68.send_message?" in entry_of(intake, message(task, {})).row["reason"]
+    outcome = unknown_task_outcome(task)
+    assert outcome.error is not None
+    assert outcome.error.message.endswith("did you mean 'worker68.send_message'?")
 
 
 def test_an_unknown_task_with_wrong_common_fields_is_invalid_at_once(intake: Intake) -> None:
@@ -168,11 +179,57 @@ def test_what_has_no_envelope_is_set_aside_as_it_came(intake: Intake, raw: bytes
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 980, 985, 990, 995, 1000, 2000, 100_000])
 @pytest.mark.parametrize("task", [SEND, "worker68.later"])
-def test_deep_nesting_is_read_or_set_aside(intake: Intake, depth: int, task: str) -> None:
+def test_deep_nesting_is_invalid_or_set_aside(intake: Intake, depth: int, task: str) -> None:
     for field in (b"metadata", b"text", b"thing"):
         kwargs = b'{"%s": {"a": %s%s}}' % (field, b"[" * depth, b"]" * depth)
         entry, dead = read(intake, message(task, kwargs))
-        assert (entry is None) == (dead is not None)
+        assert entry is not None
+        assert entry.is_job == (depth == 10 and task != SEND)
+        assert dead is None or depth > 900
+
+
+def test_an_unreadable_body_is_answered_as_celerys_failure_and_set_aside(intake: Intake) -> None:
+    entry, dead = read(intake, message(task_id="t", compression="application/x-gzip"), "main")
+    assert entry is not None
+    assert not entry.is_job
+    assert entry.outcome is not None
+    assert code_of(entry.outcome) is ErrorCode.INVALID_JOB
+    assert (entry.row["account"], entry.row["task"], entry.key) == ("main", SEND, ("main", "t"))
+    assert (entry.requester.task_id, entry.requester.reply_to) == ("t", "")
+    assert dead is not None
+    assert json.loads(dead.payload)["task_id"] == "t"
+    silent, _ = read(intake, message(compression="x", ignore_result=True))
+    assert silent is not None
+    assert silent.requester.ignore_result
+
+
+def test_a_message_that_three_workers_have_died_of_is_set_aside_unread_and_unanswered(intake: Intake) -> None:
+    """It may have been written down before the worker died, and then its job runs: a failure as its result would be a lie."""
+    reading = intake.read(Arrival(message(task_id="t"), "worker68", None, losses=3), NOW)
+    assert reading.entry is None
+    assert reading.dead is not None
+    assert "3 workers were lost" in json.loads(reading.dead.payload)["reason"]
+
+
+@pytest.mark.parametrize("fault", [RecursionError(), MemoryError(), OverflowError("secret"), AssertionError("secret")])
+def test_whatever_a_message_raises_it_is_answered_and_set_aside(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(intake_module, "read_order", fail)
+    entry, dead = read(intake, message(task_id="t"))
+    assert entry is not None
+    assert entry.outcome is not None
+    assert code_of(entry.outcome) is ErrorCode.INVALID_JOB
+    assert entry.requester.task_id == "t"
+    assert dead is not None
+    reason = json.loads(dead.payload)["reason"]
+    assert type(fault).__name__ in reason
+    assert "secret" not in reason
+    monkeypatch.setattr(intake_module, "read_sender", fail)
+    assert read(intake, message(task_id="t"))[0] is None
 
 
 json_values = st.recursive(

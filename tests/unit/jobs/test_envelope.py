@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.parts.jobs import SYNC, message, order, send_fields
-from worker68.errors import InvalidJob, UnreadableMessage
-from worker68.jobs.envelope import Envelope, read_envelope
+from worker68.errors import InvalidJob, Sender, UnreadableMessage
+from worker68.jobs.envelope import NESTING_LIMIT, Envelope, read_envelope, read_sender
 
 
 def changed(**parts: Any) -> bytes:
@@ -79,6 +79,7 @@ def test_reads_a_body_that_is_not_base64(encoding: str | None) -> None:
         (with_body(b"[[],{}]"), "a list instead of the list"),
         (with_body(b"[{},{},{}]"), "the body's args are no list"),
         (with_body(b"[[],[],{}]"), "or its kwargs no object"),
+        (with_body(b"[[],{},[5]]"), "the third part of the body is a list"),
         (with_body(b"[[],{},{}]" + b" " * 9 + b"x"), "the body is not JSON"),
         (with_body(b'[[],{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"},{}]"), "the body is not JSON"),
     ],
@@ -108,6 +109,73 @@ def test_a_priority_is_between_0_and_9(given_priority: Any, priority: int) -> No
 def test_positional_arguments_make_an_invalid_job_and_not_an_unreadable_one() -> None:
     with pytest.raises(InvalidJob, match="args: give every field by name"):
         order(SYNC, {}, args=[1])
+
+
+FOLLOWER = {"task": SYNC, "args": [], "kwargs": {}, "options": {"task_id": "follower"}}
+CHAINED = FOLLOWER | {
+    "options": {"task_id": "second", "link": [FOLLOWER], "chord": FOLLOWER | {"options": {"task_id": "body"}}}
+}
+
+
+def problems_of(raw: bytes) -> dict[str, str]:
+    return {problem.field: problem.problem for problem in read_envelope(raw).problems}
+
+
+@pytest.mark.parametrize(
+    ("part", "attached", "dependents"),
+    [
+        ("callbacks", [FOLLOWER], {"follower"}),
+        ("errbacks", [FOLLOWER], {"follower"}),
+        ("chain", [FOLLOWER, CHAINED], {"follower", "second", "body"}),
+        ("chord", FOLLOWER, {"follower"}),
+        ("chord", "odd", set()),
+        ("callbacks", [{"task": SYNC, "options": {"task_id": 5}}, {"options": "x"}, 7], set()),
+        ("something new", True, set()),
+    ],
+)
+def test_what_hangs_on_a_message_is_a_problem_that_names_it(part: str, attached: Any, dependents: set[str]) -> None:
+    raw = with_body(msgspec.json.encode([[], {}, {"callbacks": None, part: attached}]))
+    assert problems_of(raw).keys() == {part}
+    assert "use reply_to instead" in problems_of(raw)[part]
+    assert set(read_envelope(raw).dependents) == dependents
+
+
+@pytest.mark.parametrize("embed", [None, {}, [], "", {"callbacks": None, "errbacks": [], "chain": None, "chord": {}}])
+def test_empty_parts_ask_for_nothing(embed: Any) -> None:
+    read = read_envelope(with_body(msgspec.json.encode([[], {}, embed])))
+    assert (read.problems, read.dependents) == ((), ())
+
+
+def test_a_time_limit_is_a_problem_and_none_is_not() -> None:
+    assert problems_of(message(SYNC, {}, timelimit=[None, None])) == {}
+    assert problems_of(message(SYNC, {}, timelimit=[None, 60])).keys() == {"time_limit"}
+
+
+def test_a_field_that_is_nested_too_deep_is_named() -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"a": %s%s}' % (b"[" * levels, b"]" * levels)
+
+    assert problems_of(message(SYNC, nested(NESTING_LIMIT))) == {}
+    assert problems_of(message(SYNC, nested(NESTING_LIMIT + 1))) == {"a": "nested deeper than 100 levels"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "sender"),
+    [
+        (changed(headers={"task": SYNC, "id": "t", "compression": "application/x-gzip"}), Sender("t", SYNC)),
+        (changed(**{"content-type": "application/x-yaml"}), Sender("t", SYNC)),
+        (changed(headers={"id": "t", "ignore_result": True}), Sender("t", "", ignore_result=True)),
+        (changed(headers={}, properties={"correlation_id": "t"}), Sender("t")),
+        (changed(headers=None, id="t"), Sender("t")),
+        (changed(headers={"id": "a\x00"}, properties=None), None),
+        (b"{", None),
+    ],
+)
+def test_the_id_of_an_unreadable_message_is_read_where_it_stands(raw: bytes, sender: Sender | None) -> None:
+    with pytest.raises(UnreadableMessage) as refused:
+        read_envelope(raw)
+    assert refused.value.sender == sender
+    assert read_sender(raw) == sender
 
 
 def read_or_refuse(raw: bytes) -> None:

@@ -21,6 +21,7 @@ REPLY = Reply(
     status=Status.SUCCEEDED,
     result={"message_id": 2**62},
     error=None,
+    reason=None,
     attempts=1,
     received_at=NOW,
     finished_at=NOW.astimezone(dt.timezone(dt.timedelta(hours=8))).astimezone(dt.UTC),
@@ -51,6 +52,7 @@ def test_a_reply_has_the_fields_of_the_contract_in_its_order() -> None:
         "metadata",
         "revision",
         "reply_id",
+        "reason",
     ]
     assert json.loads(text)["received_at"] == "2026-11-23T12:00:00Z"
     assert json.loads(text)["metadata"] == {"nul": "\x00", "é": "🙂"}
@@ -77,6 +79,7 @@ def test_celerys_state_follows_from_the_status(status: Status, state: str) -> No
 def test_a_waiting_job_is_deferred() -> None:
     waiting = json.loads(celery_deferred("celery-1"))
     assert (waiting["status"], waiting["task_id"], waiting["result"]) == ("DEFERRED", "celery-1", None)
+    assert json.loads(celery_deferred("celery-1", "why"))["result"] == {"reason": "why"}
 
 
 def test_a_reply_id_is_one_per_job_and_revision() -> None:

@@ -123,6 +123,12 @@ def test_lists_the_fields_where_none_is_near() -> None:
     assert problems(SYNC, {"zzz": 1})["zzz"] == f"unknown field; known are {every}"
 
 
+def test_of_very_many_unknown_fields_a_hundred_are_named() -> None:
+    named = problems(SYNC, {f"field{number}": 1 for number in range(1000)})
+    assert len(named) == 101
+    assert named["…"] == "900 more unknown fields"
+
+
 def test_an_unknown_name_is_shown_short_and_printable() -> None:
     (shown,) = problems(SEND, send_fields(**{"\x00" * 3 + "x" * 500: 1}))
     assert shown.startswith("\N{REPLACEMENT CHARACTER}" * 3 + "x")

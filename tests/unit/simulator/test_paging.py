@@ -99,6 +99,15 @@ def test_short_pages_lose_nobody(world: World, paging: Paging, name: str) -> Non
 
 
 @EVERY_LIST
+def test_overlapping_pages_begin_with_the_end_of_the_one_before(world: World, paging: Paging, name: str) -> None:
+    truth = everybody(world, name)
+    paging.overlap = 1
+    assert read(world, paging, name, 5) == [truth[0:4], truth[3:7], truth[6:10], truth[9:12], []]
+    paging.overlap = 99
+    assert read(world, paging, name) == [truth[0:4], truth[1:5], truth[2:6]]
+
+
+@EVERY_LIST
 def test_empty_page_loses_nobody(world: World, paging: Paging, name: str) -> None:
     truth = read(world, paging, name)
     paging.empty_page = 2
@@ -271,6 +280,7 @@ class TestTheWorldChanges:
     paging=st.builds(
         Paging,
         short_by=st.integers(0, 5),
+        overlap=st.integers(0, 5),
         empty_page=st.integers(0, 4),
         count_off_by=st.integers(-20, 20),
         only_first=st.booleans(),

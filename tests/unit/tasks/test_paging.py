@@ -134,6 +134,57 @@ def test_a_count_that_is_too_low_does_not_hide_full_pages() -> None:
     assert (ids(seen), seen.announced) == ([1, 2, 3, 4], 2)
 
 
+def test_overlapping_pages_are_read_until_each_entry_was_seen() -> None:
+    service = Service({1: page(1, 2, 3, count=7), 2: page(3, 4, 5), 3: page(5, 6, 7)})
+    seen = read(service)
+    assert (set(ids(seen)), seen.whole, seen.announced) == ({1, 2, 3, 4, 5, 6, 7}, True, 7)
+    assert service.asked == [1, 2, 3, 1]
+
+
+def test_overlapping_pages_without_a_count_are_read_to_the_empty_page() -> None:
+    seen = read(Service({1: page(1, 2, 3), 2: page(2, 3), 3: page(3, 4, 5), 4: page(5)}))
+    assert (set(ids(seen)), seen.whole) == ({1, 2, 3, 4, 5}, True)
+
+
+@pytest.mark.parametrize("count", [4, 8], ids=["too low", "too high"])
+def test_overlapping_pages_are_read_to_the_end_where_the_count_is_wrong(count: int) -> None:
+    seen = read(Service({1: page(1, 2, 3, count=count), 2: page(3, 4, 5), 3: page(5, 6)}))
+    assert (set(ids(seen)), seen.announced) == ({1, 2, 3, 4, 5, 6}, count)
+
+
+@pytest.mark.parametrize("counts", [(5, 6), (7, 6)], ids=["grows", "shrinks"])
+def test_overlapping_pages_are_read_to_the_end_where_the_count_changes(counts: tuple[int, int]) -> None:
+    first, later = counts
+    seen = read(Service({1: page(1, 2, 3, count=first), 2: page(3, 4, 5, count=later), 3: page(5, 6, count=later)}))
+    assert (set(ids(seen)), seen.whole) == ({1, 2, 3, 4, 5, 6}, False)
+
+
+def test_an_entry_that_comes_twice_within_a_page_counts_once() -> None:
+    seen = read(Service({1: page(1, 1, 2, count=3), 2: page(3)}))
+    assert (set(ids(seen)), seen.whole) == ({1, 2, 3}, True)
+
+
+def test_a_count_that_is_too_low_does_not_hide_pages_whose_size_the_service_chose() -> None:
+    seen = read(Service({1: page(1, 2, count=3), 2: page(3, 4), 3: page(5, 6)}), page_size=None)
+    assert ids(seen) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("count", [9, None])
+def test_pages_that_turn_in_circles_end_the_reading(count: int | None) -> None:
+    circle = {number: page(4, 5, 6) if number % 2 else page(7, 8, 4) for number in range(2, 99)}
+    service = Service({1: page(1, 2, 3, count=count), **circle})
+    seen = read(service)
+    assert (set(ids(seen)), seen.whole) == ({1, 2, 3, 4, 5, 6, 7, 8}, False)
+    assert seen.note == "3 pages in a row brought nothing new, the last of them page 6"
+    assert len(service.asked) < 9
+
+
+def test_pages_that_cannot_be_read_end_the_reading_too() -> None:
+    service = Service({1: page(1, 2, 3), **dict.fromkeys(range(2, 99), page(0, 0, 0))})
+    assert not read(service).whole
+    assert len(service.asked) < 9
+
+
 def test_an_empty_list_is_a_whole_one() -> None:
     for first in (page(count=0), page()):
         seen = read(Service({1: first}))

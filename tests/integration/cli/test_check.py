@@ -1,0 +1,270 @@
+"""What ``worker68 check`` finds beside the parts themselves: what works no more, or what a person should look at."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+
+from tests.integration.cli.conftest import Run
+from tests.parts.jobs import message, send_fields
+from tests.parts.ledger import Ledger
+from worker68.clock import utc_now
+from worker68.embedded import EmbeddedRedis
+from worker68.fleet.roster import Roster
+from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.observe.status import WorkerStatus
+from worker68.simulator import Simulator
+from worker68.store import pauses
+
+HOUR = dt.timedelta(hours=1)
+
+
+class Checked(NamedTuple):
+    exit_code: int
+    findings: dict[str, dict[str, Any]]
+
+    def verdict(self, part: str) -> str:
+        """Return how it is with a part: ok, warning, wrong, or that nothing was said of it."""
+        finding = self.findings.get(part)
+        if finding is None:
+            return "unsaid"
+        return "wrong" if not finding["ok"] else "warning" if finding["warning"] else "ok"
+
+
+Check = Callable[[], Checked]
+
+
+@pytest.fixture
+def bridge() -> Iterator[Simulator]:
+    with Simulator() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def check(run: Run, redis_url: str, sqlite_url: str, ledger: Ledger, bridge: Simulator) -> Check:
+    def ask() -> Checked:
+        settings = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "BRIDGE_URL": bridge.url}
+        done = run("check", "--json", **settings)
+        assert done.stderr == ""
+        return Checked(done.exit_code, {one["part"]: one for one in json.loads(done.stdout)})
+
+    return ask
+
+
+@pytest.fixture
+def worker(client: redis.Redis) -> WorkerStatus:
+    """A worker that owns everything and is well, as far as Redis says."""
+    client.set("worker68:lease:front", "host-1|1")
+    client.set("worker68:lease:account:main", "host-1|1")
+    now = utc_now()
+    status = WorkerStatus("host-1", 1, now, now, None, True, {})
+    Roster(client).tell(status)
+    return status
+
+
+def test_without_a_worker_nothing_is_taken_in(check: Check) -> None:
+    checked = check()
+    assert (checked.exit_code, checked.verdict("workers")) == (1, "wrong")
+    assert "worker68 worker" in checked.findings["workers"]["remedy"]
+
+
+def test_with_a_worker_that_owns_everything_all_is_well(check: Check, worker: WorkerStatus, bridge: Simulator) -> None:
+    checked = check()
+    assert checked.exit_code == 0, checked
+    assert set(checked.findings) == {"redis", "database", "workers", "bridge of main"}
+    assert not bridge.connections, "the worker holds the one connection"
+
+
+@pytest.mark.parametrize(("lease", "part"), [("front", "front door"), ("account:main", "account main")])
+def test_what_no_worker_owns_is_wrong(
+    check: Check, worker: WorkerStatus, client: redis.Redis, lease: str, part: str
+) -> None:
+    client.delete(f"worker68:lease:{lease}")
+    checked = check()
+    assert (checked.exit_code, checked.verdict(part), checked.verdict("workers")) == (1, "wrong", "ok")
+
+
+def test_a_worker_that_is_not_well_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
+    status = WorkerStatus("host-2", 1, utc_now(), utc_now(), "pump: stands still", False, {})
+    Roster(client).tell(worker)
+    client.zadd("worker68:workers", {"host-2": utc_now().timestamp()})
+    Roster(client).tell(status)
+    checked = check()
+    assert (checked.exit_code, checked.findings["worker host-2"]["found"]) == (1, "pump: stands still")
+
+
+def test_what_was_set_aside_is_a_warning(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
+    client.rpush("worker68:dead", "one", "two")
+    checked = check()
+    assert (checked.exit_code, checked.verdict("worker68:dead")) == (0, "warning")
+    assert "2 entries" in checked.findings["worker68:dead"]["found"]
+
+
+def test_a_key_of_another_type_in_its_place_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
+    client.set("worker68:dead", "x")
+    assert (checked := check()).exit_code == 1
+    assert checked.verdict("worker68:dead") == "wrong"
+
+
+@pytest.mark.parametrize("name", ["worker68.ghost", "worker68.ghost:3", "worker68.ghost\x06\x169"])
+def test_a_list_that_no_worker_takes_from_is_wrong(
+    check: Check, worker: WorkerStatus, client: redis.Redis, name: str
+) -> None:
+    client.lpush(name, message())
+    checked = check()
+    assert (checked.exit_code, checked.verdict("list worker68.ghost")) == (1, "wrong")
+
+    client.set("worker68:lease:account:ghost", "host-9|1")
+    assert check().exit_code == 0, "a worker of other settings owns it"
+
+
+def test_the_lists_of_accounts_that_are_set_up_are_left_to_their_owner(
+    check: Check, worker: WorkerStatus, client: redis.Redis
+) -> None:
+    client.lpush("worker68.main", message())
+    client.lpush("worker68.main:9", message())
+    client.set("worker68.ghost", "no list")
+    assert check().exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["celery", "celery\x06\x166"])
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (40, 20), (0, 300), (300, 0)])
+def test_a_task_sent_without_a_queue_is_wrong(
+    check: Check, worker: WorkerStatus, client: redis.Redis, name: str, before: int, after: int
+) -> None:
+    others = message("others.task")
+    client.lpush(name, *[others] * before, message(), *[others] * after)
+    checked = check()
+    assert (checked.exit_code, checked.verdict("list celery")) == (1, "wrong")
+    assert checked.findings["list celery"]["found"].startswith("1 task ")
+    assert "queue=" in checked.findings["list celery"]["remedy"]
+
+
+def test_tasks_of_others_on_that_list_are_none_of_ours(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
+    client.lpush("celery", message("others.task"), b"\xff", "{}", "[" * 5000)
+    assert check().verdict("list celery") == "unsaid"
+
+
+def test_unread_replies_are_said_and_many_or_old_ones_are_a_warning(
+    check: Check, worker: WorkerStatus, client: redis.Redis
+) -> None:
+    client.rpush("worker68:replies:orders", "one", "two")
+    client.xadd("worker68:replies:orders:stream", {"reply": "read or not, it stays"})
+    now = f"{utc_now().timestamp():.0f}"
+    client.rpush("worker68:replies:orders:marks", f"{now}:two")
+    checked = check()
+    assert (checked.exit_code, checked.verdict("replies")) == (0, "ok")
+    assert checked.findings["replies"]["found"] == "2 unread in 1 list: orders (2)"
+
+    client.lset("worker68:replies:orders:marks", 0, f"{utc_now().timestamp() - 90_000:.0f}:two")
+    assert check().verdict("replies") == "warning"
+
+    client.delete("worker68:replies:orders:marks")
+    client.rpush("worker68:replies:others", *range(10_000))
+    assert (check().exit_code, check().verdict("replies")) == (0, "warning")
+
+
+def test_jobs_in_doubt_of_a_day_are_a_warning(check: Check, worker: WorkerStatus, ledger: Ledger) -> None:
+    doubt = in_doubt(ErrorCode.NO_VERDICT, "silence")
+    for ended in (utc_now() - HOUR, utc_now() - 25 * HOUR):
+        ledger.settle(ledger.must_begin(ledger.send()), doubt, ended)
+    resolved = ledger.send()
+    ledger.settle(ledger.must_begin(resolved), doubt, utc_now())
+    assert ledger.revise(resolved.seq)
+    ledger.settled()
+    checked = check()
+    assert (checked.exit_code, checked.verdict("jobs in doubt of main")) == (0, "warning")
+    assert checked.findings["jobs in doubt of main"]["found"] == "1 job within 24 hours"
+
+
+def test_a_job_that_could_have_run_long_ago_is_a_warning(check: Check, worker: WorkerStatus, ledger: Ledger) -> None:
+    ledger.send(now=utc_now())
+    assert check().verdict("jobs of main") == "ok"
+
+    ledger.send(now=utc_now() - 3 * HOUR)
+    checked = check()
+    assert (checked.exit_code, checked.verdict("jobs of main")) == (0, "warning")
+    assert (
+        "2 jobs unfinished; the oldest that could run has waited for 3 h" in checked.findings["jobs of main"]["found"]
+    )
+
+    pauses.pause(ledger.engine, "main", "why not", "ann", utc_now())
+    assert check().verdict("jobs of main") == "ok"
+
+
+def test_a_deferred_job_is_not_late(check: Check, worker: WorkerStatus, ledger: Ledger) -> None:
+    ledger.send(send_at="2999-01-01T00:00:00Z", now=utc_now() - 3 * HOUR)
+    assert check().verdict("jobs of main") == "unsaid"
+
+
+def test_jobs_of_an_account_that_is_set_up_no_more_are_wrong(
+    check: Check, worker: WorkerStatus, ledger: Ledger
+) -> None:
+    ledger.arrive(message(kwargs=send_fields(account="other")))
+    checked = check()
+    assert (checked.exit_code, checked.verdict("jobs of other")) == (1, "wrong")
+
+
+def test_replies_that_are_not_published_are_a_warning(check: Check, worker: WorkerStatus, ledger: Ledger) -> None:
+    job = ledger.send(reply_to="orders")
+    ledger.settle(ledger.must_begin(job), now=utc_now())
+    assert check().verdict("outbox") == "unsaid"
+    other = ledger.send(reply_to="orders")
+    ledger.settle(ledger.must_begin(other), now=utc_now() - HOUR)
+    assert (check().exit_code, check().verdict("outbox")) == (0, "warning")
+
+
+def test_a_redis_that_is_not_as_it_should_be_does_not_cost_the_worker_its_connection(
+    check: Check, worker: WorkerStatus, client: redis.Redis, bridge: Simulator
+) -> None:
+    client.config_set("maxmemory", 10**9)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        checked = check()
+    finally:
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
+    assert checked.verdict("redis") == "wrong"
+    assert "holds its one connection" in checked.findings["bridge of main"]["found"]
+    assert not bridge.connections
+
+
+def test_a_right_that_is_missing_does_not_hide_what_else_is_found(
+    run: Run,
+    redis_url: str,
+    sqlite_url: str,
+    ledger: Ledger,
+    worker: WorkerStatus,
+    client: redis.Redis,
+    bridge: Simulator,
+) -> None:
+    ledger.arrive(message(kwargs=send_fields(account="other")))
+    client.acl_setuser("half", enabled=True, nopass=True, keys="*", commands=["+@all", "-scan", "-mget", "-llen"])
+    url = f"redis://half:any@{redis_url.rpartition('@')[2].removeprefix('redis://')}"
+    try:
+        done = run("check", "--json", REDIS_URL=url, DATABASE_URL=sqlite_url, BRIDGE_URL=bridge.url)
+    finally:
+        client.acl_deluser("half")
+    findings = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr) == (1, "")
+    refused = [one["found"] for one in findings if "no permissions" in one["found"]]
+    assert refused
+    assert len(refused) == len(set(refused)), "each missing right once"
+    assert "jobs of other" in {one["part"] for one in findings}
+    assert not bridge.connections, "a worker may hold its one connection"
+
+
+def test_without_redis_no_bridge_is_connected_to(check: Check, redis_server: EmbeddedRedis, bridge: Simulator) -> None:
+    redis_server.kill()
+    try:
+        checked = check()
+    finally:
+        redis_server.restart()
+    assert checked.verdict("redis") == "wrong"
+    assert checked.findings["bridge of main"]["ok"]
+    assert not bridge.connections

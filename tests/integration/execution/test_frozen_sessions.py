@@ -1,0 +1,75 @@
+"""A session that keeps still within a transaction, as a frozen owner does, holds up the account's next owner for seconds only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from tests.parts.jobs import MUTE, NOW, message, mute_fields
+from tests.parts.ledger import FENCE, Ledger, open_ledger
+from tests.parts.lists import Lists, contacts
+from tests.parts.worker import wait_until
+from worker68.errors import DatabaseAway, RowsLocked
+from worker68.execution import recovery
+from worker68.jobs.snapshot import Row
+from worker68.jobs.states import State
+from worker68.store import attempts
+from worker68.store.engine import transaction
+
+
+@pytest.fixture
+def owner(postgres_url: str) -> Iterator[Ledger]:
+    with open_ledger(postgres_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def successor(owner: Ledger, postgres_url: str) -> Iterator[Ledger]:
+    ledger = Ledger(postgres_url)
+    yield ledger
+    ledger.engine.dispose()
+
+
+def test_its_locks_end_before_a_lease_does(owner: Ledger, successor: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "LOCK_TIMEOUT_SECONDS", 0.05)
+    (mute,) = owner.arrive(message(MUTE, mute_fields()))
+    attempt = owner.must_begin(mute)
+
+    def take_over() -> bool:
+        try:
+            recovery.take_over(successor.engine, "main", FENCE + 1, NOW)
+        except RowsLocked:
+            return False
+        return True
+
+    with pytest.raises(DatabaseAway), transaction(owner.engine) as connection:  # noqa: PT012 - within it, and at its end
+        assert attempts.give_back(connection, attempt)
+        assert not take_over(), "as long as it may be under way"
+        wait_until(take_over)
+        connection.execute(text("SELECT 1"))
+    assert successor.row(mute.seq).state == State.READY
+    assert successor.row(mute.seq).attempts == 1, "what the frozen one had written is undone"
+    assert owner.send().seq, "it goes on with another session when it wakes up"
+
+
+def test_while_it_copies_rows_it_holds_no_lock(owner: Ledger, successor: Ledger) -> None:
+    """PostgreSQL ends no session that waits for rows."""
+    frozen, wakes = threading.Event(), threading.Event()
+
+    def rows() -> Iterator[Row]:
+        yield from contacts(1)
+        frozen.set()
+        assert wakes.wait(60)
+
+    thread = threading.Thread(target=lambda: Lists(owner).see(rows()))
+    thread.start()
+    try:
+        assert frozen.wait(60)
+        assert Lists(successor).see(contacts(1, 2))["added"] == 2
+    finally:
+        wakes.set()
+        thread.join(60)
+    assert not thread.is_alive()

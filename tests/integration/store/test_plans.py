@@ -1,0 +1,304 @@
+"""No statement of ours reads far more rows than it is about, whatever PostgreSQL believes of its tables.
+
+Each statement is executed by the code that owns it, and its plan counted, four times: where the tables were never analysed, where
+they were analysed before they grew, after it, and by a planner that prefers nested loops. The last one stands for the versions of
+PostgreSQL that choose otherwise than the one at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+import pytest
+from sqlalchemy import event, select
+
+from tests.parts.jobs import NOW, message, send_fields
+from tests.parts.ledger import FENCE, OWNER, SENT, Ledger, open_ledger
+from tests.parts.lists import GROUP, Lists, contact, group_request, member
+from tests.parts.plans import Plan, explained
+from worker68.clock import utc_now
+from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
+from worker68.store import attempts, figures, history, outbox, reports, snapshots, standing, waiting
+from worker68.store.attempts import Attempt
+from worker68.store.engine import Engine, reading
+from worker68.store.tables import jobs
+
+#: Entries of one list.
+ENTRIES: Final = 800
+#: A statement about a list looks at each of its rows a few times: read, joined, sorted, written.
+TIMES: Final = 9
+
+KNOWLEDGE: Final = ("never", "stale", "fresh", "nested loops")
+
+
+@pytest.fixture(params=KNOWLEDGE)
+def knowledge(request: pytest.FixtureRequest) -> str:
+    """What PostgreSQL believes of its tables."""
+    known: str = request.param
+    return known
+
+
+@pytest.fixture
+def ledger(postgres_url: str, knowledge: str) -> Iterator[Ledger]:
+    """Tables that are analysed when the test says so."""
+    with open_ledger(postgres_url) as ledger:
+        for table in ("jobs", "requesters", "attempts", "outbox", "group_members", "contacts", "snapshot_changes"):
+            administer(ledger.engine, f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        if knowledge == "nested loops":
+            name = ledger.engine.url.database
+            for method in ("hashjoin", "mergejoin"):
+                administer(ledger.engine, f"ALTER DATABASE {name} SET enable_{method} = off")
+            ledger.engine.dispose()
+        yield ledger
+
+
+def administer(engine: Engine, words: str) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(words)
+
+
+def bounded(plans: list[Plan], most: int) -> None:
+    assert plans
+    too_many = [str(plan) for plan in plans if plan.looked_at > most]
+    assert not too_many, "\n".join(too_many)
+
+
+# Lists
+
+
+def rows_of(kind: ListKind, number: int) -> list[Row]:
+    make: Any = {CONTACTS: contact, GROUP_MEMBERS: member}.get(kind, lambda id_: group_request(id_, id_ % 3))
+    # Not in the order of their ids.
+    return [make(1 + place * 7919 % 1_000_003) for place in range(number)]
+
+
+@pytest.mark.parametrize("kind", [CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS], ids=lambda kind: kind.name)
+def test_a_sync_looks_at_each_row_of_its_list_a_few_times(ledger: Ledger, knowledge: str, kind: ListKind) -> None:
+    lists, group = Lists(ledger), GROUP if kind.by_group else None
+    if knowledge == "stale":
+        lists.see(rows_of(kind, 10), kind, account="other", group=group)
+        administer(ledger.engine, "ANALYZE")
+    with explained(ledger.engine) as first:
+        lists.see(rows_of(kind, ENTRIES), kind, group=group)
+    bounded(first, TIMES * ENTRIES)
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    moved = rows_of(kind, ENTRIES + 5)[5:]
+    moved[:9] = [msgspec.structs.replace(row, name="new") for row in moved[:9]]
+    with explained(ledger.engine) as second:
+        told = lists.see([*moved, *moved[-1:]], kind, group=group)
+    assert (told["added"], told["removed"], told["changed"]) == (5, 5, 9)
+    bounded(second, TIMES * ENTRIES)
+
+
+def test_a_new_group_costs_what_it_holds_beside_many_known_ones(ledger: Ledger, knowledge: str) -> None:
+    lists = Lists(ledger)
+    for group in range(1, 11):
+        lists.see(rows_of(GROUP_MEMBERS, ENTRIES), GROUP_MEMBERS, group=group)
+        if (group == 1 and knowledge == "stale") or (group == 10 and knowledge == "fresh"):
+            administer(ledger.engine, "ANALYZE")
+    for _ in range(2):
+        with explained(ledger.engine) as plans:
+            lists.see(rows_of(GROUP_MEMBERS, ENTRIES), GROUP_MEMBERS, group=GROUP)
+        bounded(plans, TIMES * ENTRIES)
+
+
+def test_accepting_a_shrink_and_looking_back_read_the_changes_of_that_list(ledger: Ledger, knowledge: str) -> None:
+    lists = Lists(ledger)
+    for group in range(1, 6):
+        lists.see(rows_of(GROUP_MEMBERS, ENTRIES), GROUP_MEMBERS, group=group)
+        if (group == 1 and knowledge == "stale") or (group == 5 and knowledge == "fresh"):
+            administer(ledger.engine, "ANALYZE")
+    first = lists.see(rows_of(GROUP_MEMBERS, ENTRIES), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
+    number = lists.see(rows_of(GROUP_MEMBERS, 10), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
+    with explained(ledger.engine) as plans:
+        assert snapshots.accept(ledger.engine, number, utc_now()) == ENTRIES - 10
+        older, newer = (history.find_snapshot(ledger.engine, each) for each in (first, number))
+        assert len(list(history.read_difference(ledger.engine, older, newer))) == ENTRIES - 10
+    bounded(plans, TIMES * ENTRIES)
+
+
+# Jobs
+
+#: Jobs that have ended, each with its requester and its attempt.
+ENDED: Final = 16_000
+#: Lanes, and jobs that wait in each.
+LANES: Final = 50
+DEEP: Final = 20
+#: A statement about a batch, a lane's head or what waits looks at fewer rows than a third of a table has.
+MOST: Final = ENDED // 3
+
+_COPY: Final = """
+INSERT INTO jobs (job_id, account, task, chat_type, chat_id, lane, job_class, priority, ordered, state, status,
+    attempts, revision, custom_msg_id, received_at, due_at, expires_at, finished_at, content_hash, fields)
+SELECT '{name}-' || n, account, task, chat_type, mod(n, {lanes}), '{name}-' || mod(n, {lanes}), job_class, priority, ordered,
+    '{state}', {status}, {attempts}, {attempts}, (SELECT max(custom_msg_id) FROM jobs) + n, received_at, {due_at}, {expires_at},
+    {finished_at}, content_hash, fields
+FROM (SELECT * FROM jobs ORDER BY seq LIMIT 1) AS first, generate_series(1, {number}) AS n
+"""
+
+
+def copy_jobs(ledger: Ledger, name: str, number: int, **changed: Any) -> None:
+    """Write jobs that are as the first one of all, each with a requester."""
+    as_first = {"lanes": LANES, "state": "ready", "status": "NULL", "attempts": 0}
+    times = {"due_at": "NULL", "expires_at": "NULL", "finished_at": "NULL"}
+    given = as_first | times | {"name": name, "number": number} | changed
+    asked = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT seq, job_id, '', false FROM jobs"
+    administer(ledger.engine, _COPY.format(**given))
+    administer(ledger.engine, f"{asked} WHERE job_id LIKE '{name}-%%'")
+
+
+@pytest.fixture
+def crowded(ledger: Ledger, knowledge: str) -> Ledger:
+    """Many ended jobs, and some that wait."""
+    ledger.send(job_id="first")
+    if knowledge == "stale":
+        copy_jobs(ledger, "early", 300, state="ended", status="'succeeded'", attempts=1, finished_at="now()")
+        administer(ledger.engine, "ANALYZE")
+    copy_jobs(ledger, "old", ENDED, state="ended", status="'succeeded'", attempts=1, finished_at="now()")
+    copy_jobs(ledger, "ready", LANES * DEEP)
+    copy_jobs(ledger, "later", 300, state="deferred", due_at="now() + interval '1 day'")
+    copy_jobs(ledger, "expiring", 50, expires_at="now() + interval '1 hour'")
+    copy_jobs(ledger, "overdue", 50, expires_at="now() - interval '1 hour'")
+    copy_jobs(ledger, "due", 50, state="deferred", due_at="now() - interval '1 hour'")
+    tried = "INSERT INTO attempts (seq, number, step, owner, fence, began_at, ended_at, ending)"
+    administer(ledger.engine, f"{tried} SELECT seq, 1, 0, 'w', 1, now(), now(), 'x' FROM jobs WHERE state = 'ended'")
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    return ledger
+
+
+def seqs_of(ledger: Ledger, name: str, number: int) -> list[int]:
+    query = select(jobs.c.seq).where(jobs.c.job_id.like(f"{name}-%")).order_by(jobs.c.seq).limit(number)
+    with reading(ledger.engine) as connection:
+        return list(connection.scalars(query))
+
+
+def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
+    engine, now = crowded.engine, utc_now()
+    some = seqs_of(crowded, "ready", 50)
+    with explained(engine) as plans:
+        assert len(waiting.load_lanes(engine, "main", 2)) > 2 * LANES
+        assert len(waiting.load_jobs(engine, some)) == len(some)
+        assert len(waiting.load_arrived(engine, "main", some)) == len(some)
+        assert len(waiting.find_overdue(engine, "main", now)) == 50
+        assert len(waiting.release_due(engine, "main", now)) == 50
+        waiting.next_due(engine, "main")
+        waiting.find_parked(engine, "main")
+        waiting.count_waiting(engine, "main")
+        waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
+        waiting.find_ended(engine, some)
+        figures.count_waiting_jobs(engine, ["main"])
+        standing.find_ahead(engine, some[-9:])
+        standing.find_reasons_beside(engine, some[-9:])
+    bounded(plans, MOST)
+
+
+def test_the_first_who_asked_for_a_job_is_not_looked_for_among_all(ledger: Ledger, knowledge: str) -> None:
+    """One job was asked for very often: a walk along the primary key to another job's requester passes all of these."""
+    first = ledger.send(job_id="first")
+    if knowledge == "stale":
+        copy_jobs(ledger, "early", 300)
+        administer(ledger.engine, "ANALYZE")
+    often = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT {}, 'often-' || n, '', false"
+    administer(ledger.engine, often.format(first.seq) + " FROM generate_series(1, 60000) AS n")
+    copy_jobs(ledger, "ready", 50)
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    with explained(ledger.engine) as plans:
+        jobs_found = waiting.load_jobs(ledger.engine, seqs_of(ledger, "ready", 50))
+    assert [job.task_id for job in jobs_found] == [job.job_id for job in jobs_found]
+    bounded(plans, MOST)
+
+
+def test_taking_in_looks_at_what_came(crowded: Ledger) -> None:
+    new = [message(kwargs=send_fields(job_id=f"new-{n}"), task_id=f"new-{n}") for n in range(50)]
+    again = [message(kwargs=send_fields(job_id=f"new-{n}"), task_id=f"again-{n}") for n in range(50)]
+    with explained(crowded.engine) as plans:
+        assert len(crowded.arrive(*new)) == 50
+        assert crowded.arrive(*again) == []
+        assert len(waiting.cancel(crowded.engine, [f"again-{n}" for n in range(40)], "no", NOW).ended) == 40
+    bounded(plans, MOST)
+
+
+def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
+    engine = crowded.engine
+    tries = [Attempt(job, 1, OWNER, FENCE) for job in waiting.load_jobs(engine, seqs_of(crowded, "ready", 45))]
+    done, lost, back = tries[:15], tries[15:30], tries[30:]
+    with explained(engine) as plans:
+        assert all(crowded.run(lambda connection: attempts.begin(connection, tries, NOW)))
+        batch = [(attempt, SENT) for attempt in done]
+        assert all(crowded.run(lambda connection: attempts.settle(connection, batch, NOW)))
+        crowded.run(lambda connection: attempts.back_off(connection, back[0], NOW, "busy", "busy", NOW))
+        crowded.run(lambda connection: attempts.give_back(connection, back[1]))
+        begun = crowded.run(lambda connection: attempts.find_begun(connection, "main"))
+        assert len(begun) == len(lost) + len(back) - 2
+        crowded.run(lambda connection: attempts.resolve(connection, begun[:-9], lambda _: False, NOW))
+        crowded.run(lambda connection: attempts.resolve(connection, begun[-9:], lambda _: True, NOW))
+        assert crowded.run(lambda connection: attempts.find_sent(connection, "main", tries[0].job.custom_msg_id or 0))
+        assert crowded.revise(lost[0].seq)
+        parcels = outbox.fetch(engine, ["main"], None, NOW, 500)
+        crowded.run(lambda connection: outbox.forget(connection, [parcel.id for parcel in parcels]))
+    assert parcels
+    bounded(plans, MOST)
+
+
+def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger) -> None:
+    with explained(crowded.engine) as plans:
+        assert len(reports.find_jobs(crowded.engine, "ready-7")) == 1
+        assert len(reports.find_jobs(crowded.engine, "ready-7", "main")) == 1
+        assert not reports.has_jobs(crowded.engine, "nobody")
+    bounded(plans, MOST)
+
+
+# SQLite
+
+
+def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> None:
+    """It keeps no statistics, so its plans are the same however much there is."""
+    with open_ledger(sqlite_url) as ledger, scans_of(ledger.engine) as scans:
+        lists, engine, now = Lists(ledger), ledger.engine, utc_now()
+        lists.see(rows_of(GROUP_MEMBERS, 9), GROUP_MEMBERS, group=GROUP)
+        lists.see(rows_of(GROUP_MEMBERS, 7), GROUP_MEMBERS, group=GROUP)
+        number = lists.see(rows_of(GROUP_MEMBERS, 2), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
+        snapshots.accept(engine, number, now)
+        first, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
+        ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
+        waiting.load_lanes(engine, "main", 2)
+        waiting.load_arrived(engine, "main", [first.seq])
+        waiting.find_overdue(engine, "main", now)
+        waiting.release_due(engine, "main", now)
+        waiting.next_due(engine, "main")
+        waiting.find_parked(engine, "main")
+        waiting.count_waiting(engine, "main")
+        waiting.cancel(engine, ["again"], "no", now)
+        figures.count_waiting_jobs(engine, ["main"])
+        assert ledger.settle(ledger.must_begin(second))
+        ledger.must_begin(third)
+        begun = ledger.run(lambda connection: attempts.find_begun(connection, "main"))
+        ledger.run(lambda connection: attempts.resolve(connection, begun, lambda _: True, now))
+        reports.find_jobs(engine, "a")
+        reports.has_jobs(engine, "main")
+    assert not scans
+
+
+@contextmanager
+def scans_of(engine: Engine) -> Iterator[list[str]]:
+    """Collect each statement for which SQLite reads a large table of ours, or one of its indexes, from end to end."""
+    scans: list[str] = []
+    large = ("jobs", "requesters", "attempts", "group_members", "snapshot_changes")
+
+    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        if many or not statement.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+            return
+        beside = cursor.connection.cursor()
+        for *_, words in beside.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall():
+            if words.startswith(tuple(f"SCAN {table}" for table in large)):
+                scans.append(f"{words}: {statement}")
+
+    event.listen(engine, "before_cursor_execute", explain)
+    yield scans
+    event.remove(engine, "before_cursor_execute", explain)

@@ -1,0 +1,91 @@
+"""Remote control waits a moment for SQL and not longer, and says so where no answer has come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.worker.control import Panel
+
+from tests.parts.worker import wait_until
+from worker68 import runtime
+from worker68.errors import DatabaseAway
+from worker68.fleet import control, inspection  # noqa: F401 - registers the commands
+from worker68.fleet.inspection import Inspection
+from worker68.jobloop import JobThread
+from worker68.store import inspection as store_inspection
+
+SECONDS = 10.0
+
+
+@pytest.fixture
+def jobs() -> Iterator[JobThread]:
+    jobs = JobThread(2)
+    jobs.start()
+    yield jobs
+    jobs.stop()
+
+
+@pytest.fixture
+def asked(jobs: JobThread) -> Inspection:
+    engine: Any = None
+    return Inspection(engine, lambda: ["main"], jobs.begin)
+
+
+class Database:
+    """Answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.questions = 0
+
+    def find(self, *_: Any) -> list[Any]:
+        self.questions += 1
+        assert self.answers.wait(SECONDS)
+        return []
+
+
+def test_a_database_that_is_slow_is_waited_for_once(asked: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database()
+    for question in ("find_scheduled", "find_reserved"):
+        monkeypatch.setattr(store_inspection, question, database.find)
+    monkeypatch.setattr(inspection, "PATIENCE_SECONDS", 0.01)
+    try:
+        with pytest.raises(DatabaseAway, match="did not answer"):
+            asked.scheduled("w")
+        with pytest.raises(DatabaseAway, match="earlier question"):
+            asked.reserved("w")
+        assert database.questions == 1
+    finally:
+        database.answers.set()
+    monkeypatch.setattr(inspection, "PATIENCE_SECONDS", SECONDS)
+    wait_until(lambda: not asked._looking)
+    assert asked.reserved("w") == []
+
+
+def test_what_breaks_beside_is_raised_where_it_was_asked(asked: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise LookupError("broken")
+
+    monkeypatch.setattr(store_inspection, "find_revoked", broken)
+    with pytest.raises(LookupError, match="broken"):
+        asked.revoked([])
+
+
+@pytest.mark.parametrize("question", ["scheduled", "reserved", "revoked", "query_task"])
+def test_without_an_answer_the_command_says_so(question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise DatabaseAway("the server is gone")
+
+    answers = SimpleNamespace(scheduled=away, reserved=away, revoked=away, query=away)
+    monkeypatch.setattr(runtime, "current", lambda: SimpleNamespace(inspection=answers))
+    arguments = {"ids": ["a"]} if question == "query_task" else {}
+
+    answer = Panel.data[question](SimpleNamespace(hostname="w"), **arguments)
+
+    assert set(answer) == {"error"}
+    assert "the server is gone" in answer["error"]
+    assert "worker68 check" in answer["error"]

@@ -1,0 +1,145 @@
+"""What lies in Redis and may be missed: messages that no worker takes, replies that are not read.
+
+In: the accounts of the settings. Out: lists and their lengths. Reads only, with SCAN, whose steps are short; never KEYS. A look
+ends after a number of keys, and the next one goes on there: Redis may hold millions of Celery's results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from worker68.broker.place import FRONT_DOOR, lists_of
+from worker68.clock import Deadline
+from worker68.fleet.leases import account_lease, lease_key
+from worker68.redis_calls import redis_errors
+
+#: The queue of a producer that names none.
+CELERY_QUEUE: Final = "celery"
+
+#: Keys that one SCAN looks at: half a millisecond of Redis.
+KEYS_PER_STEP: Final = 1000
+#: Lists whose lengths are asked for in one trip.
+LISTS_PER_TRIP: Final = 1000
+#: Of each list of the queue `celery`, so many messages from either end are looked at.
+LOOKED_AT: Final = 50
+
+_QUEUE: Final = re.compile(rf"{FRONT_DOOR}\.(?P<account>.+?)(?:(?:\x06\x16|:)\d+)?")
+_REPLIES: Final = re.compile(r"worker68:replies:(?P<name>[^:]+)")
+
+
+@dataclass(frozen=True)
+class Strays:
+    """``unknown``: messages by account that no settings and no worker have. ``celery``: ours among those looked at on that queue.
+
+    ``replies``: the lengths of the lists of replies by their keys. ``complete``: whether all keys were looked at.
+    """
+
+    unknown: dict[str, int] = field(default_factory=dict)
+    celery: int = 0
+    replies: dict[str, int] = field(default_factory=dict)
+    complete: bool = True
+
+
+class _Headers(msgspec.Struct):
+    task: str = ""
+
+
+class _Message(msgspec.Struct):
+    headers: _Headers
+
+
+class StrayFinder:
+    """Looks for strays in rounds over all keys. Used by one thread at a time. Everything raises ``RedisAway``."""
+
+    def __init__(self, redis: Any, accounts: Collection[str]) -> None:
+        self._redis = redis
+        self._accounts = frozenset(accounts)
+        self._cursor = 0
+        self._keys: set[str] = set()  # of this round, so far
+
+    def look(self, steps: int, seconds: float, *, replies: bool = True) -> Strays:
+        """Look on, for so many steps and seconds at most. A round that ends begins anew at the next look.
+
+        ``replies``: whether the lists of replies are looked at too; there may be a hundred thousand.
+        """
+        deadline = Deadline.after(seconds)
+        complete = False
+        with redis_errors():
+            for _ in range(steps):
+                self._cursor, keys = self._redis.scan(
+                    self._cursor, match=f"{FRONT_DOOR}{'[.:]' if replies else '.'}*", count=KEYS_PER_STEP, _type="list"
+                )
+                self._keys.update(key.decode(errors="replace") for key in keys)
+                complete = self._cursor == 0
+                if complete or deadline.passed:
+                    break
+            strays = self._count(complete)
+        if complete:
+            self._keys = set()
+        return strays
+
+    def _count(self, complete: bool) -> Strays:
+        queues: dict[str, list[str]] = {}
+        replies: list[str] = []
+        for key in sorted(self._keys):
+            if (queue := _QUEUE.fullmatch(key)) and queue["account"] not in self._accounts:
+                queues.setdefault(queue["account"], []).append(key)
+            elif _REPLIES.fullmatch(key):
+                replies.append(key)
+        owned = self._have_owners(list(queues))
+        unknown = {
+            account: count
+            for account, lists in queues.items()
+            if account not in owned and (count := sum(length for _, length in self._lengths(lists)))
+        }
+        return Strays(unknown, self._count_in_celery(), dict(self._lengths(replies)), complete)
+
+    def _have_owners(self, accounts: Sequence[str]) -> set[str]:
+        """Return those that a worker owns: it has other settings than we."""
+        owned: set[str] = set()
+        for chunk in _chunks(accounts):
+            values = self._redis.mget([lease_key(account_lease(account)) for account in chunk])
+            owned.update(account for account, value in zip(chunk, values, strict=True) if value)
+        return owned
+
+    def _lengths(self, keys: Sequence[str]) -> Iterator[tuple[str, int]]:
+        for chunk in _chunks(keys):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in chunk:
+                    pipe.llen(key)
+                answers = pipe.execute(raise_on_error=False)
+            for key, length in zip(chunk, answers, strict=True):
+                if isinstance(length, int) and length:
+                    yield key, length
+
+    def _count_in_celery(self) -> int:
+        lists = lists_of(CELERY_QUEUE)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in lists:
+                pipe.llen(key)
+                pipe.lrange(key, -LOOKED_AT, -1)
+                pipe.lrange(key, 0, LOOKED_AT - 1)
+            answers = pipe.execute(raise_on_error=False)
+        found = 0
+        for length, oldest, newest in zip(*[iter(answers)] * 3, strict=True):
+            if isinstance(length, int):  # else the key is of another type
+                both = [*newest[: max(0, length - LOOKED_AT)], *oldest]
+                found += sum(map(_is_ours, both))
+        return found
+
+
+def _is_ours(raw: bytes) -> bool:
+    try:
+        return msgspec.json.decode(raw, type=_Message).headers.task.startswith(f"{FRONT_DOOR}.")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), LISTS_PER_TRIP):
+        yield keys[start : start + LISTS_PER_TRIP]

@@ -1,0 +1,170 @@
+"""The looks of ``worker68 check`` at what is easily overlooked: no worker, messages that none takes, jobs and replies that wait.
+
+In: Redis and the database, as far as they answer. Out: findings. Reads only; each look is bounded, whatever lies there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from worker68.broker.strays import StrayFinder
+from worker68.cli.findings import Finding, Ground
+from worker68.cli.output import count_of, show_length
+from worker68.clock import utc_now
+from worker68.execution.relay import DEAD_KEY
+from worker68.execution.unread import MANY, OLD_SECONDS
+from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.roster import Roster
+from worker68.jobs.states import State
+from worker68.redis_calls import redis_errors
+from worker68.store.figures import count_in_doubt, count_parcels, count_waiting_jobs, find_waiting_accounts
+from worker68.store.pauses import list_pauses
+
+#: The keys of Redis are looked through for so long, some million of them.
+SCAN_SECONDS: Final = 5.0
+SCAN_STEPS: Final = 10_000
+#: A job that could have run for longer, and a reply that has waited longer to be published, are worth a warning: as the alerts.
+OLD_JOB_SECONDS: Final = 600.0
+OLD_PARCEL_SECONDS: Final = 60.0
+#: How long "today" is.
+DOUBT_HOURS: Final = 24
+#: So many names stand in a finding, and of so many lists of replies the age is looked at.
+NAMED: Final = 3
+
+
+def find_workers(ground: Ground) -> Iterator[Finding]:
+    """Look whether workers run, say that they are well, and own the front door and each account."""
+    if ground.redis is None:
+        return
+    workers = Roster(ground.redis).read()
+    names = {FRONT: "front door"} | {account_lease(account): f"account {account}" for account in ground.accounts}
+    with redis_errors():
+        values: Any = ground.redis.mget([lease_key(lease) for lease in names])
+    free = [part for (_, part), value in zip(names.items(), values, strict=True) if value is None]
+    if not workers and len(free) == len(names):
+        yield Finding(
+            "workers", False, "no worker runs: nothing is taken in, nothing is sent", "start: worker68 worker"
+        )
+        return
+    yield Finding("workers", True, f"{len(workers)} running" if workers else "running; none has said how it is yet")
+    for part in free:
+        remedy = "start a worker that has it in its settings; a dead one's ownership ends after LEASE_TTL"
+        yield Finding(part, False, "no worker owns it: its jobs wait", remedy)
+    for worker in workers:
+        if worker.problem is not None:
+            yield Finding(f"worker {worker.worker}", False, worker.problem, "see its log: worker_unhealthy")
+
+
+def find_dead(ground: Ground) -> Iterator[Finding]:
+    """Look whether anything was set aside."""
+    if ground.redis is None:
+        return
+    with redis_errors():
+        try:
+            count: Any = ground.redis.llen(DEAD_KEY)
+        except ResponseError:
+            remedy = "rename or delete that key: what is set aside waits in the database"
+            yield Finding(DEAD_KEY, False, "the key holds something else than a list", remedy)
+            return
+    if count:
+        yield Finding(
+            DEAD_KEY, True, f"{count_of(count, 'entry', 'entries')} set aside", "worker68 dead list", warning=True
+        )
+
+
+def find_strays(ground: Ground) -> Iterator[Finding]:
+    """Look for messages that no worker takes, and for replies that are not read."""
+    if ground.redis is None:
+        return
+    try:
+        strays = StrayFinder(ground.redis, ground.accounts).look(SCAN_STEPS, SCAN_SECONDS)
+    except ResponseError as refusal:
+        yield Finding("lists", True, f"Redis does not let us look for them: {refusal}", "allow SCAN", warning=True)
+        return
+    for account, count in sorted(strays.unknown.items()):
+        found = f"{count_of(count, 'message')}, and no account of this name: no worker takes from it"
+        remedy = "set the account up, or mend the producer and delete the list"
+        yield Finding(f"list worker68.{account}", False, found, remedy)
+    if strays.celery:
+        found = f"{count_of(strays.celery, 'task')} of worker68's among the first and last: no worker takes from it"
+        remedy = 'let the producer name the queue: send_task(..., queue="worker68.main")'
+        yield Finding("list celery", False, found, remedy)
+    yield from _judge_replies(ground, strays.replies)
+    if not strays.complete:
+        found = f"not all keys were looked at within {SCAN_SECONDS:g} s"
+        yield Finding("lists", True, found, "are there too many results of Celery's?", warning=True)
+
+
+def _judge_replies(ground: Ground, lengths: dict[str, int]) -> Iterator[Finding]:
+    if not lengths:
+        return
+    longest = sorted(lengths, key=lengths.__getitem__, reverse=True)[:NAMED]
+    named = ", ".join(f"{key.removeprefix('worker68:replies:')} ({lengths[key]})" for key in longest)
+    more = ", …" if len(lengths) > NAMED else ""
+    found = f"{sum(lengths.values())} unread in {count_of(len(lengths), 'list')}: {named}{more}"
+    waited = max((_waited(ground.redis, key) for key in longest), default=0.0)
+    old = min(OLD_SECONDS, ground.settings.reply_ttl / 2)
+    if waited >= old:
+        found += f"; some for {show_length(waited)}"
+    warning = lengths[longest[0]] >= MANY or waited >= old
+    yield Finding("replies", True, found, "does their reader run?" if warning else None, warning)
+
+
+def _waited(redis: Any, key: str) -> float:
+    """Return for how long the oldest reply of a list has waited at least, as the relay has marked it."""
+    with redis_errors():
+        try:
+            mark = redis.lindex(f"{key}:marks", 0)
+            return max(0.0, utc_now().timestamp() - float(mark.partition(b":")[0])) if mark else 0.0
+        except (ResponseError, ValueError):
+            return 0.0
+
+
+def find_waiting(ground: Ground) -> Iterator[Finding]:
+    """Look for how long the oldest job waits that could run, and whether jobs wait of accounts that no settings have."""
+    if ground.engine is None:
+        return
+    accounts = sorted({*ground.accounts, *find_waiting_accounts(ground.engine)})
+    paused, now = list_pauses(ground.engine), utc_now()
+    counts: dict[str, int] = {}
+    oldest: dict[str, float] = {}
+    for row in count_waiting_jobs(ground.engine, accounts):
+        counts[row.account] = counts.get(row.account, 0) + row.number
+        if row.state == State.READY:
+            oldest[row.account] = max(oldest.get(row.account, 0.0), (now - row.since).total_seconds())
+    for account, count in sorted(counts.items()):
+        if account not in ground.accounts:
+            found = f"{count_of(count, 'job')} unfinished, and no account of this name is in the settings"
+            yield Finding(f"jobs of {account}", False, found, "set the account up again, or cancel them")
+        elif account in oldest:
+            late = oldest[account] > OLD_JOB_SECONDS and account not in paused
+            found = f"{count_of(count, 'job')} unfinished; the oldest that could run has waited for {show_length(oldest[account])}"
+            remedy = f"worker68 jobs list --state ready --account {account}" if late else None
+            yield Finding(f"jobs of {account}", True, found, remedy, late)
+
+
+def find_doubts(ground: Ground) -> Iterator[Finding]:
+    """Look how many jobs ended in doubt within a day: a person must find out what became of them."""
+    if ground.engine is None:
+        return
+    numbers, complete = count_in_doubt(ground.engine, utc_now() - dt.timedelta(hours=DOUBT_HOURS))
+    for account, number in sorted(numbers.items()):
+        found = f"{'' if complete else 'at least '}{count_of(number, 'job')} within {DOUBT_HOURS} hours"
+        yield Finding(f"jobs in doubt of {account}", True, found, "worker68 jobs list --status in_doubt", warning=True)
+
+
+def find_unpublished(ground: Ground) -> Iterator[Finding]:
+    """Look whether replies wait in the database for longer than a relay takes."""
+    if ground.engine is None:
+        return
+    accounts, now = sorted(ground.accounts), utc_now()
+    parcels = count_parcels(ground.engine, accounts)
+    waited = max(((now - one.since).total_seconds() for one in parcels), default=0.0)
+    if waited > OLD_PARCEL_SECONDS:
+        found = f"{sum(one.number for one in parcels)} not published; the oldest has waited for {show_length(waited)}"
+        remedy = "does a worker run, does Redis refuse them? Log: redis_away, where: relay"
+        yield Finding("outbox", True, found, remedy, warning=True)

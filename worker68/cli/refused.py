@@ -1,0 +1,44 @@
+"""What Redis refuses to the workers for good, for ``worker68 check``: which keys, and how many replies wait because of it.
+
+In: Redis and the database, as far as they answer. Out: for each thing that is wrong, what was found and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from worker68.cli.findings import Finding, Ground
+from worker68.cli.output import show_time
+from worker68.fleet.roster import Roster
+from worker68.observe.status import RefusedKey
+from worker68.store.refused import count_refused
+
+KEY_REMEDY: Final = "delete or rename the key if it is of another type; else give worker68 the right to it"
+PARCEL_REMEDY: Final = "put right in Redis what it refuses; what waits is tried again by itself, within five minutes"
+
+
+def find_refused_keys(ground: Ground) -> Iterator[Finding]:
+    """Tell the keys that Redis refused to a worker within the last quarter of an hour."""
+    if ground.redis is None:
+        return
+    for key, problem in sorted({(one.key, one.problem) for one in _refused(ground)}):
+        yield Finding("redis", False, f"refuses {key}: {problem}", KEY_REMEDY)
+
+
+def _refused(ground: Ground) -> Iterator[RefusedKey]:
+    assert ground.redis is not None
+    for status in Roster(ground.redis).read():
+        yield from status.refused
+
+
+def find_refused_parcels(ground: Ground) -> Iterator[Finding]:
+    """Tell how much waits in the database because Redis refuses it, by account and kind."""
+    if ground.engine is None:
+        return
+    for one in count_refused(ground.engine):
+        found = (
+            f"{one.number} of kind {one.kind} for {one.account or 'no account'} wait since {show_time(one.since)} UTC: "
+            f"Redis refuses them ({one.problem})"
+        )
+        yield Finding("refused replies", False, found, PARCEL_REMEDY)

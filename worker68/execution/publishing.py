@@ -1,0 +1,155 @@
+"""Publishing parcels to Redis: one batch in one round trip, and what became of each.
+
+In: parcels. Out: those that Redis has, those that it refuses for good and why, and whether it refuses others at present. Never: one
+parcel that holds up another; the database.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from worker68.errors import RedisAway
+from worker68.execution.refusals import Refusals
+from worker68.execution.reply_keys import ReplyKeys
+from worker68.execution.unread import Unread
+from worker68.redis_calls import answers_of, not_now, refusal
+from worker68.store.outbox import Parcel
+
+log = structlog.get_logger(__name__)
+
+DEAD_KEY: Final = "worker68:dead"
+#: Celery's result backend keeps a task's result under this prefix, and publishes it on a channel of the same name.
+RESULT_PREFIX: Final = "celery-task-meta-"
+
+REMEDY: Final = (
+    "delete or rename a key of another type, or give worker68 the right; what waits is tried again by itself"
+)
+
+
+@dataclass
+class Published:
+    """What became of a batch. What is in neither of the two stays where it is; ``away`` says why."""
+
+    taken: set[int] = field(default_factory=set)
+    refused: dict[int, str] = field(default_factory=dict)
+    away: RedisAway | None = None
+
+
+class Publisher:
+    """Knows how each kind of parcel is published. For the relay's thread."""
+
+    def __init__(
+        self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread, reply_keys: ReplyKeys
+    ) -> None:
+        self._redis = redis
+        self._reply_ttl = reply_ttl_seconds  # after it, what nobody read is forgotten
+        self._refusals = refusals
+        self._unread = unread
+        self._reply_keys = reply_keys
+
+    def publish(self, parcels: Sequence[Parcel]) -> Published:
+        """Publish a batch. Raises ``RedisAway`` where Redis did not answer: then any of it may be published or not."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            sizes = [self._add(pipe, parcel) for parcel in parcels]
+            answers = iter(answers_of(pipe))
+        published = Published()
+        wrong_type: list[tuple[Parcel, str]] = []
+        refused: list[tuple[Parcel, str]] = []
+        for parcel, size in zip(parcels, sizes, strict=True):
+            answer, *further = islice(answers, size)
+            if (error := not_now(answer)) is not None:
+                published.away = error
+            elif (problem := refusal(answer)) is None:
+                published.taken.add(parcel.id)
+                self._note_taken(parcel, further)
+            elif parcel.kind == "reply" and problem.startswith("WRONGTYPE"):
+                wrong_type.append((parcel, problem))
+                refused.append((parcel, problem))
+            else:
+                published.refused[parcel.id] = problem
+                refused.append((parcel, problem))
+        self._tell((key_of(parcel), parcel.kind, problem) for parcel, problem in refused)
+        if wrong_type:
+            self._set_aside(wrong_type, published)
+        return published
+
+    def _add(self, pipe: Any, parcel: Parcel) -> int:
+        """Add the commands that publish a parcel; return how many. The first one publishes it, whatever becomes of the second."""
+        if parcel.kind == "result":
+            key = RESULT_PREFIX + parcel.address
+            pipe.set(key, parcel.payload, ex=self._reply_ttl)
+            pipe.publish(key, parcel.payload)
+            return 2
+        if parcel.kind == "deferred":
+            # Never over a result, which a job that has ended meanwhile keeps.
+            pipe.set(RESULT_PREFIX + parcel.address, parcel.payload, ex=self._reply_ttl, nx=True)
+            return 1
+        key = key_of(parcel)
+        if parcel.kind == "dead":
+            pipe.rpush(key, parcel.payload)
+            return 1
+        if parcel.address.startswith("stream:"):
+            pipe.xadd(key, {"reply": parcel.payload})
+        else:
+            pipe.rpush(key, parcel.payload)
+        pipe.expire(key, self._reply_ttl)
+        return 2
+
+    def _note_taken(self, parcel: Parcel, further: Sequence[Any]) -> None:
+        key = key_of(parcel)
+        self._refusals.taken(key)
+        if parcel.kind == "reply":
+            self._reply_keys.note(key, is_stream=key.endswith(":stream"))
+            self._unread.note(key)
+        what, place = ("expiry", key) if parcel.kind == "reply" else ("announcement", f"channel {key}")
+        for answer in further:
+            if (problem := refusal(answer)) is not None:
+                self._refusals.note(place, what, problem, REMEDY)
+            elif parcel.kind == "result":
+                self._refusals.taken(place)
+
+    def _set_aside(self, parcels: Sequence[tuple[Parcel, str]], published: Published) -> None:
+        """Set replies aside that Redis will never take: their key is of another type. Where it refuses that as well, they wait."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for parcel, reason in parcels:
+                entry = {"reason": reason, "address": parcel.address, "message": parcel.payload}
+                pipe.rpush(DEAD_KEY, msgspec.json.encode(entry))
+            try:
+                answers = answers_of(pipe)
+            except RedisAway as away:
+                published.away = away
+                return
+        addresses: Counter[str] = Counter()
+        for (parcel, _), answer in zip(parcels, answers, strict=True):
+            if (error := not_now(answer)) is not None:
+                published.away = error
+            elif (problem := refusal(answer)) is None:
+                published.taken.add(parcel.id)
+                addresses[parcel.address] += 1
+            else:
+                published.refused[parcel.id] = problem
+                self._tell([(DEAD_KEY, "dead", problem)])
+        for address, count in addresses.items():
+            log.error("reply_set_aside", address=address, count=count, remedy="look at worker68:dead")
+
+    def _tell(self, refused: Iterable[tuple[str, str, str]]) -> None:
+        for (key, what, problem), count in Counter(refused).items():
+            self._refusals.note(key, what, problem, REMEDY, count)
+
+
+def key_of(parcel: Parcel) -> str:
+    """Return the key where a parcel is published; for a result, of which each has its own key, what they have in common."""
+    if parcel.kind in ("result", "deferred"):
+        return f"{RESULT_PREFIX}*"
+    if parcel.kind == "dead":
+        return DEAD_KEY
+    if parcel.address.startswith("stream:"):
+        return f"worker68:replies:{parcel.address.removeprefix('stream:')}:stream"
+    return f"worker68:replies:{parcel.address}"

@@ -1,0 +1,85 @@
+"""Outages: what is away, or fails each time, as the log shows it: a line when it begins, a line when it ends, with a count.
+
+In: failures and successes of those who try, each under its name. Out: two log lines, however many try how often. Never: a decision
+what to do meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+import structlog
+
+from worker68.clock import monotonic
+
+log = structlog.get_logger(__name__)
+
+#: Whoever has failed and does not try again is not waited for: its job may have ended. All try at least every few seconds.
+FORGET_SECONDS: Final = 15.0
+
+
+class Outage:
+    """One thing that is away or broken. ``began``, ``ended``: the names of its two events. Thread-safe.
+
+    It lasts from the first failure until all who have failed succeed, or have not tried for a while. ``fault``: it is one of
+    worker68's own, so its first line has the traceback, and each place has a first line.
+    """
+
+    def __init__(self, began: str, ended: str, remedy: str, *, fault: bool = False) -> None:
+        self._began = began
+        self._ended = ended
+        self._remedy = remedy
+        self._fault = fault
+        self._lock = threading.Lock()  # guards all below
+        self._failing: dict[str, float] = {}  # who fails, and when it did last
+        self._said: set[tuple[str, type[BaseException]]] = set()
+        self._since = 0.0
+        self._failures = 0
+
+    def fails(self, where: str, error: BaseException, **fields: Any) -> None:
+        """Note a failure; log the first, and the first of each other kind of error."""
+        kind = (where if self._fault else "", type(error))
+        with self._lock:
+            self._forget()
+            if not self._failing:
+                self._said, self._since, self._failures = set(), monotonic(), 0
+            new = kind not in self._said
+            self._said.add(kind)
+            self._failing[where] = monotonic()
+            self._failures += 1
+        if new:
+            words = {"where": where, "problem": str(error), "remedy": self._remedy} | fields
+            if self._fault:
+                log.error(self._began, exc_info=error, **words)
+            else:
+                log.warning(self._began, **words)
+
+    def works(self, where: str) -> None:
+        """Note a success; log the end where no other place fails. Cheap where nothing fails."""
+        if not self._failing:
+            return
+        with self._lock:
+            if not self._failing:
+                return
+            self._failing.pop(where, None)
+            self._forget()
+            if self._failing:
+                return
+            seconds, failures = round(monotonic() - self._since, 1), self._failures
+        log.info(self._ended, seconds=seconds, failures=failures)
+
+    def _forget(self) -> None:
+        oldest = monotonic() - FORGET_SECONDS
+        self._failing = {where: at for where, at in self._failing.items() if at > oldest}
+
+
+#: Those of this process: all who use the database, or Redis, say here that it is away.
+DATABASE: Final = Outage(
+    "database_away",
+    "database_back",
+    "waiting for it; nothing is taken in or sent meanwhile, and what was sent is kept: look at DATABASE_URL",
+)
+REDIS: Final = Outage(
+    "redis_away", "redis_back", "waiting for it; nothing is taken in or sent meanwhile, replies wait: look at REDIS_URL"
+)

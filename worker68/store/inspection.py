@@ -1,0 +1,99 @@
+"""What remote control asks about jobs: those that wait, by account, and those of some Celery ids. For people who ask.
+
+In: accounts, Celery ids. Out: at most ``MOST`` jobs, without their text. Each statement walks along an index, so it ends soon
+however many jobs wait. Never: a write.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Select, select
+
+from worker68.jobs.outcome import Status
+from worker68.jobs.states import State
+from worker68.store.engine import reading
+from worker68.store.tables import IN_LANE, NOT_DUE, cancellations, jobs, requesters
+
+#: So many jobs at most in one answer: it is read by a person, and Celery's thread encodes it.
+MOST: Final = 100
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job as remote control shows it. ``task_id``: the Celery id that was asked for, or else the first one."""
+
+    seq: int
+    task_id: str
+    job_id: str
+    account: str
+    task: str
+    chat_type: str | None
+    chat_id: int | None
+    state: State
+    status: str | None
+    priority: int
+    attempts: int
+    due_at: dt.datetime | None
+
+
+_FIRST_ID: Final = (
+    select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
+).scalar_subquery()
+
+
+def find_scheduled(engine: Engine, accounts: Sequence[str]) -> list[Found]:
+    """Return the jobs of these accounts that are not due yet, the earliest first."""
+    found: list[Found] = []
+    with reading(engine) as connection:
+        for account in accounts:
+            query = _jobs(_FIRST_ID).where(jobs.c.account == account, NOT_DUE)
+            found += _read(connection, query.order_by(jobs.c.due_at).limit(MOST))
+    return sorted(found, key=_due)[:MOST]
+
+
+def find_reserved(engine: Engine, accounts: Sequence[str]) -> list[Found]:
+    """Return the jobs of these accounts that stand in their lanes, lane by lane in the order in which they go."""
+    found: list[Found] = []
+    with reading(engine) as connection:
+        for account in accounts:
+            query = _jobs(_FIRST_ID).where(jobs.c.account == account, IN_LANE)
+            place = (jobs.c.lane, jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+            found += _read(connection, query.order_by(*place).limit(MOST - len(found)))
+            if len(found) == MOST:
+                break
+    return found
+
+
+def find_by_ids(engine: Engine, accounts: Sequence[str], task_ids: Sequence[str]) -> list[Found]:
+    """Return the jobs of these accounts for which messages with these Celery ids (``MOST`` at most) asked."""
+    query = _jobs(requesters.c.task_id).join(requesters, requesters.c.seq == jobs.c.seq)
+    query = query.where(requesters.c.task_id.in_(task_ids[:MOST]), jobs.c.account.in_(accounts))
+    with reading(engine) as connection:
+        return _read(connection, query.order_by(jobs.c.seq))
+
+
+def find_revoked(engine: Engine, revoked: Sequence[str]) -> list[str]:
+    """Return the ids among ``revoked`` whose job was cancelled, and the newest that are kept for a job that has not come."""
+    ended = select(requesters.c.task_id).join(jobs, jobs.c.seq == requesters.c.seq)
+    ended = ended.where(requesters.c.task_id.in_(revoked[-MOST:]), jobs.c.status == Status.CANCELLED)
+    kept = select(cancellations.c.task_id).order_by(cancellations.c.cancelled_at.desc()).limit(MOST)
+    with reading(engine) as connection:
+        return list(dict.fromkeys([*connection.scalars(kept), *connection.scalars(ended)]))
+
+
+def _jobs(task_id: Any) -> Select[Any]:
+    names = ("job_id", "account", "task", "chat_type", "chat_id", "state", "status", "priority", "attempts", "due_at")
+    return select(jobs.c.seq, task_id.label("task_id"), *(jobs.c[name] for name in names)).select_from(jobs)
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[Found]:
+    rows: Iterable[Any] = connection.execute(query).mappings()
+    return [Found(**{**row, "state": State(row["state"])}) for row in rows]
+
+
+def _due(found: Found) -> dt.datetime:
+    return found.due_at or dt.datetime.max.replace(tzinfo=dt.UTC)

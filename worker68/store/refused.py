@@ -1,0 +1,159 @@
+"""Parcels that Redis refuses for good: beside the outbox, so that none of them holds up what Redis takes.
+
+In: parcels of the outbox, and why Redis refuses them. Out: those that are due to be tried again. Never: more than one result for a
+Celery id: an older one would overwrite the newer, whenever Redis takes it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Engine,
+    Insert,
+    String,
+    Update,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from worker68.store.batches import batch_of, joined, pack
+from worker68.store.engine import reading, transaction
+from worker68.store.outbox import Parcel, forget
+from worker68.store.tables import UtcDateTime, outbox, refused
+
+#: Of a parcel, as it lies in the outbox and here.
+_OF_PARCEL: Final = ("account", "kind", "address", "payload", "created_at")
+#: Celery's states: of no use to a producer any more when they would have ended in Redis.
+_ENDING_KINDS: Final = ("result", "deferred")
+
+
+@dataclass(frozen=True)
+class RefusedParcels:
+    """How many parcels of one account and kind Redis refuses, since when the oldest waits, and the words of one refusal."""
+
+    account: str
+    kind: str
+    number: int
+    since: dt.datetime
+    problem: str
+
+
+def settle_parcels(
+    engine: Engine, taken: Sequence[Parcel], problems: Sequence[tuple[Parcel, str]], due_at: dt.datetime
+) -> None:
+    """Delete parcels of the outbox that Redis has; move those that it refuses, with its words, until they are due again."""
+    with transaction(engine) as connection:
+        dialect = connection.dialect.name
+        parcels = [*taken, *(parcel for parcel, _ in problems)]
+        results = [{"address": parcel.address} for parcel in parcels if parcel.kind == "result"]
+        if results:
+            connection.execute(_forget_results(dialect), pack(dialect, results))
+        if problems:
+            moved = {_place(parcel): {"id": parcel.id, "problem": problem} for parcel, problem in problems}
+            connection.execute(_move(dialect), {**pack(dialect, moved.values()), "due_at": due_at})
+        forget(connection, [parcel.id for parcel in parcels])
+
+
+def settle_refused(engine: Engine, taken: Sequence[Parcel], problems: Mapping[int, tuple[str, dt.datetime]]) -> None:
+    """Delete parcels of this table that Redis has now; put off those that it still refuses: its words, and when they are due."""
+    with transaction(engine) as connection:
+        dialect = connection.dialect.name
+        connection.execute(_forget(dialect), pack(dialect, ({"id": parcel.id} for parcel in taken)))
+        if problems:
+            rows = [{"id": id_, "problem": problem, "due_at": due} for id_, (problem, due) in problems.items()]
+            connection.execute(_put_off(dialect), pack(dialect, rows))
+
+
+def fetch_due(
+    engine: Engine,
+    owned: Sequence[str],
+    others: Sequence[str] | None,
+    now: dt.datetime,
+    stale_before: dt.datetime,
+    limit: int,
+) -> list[Parcel]:
+    """Return the refused parcels that are due, the longest due first; whose they are is as in ``outbox.fetch``."""
+    columns = (refused.c.id, refused.c.account, refused.c.kind, refused.c.address, refused.c.payload)
+    ours: ColumnElement[bool] = refused.c.account.in_(owned)
+    if others is not None:
+        ours = or_(ours, refused.c.account.not_in(others), refused.c.due_at < stale_before)
+    query = select(*columns, refused.c.refusals).where(refused.c.due_at <= now, ours)
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(refused.c.due_at, refused.c.id).limit(limit))
+        return [Parcel(*row) for row in rows]
+
+
+def end_refused(engine: Engine, created_before: dt.datetime) -> int:
+    """Delete Celery's states that would have ended in Redis by now; return how many. Replies wait for ever."""
+    old = and_(refused.c.kind.in_(_ENDING_KINDS), refused.c.created_at < created_before)
+    with transaction(engine) as connection:
+        return connection.execute(delete(refused).where(old)).rowcount
+
+
+def count_refused(engine: Engine, accounts: Sequence[str] | None = None) -> list[RefusedParcels]:
+    """Return what Redis refuses, by account and kind; of all accounts without ``accounts``."""
+    query = select(
+        refused.c.account,
+        refused.c.kind,
+        func.count(),
+        func.min(refused.c.created_at, type_=UtcDateTime()),
+        func.max(refused.c.problem),
+    )
+    if accounts is not None:
+        query = query.where(refused.c.account.in_(accounts))
+    query = query.group_by(refused.c.account, refused.c.kind).order_by(refused.c.account, refused.c.kind)
+    with reading(engine) as connection:
+        return [RefusedParcels(*row) for row in connection.execute(query)]
+
+
+def _place(parcel: Parcel) -> tuple[str, str, int]:
+    """Return what tells a parcel from others; of two results for one Celery id the later one alone counts."""
+    return (parcel.kind, parcel.address, 0 if parcel.kind == "result" else parcel.id)
+
+
+@functools.cache
+def _forget_results(dialect: str) -> Delete:
+    batch = select(batch_of(dialect, refused.c.address).c.address)
+    # With an array PostgreSQL looks into the index, whatever it takes the batch's size to be.
+    within: ColumnElement[bool] = refused.c.address.in_(batch)
+    if dialect == "postgresql":
+        within = refused.c.address == any_(func.array(batch.scalar_subquery(), type_=ARRAY(String)))
+    return delete(refused).where(refused.c.kind == "result", within)
+
+
+@functools.cache
+def _move(dialect: str) -> Insert:
+    batch = batch_of(dialect, outbox.c.id, refused.c.problem)
+    given = [outbox.c[name] for name in _OF_PARCEL]
+    due_at = bindparam("due_at", type_=UtcDateTime())
+    rows = select(*given, batch.c.problem, literal(1), due_at).select_from(batch)
+    rows = rows.join(outbox, joined(dialect, outbox.c.id, batch.c)).order_by(outbox.c.id)
+    return insert(refused).from_select([*_OF_PARCEL, "problem", "refusals", "due_at"], rows)
+
+
+@functools.cache
+def _forget(dialect: str) -> Delete:
+    return delete(refused).where(refused.c.id.in_(select(batch_of(dialect, refused.c.id).c.id)))
+
+
+@functools.cache
+def _put_off(dialect: str) -> Update:
+    batch = batch_of(dialect, refused.c.id, refused.c.problem, refused.c.due_at).c
+    values = {"refusals": refused.c.refusals + 1, "problem": batch.problem, "due_at": batch.due_at}
+    return update(refused).where(joined(dialect, refused.c.id, batch)).values(values)

@@ -1,0 +1,47 @@
+"""The address of the database: which URLs worker68 takes, checked as far as that goes without a connection."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from worker68.errors import SettingsError
+
+_EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+
+
+def read_database_url(url: str) -> URL:
+    """Return ``DATABASE_URL`` as SQLAlchemy reads it, with the driver that worker68 uses.
+
+    Raises ``SettingsError``, which does not show the URL: it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(f"DATABASE_URL is no database URL; {_EXPECTED}") from None
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        _check_options(parsed)
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise SettingsError(f"DATABASE_URL is for {backend}; worker68 knows sqlite and postgresql+psycopg")
+    if parsed.host or parsed.query or parsed.username or parsed.port:
+        raise SettingsError(
+            "DATABASE_URL is for SQLite, and names more than a file; expected sqlite:///FILE or sqlite:////ABSOLUTE/FILE"
+        )
+    if parsed.database in (None, "", ":memory:"):
+        raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
+    return parsed.set(drivername="sqlite")
+
+
+def _check_options(url: URL) -> None:
+    """Refuse a query that libpq does not know; a wrong value it says itself when it connects."""
+    try:
+        make_conninfo(**dict.fromkeys(url.query, ""))
+    except psycopg.ProgrammingError:
+        names = ", ".join(url.query)
+        raise SettingsError(
+            f"DATABASE_URL has a query ({names}) with what is no option of libpq; known are sslmode, sslrootcert and others"
+        ) from None

@@ -1,0 +1,72 @@
+"""What is overlooked, as figures: entries set aside, messages and jobs that no worker takes. Told by the front door's owner.
+
+In: Redis and the database, when somebody scrapes. Out: figures. Never: more than some ten thousand keys at one scrape; the next one
+goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import ResponseError
+
+from worker68.broker.strays import StrayFinder, Strays
+from worker68.execution.relay import DEAD_KEY
+from worker68.observe.metrics import Figure
+from worker68.redis_calls import redis_errors
+from worker68.store.figures import count_waiting_jobs, find_waiting_accounts
+from worker68.vitals.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+#: At one scrape: a thousand keys each, so that a scrape takes Redis some twenty milliseconds, in short steps.
+SCAN_STEPS: Final = 50
+SCAN_SECONDS: Final = 1.0
+
+
+class Overlooked:
+    """Keeps how far the look through the keys has come. Thread-safe."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lock = threading.Lock()  # guards _finder and _strays: two may scrape at once
+        self._finder = StrayFinder(parts.redis, parts.accounts)
+        self._strays = Strays(complete=False)
+
+    def read_redis(self) -> list[Figure]:
+        """Return what Redis says. Raises ``RedisAway``."""
+        if not self._parts.pump.owns_front:
+            return []
+        aside = Figure("gauge", "worker68_set_aside", "Messages and replies on worker68:dead.")
+        strays = Figure("gauge", "worker68_stray_messages", "Messages in Redis that no worker takes.", ("where",))
+        with redis_errors():
+            try:
+                count: Any = self._parts.redis.llen(DEAD_KEY)
+                aside.set(count)
+                found = self._look()
+            except ResponseError as refusal:
+                # The key is of another type, or a right is missing: `worker68 check` names it.
+                log.debug("strays_not_read", problem=str(refusal))
+                return [aside]
+        strays.set(sum(found.unknown.values()), "unknown_account")
+        strays.set(found.celery, "celery")
+        return [aside, strays]
+
+    def read_database(self) -> list[Figure]:
+        """Return what the database says. Raises ``DatabaseAway``."""
+        if not self._parts.pump.owns_front:
+            return []
+        figure = Figure("gauge", "worker68_jobs_without_account", "Unfinished jobs of accounts that no settings have.")
+        unknown = [one for one in find_waiting_accounts(self._parts.engine) if one not in self._parts.accounts]
+        figure.set(sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0)
+        return [figure]
+
+    def _look(self) -> Strays:
+        """Return what the last whole round found, or as long as there is none, what this one has found so far."""
+        with self._lock:
+            found = self._finder.look(SCAN_STEPS, SCAN_SECONDS, replies=False)
+            if found.complete or not self._strays.complete:
+                self._strays = found
+            return self._strays

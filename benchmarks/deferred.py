@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 
 from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, percentile, ratios
 from benchmarks.stage import OFF, Stage, open_stage, to
+from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic, utc_now
 from worker68.execution.dispatch import LANE_DEPTH
@@ -91,8 +92,7 @@ def fill(engine: Engine, state: str, count: int, first: int) -> None:
     with transaction(engine) as connection:
         terms = {"kind": state, "state": state, "count": count, "first": first}
         connection.execute(text(_FILL), terms)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE jobs"))
+    administer(engine, "VACUUM ANALYZE jobs")
 
 
 def measure(engine: Engine, name: str) -> Figures:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from tests.acceptance.conftest import Stage, StageMaker, check_consuming, end_of, name
 from tests.parts.nursery import ForkedWorker, Nursery
-from tests.parts.postgres import PostgresServer
+from tests.parts.postgres import PostgresServer, administer
 from worker68.clock import monotonic
 from worker68.execution.permit import PERMIT_SECONDS
 from worker68.simulator.population import FRIEND
@@ -111,9 +111,7 @@ def test_connections_that_are_dropped_when_idle_are_not_noticed(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
     stage = make_stage("postgresql", LEASE_TTL=2)
-    with stage.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        name_of_it = connection.scalar(text("SELECT current_database()"))
-        connection.execute(text(f"ALTER DATABASE {name_of_it} SET idle_session_timeout = '1100ms'"))
+    administer(stage.database, f"ALTER DATABASE {stage.database.url.database} SET idle_session_timeout = '1100ms'")
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     worker.start()
     worker.wait_ready()

@@ -111,7 +111,7 @@ class TestRedis:
         waiting = redis_stage.send(waiting_words)
         redis_stage.redis.config_set("maxmemory", 1)
         try:
-            worker.wait(lambda: "OOM" in worker.log_since_start)
+            worker.wait(lambda: "refuses to work at present" in worker.log_since_start)
             worker.wait(lambda: redis_stage.rows("SELECT id FROM outbox WHERE kind = 'reply'"))
         finally:
             redis_stage.redis.config_set("maxmemory", 0)

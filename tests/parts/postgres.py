@@ -25,6 +25,7 @@ from typing import Final, LiteralString, Self
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import Engine
 
 from worker68.clock import Deadline
 from worker68.embedded import ServerFailed
@@ -56,6 +57,15 @@ class Programs:
 
     bin: Path
     run_as: RunAs | None
+
+
+def administer(engine: Engine, *statements: str) -> None:
+    """Run statements one by one, each committed at once: the engine of worker68 begins a transaction before its first."""
+    with psycopg.connect(
+        engine.url.set(drivername="postgresql").render_as_string(False), autocommit=True
+    ) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 class PostgresServer:

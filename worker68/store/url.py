@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg
-from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -38,6 +36,10 @@ def read_database_url(url: str) -> URL:
 
 def _check_options(url: URL) -> None:
     """Refuse a query that libpq does not know; a wrong value it says itself when it connects."""
+    # Here, because a worker with SQLite needs neither.
+    import psycopg
+    from psycopg.conninfo import make_conninfo
+
     try:
         make_conninfo(**dict.fromkeys(url.query, ""))
     except psycopg.ProgrammingError:

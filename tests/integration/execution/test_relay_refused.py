@@ -16,6 +16,7 @@ from redis.retry import Retry
 from tests.integration.execution.conftest import OneWorker
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
+from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.execution import relay as relay_module
@@ -136,9 +137,7 @@ def test_replies_are_published_once_while_the_database_cannot_write(
 def switch(ledger: Ledger, statement: str) -> None:
     """Change what new connections to the database may do, and end all that there are."""
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for each in ("SET default_transaction_read_only = off", statement, others):
-            connection.exec_driver_sql(each)
+    administer(ledger.engine, "SET default_transaction_read_only = off", statement, others)
     ledger.engine.dispose()
 
 

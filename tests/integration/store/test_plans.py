@@ -19,6 +19,7 @@ from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import FENCE, OWNER, SENT, Ledger, open_ledger
 from tests.parts.lists import GROUP, Lists, contact, group_request, member
 from tests.parts.plans import Plan, explained
+from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
 from worker68.store import attempts, figures, history, outbox, reports, snapshots, standing, waiting
@@ -53,11 +54,6 @@ def ledger(postgres_url: str, knowledge: str) -> Iterator[Ledger]:
                 administer(ledger.engine, f"ALTER DATABASE {name} SET enable_{method} = off")
             ledger.engine.dispose()
         yield ledger
-
-
-def administer(engine: Engine, words: str) -> None:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(words)
 
 
 def bounded(plans: list[Plan], most: int) -> None:
@@ -148,7 +144,7 @@ def copy_jobs(ledger: Ledger, name: str, number: int, **changed: Any) -> None:
     given = as_first | times | {"name": name, "number": number} | changed
     asked = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT seq, job_id, '', false FROM jobs"
     administer(ledger.engine, _COPY.format(**given))
-    administer(ledger.engine, f"{asked} WHERE job_id LIKE '{name}-%%'")
+    administer(ledger.engine, f"{asked} WHERE job_id LIKE '{name}-%'")
 
 
 @pytest.fixture

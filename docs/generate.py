@@ -2,11 +2,14 @@
 
 In: the register of tasks, the commands. Out: the text of each page; run as a program, the pages themselves. A test compares.
 
-    .venv/bin/python docs/generate.py
+    .venv/bin/python docs/generate.py [--check]
+
+With ``--check`` it writes nothing, names the pages that are not up to date, and ends with 1 if there are any.
 """
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -138,10 +141,18 @@ def _command(group: click.Group, name: str, parent: click.Context) -> Iterator[s
 PAGES: Final = {"tasks.md": tasks_page, "cli.md": cli_page}
 
 
+def find_old() -> list[str]:
+    """Return the names of the pages that are not as the code gives them now."""
+    return [name for name, page in PAGES.items() if (HERE / name).read_text() != page()]
+
+
 def write() -> None:
     for name, page in PAGES.items():
         (HERE / name).write_text(page())
 
 
 if __name__ == "__main__":
-    write()
+    if sys.argv[1:] != ["--check"]:
+        write()
+    elif old := find_old():
+        sys.exit(f"not up to date: {', '.join(old)}; run: .venv/bin/python docs/generate.py")

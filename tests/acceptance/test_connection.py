@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.result import AsyncResult
 
-from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, name
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SYNC, Stage, StageMaker, name
 from worker68.simulator.events import Message, verdict
 
 
@@ -54,8 +54,12 @@ def test_a_drop_after_the_reply_costs_nothing_when_the_verdict_comes(stage: Stag
     assert len(stage.frames(words)) == 1
 
 
-def test_after_a_drop_with_sends_under_way_they_go_one_at_a_time_until_one_is_proved(stage: Stage) -> None:
+def test_after_a_drop_with_sends_under_way_they_go_one_at_a_time_until_one_is_proved(make_stage: StageMaker) -> None:
     """A bridge that drops each connection soon costs one message each time, not as many as may be under way."""
+    # Longer than it takes to connect again twice: a send whose verdict is given up makes room for the next.
+    stage = make_stage(VERDICT_TIMEOUT=30)
+    stage.worker.start()
+    stage.worker.wait_ready()
     stage.end_of(stage.send(name()))
     stage.bridge.faults.verdict = "swallowed"
     mark = name()

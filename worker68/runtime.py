@@ -50,13 +50,13 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
+from worker68.observe.parts import Parts
+from worker68.observe.runs import Runs
+from worker68.observe.vitals import Vitals
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
 from worker68.store.writer import Writer
-from worker68.vitals.parts import Parts
-from worker68.vitals.runs import Runs
-from worker68.vitals.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 

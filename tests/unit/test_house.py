@@ -17,10 +17,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
 
-#: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
-FURNITURE = {"errors", "clock", "settings", "observe"}
+#: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
+TELLING = {"observe.logs", "observe.outages", "observe.latency"}
 
-#: Room -> the rooms that it may import. A room that is not named here may import any, save those of DOORS.
+#: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
+FURNITURE = {"errors", "clock", "settings", *TELLING}
+
+#: Room, or module, -> the rooms and modules that it may import. What is not named here may import any, save those of DOORS.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
@@ -34,15 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": FURNITURE | {"jobs", "tasks"},
     "execution": FURNITURE | {"jobs", "protocol", "tasks", "jobloop", "bridge", "limits", "store", "redis_calls"},
     "simulator": FURNITURE,
-    "observe": FURNITURE,
+    **dict.fromkeys(TELLING, FURNITURE),
 }
 
-#: What only few may import: room -> those modules and rooms.
+#: What only few may import, furniture apart: room -> those modules and rooms.
 DOORS: dict[str, set[str]] = {
     "cli": {"cli", "app", "celery_tasks", "fleet.bootstep", "__main__"},
     "runtime": {"cli", "app", "celery_tasks", "fleet.bootstep", "fleet.control"},
     "simulator": {"simulator", "cli"},
     "embedded": {"cli"},
+    "observe": {"observe", "runtime", "cli"},
     "celery_tasks": {"app", "fleet", "broker"},
 }
 
@@ -67,7 +71,9 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "execution.relay",
         "execution.kept",
         "runtime",
-        "vitals",
+        "observe.parts",
+        "observe.roster",
+        "observe.overlooked",
         "cli",
         "embedded",
     },
@@ -96,6 +102,11 @@ MOST_LINES = 400
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}
 
 
+def is_within(name: str, places: set[str]) -> bool:
+    """Whether a module is one of these, or stands in one of these rooms."""
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
 @dataclass(frozen=True)
 class Module:
     """A file of the package: ``name`` is ``store.engine`` for worker68/store/engine.py, ``store`` for its ``__init__``."""
@@ -108,7 +119,7 @@ class Module:
         return self.name.partition(".")[0]
 
     def is_in(self, places: set[str]) -> bool:
-        return any(self.name == place or self.name.startswith(f"{place}.") for place in places)
+        return is_within(self.name, places)
 
 
 @dataclass(frozen=True)
@@ -132,17 +143,16 @@ def read_package() -> list[Module]:
 
 
 def find_imports(module: Module) -> Iterator[Import]:
-    """Every import by its full name; ``from worker68 import jobs`` is one of ``worker68.jobs``."""
+    """Every import by its full name; ``from worker68 import jobs`` is one of ``worker68.jobs``, also within a room."""
     for node in ast.walk(ast.parse(module.source)):
         if isinstance(node, ast.Import):
             yield from (Import(node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module.name}:{node.lineno}: imports are written in full"
             assert node.module is not None
-            if node.module == "worker68":
-                yield from (Import(node.lineno, f"worker68.{alias.name}") for alias in node.names)
-            else:
-                yield Import(node.lineno, node.module)
+            for full in (f"{node.module}.{alias.name}" for alias in node.names):
+                is_module = node.module == "worker68" or (PACKAGE.parent / f"{full.replace('.', '/')}.py").is_file()
+                yield Import(node.lineno, full if is_module else node.module)
 
 
 def find_calls(module: Module) -> Iterator[tuple[int, str]]:
@@ -161,12 +171,13 @@ def offences_of_rooms(module: Module) -> Iterator[str]:
         name = imported.name.removeprefix("worker68.")
         room = name.partition(".")[0]
         where = f"{module.name}:{imported.line}"
-        if room == module.room:
+        place = module.name if module.name in MAY_IMPORT else module.room
+        if room == place:
             continue
-        allowed = MAY_IMPORT.get(module.room)
-        if allowed is not None and room not in allowed:
-            yield f"{where}: {module.room} may not import {name}, only {', '.join(sorted(allowed)) or 'nothing of worker68'}"
-        elif room in DOORS and not module.is_in(DOORS[room]):
+        allowed = MAY_IMPORT.get(place)
+        if allowed is not None and not is_within(name, allowed):
+            yield f"{where}: {place} may not import {name}, only {', '.join(sorted(allowed)) or 'nothing of worker68'}"
+        elif room in DOORS and name not in FURNITURE and not module.is_in(DOORS[room]):
             yield f"{where}: {name} may be imported by {', '.join(sorted(DOORS[room]))} only"
 
 
@@ -227,6 +238,9 @@ OFFENCES = [
     ("broker.pump", "from worker68.runtime import Runtime", "runtime may be imported by"),
     ("fleet.leases", "import worker68.cli.main", "cli.main may be imported by"),
     ("broker.pump", "from worker68.simulator.server import serve", "simulator.server may be imported by"),
+    ("store.writer", "from worker68.observe.vitals import Vitals", "store may not import observe.vitals"),
+    ("broker.pump", "from worker68.observe import parts", "observe.parts may be imported by"),
+    ("observe.outages", "from worker68.observe.parts import Parts", "observe.outages may not import observe.parts"),
     ("execution.dispatch", "import redis", "redis stays in"),
     ("execution.execute", "from sqlalchemy.orm import Session", "sqlalchemy stays in store"),
     ("limits.limiter", "from celery import Celery", "celery stays in"),
@@ -254,6 +268,8 @@ def test_an_offence_is_found(name: str, source: str, complaint: str) -> None:
     [
         ("execution.relay", "import redis\nfrom worker68.store import outbox\nfrom worker68.errors import RedisAway"),
         ("fleet.bootstep", "from worker68.runtime import Runtime\nfrom celery import bootsteps"),
+        ("observe.parts", "from worker68.observe.runs import Runs\nfrom worker68.broker.pump import Pump"),
+        ("broker.pump", "from worker68.observe.outages import Outage"),
         ("bridge.connection", "from websocket import WebSocket"),
         ("cli.demo", "from worker68.embedded import EmbeddedRedis\nimport worker68.simulator"),
         ("jobs.job", "import msgspec, datetime\nfrom worker68.jobs.task import Task"),

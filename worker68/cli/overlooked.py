@@ -18,8 +18,8 @@ from worker68.clock import utc_now
 from worker68.execution.relay import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
 from worker68.fleet.leases import FRONT, account_lease, lease_key
-from worker68.fleet.roster import Roster
 from worker68.jobs.states import State
+from worker68.observe.roster import Roster
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_in_doubt, count_parcels, count_waiting_jobs, find_waiting_accounts
 from worker68.store.pauses import list_pauses

@@ -10,8 +10,7 @@ from typing import Final
 
 from worker68.cli.findings import Finding, Ground
 from worker68.cli.output import show_time
-from worker68.fleet.roster import Roster
-from worker68.observe.status import RefusedKey
+from worker68.observe.roster import RefusedKey, Roster
 from worker68.store.refused import count_refused
 
 KEY_REMEDY: Final = "delete or rename the key if it is of another type; else give worker68 the right to it"

@@ -24,9 +24,8 @@ from worker68.cli.reach import explain_database, open_redis, saying_away
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway
 from worker68.fleet.leases import FRONT, account_lease, lease_key
-from worker68.fleet.roster import Roster
 from worker68.limits.pace import read_paces
-from worker68.observe.status import WorkerStatus
+from worker68.observe.roster import Roster, WorkerStatus
 from worker68.settings import Settings, load_settings
 from worker68.store.engine import Engine
 from worker68.store.figures import count_parcels, count_waiting_jobs

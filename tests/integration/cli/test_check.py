@@ -15,9 +15,8 @@ from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
-from worker68.fleet.roster import Roster
 from worker68.jobs.outcome import ErrorCode, in_doubt
-from worker68.observe.status import WorkerStatus
+from worker68.observe.roster import Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
 

@@ -12,8 +12,7 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.cli.findings import Ground
 from worker68.cli.refused import find_refused_keys, find_refused_parcels
-from worker68.fleet.roster import Roster
-from worker68.observe.status import RefusedKey, WorkerStatus
+from worker68.observe.roster import RefusedKey, Roster, WorkerStatus
 from worker68.store.migration import upgrade
 from worker68.store.outbox import fetch
 from worker68.store.refused import settle_parcels

@@ -29,11 +29,10 @@ from tests.parts.lists import GROUP, Lists, contacts, member
 from tests.parts.worker import PATIENCE_SECONDS
 from worker68.cli import output
 from worker68.clock import utc_now
-from worker68.fleet.roster import Roster
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, failed
 from worker68.jobs.snapshot import GROUP_MEMBERS
-from worker68.observe.status import AccountStatus, WorkerStatus
+from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
 from worker68.store import attempts, pauses, waiting
 
 Ask = Callable[..., Result]

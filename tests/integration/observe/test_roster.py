@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
+from collections.abc import Iterator
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from worker68.cli import health
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
-from worker68.fleet.roster import ROSTER_KEY, TOLD_FOR_SECONDS, Roster, status_key
-from worker68.observe.status import AccountStatus, WorkerStatus
+from worker68.observe.roster import ROSTER_KEY, TOLD_FOR_SECONDS, AccountStatus, Roster, WorkerStatus, status_key
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client that fails at once."""
+    with redis.Redis.from_url(redis_url, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
+        yield client
 
 
 def status(worker: str, problem: str | None = None, told_at: dt.datetime | None = None) -> WorkerStatus:

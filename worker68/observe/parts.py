@@ -14,10 +14,10 @@ from worker68.broker.pump import Pump
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
 from worker68.jobloop import JobThread
+from worker68.observe.runs import Runs
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.writer import Writer
-from worker68.vitals.runs import Runs
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
-"""The roster: which workers there are, and what each of them says about itself.
+"""The roster: which workers there are, and what each of them says about itself in Redis: a few numbers, no ids, no text.
 
-In: a worker's status, every few seconds. Out: the statuses of all workers that told theirs lately. Never: a decision; ownership is
-decided by leases alone.
+In: a worker's status, every few seconds. Out: the statuses of all workers that told theirs lately, for ``worker68 top`` and
+``check``; the keys that Redis refuses are the only names in them. Never: a decision; ownership is decided by leases alone.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final, cast
 
 import msgspec
 import redis
 
-from worker68.observe.status import WorkerStatus
 from worker68.redis_calls import redis_errors
 
 #: Sorted set: a worker's name, and when it was last well (epoch seconds by its own clock). Read by ``worker68 health`` too.
@@ -21,6 +21,38 @@ ROSTER_KEY: Final = "worker68:workers"
 TOLD_FOR_SECONDS: Final = 60
 #: A name stays on the roster for a day, for whoever asks in the morning who was there.
 LISTED_FOR_SECONDS: Final = 86_400
+
+
+class AccountStatus(msgspec.Struct, frozen=True):
+    """An account as its owner sees it. ``bridge``: why it cannot be used, null while it can.."""
+
+    bridge: str | None
+    unfinished: int
+    in_flight: int
+    ended_per_minute: float
+    endings: dict[str, int]
+
+
+class RefusedKey(msgspec.Struct, frozen=True):
+    """A key that Redis refuses for good. ``what``: ``reply``, ``result``, ``event``, ...; ``problem``: Redis's words."""
+
+    key: str
+    what: str
+    problem: str
+    count: int
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """A worker. ``problem``: what its own look at itself found, null while it is well."""
+
+    worker: str
+    pid: int
+    started_at: dt.datetime
+    told_at: dt.datetime
+    problem: str | None
+    front: bool
+    accounts: dict[str, AccountStatus]
+    refused: list[RefusedKey] = []
 
 
 def status_key(worker: str) -> str:

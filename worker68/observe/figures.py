@@ -20,13 +20,13 @@ from worker68.fleet.leases import FRONT, account_lease
 from worker68.jobs.outcome import Status
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.observe.metrics import Figure
+from worker68.observe.overlooked import Overlooked
+from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
 from worker68.store.figures import count_parcels, count_waiting_jobs
 from worker68.store.refused import count_refused
 from worker68.tasks import TASKS
-from worker68.vitals.overlooked import Overlooked
-from worker68.vitals.parts import Parts
 
 log = structlog.get_logger(__name__)
 

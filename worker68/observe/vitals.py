@@ -10,11 +10,11 @@ from pathlib import Path
 import structlog
 
 from worker68.errors import SettingsError
+from worker68.observe.beat import Beat
+from worker68.observe.checks import REST_WHILE_DRAINING, make_checks
 from worker68.observe.health import Watch
+from worker68.observe.parts import Parts
 from worker68.settings import Settings
-from worker68.vitals.beat import Beat
-from worker68.vitals.checks import REST_WHILE_DRAINING, make_checks
-from worker68.vitals.parts import Parts
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +30,9 @@ class Vitals:
         self._metrics = None
         if settings.metrics_port is not None:
             # Only now: a worker without metrics need not import the library.
+            from worker68.observe.figures import read_figures
             from worker68.observe.metrics import Metrics
-            from worker68.vitals.figures import read_figures
-            from worker68.vitals.overlooked import Overlooked
+            from worker68.observe.overlooked import Overlooked
 
             overlooked = Overlooked(parts)
             self._metrics = Metrics(

@@ -22,18 +22,18 @@ from worker68.bridge.loop import BridgeIO
 from worker68.broker.delivery import Delivery
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
+from worker68.observe import vitals
+from worker68.observe.checks import make_checks
+from worker68.observe.figures import read_figures
 from worker68.observe.health import Check, Watch
 from worker68.observe.metrics import Figure
+from worker68.observe.overlooked import Overlooked
+from worker68.observe.parts import Parts
 from worker68.runtime import Runtime
 from worker68.settings import Settings
 from worker68.simulator import Simulator
 from worker68.store import pauses
 from worker68.store.migration import upgrade
-from worker68.vitals import vitals
-from worker68.vitals.checks import make_checks
-from worker68.vitals.figures import read_figures
-from worker68.vitals.overlooked import Overlooked
-from worker68.vitals.parts import Parts
 
 LOOK, PATIENCE = 0.05, 1.0
 GHOSTS = ("other", "worker68.send_message", "failed", "unknown_account")

@@ -14,10 +14,9 @@ import structlog
 from worker68.clock import monotonic, utc_now
 from worker68.errors import RedisAway
 from worker68.fleet.leases import FRONT
-from worker68.fleet.roster import Roster
-from worker68.observe.status import AccountStatus, RefusedKey, WorkerStatus
+from worker68.observe.parts import Parts
+from worker68.observe.roster import AccountStatus, RefusedKey, Roster, WorkerStatus
 from worker68.store.engine import endings_of
-from worker68.vitals.parts import Parts
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
 
 #: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
-TELLING = {"observe.logs", "observe.outages", "observe.latency"}
+TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
 
 #: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
 FURNITURE = {"errors", "clock", "settings", *TELLING}

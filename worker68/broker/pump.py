@@ -33,7 +33,7 @@ from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
 from worker68.observe import outages
-from worker68.observe.latency import Latency
+from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
 from worker68.store.schema import check_version
 
@@ -95,8 +95,8 @@ class Pump:
         ] = {}  # accounts of which something of ours broke, and until when each is left alone
         self._started: dict[int, tuple[Desk, Ready]] = {}
         self._database_seen = False
-        self.latency = Latency()  # of one round that ended well
-        self.turned_at = monotonic()  # its end
+        self.seconds = histogram("worker68_pump_seconds", "One round of taking in and handing on.")
+        self.turned_at = monotonic()  # the end of one that ended well
         self._stopping = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._rung = False  # the bell's descriptor is readable, or is about to be
@@ -161,7 +161,7 @@ class Pump:
                 began = monotonic()
                 more, look_again_at = self._turn()
                 self.turned_at = monotonic()
-                self.latency.observe(self.turned_at - began)
+                self.seconds.observe(self.turned_at - began)
                 if not more:
                     self._wait(look_again_at)
             except (DatabaseAway, RedisAway) as away:

@@ -14,6 +14,7 @@ from worker68.errors import RedisAway, RedisNotNow
 from worker68.execution.publishing import REMEDY, RESULT_PREFIX
 from worker68.execution.refusals import Refusals
 from worker68.jobs.reply import celery_deferred
+from worker68.observe.metrics import counter
 from worker68.redis_calls import answers_of, not_now, refusal
 
 T = TypeVar("T")
@@ -38,13 +39,15 @@ class Passing:
         # Without a lock: the other threads add at the right end and drop at the left, the relay's takes and puts back at the left.
         self._events: deque[tuple[str, bytes]] = deque()
         self._deferred: deque[str] = deque()
-        self._events_overflowed = 0  # written by the thread that adds
-        self._events_refused = 0  # written by the relay's
+        # There was no room for them to wait, or Redis refused them for good.
+        self.events_dropped = counter(
+            "worker68_events_dropped_total", "Unsolicited events that were lost on the way to Redis."
+        )
         self.deferred_dropped = 0
 
     def add_event(self, account: str, raw: bytes) -> None:
         self._events.append((account, raw))
-        self._events_overflowed += _drop_oldest(self._events, EVENTS_LIMIT)
+        self.events_dropped.inc(_drop_oldest(self._events, EVENTS_LIMIT))
 
     def defer(self, task_ids: Sequence[str]) -> None:
         self._deferred.extend(task_ids)
@@ -53,11 +56,6 @@ class Passing:
     @property
     def waiting(self) -> bool:
         return bool(self._events or self._deferred)
-
-    @property
-    def events_dropped(self) -> int:
-        """How many events did not get to Redis: there was no room to wait for it, or it refused them for good."""
-        return self._events_overflowed + self._events_refused
 
     def publish(self) -> None:
         """Publish a batch of both. Raises ``RedisAway``: what Redis did not take then waits, in its place."""
@@ -103,7 +101,7 @@ class Passing:
             if (problem := refusal(answer)) is not None
         )
         for (key, problem), count in refused.items():
-            self._events_refused += count
+            self.events_dropped.inc(count)
             self._refusals.note(key, "event", problem, REMEDY, count)
         for key, answer in zip(keys, answers[len(events) :], strict=True):
             if (problem := refusal(answer)) is not None:

@@ -17,7 +17,6 @@ import structlog
 
 from worker68.errors import RedisAway
 from worker68.execution.refusals import Refusals
-from worker68.execution.reply_keys import ReplyKeys
 from worker68.execution.unread import Unread
 from worker68.redis_calls import answers_of, not_now, refusal
 from worker68.store.outbox import Parcel
@@ -45,14 +44,11 @@ class Published:
 class Publisher:
     """Knows how each kind of parcel is published. For the relay's thread."""
 
-    def __init__(
-        self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread, reply_keys: ReplyKeys
-    ) -> None:
+    def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread) -> None:
         self._redis = redis
         self._reply_ttl = reply_ttl_seconds  # after it, what nobody read is forgotten
         self._refusals = refusals
         self._unread = unread
-        self._reply_keys = reply_keys
 
     def publish(self, parcels: Sequence[Parcel]) -> Published:
         """Publish a batch. Raises ``RedisAway`` where Redis did not answer: then any of it may be published or not."""
@@ -106,7 +102,6 @@ class Publisher:
         key = key_of(parcel)
         self._refusals.taken(key)
         if parcel.kind == "reply":
-            self._reply_keys.note(key, is_stream=key.endswith(":stream"))
             self._unread.note(key)
         what, place = ("expiry", key) if parcel.kind == "reply" else ("announcement", f"channel {key}")
         for answer in further:

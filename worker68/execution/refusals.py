@@ -6,13 +6,13 @@ them, whatever names producers make up; message text.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from worker68.clock import monotonic
+from worker68.observe.metrics import counter
 
 log = structlog.get_logger(__name__)
 
@@ -38,16 +38,20 @@ class Refused:
 
 
 class Refusals:
-    """For the relay's thread; ``now`` and ``totals`` may be called from any thread: what they read is replaced as a whole."""
+    """For the relay's thread; ``now`` may be called from any thread: what it reads is replaced as a whole."""
 
     def __init__(self) -> None:
         self._refused: dict[str, Refused] = {}
-        self._totals: Counter[str] = Counter()
+        self.counted = counter(
+            "worker68_redis_refused_total",
+            "What Redis refused for good: a key of another type, a missing right. `worker68 check` names the keys.",
+            ("what",),
+        )
         self._logged_at: dict[str, float] = {}
 
     def note(self, key: str, what: str, problem: str, remedy: str, count: int = 1) -> None:
         """Redis has refused this. Logged where it is new, and once an hour."""
-        self._totals = self._totals + Counter({what: count})
+        self.counted.labels(what).inc(count)
         known = {name: one for name, one in self._refused.items() if one.last_at > monotonic() - FORGET_SECONDS}
         if key not in known and len(known) >= MOST_KEYS:
             key = OTHERS
@@ -67,7 +71,3 @@ class Refusals:
         """Return what is refused now, by key."""
         since = monotonic() - FORGET_SECONDS
         return sorted((one for one in self._refused.values() if one.last_at > since), key=lambda one: one.key)
-
-    def totals(self) -> dict[str, int]:
-        """Return how many refusals there were since the process began, by what was refused."""
-        return dict(self._totals)

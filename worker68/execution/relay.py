@@ -21,10 +21,9 @@ from worker68.errors import DatabaseAway, RedisAway, RedisNotNow
 from worker68.execution.passing import Passing
 from worker68.execution.publishing import DEAD_KEY, Published, Publisher
 from worker68.execution.refusals import Refusals
-from worker68.execution.reply_keys import ReplyKeys
 from worker68.execution.unread import Unread
 from worker68.observe import outages
-from worker68.observe.latency import Latency
+from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
 from worker68.store.outbox import Parcel, fetch
 from worker68.store.refused import end_refused, fetch_due, settle_parcels, settle_refused
@@ -71,17 +70,16 @@ class Relay:
         self._reply_ttl = reply_ttl_seconds
         self._ownership = ownership
         self.refusals = Refusals()
-        self.reply_keys = ReplyKeys()
         self.unread = Unread(redis, reply_ttl_seconds, self.refusals)
         self.passing = Passing(redis, reply_ttl_seconds, self.refusals)
-        self._publisher = Publisher(redis, reply_ttl_seconds, self.refusals, self.unread, self.reply_keys)
+        self._publisher = Publisher(redis, reply_ttl_seconds, self.refusals, self.unread)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         # What Redis has and the database still holds, by table and id: it is deleted only, however long that takes.
         self._taken: dict[tuple[bool, int], Parcel] = {}
         self._retry_at = self._end_at = 0.0
         self._last_batch = 0  # the greatest of the last pass
-        self.latency = Latency()  # of one batch: fetched, published, deleted
+        self.seconds = histogram("worker68_relay_seconds", "One batch of the outbox: read, published, deleted.")
         self.passed_at = monotonic()  # the end of the last pass, well or not
         self._thread = threading.Thread(target=self._run, name="worker68-relay", daemon=True)
 
@@ -163,7 +161,7 @@ class Relay:
         problems = [(parcel, published.refused[parcel.id]) for parcel in parcels if parcel.id in published.refused]
         settle_parcels(self._engine, taken, problems, utc_now() + _pause_after(0))
         self._forget_taken(taken)
-        self.latency.observe(monotonic() - began)
+        self.seconds.observe(monotonic() - began)
         if published.away is not None:
             raise published.away
         return len(parcels) == BATCH

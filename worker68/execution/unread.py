@@ -28,6 +28,8 @@ MARKS: Final = 16
 BATCH: Final = 500
 #: Keys that are cared for. The one that got nothing for longest is left to its expiry.
 MOST_KEYS: Final = 100_000
+#: The keys whose lengths are told: a reply list a minute for hours, or the few that there usually are.
+LATEST_KEYS: Final = 500
 #: So many unread replies, or one so old, say that nobody reads.
 MANY: Final = 10_000
 OLD_SECONDS: Final = 24 * 3600.0
@@ -41,7 +43,7 @@ REMEDY: Final = (
 
 
 class Unread:
-    """What waits to be read. For the relay's thread alone."""
+    """What waits to be read. For the relay's thread; ``latest`` may be called from any."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals) -> None:
         self._redis = redis
@@ -52,14 +54,23 @@ class Unread:
         # Each key is in one of them, the one that is due first in front: since when it has something new, or when it was looked at.
         self._changed: dict[str, float] = {}
         self._unchanged: dict[str, float] = {}
+        self._latest: dict[str, None] = {}
 
     @property
     def keys(self) -> set[str]:
         """The lists and streams that are cared for."""
         return {*self._changed, *self._unchanged}
 
+    def latest(self) -> list[str]:
+        """Return the few hundred lists and streams that were last published to."""
+        return list(self._latest.copy())  # the copy is one step: the relay's thread writes meanwhile
+
     def note(self, key: str) -> None:
         """Something was published there."""
+        self._latest.pop(key, None)
+        self._latest[key] = None
+        if len(self._latest) > LATEST_KEYS:
+            del self._latest[next(iter(self._latest))]
         if key in self._changed:
             return
         self._unchanged.pop(key, None)

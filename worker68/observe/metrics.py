@@ -1,49 +1,39 @@
-"""Metrics for Prometheus, over HTTP on ``METRICS_PORT``.
+"""What the parts of a worker count themselves, in the types of prometheus-client, and the page that serves it.
 
-In: a callable that returns figures when somebody scrapes. Out: the text format on ``/metrics``. Never: a figure that grows with the
-number of chats, jobs or reply names; a scrape that stops the worker: what it raises, the scrape is told.
+In: counts and seconds, from any thread. Out: Prometheus' text format on ``/metrics``. Never: a label whose values can grow with the
+number of chats, jobs or reply names; a scrape that stops the worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Literal
+from collections.abc import Sequence
+from typing import Final
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, start_http_server
 
 from worker68.errors import SettingsError
-from worker68.observe.latency import BOUNDS, Distribution
 
-Value = float | Distribution
-
-
-@dataclass
-class Figure:
-    """One metric and its values by the values of its labels. A counter's name ends in ``_total``."""
-
-    kind: Literal["counter", "gauge", "histogram"]
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-    values: dict[tuple[str, ...], Value] = field(default_factory=dict)
-
-    def set(self, value: Value, *labels: str) -> None:
-        self.values[labels] = value
+#: Upper bounds in seconds: from one round trip to Redis up to a wait for a verdict.
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Metrics:
+def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+    """Return a counter of one worker's; it is registered where that worker's page is made."""
+    return Counter(name, text, labels, registry=None)
+
+
+def histogram(name: str, text: str, labels: Sequence[str] = ()) -> Histogram:
+    """Return a histogram of seconds of one worker's; it is registered where that worker's page is made."""
+    return Histogram(name, text, labels, buckets=BOUNDS, registry=None)
+
+
+class Page:
     """The HTTP server. It listens from the moment it is made, on all addresses. Raises ``SettingsError`` for a taken port."""
 
-    def __init__(self, port: int, read: Callable[[], Iterable[Figure]]) -> None:
-        registry = CollectorRegistry()
-        registry.register(_Collector(read))
-        ProcessCollector(registry=registry)
+    def __init__(self, port: int, registry: CollectorRegistry) -> None:
+        # Of the library's own, which nobody asked for: when each series began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         try:
             self._server: WSGIServer
             self._server, self._thread = start_http_server(port, registry=registry)
@@ -56,37 +46,3 @@ class Metrics:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-class _Collector(Collector):
-    def __init__(self, read: Callable[[], Iterable[Figure]]) -> None:
-        self._read = read
-
-    def describe(self) -> list[Metric]:
-        """Say nothing of what there will be: the registry would read it all only to learn the names."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        for figure in self._read():
-            yield _family(figure)
-
-
-def _family(figure: Figure) -> Metric:
-    if figure.kind == "histogram":
-        histogram = HistogramMetricFamily(figure.name, figure.help, labels=figure.labels)
-        for labels, value in figure.values.items():
-            assert isinstance(value, Distribution)
-            histogram.add_metric(labels, _buckets(value), value.total_seconds)
-        return histogram
-    family = (CounterMetricFamily if figure.kind == "counter" else GaugeMetricFamily)(
-        figure.name, figure.help, labels=figure.labels
-    )
-    for labels, value in figure.values.items():
-        assert not isinstance(value, Distribution)
-        family.add_metric(labels, value)
-    return family
-
-
-def _buckets(value: Distribution) -> list[tuple[str, float]]:
-    bounds = [*map(str, BOUNDS), "+Inf"]
-    return list(zip(bounds, map(float, accumulate(value.counts)), strict=True))

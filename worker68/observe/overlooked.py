@@ -7,14 +7,15 @@ goes on where it ended.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any, Final
 
 import structlog
+from prometheus_client.core import GaugeMetricFamily
 from redis.exceptions import ResponseError
 
 from worker68.broker.strays import StrayFinder, Strays
 from worker68.execution.relay import DEAD_KEY
-from worker68.observe.metrics import Figure
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_waiting_jobs, find_waiting_accounts
@@ -35,33 +36,34 @@ class Overlooked:
         self._finder = StrayFinder(parts.redis, parts.accounts)
         self._strays = Strays(complete=False)
 
-    def read_redis(self) -> list[Figure]:
-        """Return what Redis says. Raises ``RedisAway``."""
+    def read_redis(self) -> Iterator[GaugeMetricFamily]:
+        """Yield what Redis says. Raises ``RedisAway``."""
         if not self._parts.pump.owns_front:
-            return []
-        aside = Figure("gauge", "worker68_set_aside", "Messages and replies on worker68:dead.")
-        strays = Figure("gauge", "worker68_stray_messages", "Messages in Redis that no worker takes.", ("where",))
-        with redis_errors():
-            try:
+            return
+        try:
+            with redis_errors():
                 count: Any = self._parts.redis.llen(DEAD_KEY)
-                aside.set(count)
+            yield GaugeMetricFamily("worker68_set_aside", "Messages and replies on worker68:dead.", value=count)
+            with redis_errors():
                 found = self._look()
-            except ResponseError as refusal:
-                # The key is of another type, or a right is missing: `worker68 check` names it.
-                log.debug("strays_not_read", problem=str(refusal))
-                return [aside]
-        strays.set(sum(found.unknown.values()), "unknown_account")
-        strays.set(found.celery, "celery")
-        return [aside, strays]
+        except ResponseError as refusal:
+            # The key is of another type, or a right is missing: `worker68 check` names it.
+            log.debug("strays_not_read", problem=str(refusal))
+            return
+        text = "Messages in Redis that no worker takes."
+        strays = GaugeMetricFamily("worker68_stray_messages", text, labels=("where",))
+        strays.add_metric(("unknown_account",), sum(found.unknown.values()))
+        strays.add_metric(("celery",), found.celery)
+        yield strays
 
-    def read_database(self) -> list[Figure]:
-        """Return what the database says. Raises ``DatabaseAway``."""
+    def read_database(self) -> Iterator[GaugeMetricFamily]:
+        """Yield what the database says. Raises ``DatabaseAway``."""
         if not self._parts.pump.owns_front:
-            return []
-        figure = Figure("gauge", "worker68_jobs_without_account", "Unfinished jobs of accounts that no settings have.")
+            return
         unknown = [one for one in find_waiting_accounts(self._parts.engine) if one not in self._parts.accounts]
-        figure.set(sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0)
-        return [figure]
+        count = sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0
+        text = "Unfinished jobs of accounts that no settings have."
+        yield GaugeMetricFamily("worker68_jobs_without_account", text, value=count)
 
     def _look(self) -> Strays:
         """Return what the last whole round found, or as long as there is none, what this one has found so far."""

@@ -12,7 +12,9 @@ import structlog
 from worker68.errors import SettingsError
 from worker68.observe.beat import Beat
 from worker68.observe.checks import REST_WHILE_DRAINING, make_checks
+from worker68.observe.figures import make_registry
 from worker68.observe.health import Watch
+from worker68.observe.metrics import Page
 from worker68.observe.parts import Parts
 from worker68.settings import Settings
 
@@ -29,15 +31,7 @@ class Vitals:
         self._watch = Watch(make_checks(parts, settings.lease_ttl), settings.health_file, on_look=self._beat.tell)
         self._metrics = None
         if settings.metrics_port is not None:
-            # Only now: a worker without metrics need not import the library.
-            from worker68.observe.figures import read_figures
-            from worker68.observe.metrics import Metrics
-            from worker68.observe.overlooked import Overlooked
-
-            overlooked = Overlooked(parts)
-            self._metrics = Metrics(
-                settings.metrics_port, lambda: read_figures(parts, overlooked, lambda: self.problem)
-            )
+            self._metrics = Page(settings.metrics_port, make_registry(parts, lambda: self.problem))
             log.info("metrics_served", port=settings.metrics_port)
 
     @property

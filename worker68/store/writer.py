@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway
-from worker68.observe.latency import Latency
+from worker68.observe.metrics import histogram
 from worker68.store.engine import transaction
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.latency = Latency()  # of one transaction, its commit included
+        self.seconds = histogram("worker68_writer_seconds", "One transaction of the writer, its commit included.")
         self._lock = threading.Lock()  # guards _closed: nothing is handed in after the thread's last look
         self._closed = True
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -120,7 +120,7 @@ class Writer:
 
     def _run(self) -> None:
         while group := self._next_group():
-            with self.latency.measured():
+            with self.seconds.time():
                 self._commit(group)
 
     def _next_group(self) -> list[_Write]:

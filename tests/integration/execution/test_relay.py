@@ -9,6 +9,7 @@ import pytest
 
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
+from tests.parts.metrics import counted
 from tests.parts.worker import wait_until
 from worker68.execution import passing
 from worker68.execution import relay as relay_module
@@ -160,7 +161,7 @@ def test_an_event_that_redis_refuses_holds_no_reply_up(relay: Relay, sqlite: Led
     relay.wake()
     wait_until_sent(sqlite)
     wait_until(lambda: reader.xlen("worker68:events:other") == 1)
-    wait_until(lambda: relay.passing.events_dropped == 1)
+    wait_until(lambda: counted(relay.passing.events_dropped) == 1)
     sqlite.settled(reply_to="orders")
     wait_until_sent(sqlite)
     assert reader.llen(ORDERS) == 2

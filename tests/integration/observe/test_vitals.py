@@ -15,6 +15,7 @@ import redis
 from structlog.testing import capture_logs
 
 from tests.parts.jobs import message, send_fields
+from tests.parts.metrics import values_of
 from tests.parts.worker import wait_until
 from worker68 import runtime
 from worker68.bridge.link import Link
@@ -22,12 +23,10 @@ from worker68.bridge.loop import BridgeIO
 from worker68.broker.delivery import Delivery
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
-from worker68.observe import vitals
+from worker68.observe import figures, vitals
 from worker68.observe.checks import make_checks
-from worker68.observe.figures import read_figures
+from worker68.observe.figures import make_registry
 from worker68.observe.health import Check, Watch
-from worker68.observe.metrics import Figure
-from worker68.observe.overlooked import Overlooked
 from worker68.observe.parts import Parts
 from worker68.runtime import Runtime
 from worker68.settings import Settings
@@ -72,9 +71,10 @@ class Stand:
         assert settings.health_file is not None
         self.health_file: Path = settings.health_file
 
-    def figures(self) -> dict[str, Figure]:
-        overlooked = Overlooked(self.parts)
-        return {figure.name: figure for figure in read_figures(self.parts, overlooked, lambda: None)}
+    def figures(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """Return worker68's own figures, by name and labels."""
+        found = values_of(make_registry(self.parts, lambda: None).collect())
+        return {name: values for name, values in found.items() if name.startswith("worker68_")}
 
 
 @pytest.fixture
@@ -177,19 +177,19 @@ def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedi
         client.lpush("worker68", message(kwargs=send_fields(account="ghost-" + "x" * 20)))
         client.lpush("worker68", message(kwargs=send_fields(account="ghost-2")))
 
-        wait_until(lambda: stand.figures()["worker68_jobs"].values.get(("main", "worker68.send_message", "ready")) == 3)
+        wait_until(lambda: stand.figures()["worker68_jobs"].get(("main", "worker68.send_message", "ready")) == 3)
         wait_until(lambda: ended(stand) == {GHOSTS: 2})
 
     figures = stand.figures()
-    assert figures["worker68_up"].values == {("database",): 1, ("redis",): 1}
+    assert figures["worker68_up"] == {("database",): 1, ("redis",): 1}
     # Accounts that nobody configured are one, however many names there are.
     assert ended(stand) == {GHOSTS: 2}
-    assert figures["worker68_bridge_ready"].values == {("main",): 1}
-    assert figures["worker68_pace_ratio"].values == {("main",): 1.0}
-    assert set(figures["worker68_queue_length"].values) == {("worker68",), ("worker68.main",)}
-    assert {lease for (lease,) in figures["worker68_lease_held"].values} == {"front", "account:main"}
-    assert float(figures["worker68_oldest_ready_seconds"].values["main",]) > 0  # type: ignore[arg-type]
-    labels = [label for figure in figures.values() for labels in figure.values for label in labels]
+    assert figures["worker68_bridge_ready"] == {("main",): 1}
+    assert figures["worker68_pace_ratio"] == {("main",): 1.0}
+    assert set(figures["worker68_queue_length"]) == {("worker68",), ("worker68.main",)}
+    assert {lease for (lease,) in figures["worker68_lease_held"]} == {"front", "account:main"}
+    assert float(figures["worker68_oldest_ready_seconds"]["main",]) > 0
+    labels = [label for figure in figures.values() for labels in figure for label in labels]
     assert not any("389284" in label or "ghost" in label for label in labels)
 
 
@@ -204,10 +204,10 @@ def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedi
     wait_owned(stand)
     wait_until(lambda: stand.parts.pump.owns_front)
     figures = stand.figures()
-    assert figures["worker68_set_aside"].values == {(): 2}
-    assert figures["worker68_stray_messages"].values == {("unknown_account",): 3, ("celery",): 1}
-    assert figures["worker68_jobs_without_account"].values == {(): 0}
-    assert figures["worker68_jobs_in_doubt_total"].values == {("main",): 0}, "an increase needs a first value"
+    assert figures["worker68_set_aside"] == {(): 2}
+    assert figures["worker68_stray_messages"] == {("unknown_account",): 3, ("celery",): 1}
+    assert figures["worker68_jobs_without_account"] == {(): 0}
+    assert figures["worker68_jobs_in_doubt_total"] == {("main",): 0}, "an increase needs a first value"
     assert "ghost" not in str(figures)
 
 
@@ -217,7 +217,7 @@ def test_what_another_worker_holds_is_told_too(stand: Stand, redis_server: Embed
         client.set("worker68:lease:account:main", "other|1", px=60_000)
     stand.runtime.start()
     wait_until(lambda: stand.parts.pump.owns_front)
-    assert stand.figures()["worker68_lease_held"].values == {("front",): 1, ("account:main",): 0}
+    assert stand.figures()["worker68_lease_held"] == {("front",): 1, ("account:main",): 0}
 
 
 def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> None:
@@ -234,9 +234,9 @@ def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> No
 def test_a_pause_is_a_figure(stand: Stand) -> None:
     stand.runtime.start()
     wait_owned(stand)
-    assert stand.figures()["worker68_paused"].values == {("main",): 0}
+    assert stand.figures()["worker68_paused"] == {("main",): 0}
     pauses.pause(stand.parts.engine, "main", "the client shows a warning", "ann", utc_now())
-    wait_until(lambda: stand.figures()["worker68_paused"].values == {("main",): 1})
+    wait_until(lambda: stand.figures()["worker68_paused"] == {("main",): 1})
 
 
 def test_figures_that_cannot_be_read_are_left_out(stand: Stand, redis_server: EmbeddedRedis) -> None:
@@ -245,14 +245,29 @@ def test_figures_that_cannot_be_read_are_left_out(stand: Stand, redis_server: Em
     redis_server.kill()
     figures = stand.figures()
     redis_server.restart()
-    assert figures["worker68_up"].values == {("database",): 1, ("redis",): 0}
+    assert figures["worker68_up"] == {("database",): 1, ("redis",): 0}
     assert "worker68_queue_length" not in figures
     assert "worker68_jobs" in figures
+
+
+def test_a_figure_that_fails_costs_no_other(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand.runtime.start()
+    wait_owned(stand)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(figures, "count_parcels", broken)
+    with capture_logs() as logs:
+        found = stand.figures()
+    assert "worker68_outbox" not in found
+    assert {"worker68_pace_ratio", "worker68_writer_seconds", "worker68_jobs_ended_total"} <= set(found)
+    assert [line["problem"] for line in logs if line["event"] == "figures_failed"] == ["a fault"]
 
 
 def _wait(over: threading.Event) -> None:
     over.wait()
 
 
-def ended(stand: Stand) -> dict[tuple[str, ...], object]:
-    return dict(stand.figures()["worker68_jobs_ended_total"].values)
+def ended(stand: Stand) -> dict[tuple[str, ...], float]:
+    return stand.figures()["worker68_jobs_ended_total"]

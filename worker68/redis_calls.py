@@ -68,8 +68,11 @@ def answers_of(pipe: Any) -> list[Any]:
 
 
 def not_now(answer: object) -> RedisNotNow | None:
-    """Return the error where this answer says "later": Redis is full, read-only, its disk full."""
-    if isinstance(answer, ResponseError) and _is_not_now(answer):
+    """Return the error where this answer says "later": Redis is full, read-only, its disk full, or has not got the script.
+
+    The last is so where the run that was to bring it was refused, or the scripts were flushed just then.
+    """
+    if isinstance(answer, ResponseError) and (_is_not_now(answer) or isinstance(answer, NoScriptError)):
         return RedisNotNow(f"Redis refuses to work at present: {answer}")
     return None
 
@@ -91,25 +94,33 @@ def caught_error(words: bytes | str) -> ResponseError:
     return ResponseError(words.decode(errors="replace") if isinstance(words, bytes) else words)
 
 
-class LuaScript:
-    """One Lua file, run as one atomic step. It survives ``SCRIPT FLUSH`` and a restarted Redis. Thread-safe as the client is.
+class Script:
+    """A Lua file beside a module, and the name by which Redis remembers it."""
+
+    def __init__(self, package: str, file_name: str) -> None:
+        self.source = files(package).joinpath(file_name).read_text("utf-8")
+        # Redis names scripts by SHA-1; nothing is protected by it.
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+class LuaScript(Script):
+    """A script run by a client as one atomic step, also by a Redis that has forgotten it. Thread-safe as the client is.
 
     When a run raises ``RedisAway`` the script may have run or not: each script must be harmless if it is run again.
     """
 
     def __init__(self, client: redis.Redis, package: str, file_name: str) -> None:
+        super().__init__(package, file_name)
         self._client: Any = client
-        self._source = files(package).joinpath(file_name).read_text("utf-8")
-        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest().encode()
 
     def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
-        # Short for the limiter's sake: neither a context manager nor the client's own method for each command.
+        # Short for the limiter's sake: neither a context manager nor the client's own object for scripts.
         call = self._client.execute_command
         try:
             try:
-                return call("EVALSHA", self._sha, len(keys), *keys, *arguments)
+                return call("EVALSHA", self.sha, len(keys), *keys, *arguments)
             except NoScriptError:
-                return call("EVAL", self._source, len(keys), *keys, *arguments)
+                return call("EVAL", self.source, len(keys), *keys, *arguments)
         except _ERRORS as error:
             _raise_away(error)
             raise
@@ -117,19 +128,10 @@ class LuaScript:
     def run_each(self, runs: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]]) -> list[Any]:
         """Run the script once for each (keys, arguments), in one round trip; return the answers, refusals among them.
 
-        Each run is a step of its own. Raises ``RedisAway``: each may have run or not.
+        Each run is a step of its own; the first one brings the script. Raises ``RedisAway``: each may have run or not.
         """
-        answers = self._try_each(runs, known=True)
-        missing = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        again = self._try_each([runs[place] for place in missing], known=False)
-        for place, answer in zip(missing, again, strict=True):
-            answers[place] = answer
-        return answers
-
-    def _try_each(self, runs: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]], *, known: bool) -> list[Any]:
-        """Where Redis does not know the script yet, the first run brings it."""
         with self._client.pipeline(transaction=False) as pipe:
             for place, (keys, arguments) in enumerate(runs):
-                head = ("EVALSHA", self._sha) if known or place else ("EVAL", self._source)
+                head = ("EVALSHA", self.sha) if place else ("EVAL", self.source)
                 pipe.execute_command(*head, len(keys), *keys, *arguments)
             return answers_of(pipe)

@@ -12,14 +12,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
 import msgspec
 
 from worker68.broker.place import Place, Popped, lists_of
-from worker68.broker.wire import Script, Wire
+from worker68.broker.wire import Wire
 from worker68.jobs.task import JobClass
+from worker68.redis_calls import Script
 from worker68.tasks import TASKS
 
 #: In one search, over all places: a command of some milliseconds, so that a long backlog holds up neither Redis nor the pump.
@@ -28,8 +28,8 @@ MOST_READ_BYTES: Final = 2 * 1024 * 1024
 #: Each costs a walk along its list.
 MOST_TAKEN: Final = 100
 
-_LOOK: Final = Script(files(__package__).joinpath("look.lua").read_text("utf-8"))
-_TAKE_OUT: Final = Script(files(__package__).joinpath("take_out.lua").read_text("utf-8"))
+_LOOK: Final = Script(__package__, "look.lua")
+_TAKE_OUT: Final = Script(__package__, "take_out.lua")
 
 
 class _Headers(msgspec.Struct):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import structlog
@@ -19,7 +18,8 @@ import structlog
 from worker68.broker.doorbell import Doorbell
 from worker68.broker.moderation import MOST_TAKEN, ModerationSearch
 from worker68.broker.place import MOST_NEWS, Place, Popped, lists_of, news_key, queue_of, ringing
-from worker68.broker.wire import Script, Wire
+from worker68.broker.wire import Wire
+from worker68.redis_calls import Script
 
 # One reply, one transaction and one worker's memory must bear it, also where each message is a file list or a broadcast.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -27,9 +27,9 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 # So that one command does not hold up Redis for long.
 _FIELDS_PER_COMMAND = 1000
 
-_POP = Script(files(__package__).joinpath("pop.lua").read_text("utf-8"))
-_PASS_ON = Script(files(__package__).joinpath("pass_on.lua").read_text("utf-8"))
-_GIVE_BACK = Script(files(__package__).joinpath("give_back.lua").read_text("utf-8"))
+_POP = Script(__package__, "pop.lua")
+_PASS_ON = Script(__package__, "pass_on.lua")
+_GIVE_BACK = Script(__package__, "give_back.lua")
 
 T = TypeVar("T")
 

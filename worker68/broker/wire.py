@@ -6,7 +6,6 @@ subscriptions belong to the connection. A lost connection is opened again by the
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import redis
@@ -15,21 +14,12 @@ from redis.connection import parse_url
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker68.errors import RedisAway
-from worker68.redis_calls import redis_errors
+from worker68.redis_calls import Script, redis_errors
 
 # Longer than any of our commands takes on a healthy Redis; a dead one must be noticed before a lease (10 s) runs out.
 _TIMEOUT_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
-
-
-class Script:
-    """A Lua script and the name by which Redis remembers it."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        # Redis names scripts by SHA-1; nothing is protected by it.
-        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 class Wire:

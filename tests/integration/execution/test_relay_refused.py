@@ -20,9 +20,12 @@ from tests.parts.metrics import counted
 from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
+from worker68.errors import RedisNotNow
 from worker68.execution import relay as relay_module
 from worker68.execution import unread as unread_module
+from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
+from worker68.execution.unread import Unread
 from worker68.store.engine import open_engine
 from worker68.store.tables import metadata, outbox
 
@@ -190,6 +193,24 @@ def test_a_reply_is_pushed_once_where_its_expiry_is_refused(narrow: Relay, sqlit
     let_pass(narrow)
     assert (reader.llen(ORDERS), reader.xlen(f"{ORDERS}:stream")) == (1, 1)
     assert {one.key for one in narrow.refusals.now()} == {ORDERS, f"{ORDERS}:stream", "worker68:events:main"}
+
+
+def test_a_list_that_may_not_be_looked_at_leaves_the_others_to_the_next_look(
+    narrow_url: str, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run was to bring the script."""
+    monkeypatch.setattr(unread_module, "LOOK_SECONDS", 0.0)
+    reader.rpush(ORDERS, "a")
+    with Redis.from_url(narrow_url, protocol=2) as client:
+        unread = Unread(client, 600, Refusals())
+        unread.note("somebody-elses")
+        unread.note(ORDERS)
+        reader.script_flush()
+        with pytest.raises(RedisNotNow):
+            unread.look()
+        assert unread.keys == {ORDERS}
+        unread.look()
+    assert reader.exists(f"{ORDERS}:marks")
 
 
 def test_the_care_of_a_list_that_is_refused_holds_up_no_other(

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,26 +50,6 @@ class _Write(NamedTuple):
     urgent: bool
 
 
-class _Answer:
-    """What a thread waits for until the writer tells it, once. A lock is all that this needs."""
-
-    def __init__(self) -> None:
-        self._answer: Any = None
-        self._error: BaseException | None = None
-        self._told = threading.Lock()
-        self._told.acquire()
-
-    def tell(self, answer: Any, error: BaseException | None) -> None:
-        self._answer, self._error = answer, error
-        self._told.release()
-
-    def wait(self) -> Any:
-        self._told.acquire()
-        if self._error is not None:
-            raise self._error
-        return self._answer
-
-
 class Writer:
     """The thread that writes. What hands it something may be called from any thread."""
 
@@ -103,10 +84,13 @@ class Writer:
         ``work`` may run twice (its first transaction rolled back), so it must act on the connection only. Raises
         ``DatabaseAway`` when it is not known whether the commit happened: conditional statements make a repeat harmless.
         """
-        answer = _Answer()
-        self.hand_in(each, work, answer.tell)
-        result: T = answer.wait()
-        return result
+        answer: Future[T] = Future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            answer.set_result(result) if error is None else answer.set_exception(error)
+
+        self.hand_in(each, work, tell)
+        return answer.result()
 
     def hand_in(self, verb: Verb[I, T], item: I, told: Told, *, urgent: bool = False) -> None:
         """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``told`` hears what came of it.

@@ -1,7 +1,7 @@
 """The figures of a worker, read when somebody scrapes: docs/metrics.md says what each means and which to alert on.
 
 In: the parts. Out: figures of the accounts that this worker owns, so that a sum over workers counts nothing twice. Labels: accounts
-of the settings, tasks of the table of kinds, the states, statuses, codes and kinds of events of the code; anything else is "other".
+of the settings, tasks of the register, the states, statuses, codes and kinds of events of the code; anything else is "other".
 """
 
 from __future__ import annotations

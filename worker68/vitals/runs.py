@@ -1,7 +1,7 @@
 """The runs of this worker's jobs: what they came to, how long they took, how long they waited for their write time.
 
 In: each run, from the job loop. Out: counts by account and task, and histograms by account. Both label sets are those of the
-settings and of the table of kinds, so they cannot grow.
+settings and of the register of tasks, so they cannot grow.
 """
 
 from __future__ import annotations

@@ -63,11 +63,14 @@ def _task(task: Task) -> Iterator[str]:
     steps = task.steps_of(task.fields(**_converted(task)))
     yield f"- Class: {_CLASSES[task.job_class]}; counts against the limits {', '.join(_limits(task, steps))}."
     if task.experimental:
-        yield "- Experimental: it rests on reports about the bridge alone. An account takes it where `EXPERIMENTAL_TASKS` names it."
+        yield (
+            "- Experimental: it rests on reports about the bridge, not on its documentation. An account must name it in "
+            "`EXPERIMENTAL_TASKS`."
+        )
     if task.exclusive:
-        yield "- While it runs, nothing else of its account is begun."
+        yield "- While it runs, no other job of its account starts."
     if any(step.read_back for step in steps):
-        yield "- Before it is said to have failed, it is read back whether the change was made."
+        yield "- Before it fails, the bridge is asked whether the change was made."
     if task.sync_name:
         yield f"- From the command line: `worker68 sync {task.sync_name}`."
     yield f"- `result` of the reply: {task.result}."

@@ -86,19 +86,72 @@ class PerAccount(BaseModel):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    limits: dict[str, Any] | str = Field(default_factory=dict)
-    confirm: Literal["verdict", "reply", "write"] = "verdict"
-    verdict_timeout: Length = 30.0
-    verdict_match: Literal["auto", "id", "chat"] = "auto"
-    newline: Literal["escaped", "raw"] = "escaped"
-    max_in_flight: Count = 8
-    max_waiting: Count = 200_000
-    max_age: OptionalLength = None
-    allowed_tasks: list[Annotated[str, AfterValidator(check_task)]] | None = None
-    experimental_tasks: list[Annotated[str, AfterValidator(check_task)]] = []
-    allowed_file_roots: list[Annotated[str, AfterValidator(check_file_root)]] = Field(default_factory=list)
+    limits: dict[str, Any] | str = Field(
+        default_factory=dict,
+        description=(
+            "At most so many writes in a time, for the account, for each chat, and for sends, moderation and "
+            'reads: `{"account": "60/m", "chat": "20/m+3"}`. `N/s`, `N/m` or `N/h`; `+B`: up to B at once; '
+            '`"off"` for one of them or for all. An account\'s table replaces the limits that it names'
+        ),
+    )
+    confirm: Literal["verdict", "reply", "write"] = Field(
+        default="verdict",
+        description=(
+            "What proves that a message was sent: `verdict` (the bridge's event about the message), `reply` "
+            "(the direct reply to the call) or `write` (the frame was written)"
+        ),
+    )
+    verdict_timeout: Length = Field(default=30.0, description="How long a send waits for its proof")
+    verdict_match: Literal["auto", "id", "chat"] = Field(
+        default="auto",
+        description=(
+            "How a verdict is matched with its send. `id`: by `custom_msg_id`. `chat`, for older bridges: by "
+            "the only send under way in that chat; `custom_msg_id` is then not written. `auto`: by id; by "
+            "chat, and only together with the echo of the same text, as long as the bridge has never given "
+            "back an id of ours"
+        ),
+    )
+    newline: Literal["escaped", "raw"] = Field(
+        default="escaped",
+        description="How a line break in a message is written: `escaped` (backslash and n) or `raw`",
+    )
+    max_in_flight: Count = Field(default=8, description="Jobs at once of one account")
+    max_waiting: Count = Field(
+        default=200_000,
+        description=(
+            "Jobs of one account that wait in the database. Beyond it the account's queue stays in Redis, and "
+            "its jobs at the front door are moved to that queue. Moderation is taken in all the same"
+        ),
+    )
+    max_age: OptionalLength = Field(
+        default=None, description="A job that has waited longer when its turn comes is `expired`"
+    )
+    allowed_tasks: list[Annotated[str, AfterValidator(check_task)]] | None = Field(
+        default=None,
+        description='The tasks that the account takes, as full names: `["worker68.send_message"]`',
+    )
+    experimental_tasks: list[Annotated[str, AfterValidator(check_task)]] = Field(
+        default_factory=list,
+        description=(
+            'The experimental tasks that the account takes, as full names: `["worker68.rename_group"]`. They '
+            "rest on reports about the bridge alone, not on its documentation"
+        ),
+    )
+    allowed_file_roots: list[Annotated[str, AfterValidator(check_file_root)]] = Field(
+        default_factory=list,
+        description=(
+            'Folders of the bridge\'s machine below which `send_file` may read: `["C:/outbox"]`. Without one '
+            "every `send_file` is `not_permitted`: any producer could read the account holder's disk. Paths "
+            "are compared as Windows compares them (`/` and `\\`, case, `..`). worker68 cannot "
+            "see where a link leads"
+        ),
+    )
     allowed_paths: list[Annotated[str, AfterValidator(check_api_path)]] = Field(
-        default_factory=lambda: list(DOCUMENTED)
+        default_factory=lambda: list(DOCUMENTED),
+        description=(
+            'Paths of the service\'s API that `request` may call, letter by letter: `["/group/groupDetail"]`; '
+            "never a host. A list of your own replaces the default; `[]`: none"
+        ),
     )
 
 
@@ -131,20 +184,47 @@ class Settings(PerAccount, BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = None
-    database_url: str = "sqlite:///worker68.db"
-    bridge_url: BridgeUrl | None = None
-    accounts: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    reply_timeout: Length = 15.0
-    concurrency: Count = 128
-    lease_ttl: Length = 10.0
-    keep_text: OptionalLength = None
-    reply_ttl: Length = 7 * 86400.0
-    metrics_port: OptionalPort = None
-    health_file: Path | None = None
-    log_format: Literal["json", "text"] | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_content: bool = False
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = Field(
+        default=None,
+        description=(
+            "`redis://USER:PASSWORD@HOST:PORT/DB` or `rediss://…`, percent-encoded. For `rediss://` a query "
+            "may hold `ssl_cert_reqs`, `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile`. The rights that the "
+            "user needs: [redis.md](redis.md#rights)"
+        ),
+    )
+    database_url: str = Field(
+        default="sqlite:///worker68.db",
+        description=(
+            "`postgresql+psycopg://USER:PASSWORD@HOST/NAME` in production (encoding UTF8; [PgBouncer "
+            "works](database.md#which-database)), with options of libpq as its query. SQLite is for one host"
+        ),
+    )
+    bridge_url: BridgeUrl | None = Field(default=None, description="The bridge of the account `main`")
+    accounts: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description=(
+            '`{"shop": {"bridge_url": "ws://…", …}}`, or `[accounts.shop]` in the file. Each account has a '
+            "bridge of its own"
+        ),
+    )
+    reply_timeout: Length = Field(default=15.0, description="How long a call waits for its reply")
+    concurrency: Count = Field(default=128, description="Jobs at once in one worker")
+    lease_ttl: Length = Field(default=10.0, description="How long an account stays with a worker that has died")
+    keep_text: OptionalLength = Field(default=None, description="Accepted and checked, but without effect yet")
+    reply_ttl: Length = Field(default=7 * 86400.0, description="How long unread replies and Celery results are kept")
+    metrics_port: OptionalPort = Field(
+        default=None,
+        description="Prometheus on this port, another one for each worker of a host: [metrics.md](metrics.md)",
+    )
+    health_file: Path | None = Field(
+        default=None,
+        description="The worker touches this file every 5 s while it is well; for `worker68 health`",
+    )
+    log_format: Literal["json", "text"] | None = Field(default=None, description="`json` or `text`")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_content: bool = Field(default=False, description="true: `worker68 jobs show` shows message text. Logs never do")
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""What an action may have of execution while it runs: further slots, time, a place for rows, a word about how far it has come.
+"""What a step may have of execution while it runs: further slots, time, a place for rows, a word about how far it has come.
 
 In: the attempt, and the parts of the runtime that serve it. Out: slots under the account's limits. Each wait ends when the worker
 stops or loses the account, as ``TurnOver``. Never: a frame.
@@ -39,7 +39,7 @@ from worker68.tasks.turn import TurnOver
 
 log = structlog.get_logger(__name__)
 
-#: A bridge that is away in the middle of an action is waited for this long; then the job begins anew when it is back.
+#: A bridge that is away in the middle of a step is waited for this long; then the job begins anew when it is back.
 BRIDGE_PATIENCE_SECONDS = 60.0
 #: A frame is handed over this long before its slot; the I/O thread keeps the time to the millisecond.
 HAND_OVER_SECONDS = 0.05

@@ -1,7 +1,7 @@
 """The metrics of a worker: what its parts have counted, and what is asked of them, of Redis and of the database at a scrape.
 
 docs/metrics.md says what each means and which to alert on. In: the parts. Out: a registry, with the accounts that this worker owns,
-so that a sum over workers counts nothing twice. Labels: accounts of the settings, tasks of the table of kinds, the states,
+so that a sum over workers counts nothing twice. Labels: accounts of the settings, tasks of the register, the states,
 statuses, codes and kinds of events of the code; anything else is "other".
 """
 

@@ -13,8 +13,9 @@ from tests.integration.broker.places import own, pop_and_ack, push, raws
 from worker68.broker import moderation
 from worker68.broker.place import Place, lists_of
 from worker68.broker.source import Source
-from worker68.broker.wire import Script, Wire
+from worker68.broker.wire import Wire
 from worker68.errors import RedisAway
+from worker68.redis_calls import Script
 
 Client = redis.Redis
 

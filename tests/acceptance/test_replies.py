@@ -29,7 +29,7 @@ url, chat, text = sys.argv[1:]
 app = Celery(broker=url, backend=url)
 result = app.send_task("worker68.send_message", queue="worker68.main", kwargs={"chat": json.loads(chat), "text": text})
 try:
-    result.get(timeout=30)
+    result.get(timeout=180)
 except Exception as error:
     print(json.dumps([type(error).__name__, result.state, error.args[0], "worker68" in sys.modules]))
 """
@@ -55,7 +55,7 @@ def test_the_celery_result_is_the_reply(stage: Stage) -> None:
     reply_to = name()
     result = stage.send(name(), reply_to=reply_to)
 
-    assert result.get(timeout=30) == stage.take_reply(reply_to)
+    assert result.get(timeout=180) == stage.take_reply(reply_to)
     assert result.state == "SUCCESS"
 
 
@@ -118,7 +118,7 @@ def test_a_failure_raises_the_clients_exception(stage: Stage) -> None:
     result = stage.send_task(SEND, chat=GROUP_CHAT)
 
     with pytest.raises(JobFailed) as raised:
-        result.get(timeout=30)
+        result.get(timeout=180)
 
     assert result.state == "FAILURE"
     assert list(json.loads(raised.value.args[0])) == FIELDS
@@ -151,7 +151,7 @@ def test_a_waiting_job_is_deferred_for_celery(stage: Stage) -> None:
 
     result.revoke()
     with pytest.raises((TaskRevokedError, JobFailed)):
-        result.get(timeout=30)
+        result.get(timeout=180)
     assert result.state == "REVOKED"
 
 

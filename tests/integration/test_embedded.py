@@ -40,7 +40,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = Deadline.after(10)
+    deadline = Deadline.after(60)
     while is_running(pid):
         assert not deadline.passed, f"process {pid} is still there"
         time.sleep(0.01)

@@ -20,7 +20,7 @@ from kombu.messaging import Consumer
 from worker68.broker.delivery import Deliverable
 from worker68.clock import Deadline
 
-WITHIN = 10.0
+WITHIN = 60.0
 
 
 class Inbox:

@@ -14,7 +14,7 @@ from worker68.jobs.evidence import Evidence
 T = TypeVar("T")
 
 #: A test that waits longer than this for anything has failed.
-PATIENCE_SECONDS: Final = 15.0
+PATIENCE_SECONDS: Final = 60.0
 
 
 def run(way: Awaitable[T]) -> T:

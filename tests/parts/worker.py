@@ -26,7 +26,7 @@ CELERY: Final = (sys.executable, "-m", "celery", "-A", "worker68", "worker")
 WORKER68: Final = (sys.executable, "-m", "worker68", "worker")
 
 #: A start takes half a second on an idle machine, an end as long as the calls that are under way; both longer on a crowded one.
-PATIENCE_SECONDS: Final = 40.0
+PATIENCE_SECONDS: Final = 90.0
 PAUSE_SECONDS: Final = 0.02
 LAST_WORDS: Final = 6000
 

@@ -85,7 +85,7 @@ def record(text: str) -> None:
 def wait_for_release() -> None:
     note("waiting")
     with redis.Redis.from_url(REDIS_URL) as client:
-        client.blpop("release", timeout=60)
+        client.blpop("release", timeout=180)
     note("released")
 
 

@@ -24,7 +24,7 @@ from worker68.embedded import EmbeddedRedis
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-WITHIN = 40.0
+WITHIN = 90.0
 
 
 class Worker:

@@ -441,7 +441,8 @@ class TestFaultsOfOurOwn:
         error: type[BaseException],
     ) -> None:
         other_bridge = WellBehavedBridge()
-        io = worker.io(quiet_until_ping=0.05)
+        # The bridge says once that it is logged in, which must not grow old while a busy machine starts the session over.
+        io = worker.io(quiet_until_ping=0.05, login=3600.0)
         broken, other = io.open("main", bridge.url), io.open("other", other_bridge.url)
         eventually(lambda: broken.ready and other.ready and other.api_url)
         faults = {where: Fault(error), "fail": Fault(error, times=3)}

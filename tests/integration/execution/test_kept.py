@@ -196,7 +196,7 @@ class TestRecorder:
             await asyncio.wait([going], timeout=0.3)
             assert not going.done()
             redis_server.restart()
-            await asyncio.wait([going], timeout=30)
+            await asyncio.wait([going], timeout=180)
             assert going.done()
             await going
 

@@ -37,7 +37,7 @@ class Diary:
     def wait_for(self, what: str, times: int = 1) -> Lease:
         """Return the lease of the entry that came as the last of so many."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.of(what)) >= times, timeout=30), (what, self.entries)
+            assert self.changed.wait_for(lambda: len(self.of(what)) >= times, timeout=180), (what, self.entries)
             return self.of(what)[times - 1]
 
     def of(self, what: str) -> list[Lease]:

@@ -29,7 +29,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def meet(pool: ThreadPoolExecutor, *works: Callable[[], Any]) -> list[Any]:
     """Start all works at one moment and return what they returned."""
-    gate = threading.Barrier(len(works), timeout=30)
+    gate = threading.Barrier(len(works), timeout=180)
 
     def run(work: Callable[[], Any]) -> Any:
         gate.wait()

@@ -128,7 +128,7 @@ class TestWhatIsHandedIn:
             for number in range(30):
                 writer.hand_in(double, number, heard.of(number))
             assert heard.told.empty()
-        assert [heard.told.get(timeout=30) for _ in range(30)] == [(number, 2 * number, None) for number in range(30)]
+        assert [heard.told.get(timeout=180) for _ in range(30)] == [(number, 2 * number, None) for number in range(30)]
         assert calls == [list(range(30))]
 
     def test_tells_each_its_own_error_and_commits_the_others(
@@ -146,7 +146,7 @@ class TestWhatIsHandedIn:
         with Gate(writer, threads).held_up():
             for place, job in enumerate(made):
                 writer.hand_in(begin_all, job, heard.of(place))
-        told = [heard.told.get(timeout=30) for _ in made]
+        told = [heard.told.get(timeout=180) for _ in made]
         assert told == [(0, True, None), (1, None, fault), (2, True, None)]
         assert ledger.count(attempts_table) == 2
 
@@ -159,7 +159,7 @@ class TestWhatIsHandedIn:
             attempt,
             lambda *_: seen.put(ledger.count(attempts_table)),
         )
-        assert seen.get(timeout=30) == 1
+        assert seen.get(timeout=180) == 1
 
     def test_is_refused_where_the_writer_does_not_run(self, ledger: Ledger) -> None:
         heard = Heard()
@@ -218,7 +218,7 @@ def test_what_is_urgent_is_written_first(writer: Writer, threads: ThreadPoolExec
             order.hand_in(f"patient {number}", urgent=False)
             order.hand_in(f"urgent {number}", urgent=True)
     for _ in range(4):
-        order.told.get(timeout=30)
+        order.told.get(timeout=180)
     assert order.made == ["urgent 0", "urgent 1", "patient 0", "patient 1"]
 
 
@@ -230,10 +230,10 @@ def test_while_much_is_written_what_is_not_urgent_waits_and_what_is_does_not(
     write_a_burst(writer, threads)
     order.hand_in("patient", urgent=False)
     order.hand_in("urgent", urgent=True)
-    assert order.told.get(timeout=30) == "urgent"
+    assert order.told.get(timeout=180) == "urgent"
     assert order.made == ["urgent"]
     writer.stop()
-    assert order.told.get(timeout=30) == "patient"
+    assert order.told.get(timeout=180) == "patient"
 
 
 def test_what_is_not_urgent_is_not_put_off_for_ever_by_what_is(
@@ -255,7 +255,7 @@ def test_what_is_not_urgent_is_not_put_off_for_ever_by_what_is(
         order.hand_in("patient", urgent=False)
         hand_in_the_next()
     assert done.wait(30)
-    assert order.told.get(timeout=30) == "patient"
+    assert order.told.get(timeout=180) == "patient"
     assert order.made[:2] == ["urgent 0", "patient"]
 
 
@@ -268,7 +268,7 @@ def test_what_is_not_urgent_has_its_place_in_a_transaction_however_much_is_urgen
             order.hand_in(f"urgent {number}", urgent=True)
         order.hand_in("patient", urgent=False)
     for _ in range(2 * GROUP_LIMIT + 1):
-        order.told.get(timeout=30)
+        order.told.get(timeout=180)
     assert order.made.index("patient") == GROUP_LIMIT
 
 
@@ -276,4 +276,4 @@ def test_what_is_not_urgent_is_written_when_nothing_else_comes(writer: Writer, t
     order = Order(writer)
     write_a_burst(writer, threads)
     order.hand_in("patient", urgent=False)
-    assert order.told.get(timeout=30) == "patient"
+    assert order.told.get(timeout=180) == "patient"

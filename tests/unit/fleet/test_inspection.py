@@ -58,6 +58,7 @@ def test_a_database_that_is_slow_is_waited_for_once(asked: Inspection, monkeypat
             asked.scheduled("w")
         with pytest.raises(DatabaseAway, match="earlier question"):
             asked.reserved("w")
+        wait_until(lambda: database.questions)
         assert database.questions == 1
     finally:
         database.answers.set()

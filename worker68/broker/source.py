@@ -179,8 +179,9 @@ class Source:
                 self._moderation.note_popped(one.list_key for one in own)
             waiting[place.name] = in_lists
             more = more or bool(leftover) or (in_lists > 0 and len(entries) // 3 < place.room)
-        found, unread = self._moderation.search(to_search, self._numbers_used)
-        self._numbers_used += MOST_TAKEN
+        numbers_used = self._numbers_used
+        self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
+        found, unread = self._moderation.search(to_search, numbers_used)
         everything = (*popped, *found)
         return Batch(everything, frozenset(not_owned), frozenset(woken), waiting, more or bool(found), unread)
 

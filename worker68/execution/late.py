@@ -80,8 +80,13 @@ class LateDesk:
             self._offer(offer)
 
     def _next(self) -> _Offer | None:
-        """Wait for what is to be offered: something new, or something whose pause is over; None where the thread is to end."""
+        """Wait for what is to be offered: something new, or something whose pause is over; None where the thread is to end.
+
+        What is new goes first: while the database hangs, a try takes longer than the pause, and the others are always due.
+        """
         while True:
+            with suppress(queue.Empty):
+                return self._offers.get_nowait()
             if self._again and self._again[0][0].passed:
                 return self._again.popleft()[1]
             with suppress(queue.Empty):
@@ -91,8 +96,9 @@ class LateDesk:
         try:
             settled = self._apply(offer.account, offer.seen)
         except DatabaseAway:
-            # What was seen is not forgotten, however long the database is away.
-            settled, offer = False, replace(offer, until=Deadline.after(OFFER_SECONDS))
+            # What was seen is not forgotten, however long the database is away, and also if this process ends meanwhile.
+            kept = offer.kept or try_to_keep(self._kept, offer.account, Seen(offer.seen)) is True
+            settled, offer = False, replace(offer, until=Deadline.after(OFFER_SECONDS), kept=kept)
         except BaseException:  # whatever it is: nobody else corrects outcomes
             log.exception("late_evidence_failed", account=offer.account)
             settled = True

@@ -138,6 +138,29 @@ def test_with_room_moderation_behind_a_batch_comes_with_it(source: Source, clien
     assert pop_and_ack(source, main, limit=3) == [send(3), send(5)]
 
 
+def test_the_numbers_of_a_search_whose_reply_was_lost_are_not_used_again(
+    source: Source, client: Client, main: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis may run it late, and would record its messages over those that were popped meanwhile."""
+    push(client, "worker68.main", *map(send, range(5)), mute(5))
+    lost: list[object] = []
+    run = Wire.run
+
+    def lose(wire: Wire, script: Script, keys: list[str], arguments: list[str | bytes | int]) -> object:
+        if script is not moderation._TAKE_OUT:
+            return run(wire, script, keys, arguments)
+        lost.append(arguments[3])
+        raise RedisAway("no reply")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Wire, "run", lose)
+        with pytest.raises(RedisAway):
+            source.pop([dataclasses.replace(main, room=0)], 10)
+
+    assert len(lost) == 1
+    assert lost[0] not in [one.field.decode() for one in source.pop([main], 10).popped]
+
+
 def test_the_front_door_is_searched_as_well(source: Source, client: Client, full: Place) -> None:
     client.set("lease:front", "w")
     front = Place.front_door(lease_key="lease:front", lease_value="w", fence=7)

@@ -14,6 +14,7 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
 from worker68.bridge.correlation import LateEvidence
+from worker68.errors import DatabaseAway
 from worker68.execution import late as late_module
 from worker68.execution.kept import Kept
 from worker68.execution.late import LateDesk
@@ -110,6 +111,56 @@ def test_evidence_does_not_wait_for_the_pause_of_another(
     desk.hand_in(judged)
 
     wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
+
+
+def test_while_the_database_hangs_evidence_is_kept_and_the_thread_can_end(
+    ledger: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try takes longer than the pause between two: something is always due."""
+    monkeypatch.setattr(late_module, "PAUSE_SECONDS", 0.0)
+    jobs = [ledger.send(job_id=str(number)) for number in range(3)]
+    hanging = threading.Event()
+
+    class Hanging(Writer):
+        def write(self, work: Any) -> Any:
+            hanging.set()
+            raise DatabaseAway("it hangs")
+
+    desk = Desk(ledger, LateDesk(Hanging(ledger.engine), Kept(reader), lambda: None), threading.Event())
+    desk.late.start()
+    for job in jobs[:2]:
+        desk.hand_in(job)
+    assert hanging.wait(10)
+    fields = [f"seen:{job.custom_msg_id}" for job in jobs]
+    wait_until(lambda: all(reader.hexists("worker68:kept:main", field) for field in fields[:2]))
+    desk.hand_in(jobs[2])
+
+    ending = threading.Thread(target=desk.late.stop, daemon=True)
+    ending.start()
+    ending.join(10)
+
+    assert not ending.is_alive()
+    assert all(reader.hexists("worker68:kept:main", field) for field in fields)
+
+
+def test_evidence_that_was_kept_is_dropped_once_its_job_has_it(
+    ledger: Ledger, desk: Desk, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ledger.send()
+    assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
+    write, away = Writer.write, threading.Event()
+
+    def fail_once(writer: Writer, work: Any) -> Any:
+        if not away.is_set():
+            away.set()
+            raise DatabaseAway("once")
+        return write(writer, work)
+
+    monkeypatch.setattr(Writer, "write", fail_once)
+    desk.hand_in(job)
+
+    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    wait_until(lambda: away.is_set() and not reader.exists("worker68:kept:main"))
 
 
 def test_a_note_that_redis_refuses_does_not_end_the_thread(ledger: Ledger, desk: Desk, reader: Any) -> None:

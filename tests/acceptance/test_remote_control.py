@@ -349,6 +349,17 @@ def test_message_text_is_in_no_line_of_the_log(stage: Stage) -> None:
     assert secret not in stage.worker.log
 
 
+def test_an_id_that_no_job_can_have_costs_the_others_nothing(stage: Stage) -> None:
+    result = stage.send(name(), send_at="2099-01-01T00:00:00Z")
+    stage.wait(lambda: result.id in {entry["request"]["id"] for entry in inspect(stage, "scheduled")})
+    strange = [7, None, "\x00"]
+
+    assert list(control(stage, "query_task", ids=[*strange, result.id])) == [result.id]
+    assert "1 cancelled, 3 not seen yet" in control(stage, "revoke", task_id=[*strange, result.id])["ok"]
+    assert stage.end_of(result)["status"] == "cancelled"
+    assert "error" in control(stage, "revoke", task_id=[])
+
+
 def test_shutdown_by_remote_control_ends_the_process_in_order(stage: Stage) -> None:
     before = len(stage.worker.log)
     stage.celery.control.shutdown()

@@ -53,7 +53,9 @@ def test_a_wrong_option_is_said_in_the_words_of_the_command(tmp_path: Path) -> N
     settings = {"REDIS_URL": "redis://127.0.0.1:1/0", "BRIDGE_URL": "ws://127.0.0.1:1"}
     command = (*WORKER68, "--concurency=3")
 
-    ended = subprocess.run(command, env=environment(settings), cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    ended = subprocess.run(
+        command, env=environment(settings), cwd=tmp_path, capture_output=True, text=True, timeout=180
+    )
 
     assert ended.returncode == 2
     assert "worker68 worker --help" in ended.stderr

@@ -378,10 +378,10 @@ class Session:
     # -- telling
 
     def _show(self, now: float) -> None:
-        """Publish the state; tell whoever listens if it has changed."""
+        """Publish the state; tell whoever listens if it has changed. A link that we have closed is no trouble of the bridge."""
         closed = "the link is closed" if self._closed else None
         ready, reached = closed or self._health.why_not_ready(now), closed or self._health.why_not_reached
-        if self._publish(ready, reached, self._api_url):
+        if self._publish(ready, reached, self._api_url) and not self._closed:
             self._tell(self._around.on_state, self.account, ready)
 
     def _tell(self, callback: Callable[..., None], *about: object) -> None:

@@ -36,6 +36,7 @@ from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.limits.pace import read_paces
+from worker68.observe.roster import Roster
 from worker68.settings import AccountSettings, Settings, load_settings
 from worker68.store.engine import Engine
 from worker68.store.pauses import list_pauses
@@ -50,6 +51,9 @@ LOOK_SECONDS: Final = 0.1
 
 #: Refused commands in one line: one missing right may refuse a hundred.
 MOST_RIGHTS: Final = 5
+
+LOOK_AT_CLIENT: Final = "look at the 68 client: is it logged in, and is this the port of its bridge?"
+START_CLIENT: Final = "start the 68 client and its bridge, or fix its bridge URL"
 
 _PORTS: Final = {"ws": 80, "wss": 443}
 
@@ -105,7 +109,8 @@ def _find(settings: Settings, redis_url: str, accounts: dict[str, AccountSetting
             yield from _go_on(lambda: check_pauses(settings.database_url))
         for look in LOOKS:
             yield from _go_on(functools.partial(look, ground))
-    yield from check_bridges(accounts, _find_owners(redis_url, accounts) if redis is not None else None)
+    owners = _find_owners(redis_url, accounts) if redis is not None else None
+    yield from check_bridges(accounts, owners, _read_troubles(redis) if redis is not None else {})
 
 
 def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -124,6 +129,16 @@ def _find_owners(redis_url: str, accounts: Mapping[str, AccountSettings]) -> dic
         return find_owners(redis_url, list(accounts))
     except RedisAway:
         return None
+
+
+def _read_troubles(redis: Redis) -> dict[tuple[str, str], str]:
+    """Return why bridges cannot be used, as their owners say it, by owner and account; nothing where Redis does not say it."""
+    try:
+        workers = Roster(redis).read()
+    except (RedisAway, RedisError):
+        return {}
+    told = ((one.worker, account, status.bridge) for one in workers for account, status in one.accounts.items())
+    return {(worker, account): trouble for worker, account, trouble in told if trouble is not None}
 
 
 def _reached(client: Redis, redis_url: str) -> Redis | None:
@@ -216,10 +231,13 @@ def check_pauses(database_url: str) -> Iterator[Finding]:
         engine.dispose()
 
 
-def check_bridges(accounts: dict[str, AccountSettings], owners: dict[str, str] | None) -> Iterator[Finding]:
+def check_bridges(
+    accounts: dict[str, AccountSettings], owners: dict[str, str] | None, troubles: Mapping[tuple[str, str], str]
+) -> Iterator[Finding]:
     """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave.
 
-    Where a worker holds the one connection, or ``owners`` is None because Redis does not say so, the port alone is looked at.
+    Where a worker holds the one connection, what it says of it counts (``troubles``, by owner and account), and the port alone is
+    looked at; so it is where ``owners`` is None because Redis does not say.
     """
     if not accounts:
         yield Finding("bridge", False, "no account", "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
@@ -235,6 +253,8 @@ def check_bridges(accounts: dict[str, AccountSettings], owners: dict[str, str] |
             elif owners is None:
                 unknown = "not connected to, for without Redis a worker may hold its one connection"
                 yield check_port(name, account.bridge_url, unknown)
+            elif (trouble := troubles.get((owners[name], name))) is not None:
+                yield Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
             else:
                 yield check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
     finally:
@@ -248,7 +268,7 @@ def check_port(name: str, bridge_url: str, connection: str) -> Finding:
         socket.create_connection((parts.hostname or "", parts.port or _PORTS[parts.scheme]), BRIDGE_SECONDS).close()
     except OSError as error:
         found = f"{bridge_url}: {error.strerror or error}"
-        return Finding(f"bridge of {name}", False, found, "start the 68 client and its bridge, or fix its bridge URL")
+        return Finding(f"bridge of {name}", False, found, START_CLIENT)
     return Finding(f"bridge of {name}", True, f"{bridge_url}: the port answers; {connection}")
 
 
@@ -259,11 +279,7 @@ def _judge(name: str, link: Link, deadline: Deadline) -> Finding:
     if link.ready:
         return Finding(part, True, f"{link.url}: connected, Hello, logged in")
     reason = link.why_not_ready or "not ready"
-    if link.counters["connections"]:
-        remedy = "look at the 68 client: is it logged in, and is this the port of its bridge?"
-    else:
-        remedy = "start the 68 client and its bridge, or fix its bridge URL"
-    return Finding(part, False, reason, remedy)
+    return Finding(part, False, reason, LOOK_AT_CLIENT if link.counters["connections"] else START_CLIENT)
 
 
 def _has_failed(link: Link) -> bool:

@@ -45,6 +45,11 @@ def find_job(engine: Engine, given: str, account: str | None = None) -> JobRepor
     return next(iter(by_seq.values()), None)
 
 
+def is_number(given: str) -> bool:
+    """Whether this is a job's number, which no Celery message has as its id."""
+    return _NUMBER.fullmatch(given) is not None
+
+
 def shorten_ids(lines: Iterable[JobLine]) -> dict[int, str]:
     """Return for each job, by its number, a short id that every command takes; no two of them are the same."""
     uuids = {line.seq: line.job_id for line in lines if _UUID.fullmatch(line.job_id)}

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from worker68.cli.identify import find_job
+from worker68.cli.identify import find_job, is_number
 from worker68.cli.joblist import describe_job_error, find_listing, is_wide, name_chat, print_jobs, print_summary
 from worker68.cli.ledger import open_database
 from worker68.cli.output import open_console, print_facts, print_json, print_table, printable, show_time
@@ -128,6 +128,8 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     settings = load_settings()
     with open_database(settings) as engine:
         report = find_job(engine, job_id, account)
+        if report is None and is_number(job_id):
+            raise NoSuchJob(f"no job {job_id!r} in this database")
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
         done = cancel(engine, task_ids, reason, utc_now())
         if report is None:

@@ -19,6 +19,7 @@ from celery.worker.control import Panel, control_command, inspect_command, nok, 
 from worker68 import runtime
 from worker68.errors import DatabaseAway
 from worker68.store.inspection import MOST
+from worker68.store.tables import plain
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,12 @@ REFUSED: Final = {
 }
 
 
+def _ids(given: object) -> list[str]:
+    """Return Celery ids as the tables have them, whatever was given: one that no job can have costs the others nothing."""
+    each = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return [plain(str(one)) for one in each]
+
+
 def _refuse(name: str, words: str) -> None:
     """Replace Celery's command by one that refuses; its arguments on the command line stay as they are."""
     stock = Panel.meta[name]
@@ -68,14 +75,16 @@ for _name, _words in REFUSED.items():
     variadic="task_id",
     signature="[id1 [id2 [... [idN]]]]",
 )
-def revoke(state: Any, task_id: str | list[str], terminate: bool = False, **_: Any) -> Any:
+def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> Any:
     """Cancel the jobs for which these Celery messages asked, as far as nothing of them was written to the bridge."""
-    ids = [task_id] if isinstance(task_id, str) else list(task_id or [])
+    ids = _ids(task_id)
+    if not ids:
+        return nok("no id was given")
     celery_state.revoked.update(ids)  # only for ``inspect revoked``
     done = runtime.current().revoke(ids)
     names = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
     if done is None:
-        return ok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")
+        return nok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")
     told = (
         (len(done.ended), "cancelled"),
         (len(done.before), "cancelled before"),
@@ -143,9 +152,9 @@ def revoked(state: Any, **_: Any) -> Any:
 
 @inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
 @_answered
-def query_task(state: Any, ids: str | list[str], **_: Any) -> Any:
+def query_task(state: Any, ids: object, **_: Any) -> Any:
     """Say where the jobs of these Celery ids stand (active, reserved, scheduled, ended) in the owner of their account."""
-    asked = [ids] if isinstance(ids, str) else list(ids or [])
+    asked = _ids(ids)
     if len(asked) > MOST:
         return nok(f"{len(asked)} ids: ask for {MOST} at most, or see `worker68 jobs show`")
     return runtime.current().inspection.query(state.hostname, asked)

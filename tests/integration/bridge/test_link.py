@@ -568,3 +568,13 @@ class TestTheEnd:
         link = io.open("main", "ws://127.0.0.1:1")
         io.stop()
         assert link.why_not_ready == "the link is closed"
+
+    def test_a_link_that_was_closed_on_purpose_is_not_told_as_trouble(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        io = worker.io()
+        links = [io.open(account, bridge.url) for account in ("main", "other")]
+        eventually(lambda: all(link.ready and link.api_url for link in links))
+        io.close("main")
+        io.stop()
+        assert "the link is closed" not in {problem for _, problem in worker.states}

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 import redis
 
@@ -16,7 +17,7 @@ from tests.parts.ledger import Ledger
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.jobs.outcome import ErrorCode, in_doubt
-from worker68.observe.roster import Roster, WorkerStatus
+from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
 
@@ -77,6 +78,20 @@ def test_with_a_worker_that_owns_everything_all_is_well(check: Check, worker: Wo
     assert checked.exit_code == 0, checked
     assert set(checked.findings) == {"redis", "database", "workers", "bridge of main"}
     assert not bridge.connections, "the worker holds the one connection"
+
+
+def test_a_bridge_that_its_owner_cannot_use_is_wrong_though_its_port_answers(
+    check: Check, worker: WorkerStatus, client: redis.Redis
+) -> None:
+    trouble = "the 68 client is logged out of its server since 03:12:07 UTC"
+    status = msgspec.structs.replace(worker, accounts={"main": AccountStatus(trouble, 1, 0, 0.0, {})})
+    Roster(client).tell(status)
+    checked = check()
+    assert (checked.exit_code, checked.verdict("bridge of main")) == (1, "wrong")
+    assert trouble in checked.findings["bridge of main"]["found"]
+
+    client.set("worker68:lease:account:main", "host-2|2")
+    assert check().verdict("bridge of main") == "ok", "another worker owns it by now, and has not said how it is"
 
 
 @pytest.mark.parametrize(("lease", "part"), [("front", "front door"), ("account:main", "account main")])

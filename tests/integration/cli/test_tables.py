@@ -21,6 +21,7 @@ import pytest
 import redis
 from click.testing import Result
 from rich.text import Text
+from sqlalchemy import func, select
 
 from tests.integration.cli.conftest import Run
 from tests.parts.jobs import NOW, message, send_fields
@@ -34,6 +35,8 @@ from worker68.jobs.outcome import ErrorCode, failed
 from worker68.jobs.snapshot import GROUP_MEMBERS
 from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
 from worker68.store import attempts, pauses, waiting
+from worker68.store.engine import reading
+from worker68.store.tables import cancellations
 
 Ask = Callable[..., Result]
 
@@ -244,6 +247,13 @@ def test_a_whole_id_counts_before_the_beginning_of_another(ask: Ask, ledger: Led
     assert ask(80, "jobs", "show", "@4711").exit_code == 1
     assert ask(80, "jobs", "show", f"@{'9' * 40}").exit_code == 1
     assert ask(80, "jobs", "show", "orde").exit_code == 1, "too short to be meant"
+
+
+def test_a_number_that_no_job_has_is_not_kept_for_a_message_to_come(ask: Ask, ledger: Ledger) -> None:
+    done = ask(80, "jobs", "cancel", "@4711")
+    assert (done.exit_code, done.stderr) == (1, "worker68: no job '@4711' in this database\n")
+    with reading(ledger.engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(cancellations)) == 0
 
 
 def test_an_empty_database_says_so(ask: Ask, ledger: Ledger) -> None:

@@ -22,6 +22,9 @@ from worker68.protocol.values import NOT_JSON, mend, read_id, read_id_text, read
 #: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
 _SERVICE_SUCCESS = 200
 
+#: So much of an error's words reaches rows, replies and terminals: the documented ones have some forty characters.
+MOST_WORDS = 2000
+
 _BEGINS_WITH_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]{1,100})"')
 
 
@@ -265,7 +268,8 @@ def _as_code(value: Any) -> int | str | None:
 def _in_words(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    words = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 1]}…"
 
 
 def _sent_time(content: dict[str, Any]) -> dt.datetime | None:

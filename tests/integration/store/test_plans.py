@@ -193,6 +193,13 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
     bounded(plans, MOST)
 
 
+def test_the_heads_of_many_lanes_are_found_by_a_plan_of_few_parts(crowded: Ledger) -> None:
+    """No plan is kept, so each part is planned at every sweep, which takes far longer than to look into a lane."""
+    with explained(crowded.engine) as plans:
+        assert len(waiting.load_lanes(crowded.engine, "main", 2)) > 2 * LANES
+    assert max(len(plan.nodes) for plan in plans) < 10
+
+
 def test_the_first_who_asked_for_a_job_is_not_looked_for_among_all(ledger: Ledger, knowledge: str) -> None:
     """One job was asked for very often: a walk along the primary key to another job's requester passes all of these."""
     first = ledger.send(job_id="first")

@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
+from worker68.bridge.frames import (
+    MOST_WORDS,
+    Event,
+    Hello,
+    Malformed,
+    Network,
+    Reply,
+    Sighting,
+    Sightings,
+    decode,
+    read_data,
+)
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
 from worker68.protocol.values import MOST_LEVELS, TOO_DEEP, cut_deep, decode_json
@@ -154,6 +165,18 @@ def test_error_in_every_shape_seen(error: Any, expected: BridgeError | None) -> 
 )
 def test_failure_of_the_service_without_an_error(data: Any, expected: BridgeError | None) -> None:
     assert read_data(read({"id": "1", "type": "request", "data": data})) == (data, expected)
+
+
+@pytest.mark.parametrize("said", ["x" * 1_000_000, {"why": "x" * 1_000_000}], ids=["text", "object"])
+def test_of_an_error_without_end_the_beginning_is_kept(said: Any) -> None:
+    for reply in (
+        read({"id": "1", "error": {"errorCode": 5, "errorDesc": said}}),
+        read({"id": "1", "data": {"commonResult": {"errCode": 5, "errMsg": said}}}),
+    ):
+        _, error = read_data(reply)
+        assert error is not None
+        assert len(error.text) == MOST_WORDS
+        assert "x" * 1000 in error.text
 
 
 def test_name_cut_in_the_middle_of_an_emoji_does_not_spoil_the_reply() -> None:

@@ -41,7 +41,8 @@ _KEEPALIVES = {
 }
 #: How each transaction begins on PostgreSQL, in one round trip. The settings end with it, so they hold behind a transaction pooler
 #: too, where the next one meets another session, and startup options are refused. The server ends a session whose client is frozen,
-#: or gone with its host: its locks outlive its lease by seconds at most. Our own statements follow each other in milliseconds. The
+#: or gone with its host: its locks outlive its lease by seconds at most. Our own statements follow each other in milliseconds. (It
+#: ends none that is idle after a pipeline, as the driver makes of one statement with many rows: a batch is one parameter.) The
 #: level: under another default of the database, what waits for a lock would fail instead.
 _BEGIN_POSTGRESQL = "; ".join(
     (

@@ -214,8 +214,8 @@ class _Batch:
         asking = [
             {"seq": seq, **_columns(entry.requester)} for entry, seq in zip(entries, seqs, strict=True) if entry.is_job
         ]
-        if asking:
-            self._connection.execute(insert(requesters), asking)
+        if asking:  # in one statement as well: PostgreSQL ends no session that is idle after a pipeline, as of many
+            self._select(_join_jobs, asking)
         return [Taken(seq, name) for seq, name in zip(seqs, names, strict=True)]
 
     def _draw_names(self, entries: Sequence[Entry]) -> list[int | None]:

@@ -10,7 +10,22 @@ from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, Select, and_, case, delete, func, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Insert,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
@@ -259,10 +274,8 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         unseen = set(task_ids) - {row.task_id for row in known}
         if unseen:
             # Every worker of the fleet hears of a revoke, and they write at the same time.
-            connection.execute(
-                INSERT[connection.dialect.name](cancellations).on_conflict_do_nothing(),
-                [{"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen)],
-            )
+            rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
+            connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
         seqs = {row.seq for row in known}
         ended = end_waiting_within(connection, seqs, Event.CANCEL, cancelled(reason), now)
         rest = seqs - set(ended)
@@ -276,6 +289,15 @@ def _asked_by(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, requesters.c.task_id)
     joined, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
     return select(asked.task_id, asked.seq).select_from(joined)
+
+
+@functools.cache
+def _remember_cancelled(dialect: str) -> Insert:
+    columns = [cancellations.c.task_id, cancellations.c.cancelled_at]
+    # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    given = select(*batch_of(dialect, *columns).c).where(true())
+    remembering: Insert = INSERT[dialect](cancellations).from_select(columns, given).on_conflict_do_nothing()
+    return remembering
 
 
 def forget_cancellations(engine: Engine, before: dt.datetime) -> None:

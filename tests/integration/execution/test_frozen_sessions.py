@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from tests.parts.jobs import MUTE, NOW, message, mute_fields
 from tests.parts.ledger import FENCE, Ledger, open_ledger
@@ -16,7 +16,7 @@ from worker68.errors import DatabaseAway, RowsLocked
 from worker68.execution import recovery
 from worker68.jobs.snapshot import Row
 from worker68.jobs.states import State
-from worker68.store import attempts
+from worker68.store import attempts, intake, waiting
 from worker68.store.engine import transaction
 
 
@@ -53,6 +53,39 @@ def test_its_locks_end_before_a_lease_does(owner: Ledger, successor: Ledger, mon
     assert successor.row(mute.seq).state == State.READY
     assert successor.row(mute.seq).attempts == 1, "what the frozen one had written is undone"
     assert owner.send().seq, "it goes on with another session when it wakes up"
+
+
+def test_what_it_was_taking_in_is_taken_in_by_its_successor(owner: Ledger, successor: Ledger) -> None:
+    messages = [message(MUTE, mute_fields()) for _ in range(3)]
+    taken: list[object] = []
+
+    def take_in() -> None:
+        taken.extend(successor.take_in(*messages))
+
+    thread = threading.Thread(target=take_in, daemon=True)
+    with pytest.raises(DatabaseAway), transaction(owner.engine) as connection:  # noqa: PT012 - within it, and at its end
+        intake._Batch(connection, NOW).write(owner.entries(*messages), [])
+        thread.start()
+        wait_until(lambda: len(taken) == 3)
+        connection.execute(text("SELECT 1"))
+    thread.join(60)
+    assert None not in taken
+
+
+def test_no_statement_is_a_pipeline(owner: Ledger) -> None:
+    """After one, as the driver makes of many statements in one call, PostgreSQL ends no session that is idle."""
+    pipelines: list[str] = []
+
+    def note(
+        _connection: object, _cursor: object, statement: str, _values: object, _context: object, many: bool
+    ) -> None:
+        if many:
+            pipelines.append(statement)
+
+    event.listen(owner.engine, "before_cursor_execute", note)
+    owner.arrive(*(message(MUTE, mute_fields()) for _ in range(3)))
+    waiting.cancel(owner.engine, ["never seen", "nor this one"], "revoked", NOW)
+    assert pipelines == []
 
 
 def test_while_it_copies_rows_it_holds_no_lock(owner: Ledger, successor: Ledger) -> None:

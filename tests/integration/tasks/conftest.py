@@ -1,5 +1,24 @@
-"""The bridges and the worker's side of them that the tests of ``bridge`` use."""
+"""The bridges and the worker's side of them that the tests of ``bridge`` use, and a simulated bridge with a link to it."""
 
-from tests.integration.bridge.conftest import bridge, worker
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.bridge.conftest import Worker, bridge, worker
+from worker68.bridge.link import Link
+from worker68.simulator import Simulator
 
 __all__ = ["bridge", "worker"]
+
+
+@pytest.fixture
+def simulated() -> Iterator[Simulator]:
+    with Simulator(heartbeat_seconds=0.1) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulated_link(worker: Worker, simulated: Simulator) -> Link:
+    return worker.ready_link(simulated.url)

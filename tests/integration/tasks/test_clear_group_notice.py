@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.integration.bridge.conftest import Worker
 from tests.parts.onloop import run
 from tests.parts.turns import turn
 from worker68.bridge.link import Link
@@ -16,17 +12,6 @@ from worker68.simulator import Simulator
 from worker68.simulator.population import MANAGED_GROUP, PLAIN_GROUP
 
 NAME = "worker68.clear_group_notice"
-
-
-@pytest.fixture
-def bridge() -> Iterator[Simulator]:
-    with Simulator(heartbeat_seconds=0.1) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def link(worker: Worker, bridge: Simulator) -> Link:
-    return worker.ready_link(bridge.url)
 
 
 def clear(link: Link, group_id: int) -> Any:
@@ -40,23 +25,25 @@ def look(link: Link, group_id: int) -> Any:
     return run(taken.job.now.read_back(taken))
 
 
-def test_the_notice_is_gone_and_reading_back_shows_it(link: Link, bridge: Simulator) -> None:
-    notices = [bridge.world.groups[MANAGED_GROUP].notice]
-    assert look(link, MANAGED_GROUP) is None
-    finding = clear(link, MANAGED_GROUP)
+def test_the_notice_is_gone_and_reading_back_shows_it(simulated_link: Link, simulated: Simulator) -> None:
+    notices = [simulated.world.groups[MANAGED_GROUP].notice]
+    assert look(simulated_link, MANAGED_GROUP) is None
+    finding = clear(simulated_link, MANAGED_GROUP)
     assert isinstance(finding, Outcome)
     assert (finding.status, finding.result) == (Status.SUCCEEDED, {"notice_id": None})
-    notices.append(bridge.world.groups[MANAGED_GROUP].notice)
+    notices.append(simulated.world.groups[MANAGED_GROUP].notice)
     assert [notice is None for notice in notices] == [False, True]
-    assert look(link, MANAGED_GROUP) == finding
+    assert look(simulated_link, MANAGED_GROUP) == finding
 
 
-def test_a_group_that_the_account_does_not_manage_is_a_refusal(link: Link) -> None:
-    finding = clear(link, PLAIN_GROUP)
+def test_a_group_that_the_account_does_not_manage_is_a_refusal(simulated_link: Link) -> None:
+    finding = clear(simulated_link, PLAIN_GROUP)
     assert isinstance(finding, Outcome)
     assert finding.status is Status.FAILED
 
 
-def test_a_reply_without_a_group_does_not_show_that_the_notice_is_gone(link: Link, bridge: Simulator) -> None:
-    bridge.faults.refusals.set(1)
-    assert look(link, MANAGED_GROUP) is None
+def test_a_reply_without_a_group_does_not_show_that_the_notice_is_gone(
+    simulated_link: Link, simulated: Simulator
+) -> None:
+    simulated.faults.refusals.set(1)
+    assert look(simulated_link, MANAGED_GROUP) is None

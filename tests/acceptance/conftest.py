@@ -237,14 +237,15 @@ def start_front_and_main(
 ) -> None:
     """Let one worker own the front door, the other one the account.
 
-    LEASE_TTL must be so long that the first has its next look at the free account only when the second has taken it.
+    A worker looks at the front door first, then at the accounts. LEASE_TTL must be so long that the owner of the account has its
+    next look at the front door only when the other worker has taken it.
     """
-    stage.redis.set("worker68:lease:account:main", "somebody", px=60_000)
-    front.start(sabotage_of_front)
-    front.wait(lambda: '"lease": "front"' in front.log_since_start)
-    stage.redis.delete("worker68:lease:account:main")
+    stage.redis.set("worker68:lease:front", "the test", px=300_000)
     main.start()
     main.wait(lambda: '"lease": "account:main"' in main.log_since_start)
+    stage.redis.delete("worker68:lease:front")
+    front.start(sabotage_of_front)
+    front.wait(lambda: '"lease": "front"' in front.log_since_start)
 
 
 @pytest.fixture(scope="module")

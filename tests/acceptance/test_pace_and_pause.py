@@ -50,7 +50,7 @@ def paused_in_top(ask: Ask) -> list[str]:
     """Return what ``worker68 top`` says of the account's pause, in its own field and among the problems."""
     told = json.loads(ask("top", "--once", "--json").stdout)
     (paused,) = (account["paused"] for account in told["accounts"] if account["account"] == "main")
-    return [words for words in (paused, *told["problems"]) if words]
+    return [words for words in (paused, *told["problems"]) if words and "paused" in words]
 
 
 def taken_in(stage: Stage, *job_ids: str) -> None:

@@ -8,7 +8,6 @@ No message text shows in any of them, nor in the log.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +18,8 @@ from celery.result import AsyncResult
 from celery.worker.control import Panel
 
 from tests.acceptance.conftest import GROUP, GROUP_CHAT, SEND, Stage, envelope, name
+from tests.parts.events import hear_events
 from tests.parts.worker import PATIENCE_SECONDS
-from worker68.clock import Deadline
 from worker68.fleet.control import REFUSED
 from worker68.tasks import TASKS
 
@@ -44,21 +43,10 @@ def control(stage: Stage, command: str, **arguments: Any) -> Any:
 
 def watch_events(stage: Stage, send: Callable[[], AsyncResult]) -> tuple[str, list[dict[str, Any]]]:
     """Ask for a job; return its Celery id and all events until its task has ended."""
-    seen: list[dict[str, Any]] = []
-    with stage.celery.connection_for_read() as connection:
-        receiver = stage.celery.events.Receiver(connection, handlers={"*": seen.append})
-        with receiver.consumer_context() as (listening, _, _):
-            with contextlib.suppress(TimeoutError):
-                listening.drain_events(timeout=0.5)  # only now does it listen: the first events would be missed
-            task_id: str = send().id
-            deadline = Deadline.after(PATIENCE_SECONDS)
-            while types_of(seen, task_id)[-1:] not in (["task-succeeded"], ["task-failed"]):
-                assert not deadline.passed, seen
-                try:
-                    listening.drain_events(timeout=1)
-                except TimeoutError:
-                    continue
-    return task_id, seen
+    with hear_events(stage.celery, stage.redis) as events:
+        task_id: str = send().id
+        events.hear_until(lambda: events.types_of(task_id)[-1:] in (["task-succeeded"], ["task-failed"]))
+    return task_id, events.seen
 
 
 def types_of(events: list[dict[str, Any]], task_id: str) -> list[str]:
@@ -273,16 +261,12 @@ def test_events_tell_the_way_of_a_job_without_its_text(stage: Stage) -> None:
 def test_disabled_task_events_are_not_sent(stage: Stage) -> None:
     control(stage, "disable_events")
     try:
-        words = name()
-        seen: list[dict[str, Any]] = []
-        with stage.celery.connection_for_read() as connection:
-            receiver = stage.celery.events.Receiver(connection, handlers={"*": seen.append})
-            with receiver.consumer_context() as (listening, _, _):
-                result = stage.send(words)
-                assert stage.end_of(result)["status"] == "succeeded"
-                while not any(event["type"] == "worker-heartbeat" for event in seen):
-                    listening.drain_events(timeout=PATIENCE_SECONDS)
-        assert types_of(seen, result.id) == []
+        with hear_events(stage.celery, stage.redis) as events:
+            result = stage.send(name())
+            assert stage.end_of(result)["status"] == "succeeded"
+            at = len(events.seen)
+            events.hear_until(lambda: any(event["type"] == "worker-heartbeat" for event in events.seen[at:]))
+        assert events.types_of(result.id) == []
     finally:
         control(stage, "enable_events")
 

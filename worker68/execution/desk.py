@@ -38,8 +38,9 @@ class Desk:
         self._look_at = 0.0
         self._due: dt.datetime | None = None
         self._reasons = RowReasons()
-        # Unfinished jobs that SQL counted at the last sweep and those taken in since; how many had finished by then.
+        # Unfinished jobs that SQL counted last and those taken in since; which were under way and how many had finished by then.
         self._taken_in = 0
+        self._under_way: frozenset[int] = frozenset()
         self._finished = 0
 
     @property
@@ -49,8 +50,15 @@ class Desk:
 
     @property
     def unfinished(self) -> int:
-        """About how many jobs wait or are under way: as SQL counted them at the last sweep, and what came and went since."""
-        return self._taken_in - (self.execution.dispatch.finished - self._finished)
+        """How many jobs wait or are under way, at most: as SQL counted them last, and what came and went since.
+
+        Of those that were under way when it counted, SQL may have seen the end already: so their end opens no room before it
+        counts again.
+        """
+        dispatch = self.execution.dispatch
+        ended = dispatch.finished - self._finished  # read first: a job that ends meanwhile may only be missed here
+        seen = sum(not dispatch.is_under_way(seq) for seq in self._under_way)
+        return self._taken_in - max(0, ended - seen)
 
     def distrust(self) -> None:
         """Memory may have missed something that stands in SQL: look there next."""
@@ -119,6 +127,7 @@ class Desk:
         self._sweep_at = monotonic() + SWEEP_SECONDS
 
     def _count(self) -> None:
+        self._under_way = self.execution.dispatch.under_way()  # before the number: what ends in between is in both
         self._finished = self.execution.dispatch.finished
         self._taken_in = waiting.count_waiting(self.execution.engine, self.account)
 

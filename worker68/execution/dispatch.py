@@ -66,6 +66,7 @@ class Dispatch:
         """
         self._ready_in = ready_in
         self._account = account
+        self._most_reads = max(1, account.max_in_flight // 2)
         self._limiter = limiter
         self._load = load
         self._custody = Custody()  # guards everything below
@@ -86,20 +87,18 @@ class Dispatch:
 
     @property
     def occupied(self) -> int:
-        """How many of those in flight take room: all but those that wait only for their end to be written down.
-
-        It counts whatever was left at the lock before, so that who was woken by a job that has made room sees that room.
-        """
+        """How many of those in flight take room: all but those that wait only for their end to be written down."""
         with self._custody.held():
             return self._starting.occupied
-
-    @property
-    def _most_reads(self) -> int:
-        return max(1, self._account.max_in_flight // 2)
 
     def is_under_way(self, seq: int) -> bool:
         """Whether the job is on its way in this worker, from its turn to its end."""
         return seq in self._starting
+
+    def under_way(self) -> frozenset[int]:
+        """Return the numbers of the jobs that are on their way."""
+        with self._custody.held():
+            return frozenset(job.seq for job in self._starting)
 
     def has_more_urgent(self) -> bool:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
@@ -217,8 +216,10 @@ class Dispatch:
             return
         if not lane.jobs:
             lane.since = monotonic()
-        if lane.enter(job, LANE_DEPTH) is job:
-            return  # SQL holds it behind others; if it rests, it does so also when it comes again
+        if (
+            lane.enter(job, LANE_DEPTH) is job
+        ):  # SQL holds it behind others; if it rests, it does so also when it comes again
+            return
         if job.due_at is not None and job.seq not in self._resting:
             self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds(), reasons.BACKS_OFF
 

@@ -19,6 +19,7 @@ import redis
 from celery import Celery
 from kombu import pools
 
+from tests.parts.events import hear_events
 from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 
@@ -157,20 +158,12 @@ def test_a_cancelled_consumer_takes_nothing_until_it_is_added_again(worker: Work
 
 
 def test_task_events_are_seen(worker: Worker) -> None:
-    seen: list[str] = []
-    with worker.app.connection_for_read() as connection:
-        receiver = worker.app.events.Receiver(connection, handlers={"*": lambda event: seen.append(event["type"])})
-        with receiver.consumer_context() as (listening, _, _):
-            worker.send("record", "hello")
-            deadline = Deadline.after(WITHIN)
-            while "task-succeeded" not in seen:
-                assert not deadline.passed, seen
-                try:
-                    listening.drain_events(timeout=1)
-                except TimeoutError:
-                    continue
+    with hear_events(worker.app, worker.client) as events:
+        worker.send("record", "hello")
+        events.hear_until(lambda: "task-succeeded" in [event["type"] for event in events.seen])
 
-    assert [event for event in seen if event.startswith("task-")] == ["task-received", "task-started", "task-succeeded"]
+    types = [event["type"] for event in events.seen if event["type"].startswith("task-")]
+    assert types == ["task-received", "task-started", "task-succeeded"]
 
 
 def test_a_task_that_exits_fails_and_the_worker_goes_on(worker: Worker) -> None:

@@ -1,0 +1,71 @@
+"""How full an account's waiting room is, as its owner reckons it between two counts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from tests.parts.jobs import account, message, send_fields
+from tests.parts.ledger import Ledger
+from tests.parts.slots import Slots
+from worker68.execution.desk import Desk
+from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.execute import Execution
+from worker68.jobs.job import Job
+from worker68.store import waiting
+
+
+def desk_of(ledger: Ledger, max_waiting: int) -> Desk:
+    settings = account(max_waiting=max_waiting)
+    load = lambda lanes: waiting.load_lanes(ledger.engine, "main", LANE_DEPTH, lanes)  # noqa: E731
+    dispatch = Dispatch(settings, Slots().as_limiter(), load)
+    pacing = SimpleNamespace(tell_busy=lambda: None)
+    link = SimpleNamespace(
+        why_not=lambda needs_login: None, why_not_reached=None, one_send_per_chat=False, api_url="", ready=True
+    )
+    link.one_send = False
+    parts: dict[str, Any] = {
+        "account": settings,
+        "dispatch": dispatch,
+        "engine": ledger.engine,
+        "pacing": pacing,
+        "link": link,
+    }
+    parts |= {"permit": SimpleNamespace(why_not=lambda: None), "owned": lambda: True}
+    parts["gate"] = SimpleNamespace(expect=lambda job, slot: None)
+    return Desk(cast(Execution, SimpleNamespace(**parts)), ledger.intake)
+
+
+def arrive(ledger: Ledger, desk: Desk, count: int) -> list[Job]:
+    jobs = ledger.arrive(*[message(kwargs=send_fields(chat={"type": "group", "id": at + 1})) for at in range(count)])
+    desk.take(jobs)
+    return jobs
+
+
+def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
+    desk = desk_of(sqlite, max_waiting=2)
+    desk.tend()
+    arrive(sqlite, desk, 2)
+    assert desk.room == 0
+    job = desk.choose(1).ready[0].job
+    sqlite.settle(sqlite.must_begin(job))
+    desk.execution.dispatch.finish(job)
+    assert desk.room == 1
+
+
+def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_room(sqlite: Ledger) -> None:
+    desk = desk_of(sqlite, max_waiting=2)
+    desk.tend()
+    arrive(sqlite, desk, 3)
+    job = desk.choose(1).ready[0].job
+    sqlite.settle(sqlite.must_begin(job))
+    desk.distrust()
+    desk.tend()
+    assert desk.room == 0, "two wait, as SQL counted them"
+
+    desk.execution.dispatch.finish(job)
+
+    assert desk.room == 0, "SQL had counted it as ended"
+    desk.distrust()
+    desk.tend()
+    assert desk.room == 0

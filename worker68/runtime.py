@@ -29,7 +29,7 @@ from worker68.clock import Deadline, monotonic, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
@@ -56,6 +56,7 @@ from worker68.observe.vitals import Vitals
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
+from worker68.store.lanes import load_lanes
 from worker68.store.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -332,7 +333,7 @@ class Runtime:
         dispatch = Dispatch(
             account,
             self._limiter,
-            lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes),
+            lambda lanes, depth: load_lanes(self._engine, name, depth, lanes),
             lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(

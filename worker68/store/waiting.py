@@ -22,7 +22,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
     true,
     update,
 )
@@ -54,68 +53,15 @@ from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
-#: Lanes whose heads are looked for in one statement; SQLite takes 500 parts at most.
-LANES_PER_STATEMENT = 100
-
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
-
-#: Goes from lane to lane along the index, however many jobs there are in each.
-_LANES = f"""
-WITH RECURSIVE found(lane) AS (
-    SELECT min(lane) FROM jobs WHERE account = :account AND {IN_LANE}
-    UNION ALL
-    SELECT (SELECT min(jobs.lane) FROM jobs WHERE account = :account AND {IN_LANE} AND jobs.lane > found.lane)
-    FROM found WHERE found.lane IS NOT NULL
-)
-SELECT lane FROM found WHERE lane IS NOT NULL
-"""
-
-#: The first jobs of one lane, likewise. One whose change is made goes on before all others: its announcement belongs to it.
-_HEADS = f"""
-SELECT seq FROM (
-    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE}
-    ORDER BY step DESC, priority, seq LIMIT :depth
-) AS lane_%d
-"""
-
-#: The same on PostgreSQL. It takes fifty times as long to plan a statement of a hundred parts as to run it, and keeps no plan.
-_HEADS_OF_EACH = f"""
-SELECT heads.seq FROM unnest(CAST(:lanes AS text[])) AS given(lane) CROSS JOIN LATERAL (
-    SELECT seq FROM jobs WHERE account = :account AND lane = given.lane AND {IN_LANE}
-    ORDER BY step DESC, priority, seq LIMIT :depth
-) AS heads
-"""
-
-
-def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | None = None) -> list[Job]:
-    """Return the first ``depth`` jobs of each lane of the account (of ``lanes`` only, if given), in their order.
-
-    What it costs grows with the lanes, not with the jobs that wait in them.
-    """
-    heads: list[Job] = []
-    with reading(engine) as connection:
-        names = lanes if lanes is not None else connection.scalars(text(_LANES), {"account": account}).all()
-        for start in range(0, len(names), LANES_PER_STATEMENT):
-            chunk = names[start : start + LANES_PER_STATEMENT]
-            seqs = _find_heads(connection, account, depth, chunk)
-            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS)))
-    return sorted(heads, key=lambda job: (-job.step, job.priority, job.seq))
-
-
-def _find_heads(connection: Connection, account: str, depth: int, lanes: Sequence[str]) -> Sequence[int]:
-    terms: dict[str, Any] = {"account": account, "depth": depth}
-    if connection.dialect.name == "postgresql":
-        return connection.scalars(text(_HEADS_OF_EACH), terms | {"lanes": list(lanes)}).all()
-    query = text(" UNION ALL ".join(_HEADS % (place, place) for place in range(len(lanes))))
-    return connection.scalars(query, terms | {f"lane_{place}": lane for place, lane in enumerate(lanes)}).all()
 
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
     """Return these jobs, as far as their tasks are known, in the order of their arrival."""
     query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS), jobs.c.lane != PARKED_LANE)
     with reading(engine) as connection:
-        return _load(connection, query.order_by(jobs.c.seq))
+        return read_jobs(connection, query.order_by(jobs.c.seq))
 
 
 def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]:
@@ -125,7 +71,7 @@ def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]
         for chunk in _chunks(seqs):
             waits = jobs.c.state.in_((State.READY, State.DEFERRED))
             query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.task.in_(TASKS))
-            found += _load(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
+            found += read_jobs(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
     # Not asked of the database: PostgreSQL would look through all jobs of the account where it takes them to be few.
     return [job for job in found if job.account == account]
 
@@ -161,6 +107,14 @@ def next_due(engine: Engine, account: str) -> dt.datetime | None:
     with reading(engine) as connection:
         due: dt.datetime | None = connection.scalar(query.order_by(jobs.c.due_at).limit(1))
         return due
+
+
+def next_expiry(engine: Engine, account: str) -> dt.datetime | None:
+    """Return when the time of the next waiting job of the account is over."""
+    query = select(jobs.c.expires_at).where(jobs.c.account == account, MAY_EXPIRE)
+    with reading(engine) as connection:
+        expires: dt.datetime | None = connection.scalar(query.order_by(jobs.c.expires_at).limit(1))
+        return expires
 
 
 def find_overdue(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[int]:
@@ -339,7 +293,8 @@ def _chunks(seqs: Sequence[int]) -> Iterator[Sequence[int]]:
     return (seqs[start : start + SEQS_PER_STATEMENT] for start in range(0, len(seqs), SEQS_PER_STATEMENT))
 
 
-def _load(connection: Connection, query: Any) -> list[Job]:
+def read_jobs(connection: Connection, query: Any) -> list[Job]:
+    """Return the jobs whose rows this query selects, in its order; one that cannot be read is ended."""
     # A sum has no index: for the first by its id, PostgreSQL would walk the primary key until it meets one of this job.
     oldest = requesters.c.id + 0
     first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(oldest).limit(1)

@@ -66,4 +66,4 @@ def _codes(problem: JobError | TryAgain) -> str:
     return f"{problem.code} {problem.bridge_code}" if isinstance(problem.bridge_code, int) else str(problem.code)
 
 
-Strategy = staticmethod(strategy_of(_run, lambda way: runtime.current().jobs.begin(way)))
+Strategy = staticmethod(strategy_of(_run, lambda way: runtime.current().loop.begin(way)))

@@ -45,11 +45,11 @@ from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.fleet.task_events import TaskEvents
-from worker68.jobloop import JobThread, Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
+from worker68.loop import LoopThread, Stopping
 from worker68.observe.parts import Parts
 from worker68.observe.runs import Runs
 from worker68.observe.vitals import Vitals
@@ -99,8 +99,8 @@ class Runtime:
         if not self._accounts:
             raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
         self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
-        self.jobs = JobThread(settings.concurrency)
-        self._stopping = Stopping(self.jobs.loop)
+        self.loop = LoopThread(settings.concurrency)
+        self._stopping = Stopping(self.loop.loop)
         # Told from a signal handler, which may interrupt another one, or itself: the put of this queue alone allows that.
         self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         redis_url = settings.require_redis_url()
@@ -140,7 +140,7 @@ class Runtime:
             lambda: self._watch.ring(),
             settings.concurrency,
         )
-        self.inspection = Inspection(self._engine, self.owned_accounts, self.jobs.begin)
+        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin)
         self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
@@ -159,7 +159,7 @@ class Runtime:
             delivery=self.delivery,
             links=self._links,
             runs=self._runs,
-            jobs=self.jobs,
+            loop=self.loop,
         )
         self.vitals = Vitals(parts, settings)
 
@@ -175,7 +175,7 @@ class Runtime:
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
-        self.jobs.start()
+        self.loop.start()
         self._writer.start()
         self._relay.start()
         self._late.start()
@@ -202,7 +202,7 @@ class Runtime:
         self.vitals.stop()
         self._bridge.stop()
         self._await_records()
-        self.jobs.stop()
+        self.loop.stop()
         self._ownership.stop()
         self._watch.stop()
         self._late.stop()
@@ -241,7 +241,7 @@ class Runtime:
             time.sleep(0.02)
 
     async def run(self, seq: int) -> Outcome | TryAgain | StepDone | None:
-        """Run a delivered job to its outcome; None where there is nothing to run any more. On the job loop."""
+        """Run a delivered job to its outcome; None where there is nothing to run any more. On the loop."""
         started = self._pump.take(seq)
         if started is None:
             return None

@@ -1,4 +1,4 @@
-"""A job loop for tests: what runs there in a worker is run to its end by the test's own thread."""
+"""A loop for tests: what runs there in a worker is run to its end by the test's own thread."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 
 from worker68.bridge.calls import Call
 from worker68.clock import Deadline
-from worker68.jobloop import JobLoop
 from worker68.jobs.evidence import Evidence
+from worker68.loop import Loop
 
 T = TypeVar("T")
 
@@ -18,12 +18,12 @@ PATIENCE_SECONDS: Final = 60.0
 
 
 def run(way: Awaitable[T]) -> T:
-    """Run a coroutine on a job loop of its own; return what it returns."""
+    """Run a coroutine on a loop of its own; return what it returns."""
 
     async def go() -> T:
         return await way
 
-    with asyncio.Runner(loop_factory=JobLoop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(go())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.parts.onloop import run
-from worker68.jobloop import Waiter
+from worker68.loop import Waiter
 
 ERRORS = [ValueError("ours"), SystemExit(1), RecursionError()]
 

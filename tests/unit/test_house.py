@@ -27,15 +27,15 @@ FURNITURE = {"errors", "clock", "settings", *TELLING}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
-    "jobloop": set(),
+    "loop": set(),
     "jobs": {"errors"},
     "protocol": {"jobs"},
     "tasks": FURNITURE | {"jobs", "protocol"},
-    "bridge": FURNITURE | {"jobs", "protocol", "jobloop"},
+    "bridge": FURNITURE | {"jobs", "protocol", "loop"},
     "redis_calls": {"errors"},
     "limits": FURNITURE | {"jobs", "redis_calls"},
     "store": FURNITURE | {"jobs", "tasks"},
-    "execution": FURNITURE | {"jobs", "protocol", "tasks", "jobloop", "bridge", "limits", "store", "redis_calls"},
+    "execution": FURNITURE | {"jobs", "protocol", "tasks", "loop", "bridge", "limits", "store", "redis_calls"},
     "simulator": FURNITURE,
     **dict.fromkeys(TELLING, FURNITURE),
 }

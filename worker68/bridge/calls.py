@@ -1,6 +1,6 @@
 """A call as its caller holds it: something to wait for, and to give up.
 
-In: what becomes of the call, from the I/O thread. Out: the evidence, on the job loop. Never: a wait without end,
+In: what becomes of the call, from the I/O thread. Out: the evidence, on the loop. Never: a wait without end,
 also when the connection, the link or the I/O thread goes away.
 """
 
@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from worker68.bridge.pending import Pending
 from worker68.clock import Deadline, monotonic
-from worker68.jobloop import Waiter
 from worker68.jobs.evidence import Evidence
+from worker68.loop import Waiter
 
 #: Asked on the I/O thread just before the first byte: None lets it go, words refuse it, a point in monotonic time holds it until
 #: then, when it is asked again. It must be quick and must not wait.

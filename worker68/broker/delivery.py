@@ -153,7 +153,7 @@ class Delivery:
     def acknowledge(self, delivery_tag: str) -> None:
         """Forget a message that Celery has begun to run (or ended, with ``acks_late``). Harmless when repeated.
 
-        The job loop may say so before the hand-over has returned; on the thread that hands over it means the contrary.
+        The loop may say so before the hand-over has returned; on the thread that hands over it means the contrary.
         """
         if delivery_tag == self._being_handed_over and threading.get_ident() == self._handed_over_by:
             self.refuse(delivery_tag, _ACKNOWLEDGED_AT_ONCE)

@@ -3,7 +3,7 @@
 In: Celery's requests. Out: each one ends as a success or a failure, whatever its task raises. Stock, an exception that is no
 ``Exception`` (``SystemExit`` in a library) leaves the request "active" for ever. What it can not do: kill a thread. Time
 limits are ignored as in the stock pool, so every wait in a task must carry its own deadline. Jobs need no thread of it: they
-go their way on the job loop. But it does not stop while one is under way.
+go their way on the loop. But it does not stop while one is under way.
 
 Stands on Celery 5.7. Threads are started when first needed, and wait on a queue without waking up.
 """

@@ -1,6 +1,6 @@
 """A job as Celery's worker knows it: one of its reserved and active requests, with its events, from the hand-over to its end.
 
-In: a message of ``Delivery``, and what runs a job by its number. Out: the job on its way, on the job loop; Celery's events.
+In: a message of ``Delivery``, and what runs a job by its number. Out: the job on its way, on the loop; Celery's events.
 What Celery does for anybody's task is left out: decoding a body, a log line at either end, tracing, time limits, results, revokes.
 Never: a change of Celery's lists of requests on another thread than Celery's, which iterates over them without a lock.
 
@@ -39,10 +39,10 @@ class Told:
 
 #: Runs a job by its number, for a task and its Celery id.
 Run = Callable[[int, str], Coroutine[Any, Any, Told]]
-#: Lets a coroutine begin on the job loop.
+#: Lets a coroutine begin on the loop.
 Begin = Callable[[Coroutine[Any, Any, None]], None]
 
-#: Requests that ended on the job loop and are still in Celery's lists.
+#: Requests that ended on the loop and are still in Celery's lists.
 _ended: deque[JobRequest] = deque()
 
 
@@ -77,7 +77,7 @@ def strategy_of(run: Run, begin: Begin) -> Callable[[Any, Any, Any], Callable[..
 
 
 class JobRequest(Request):
-    """One run of a job. The job loop acknowledges it, which only forgets it: what must survive lies in the database."""
+    """One run of a job. The loop acknowledges it, which only forgets it: what must survive lies in the database."""
 
     def __init__(self, task: Any, app: Any, consumer: Any, message: Any, run: Run, begin: Begin) -> None:
         self._run = run

@@ -79,7 +79,7 @@ class QoS(redis.QoS):
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Let go of delivered messages when the channel closes, without giving them back.
 
-        They are on their way to the job loop and will run, also when the connection is lost; given back, they would run twice.
+        They are on their way to the loop and will run, also when the connection is lost; given back, they would run twice.
         """
         for delivery_tag in self._delivered_tags():
             virtual.QoS.ack(self, delivery_tag)

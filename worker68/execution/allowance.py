@@ -22,11 +22,11 @@ from worker68.execution.permit import Permit
 from worker68.execution.recorder import written
 from worker68.execution.slots import slot_of
 from worker68.execution.spool import Spool
-from worker68.jobloop import Stopping
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass
 from worker68.limits.limiter import Ask, Grant, Limiter
+from worker68.loop import Stopping
 from worker68.observe import outages
 from worker68.settings import AccountSettings
 from worker68.store import attempts
@@ -55,7 +55,7 @@ PROGRESS_SECONDS = 2.0
 
 @dataclass
 class TurnAllowance:
-    """The allowance of one attempt. On the job loop. ``kept`` closes what was collected."""
+    """The allowance of one attempt. On the loop. ``kept`` closes what was collected."""
 
     attempt: Attempt
     account: AccountSettings

@@ -50,7 +50,7 @@ class Dispatch:
     """The waiting jobs of one account. All methods may be called from any thread, but one thread alone chooses and rebuilds.
 
     Whoever brings word of a job (``make_room``, ``finish``, ``put_back``) never waits for the lock: with many lanes it is held for
-    long, and the job loop would stand still with every other job. ``finished`` counts the jobs that have left for good.
+    long, and the loop would stand still with every other job. ``finished`` counts the jobs that have left for good.
     """
 
     def __init__(

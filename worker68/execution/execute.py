@@ -27,7 +27,6 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder, written
 from worker68.execution.slots import Ready, Slot, StepDone
-from worker68.jobloop import Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
@@ -36,6 +35,7 @@ from worker68.jobs.snapshot import ListSeen
 from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
 from worker68.limits.limiter import Limiter
+from worker68.loop import Stopping
 from worker68.settings import AccountSettings
 from worker68.store import attempts, snapshots
 from worker68.store.attempts import Attempt
@@ -58,7 +58,7 @@ class _NotOurs(Exception):
 
 @dataclass(frozen=True)
 class Execution:
-    """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment. On the job loop."""
+    """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment. On the loop."""
 
     account: AccountSettings
     owner: str

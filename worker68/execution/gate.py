@@ -25,7 +25,7 @@ MODERATION_PATIENCE_SECONDS = 2.0
 class Pass:
     """The guard of a job's frames, one after the other, each with a slot: called by the link just before the first byte.
 
-    Renewed on the job loop, while none of its frames is under way.
+    Renewed on the loop, while none of its frames is under way.
     """
 
     def __init__(self, gate: Gate, job: Job, slot: Slot) -> None:
@@ -51,13 +51,13 @@ class Gate:
         self._spacing = Spacing(limits)  # the I/O thread's own, but for what never changes
         self._busy: deque[Slot] = deque()
         # Moderations that have their slots and are not written yet, by their numbers: the time of the first slot, and until when
-        # they are waited for. Set by the pump and on the job loop, taken out by the I/O thread; each is one step.
+        # they are waited for. Set by the pump and on the loop, taken out by the I/O thread; each is one step.
         self._moderations: dict[int, tuple[float, float]] = {}
 
     def expect(self, job: Job, slot: Slot) -> None:
         """A job will be written soon. On the thread that chooses, in the order of its choice.
 
-        Also where it has missed its slot and took another, on the job loop: then it keeps its place before the sends that were
+        Also where it has missed its slot and took another, on the loop: then it keeps its place before the sends that were
         chosen after it, which may have taken another slot sooner.
         """
         if job.kind.job_class is JobClass.MODERATION:

@@ -34,7 +34,7 @@ MOST_COMMIT_SECONDS: Final = 1.0
 
 
 class LeadTime:
-    """How long before its slot an attempt is committed. Noted on the job loop, read by any thread.
+    """How long before its slot an attempt is committed. Noted on the loop, read by any thread.
 
     ``commit_seconds``: what a commit takes, with a margin; a slot that is much nearer cannot be used.
     """
@@ -70,14 +70,14 @@ class Pacing:
                 raise
 
     async def tell_unused(self, slot: Slot) -> None:
-        """Nothing was written in a slot: if it was a probe's, the next one may go. On the job loop."""
+        """Nothing was written in a slot: if it was a probe's, the next one may go. On the loop."""
         if not self._pace.is_full(self._account):
             await self._call(partial(self._pace.note_unclear, written=False), slot)
 
     async def tell(self, finding: Finding, frame: Pass) -> None:
         """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before.
 
-        On the job loop. At full pace only what is busy is worth a call of Redis.
+        On the loop. At full pace only what is busy is worth a call of Redis.
         """
         if frame.told_busy:
             return

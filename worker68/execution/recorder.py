@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from worker68.clock import Deadline
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Kept, Note, NotesRefused, try_to_keep
-from worker68.jobloop import Stopping, Waiter
+from worker68.loop import Stopping, Waiter
 from worker68.observe import outages
 from worker68.store.writer import Verb, Writer
 
@@ -32,7 +32,7 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Recorder:
-    """Records the attempts of one account. On the job loop."""
+    """Records the attempts of one account. On the loop."""
 
     account: str
     kept: Kept
@@ -98,7 +98,7 @@ class Recorder:
 
 
 async def written(writer: Writer, verb: Verb[I, T], item: I, *, urgent: bool = False) -> T:
-    """Hand something to the writer and wait until it is committed, as ``Writer.write`` does. On the job loop."""
+    """Hand something to the writer and wait until it is committed, as ``Writer.write`` does. On the loop."""
     answer: Waiter[Any] = Waiter()
     writer.hand_in(verb, item, answer.tell, urgent=urgent)
     result: T = await answer

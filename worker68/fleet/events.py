@@ -2,7 +2,7 @@
 
 In: Celery's event dispatcher, a new one on each connection. Out: what it has buffered leaves a moment after the first event of a
 burst, or is dropped where nobody listens to the first one: the others would go nowhere. Stock, each event wakes the loop, and each
-wake-up makes a client of Redis and a message of its own. Never: a publish by whoever tells of an event, which may be the job loop.
+wake-up makes a client of Redis and a message of its own. Never: a publish by whoever tells of an event, which may be the loop.
 """
 
 from __future__ import annotations

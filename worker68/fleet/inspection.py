@@ -36,9 +36,9 @@ Entry = dict[str, Any]
 
 
 class Inspection:
-    """Answers remote control. ``begin`` lets a coroutine begin on the job loop; ``accounts`` are those that this worker owns.
+    """Answers remote control. ``begin`` lets a coroutine begin on the loop; ``accounts`` are those that this worker owns.
 
-    ``under_way`` belongs to the job loop; all other methods to Celery's thread.
+    ``under_way`` belongs to the loop; all other methods to Celery's thread.
     """
 
     def __init__(

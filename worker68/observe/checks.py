@@ -1,8 +1,8 @@
 """What "healthy" means for a worker: the checks that its health thread makes.
 
 A worker that is alive and does no work any more must fail one of them: its threads, the round that takes in and hands on, Celery's
-loop that takes what is handed on, the job loop, the writer together with the database, Redis, the bridges' I/O loop, the leases,
-the relay. That a *bridge* is down is none of it: no restart mends that, and jobs wait in the database.
+loop that takes what is handed on, the loop of the jobs, the writer together with the database, Redis, the bridges' I/O loop, the
+leases, the relay. That a *bridge* is down is none of it: no restart mends that, and jobs wait in the database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker68.store.schema import check_version
 
 THREADS: Final = frozenset(
     {
-        "worker68-jobs",
+        "worker68-loop",
         "worker68-pump",
         "worker68-writer",
         "worker68-relay",
@@ -53,7 +53,7 @@ def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
         "threads": Threads(THREADS),
         "pump": Recency("a round of taking in and handing on", lambda: parts.pump.turned_at, PUMP_SECONDS),
         "celery": Progress("Celery's consumer", lambda: parts.delivery.answered, parts.delivery.ring),
-        "jobs": Progress("the job loop", lambda: parts.jobs.rounds, parts.jobs.nudge),
+        "loop": Progress("the loop", lambda: parts.loop.rounds, parts.loop.nudge),
         "redis": ask_redis,
         "database": ask_database,
         "bridge": Progress("the bridges' I/O thread", lambda: parts.bridge.turns, parts.bridge.nudge),

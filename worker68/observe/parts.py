@@ -13,7 +13,7 @@ from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
-from worker68.jobloop import JobThread
+from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
@@ -36,4 +36,4 @@ class Parts:
     delivery: Delivery
     links: Mapping[str, Link]
     runs: Runs
-    jobs: JobThread
+    loop: LoopThread

@@ -1,6 +1,6 @@
 """The runs of this worker's jobs: what they came to, how long they took, how long they waited for their write time.
 
-In: each run, from the job loop. Out: metrics by account and task, labelled as in the settings and the register of tasks.
+In: each run, from the loop. Out: metrics by account and task, labelled as in the settings and the register of tasks.
 """
 
 from __future__ import annotations

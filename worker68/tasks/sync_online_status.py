@@ -32,7 +32,7 @@ PAUSE_SECONDS = 3.2
 
 
 class RecentlyAsked:
-    """The users of one account whose online status was asked for a moment ago: two groups may share a user. On the job loop."""
+    """The users of one account whose online status was asked for a moment ago: two groups may share a user. On the loop."""
 
     def __init__(self) -> None:
         self._asked: dict[int, float] = {}

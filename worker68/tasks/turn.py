@@ -97,7 +97,7 @@ class Allowance(Protocol):
 
 @dataclass
 class Turn:
-    """One job's turn, on the job loop. ``may_not_write`` is asked just before each first byte."""
+    """One job's turn, on the loop. ``may_not_write`` is asked just before each first byte."""
 
     link: Bridge
     job: Job

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from tests.parts.ledger import Ledger, open_ledger
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
-from worker68.jobloop import JobLoop
+from worker68.loop import Loop
 from worker68.store.writer import Writer
 
 
@@ -48,11 +48,11 @@ def reader(redis_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def loop() -> Iterator[JobLoop]:
-    """A job loop that goes on while the test has it run a coroutine."""
-    with asyncio.Runner(loop_factory=JobLoop) as runner:
+def loop() -> Iterator[Loop]:
+    """A loop that goes on while the test has it run a coroutine."""
+    with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
-        assert isinstance(loop, JobLoop)
+        assert isinstance(loop, Loop)
         yield loop
 
 

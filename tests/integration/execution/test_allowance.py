@@ -26,11 +26,11 @@ from worker68.execution.pacing import Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.slots import Slot, ask_of
 from worker68.execution.spool import MEMORY_BYTES, Spool
-from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.snapshot import MemberRow
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS, parse_limits
+from worker68.loop import Loop, Stopping
 from worker68.store.pauses import Pause
 from worker68.store.tables import group_members
 from worker68.store.writer import Writer
@@ -51,7 +51,7 @@ def bridge() -> Bridge:
 
 
 @pytest.fixture
-def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge, loop: JobLoop) -> Iterator[TurnAllowance]:
+def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge, loop: Loop) -> Iterator[TurnAllowance]:
     writer = Writer(sqlite.engine)
     writer.start()
     with ExitStack() as kept, Redis.from_url(redis_url, protocol=2) as client:
@@ -78,7 +78,7 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge, loop: JobLoop) -> 
 
 
 @pytest.fixture
-def over(allowance: TurnAllowance, loop: JobLoop) -> Callable[[], str]:
+def over(allowance: TurnAllowance, loop: Loop) -> Callable[[], str]:
     """Return why a wait for a slot ended without one."""
     return lambda: loop.run_until_complete(_end_of(allowance))
 
@@ -97,7 +97,7 @@ async def _ends(waiting: asyncio.Future[Any], seconds: float) -> bool:
 
 
 def test_each_slot_is_one_of_the_accounts_limits(
-    allowance: TurnAllowance, loop: JobLoop, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: Loop, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clocks stand still: Redis's, by which slots are granted, and ours, by which they are kept."""
     clock, paused = Clock(), []
@@ -119,7 +119,7 @@ def test_each_slot_is_one_of_the_accounts_limits(
     assert paused == pytest.approx(handed_over), "the link holds the frame for no longer"
 
 
-def test_a_refused_slot_is_waited_for(allowance: TurnAllowance, loop: JobLoop) -> None:
+def test_a_refused_slot_is_waited_for(allowance: TurnAllowance, loop: Loop) -> None:
     """The limiter grants at most 2 s ahead; beyond it refuses, and is asked again."""
     allowance.account = account(limits=parse_limits({"read": "20/m", "account": "off"}))
 
@@ -159,7 +159,7 @@ def test_a_bridge_that_stays_away_ends_the_wait(
 
 
 def test_a_bridge_that_comes_back_goes_on(
-    allowance: TurnAllowance, loop: JobLoop, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: Loop, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
     bridge.ready = False
@@ -175,7 +175,7 @@ def test_a_bridge_that_comes_back_goes_on(
 
 
 def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
-    allowance: TurnAllowance, loop: JobLoop, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     urgent = [True, True, False]
@@ -188,7 +188,7 @@ def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
 
 
 def test_while_redis_is_away_no_slot_is_given(
-    allowance: TurnAllowance, loop: JobLoop, redis_server: EmbeddedRedis
+    allowance: TurnAllowance, loop: Loop, redis_server: EmbeddedRedis
 ) -> None:
     redis_server.kill()
 
@@ -203,7 +203,7 @@ def test_while_redis_is_away_no_slot_is_given(
 
 
 def test_progress_is_written_only_now_and_then(
-    allowance: TurnAllowance, loop: JobLoop, sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: Loop, sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seq = allowance.attempt.job.seq
     loop.run_until_complete(allowance.note_progress("read 1 of 9"))
@@ -215,7 +215,7 @@ def test_progress_is_written_only_now_and_then(
 
 
 def test_a_database_that_is_away_is_waited_for(
-    allowance: TurnAllowance, loop: JobLoop, monkeypatch: pytest.MonkeyPatch
+    allowance: TurnAllowance, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[Any] = [DatabaseAway("gone"), [5, 6]]
 
@@ -230,7 +230,7 @@ def test_a_database_that_is_away_is_waited_for(
     assert loop.run_until_complete(allowance.known_members(7)) == [5, 6]
 
 
-def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, loop: JobLoop, sqlite: Ledger) -> None:
+def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, loop: Loop, sqlite: Ledger) -> None:
     def member(user_id: int, group_id: int = 5, name: str = "main", removed: bool = False) -> dict[str, Any]:
         times = {"updated_at": NOW, "removed_at": NOW if removed else None}
         row = {"user_id": user_id, "name": "", "icon": None, "role": "member", "friend": False}

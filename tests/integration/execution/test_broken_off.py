@@ -13,7 +13,7 @@ from tests.parts.onloop import let_run, run
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Ended, Kept, Note
 from worker68.execution.recorder import Recorder
-from worker68.jobloop import JobLoop, Stopping
+from worker68.loop import Loop, Stopping
 from worker68.store.attempts import AttemptKey
 
 NOTE = Ended(AttemptKey(seq=1, number=1, owner="one", fence=1), SENT)
@@ -24,7 +24,7 @@ def test_what_a_database_that_hangs_did_not_take_is_kept(reader: Any) -> None:
 
     async def break_off() -> None:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, JobLoop)
+        assert isinstance(loop, Loop)
         handed_in = asyncio.Event()
 
         async def hang() -> None:
@@ -68,6 +68,6 @@ def test_what_redis_did_not_take_at_first_is_kept_as_well(reader: Any) -> None:
         with pytest.raises(asyncio.CancelledError):
             await way
 
-    with contextlib.closing(JobLoop()) as loop:
+    with contextlib.closing(Loop()) as loop:
         loop.run_until_complete(break_off())
     assert kept.load("main") == [NOTE]

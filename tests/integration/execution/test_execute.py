@@ -24,11 +24,11 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import Recorder
 from worker68.execution.slots import Ready, Slot, StepDone, ask_of
-from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS
+from worker68.loop import Loop, Stopping
 from worker68.store import attempts
 from worker68.store.attempts import Attempt, AttemptKey
 from worker68.store.engine import Connection
@@ -70,7 +70,7 @@ def ready(job: Job) -> Ready:
 
 
 @pytest.fixture
-def execution(ledger: Ledger, loop: JobLoop) -> Iterator[Execution]:
+def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
     writer = Writer(ledger.engine)
     writer.start()
     limiter = Slots().as_limiter()
@@ -115,7 +115,7 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]]
 
 
 @pytest.fixture
-def run(execution: Execution, loop: JobLoop) -> Run:
+def run(execution: Execution, loop: Loop) -> Run:
     """Run a job to its end."""
     return lambda ready: loop.run_until_complete(execution.run(ready))
 
@@ -246,7 +246,7 @@ def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, r
 
 
 def test_while_the_outcome_is_written_down_the_job_takes_no_room(
-    ledger: Ledger, execution: Execution, loop: JobLoop, act: Any
+    ledger: Ledger, execution: Execution, loop: Loop, act: Any
 ) -> None:
     act(SEND, lambda turn: succeeded({"message_id": 1}))
     dispatch = execution.dispatch

@@ -19,9 +19,9 @@ from worker68.execution import recovery
 from worker68.execution.kept import BackedOff, Ended, Kept, NotWritten, Seen
 from worker68.execution.late import LateDesk
 from worker68.execution.recorder import Recorder
-from worker68.jobloop import JobLoop, Stopping
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.states import State
+from worker68.loop import Loop, Stopping
 from worker68.store.attempts import Attempt
 from worker68.store.writer import Writer
 
@@ -134,7 +134,7 @@ class TestRecorder:
         monkeypatch.setattr(recorder_module, "LAST_WRITE_SECONDS", 0.1)
 
     @pytest.fixture
-    def recorder(self, kept: Kept, loop: JobLoop) -> Recorder:
+    def recorder(self, kept: Kept, loop: Loop) -> Recorder:
         return Recorder("main", kept, Stopping(loop))
 
     @pytest.fixture
@@ -142,7 +142,7 @@ class TestRecorder:
         return Ended(begun(sqlite).key, SENT)
 
     def test_a_note_lies_in_redis_only_while_the_database_is_away(
-        self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended
+        self, recorder: Recorder, loop: Loop, kept: Kept, note: Ended
     ) -> None:
         found = []
 
@@ -157,7 +157,7 @@ class TestRecorder:
         assert kept.load("main") == []
 
     def test_an_outcome_is_not_lost_where_redis_refuses_its_note(
-        self, recorder: Recorder, loop: JobLoop, note: Ended, reader: Any
+        self, recorder: Recorder, loop: Loop, note: Ended, reader: Any
     ) -> None:
         reader.set("worker68:kept:main", "x")
         tries = []
@@ -170,7 +170,7 @@ class TestRecorder:
 
         assert loop.run_until_complete(recorder.until_written(write, note)) == "written"
 
-    def test_a_stop_leaves_the_note(self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended) -> None:
+    def test_a_stop_leaves_the_note(self, recorder: Recorder, loop: Loop, kept: Kept, note: Ended) -> None:
         async def write() -> None:
             raise DatabaseAway("gone")
 
@@ -180,7 +180,7 @@ class TestRecorder:
         assert kept.load("main") == [note]
 
     def test_a_job_does_not_go_on_before_its_note_is_dropped(
-        self, recorder: Recorder, loop: JobLoop, kept: Kept, note: Ended, redis_server: EmbeddedRedis
+        self, recorder: Recorder, loop: Loop, kept: Kept, note: Ended, redis_server: EmbeddedRedis
     ) -> None:
         """A later attempt may bear the same number: a note left behind would be taken for that one's."""
         tries = []

@@ -146,8 +146,8 @@ def test_a_worker_whose_jobs_do_not_go_on_is_not_healthy(stand: Stand) -> None:
     over = threading.Event()
     try:
         wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
-        stand.parts.jobs.loop.tell(lambda: _wait(over))
-        wait_until(lambda: stand.runtime.vitals.problem == "jobs: the job loop does not go on")
+        stand.parts.loop.loop.tell(lambda: _wait(over))
+        wait_until(lambda: stand.runtime.vitals.problem == "loop: the loop does not go on")
         over.set()
         wait_until(lambda: stand.runtime.vitals.problem is None)
     finally:

@@ -1,4 +1,4 @@
-"""A request goes its way on the job loop: Celery hears how it fares, and the pool is held until its end, whatever that is."""
+"""A request goes its way on the loop: Celery hears how it fares, and the pool is held until its end, whatever that is."""
 
 # mypy: disallow-untyped-calls=False
 # because Celery's and kombu's functions are not typed.
@@ -20,14 +20,14 @@ from kombu.message import Message
 
 from worker68.broker.pool import TaskPool
 from worker68.broker.request import SEQ, JobRequest, Told, settle_ended, strategy_of
-from worker68.jobloop import JobThread
+from worker68.loop import LoopThread
 
 SECONDS = 10.0
 TOLD = Told("task-succeeded", {"result": "{}"})
 
 
 class Backend(DisabledBackend):  # type: ignore[misc]
-    """Results leave through the outbox: a call of the backend would be a wait of the job loop."""
+    """Results leave through the outbox: a call of the backend would be a wait of the loop."""
 
     def _is_called(self, *_: Any, **__: Any) -> NoReturn:
         raise AssertionError("the backend was called")
@@ -59,7 +59,7 @@ class Dispatcher:
 
 
 class Worker:
-    """What a request meets in a worker: Celery's consumer, the pool, the job loop, and what runs a job."""
+    """What a request meets in a worker: Celery's consumer, the pool, the loop, and what runs a job."""
 
     hostname = "worker@host"
     connection_errors = ()
@@ -71,7 +71,7 @@ class Worker:
         self.task.backend = Backend(app=self.app)
         self.event_dispatcher = Dispatcher()
         self.pool = TaskPool(1)
-        self.jobs = JobThread(1)
+        self.jobs = LoopThread(1)
         self.run: Callable[[int, str], Any] = succeed
         self.stock: list[Message] = []  # what was left to Celery
         self.left: queue.SimpleQueue[str] = queue.SimpleQueue()  # the ids of jobs that let go of the pool

@@ -15,22 +15,22 @@ from worker68 import runtime
 from worker68.errors import DatabaseAway
 from worker68.fleet import control, inspection  # noqa: F401 - registers the commands
 from worker68.fleet.inspection import Inspection
-from worker68.jobloop import JobThread
+from worker68.loop import LoopThread
 from worker68.store import inspection as store_inspection
 
 SECONDS = 10.0
 
 
 @pytest.fixture
-def jobs() -> Iterator[JobThread]:
-    jobs = JobThread(2)
+def jobs() -> Iterator[LoopThread]:
+    jobs = LoopThread(2)
     jobs.start()
     yield jobs
     jobs.stop()
 
 
 @pytest.fixture
-def asked(jobs: JobThread) -> Inspection:
+def asked(jobs: LoopThread) -> Inspection:
     engine: Any = None
     return Inspection(engine, lambda: ["main"], jobs.begin)
 

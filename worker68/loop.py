@@ -1,4 +1,4 @@
-"""The job loop: the one thread on which every job goes its way, and what a job may wait for there.
+"""The loop: the one thread on which every job goes its way, and what a job may wait for there.
 
 In: coroutines, and what other threads tell them. Out: their steps, one at a time, so that a job that waits costs no thread. Never:
 a wait of the thread itself. What takes long or may hang (SQL, Redis, a long page) runs on a helper: ``asyncio.to_thread``.
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class JobLoop(asyncio.SelectorEventLoop):
+class Loop(asyncio.SelectorEventLoop):
     """An event loop that can be told many things from other threads for the price of one wake-up."""
 
     def __init__(self) -> None:
@@ -50,17 +50,17 @@ class JobLoop(asyncio.SelectorEventLoop):
             try:
                 step()
             except Exception:
-                log.exception("job_loop_step_failed")
+                log.exception("loop_step_failed")
 
 
 class Waiter(Generic[T]):
-    """An answer that another thread gives and a coroutine awaits. Made on the job loop."""
+    """An answer that another thread gives and a coroutine awaits. Made on the loop."""
 
     __slots__ = ("_future", "_loop")
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, JobLoop)
+        assert isinstance(loop, Loop)
         self._loop = loop
         self._future: asyncio.Future[T] = loop.create_future()
 
@@ -83,7 +83,7 @@ class Waiter(Generic[T]):
 class Stopping:
     """Whether the worker stops, and rests that end when it does."""
 
-    def __init__(self, loop: JobLoop) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._is_set = False
         self._resting: set[asyncio.Future[None]] = set()  # the loop's own
@@ -115,16 +115,16 @@ class Stopping:
             _end(over)
 
 
-class JobThread:
+class LoopThread:
     """The thread of the loop. ``helpers``: how many calls that may hang run beside it at most."""
 
     def __init__(self, helpers: int) -> None:
-        self.loop = JobLoop()
-        self._helpers = ThreadPoolExecutor(helpers, thread_name_prefix="worker68-helper")
+        self.loop = Loop()
+        self._helpers = ThreadPoolExecutor(helpers, thread_name_prefix="worker68-pool")
         self.loop.set_default_executor(self._helpers)
         self._under_way: set[asyncio.Task[None]] = set()  # the loop's own; asyncio itself holds tasks only weakly
         self.rounds = 0  # how often it has answered a nudge
-        self._thread = threading.Thread(target=self._run, name="worker68-jobs", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker68-loop", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -1,4 +1,4 @@
-"""The job loop: nothing that it is told is lost, whoever tells it and when, and nothing that goes wrong stops the rest."""
+"""The loop: nothing that it is told is lost, whoever tells it and when, and nothing that goes wrong stops the rest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 from tests.parts.lines import before_line
 from tests.parts.onloop import PATIENCE_SECONDS, let_run, run, soon
 from tests.parts.worker import wait_until
-from worker68.jobloop import JobLoop, JobThread, Stopping, Waiter
+from worker68.loop import Loop, LoopThread, Stopping, Waiter
 
 LONG_SECONDS = 3600.0
 
 
-def this_loop() -> JobLoop:
+def this_loop() -> Loop:
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, JobLoop)
+    assert isinstance(loop, Loop)
     return loop
 
 
@@ -70,7 +70,7 @@ class TestTell:
         async def tell_while_it_hears(number: int) -> bool:
             loop, heard = this_loop(), list[str]()
             with before_line(
-                JobLoop._hear, number, lambda: elsewhere(lambda: loop.tell(lambda: heard.append("late")))
+                Loop._hear, number, lambda: elsewhere(lambda: loop.tell(lambda: heard.append("late")))
             ) as at:
                 loop.tell(lambda: heard.append("first"))
                 await let_run()
@@ -88,7 +88,7 @@ class TestTell:
                 asyncio.run_coroutine_threadsafe(let_run(), loop).result()  # it may hear it now
 
             def tell() -> bool:
-                with before_line(JobLoop.tell, number, come_between) as at:
+                with before_line(Loop.tell, number, come_between) as at:
                     loop.tell(lambda: heard.append("one"))
                 return bool(at)
 
@@ -113,11 +113,11 @@ class TestTell:
         with capture_logs() as log:
             run(listen())
         assert heard == ["before", "behind", "later"]
-        assert [entry["event"] for entry in log] == ["job_loop_step_failed"]
+        assert [entry["event"] for entry in log] == ["loop_step_failed"]
 
     def test_a_loop_that_is_closed_hears_nothing_and_harms_nobody(self) -> None:
         heard: list[str] = []
-        loop = JobLoop()
+        loop = Loop()
         loop.close()
         for _ in range(2):
             loop.tell(lambda: heard.append("too late"))
@@ -291,16 +291,16 @@ class TestStopping:
 
 
 @pytest.fixture
-def jobs() -> Iterator[JobThread]:
-    jobs = JobThread(2)
+def jobs() -> Iterator[LoopThread]:
+    jobs = LoopThread(2)
     jobs.start()
     yield jobs
     jobs.stop()
     assert not jobs._thread.is_alive()
 
 
-class TestJobThread:
-    def test_begins_what_other_threads_bring(self, jobs: JobThread) -> None:
+class TestLoopThread:
+    def test_begins_what_other_threads_bring(self, jobs: LoopThread) -> None:
         ran_on: list[tuple[int, str]] = []
 
         async def go(number: int) -> None:
@@ -310,9 +310,9 @@ class TestJobThread:
         for number in range(20):
             elsewhere(lambda number=number: jobs.begin(go(number)))  # type: ignore[misc]
         wait_until(lambda: len(ran_on) == 20)
-        assert sorted(ran_on) == [(number, "worker68-jobs") for number in range(20)]
+        assert sorted(ran_on) == [(number, "worker68-loop") for number in range(20)]
 
-    def test_one_that_waits_holds_up_nobody(self, jobs: JobThread) -> None:
+    def test_one_that_waits_holds_up_nobody(self, jobs: LoopThread) -> None:
         may_go, ways = threading.Event(), list[str]()
 
         async def wait() -> None:
@@ -330,7 +330,7 @@ class TestJobThread:
             may_go.set()
         wait_until(lambda: ways == ["passed", "waited"])
 
-    def test_only_so_many_calls_that_may_hang_run_beside_it(self, jobs: JobThread) -> None:
+    def test_only_so_many_calls_that_may_hang_run_beside_it(self, jobs: LoopThread) -> None:
         ran_on: list[str] = []
 
         def call() -> None:
@@ -341,14 +341,14 @@ class TestJobThread:
 
         jobs.begin(go())
         wait_until(lambda: len(ran_on) == 50)
-        assert set(ran_on) <= {"worker68-helper_0", "worker68-helper_1"}
+        assert set(ran_on) <= {"worker68-pool_0", "worker68-pool_1"}
 
-    def test_counts_each_nudge(self, jobs: JobThread) -> None:
+    def test_counts_each_nudge(self, jobs: LoopThread) -> None:
         for rounds in (1, 2):
             jobs.nudge()
             wait_until(lambda rounds=rounds: jobs.rounds == rounds)  # type: ignore[misc]
 
-    def test_one_that_raises_does_not_end_the_others(self, jobs: JobThread, caplog: pytest.LogCaptureFixture) -> None:
+    def test_one_that_raises_does_not_end_the_others(self, jobs: LoopThread, caplog: pytest.LogCaptureFixture) -> None:
         async def fail() -> None:
             raise ValueError("broken")
 
@@ -357,7 +357,7 @@ class TestJobThread:
         jobs.nudge()
         wait_until(lambda: jobs.rounds == 1)
 
-    def test_what_has_ended_is_not_kept(self, jobs: JobThread) -> None:
+    def test_what_has_ended_is_not_kept(self, jobs: LoopThread) -> None:
         async def go() -> None:
             await asyncio.sleep(0)
 
@@ -366,7 +366,7 @@ class TestJobThread:
         wait_until(lambda: jobs.rounds == 1 and not jobs._under_way)
 
     def test_a_stop_breaks_off_what_is_under_way(self) -> None:
-        jobs, ways = JobThread(2), list[str]()
+        jobs, ways = LoopThread(2), list[str]()
 
         async def go(name: str) -> None:
             ways.append(f"{name} begun")
@@ -387,7 +387,7 @@ class TestJobThread:
         assert jobs.loop.is_closed()
 
     def test_a_stop_breaks_off_what_begins_under_it(self) -> None:
-        jobs, ways = JobThread(2), list[str]()
+        jobs, ways = LoopThread(2), list[str]()
 
         async def go(name: str) -> None:
             try:
@@ -410,7 +410,7 @@ class TestJobThread:
         assert ways == ["another"]
 
     def test_a_stop_waits_for_no_helper(self) -> None:
-        jobs, hang, ways = JobThread(1), threading.Event(), list[str]()
+        jobs, hang, ways = LoopThread(1), threading.Event(), list[str]()
 
         async def call(name: str) -> None:
             try:
@@ -430,7 +430,7 @@ class TestJobThread:
             hang.set()
 
     def test_a_stop_of_an_idle_one_ends_it_and_a_second_does_nothing(self) -> None:
-        jobs = JobThread(1)
+        jobs = LoopThread(1)
         jobs.start()
         for _ in range(2):
             jobs.stop()

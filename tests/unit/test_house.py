@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,21 @@ def offences_of_form(module: Module) -> Iterator[str]:
         yield f"{module.name}: names a path of somebody's machine"
 
 
+def find_circle(modules: list[Module]) -> list[str]:
+    """Return modules each of which imports the one before it, the first of them the last one; nothing if there is no circle."""
+    names = {module.name for module in modules}
+    imports = {
+        module.name: {imported.name.removeprefix("worker68.") for imported in find_imports(module)} & names
+        for module in modules
+    }
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
 RULES = (offences_of_rooms, offences_of_libraries, offences_of_building, offences_of_form)
 
 
@@ -220,6 +236,22 @@ def test_the_house_is_in_order(rule: object) -> None:
     assert callable(rule)
     offences = [offence for module in read_package() for offence in rule(module)]
     assert not offences, "\n" + "\n".join(offences)
+
+
+def test_no_import_leads_back() -> None:
+    assert find_circle(read_package()) == []
+
+
+def test_a_circle_is_found() -> None:
+    """Also a long one, within a room or over several, with an import that is made late."""
+    modules = [
+        Module("store.jobs", "from worker68.store.engine import transaction"),
+        Module("store.engine", "from worker68 import clock"),
+        Module("clock", "def now():\n    import worker68.store.jobs"),
+        Module("errors", ""),
+    ]
+    assert sorted(set(find_circle(modules))) == ["clock", "store.engine", "store.jobs"]
+    assert find_circle(modules[1:]) == []
 
 
 def test_the_house_was_looked_at() -> None:

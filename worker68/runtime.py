@@ -144,9 +144,11 @@ class Runtime:
         )
         self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin, self.runs)
         self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
-        leases = Leases(self._redis, self._owner, settings.lease_ttl)
+        self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
-        self._ownership = Ownership(leases, names, on_gained=self._gained, on_lost=self._lost)
+        self._ownership = Ownership(
+            self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
+        )
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
@@ -182,7 +184,7 @@ class Runtime:
         self._bridge.start()
         self._watch.start()
         self._pump.start()
-        self._ownership.start()
+        self.loop.serve("leases", self._ownership)
         self.vitals.start()
 
     def bind_queues(self) -> None:
@@ -221,8 +223,8 @@ class Runtime:
         self.vitals.stop()
         self._bridge.stop()
         self._await_records()
+        self.loop.run(self._stop_services())
         self.loop.stop()
-        self._ownership.stop()
         self._watch.stop()
         self._late.stop()
         self._writer.stop()
@@ -230,6 +232,11 @@ class Runtime:
         self._engine.dispose()
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
+
+    async def _stop_services(self) -> None:
+        await self.loop.break_off_jobs()
+        if not await self.loop.stop_service("leases", self._leases.ttl_seconds):
+            log.warning("leases_left_to_lapse", leases=[lease.name for lease in self._ownership.held()])
 
     def bound_the_stop(self) -> None:
         """See to it that a stop ends, from the signal on: Celery's own thread may hang in a call to Redis before it drains.
@@ -362,10 +369,7 @@ class Runtime:
         )
         return Desk(execution, self._intake)
 
-    def _gained(self, _name: str, lease: Lease) -> None:
-        self._pump.gained(lease)
-
-    def _lost(self, _name: str, lease: Lease) -> None:
+    def _lost(self, lease: Lease) -> None:
         self._pump.lost(lease)
         if lease.account is not None:
             self._bridge.close(lease.account)

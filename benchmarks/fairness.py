@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from benchmarks.arrivals import arrival_times
+from benchmarks.processes import resident_megabytes
 from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, percentile, ratios, seconds
 from benchmarks.stage import OFF, Stage, open_stage, to
 from tests.parts.worker import WorkerProcess, wait_until
@@ -70,13 +71,15 @@ def run(stage: Stage, number: int, seconds: float, waiting: int) -> dict[str, fl
     figures: dict[str, float] = {}
 
     def measure(name: str) -> None:
-        for what, figure in serve_others(stage, worker, counts, arrival_times(seconds, seed=number)).items():
+        for what, figure in serve_others(
+            stage, worker, counts, arrival_times(seconds, PER_SECOND, seed=number)
+        ).items():
             figures[f"{what} {name}"] = figure
 
     try:
         worker.start()
         worker.wait_ready()
-        serve_others(stage, worker, counts, arrival_times(2.0, seed=0))  # warms up
+        serve_others(stage, worker, counts, arrival_times(2.0, PER_SECOND, seed=0))  # warms up
         steps: list[tuple[str, Callable[[], None]]] = [
             ("without", lambda: empty_chat(stage)),
             ("with", lambda: fill_chat(stage, worker, waiting)),
@@ -101,14 +104,6 @@ def empty_chat(stage: Stage) -> None:
     end_waiting(stage.engine, seqs, Event.CANCEL, cancelled("end of this part"), utc_now())
 
 
-def arrival_times(seconds: float, seed: int) -> list[float]:
-    """Return the times of a Poisson process, in seconds from its beginning."""
-    times, at, chance = list[float](), 0.0, random.Random(seed)
-    while (at := at + chance.expovariate(PER_SECOND)) < seconds:
-        times.append(at)
-    return times
-
-
 def serve_others(stage: Stage, worker: WorkerProcess, counts: Path, times: list[float]) -> dict[str, float]:
     """Push jobs to the other chats at these times; return how long they took, and what they cost."""
     mark, pushed = f"part-{monotonic()}", dict[str, float]()
@@ -125,7 +120,7 @@ def serve_others(stage: Stage, worker: WorkerProcess, counts: Path, times: list[
         "p50": percentile(took, 0.5),
         "p95": percentile(took, 0.95),
         "statements": (read_counts(counts) - statements) / (len(stage.sends()) - sent),
-        "memory": memory_of(worker),
+        "memory": resident_megabytes(worker.pid),
     }
 
 
@@ -141,13 +136,6 @@ def arrivals(stage: Stage, mark: str) -> dict[str, float]:
 def read_counts(counts: Path) -> int:
     """Return how many statements the worker has made so far; what a transaction is begun and ended with is not one of them."""
     return sum(json.loads(counts.read_text()).values()) if counts.exists() else 0
-
-
-def memory_of(worker: WorkerProcess) -> float:
-    """Return the worker's resident memory in megabytes."""
-    status = Path(f"/proc/{worker.pid}/status").read_text()
-    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(kilobytes) / 1024
 
 
 if __name__ == "__main__":

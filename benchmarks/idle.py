@@ -15,11 +15,10 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from time import perf_counter, sleep
 from typing import Final
 
-from benchmarks.processes import children, cpu_seconds
+from benchmarks.processes import children, cpu_seconds, resident_megabytes
 from benchmarks.rivals import our_worker, worker_by_hand
 from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, ratios, seconds
 from benchmarks.stage import OFF, Stage, open_stage
@@ -91,11 +90,6 @@ def observe(
         }
 
     return measure
-
-
-def resident_megabytes(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ def at_least(least: int) -> Callable[[str], int]:
     return read
 
 
+def counts(word: str) -> list[int]:
+    """Return numbers for argparse, like ``1,100,500``: each at least 1."""
+    return [at_least(1)(part) for part in word.split(",")]
+
+
 def seconds(word: str) -> float:
     """Return a length of time for argparse: above zero."""
     length = seconds_from_zero(word)

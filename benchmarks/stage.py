@@ -49,7 +49,7 @@ class Stage:
         """Return a worker process that is not started yet."""
         return WorkerProcess(self.settings, self.folder / f"{name}.log", command)
 
-    def push(self, jobs: Iterable[dict[str, Any]], task: str = SEND) -> None:
+    def push(self, jobs: Iterable[dict[str, Any]], task: str = SEND, queue: str = "worker68.main") -> None:
         """Push jobs in their order."""
         messages = [
             json.dumps(
@@ -62,7 +62,7 @@ class Stage:
             for fields in jobs
         ]
         for start in range(0, len(messages), _PUSHED_AT_ONCE):
-            self.redis.lpush("worker68.main", *messages[start : start + _PUSHED_AT_ONCE])
+            self.redis.lpush(queue, *messages[start : start + _PUSHED_AT_ONCE])
 
     def sends(self) -> list[Received]:
         """Return the frames of messages in the order in which they reached the bridge."""

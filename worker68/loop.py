@@ -1,7 +1,7 @@
-"""The loop: the one thread on which every job goes its way, and what a job may wait for there.
+"""The loop: the one thread on which all jobs and services of a worker run, and what they may wait for there.
 
 In: coroutines, and what other threads tell them. Out: their steps, one at a time, so that a job that waits costs no thread. Never:
-a wait of the thread itself. What takes long or may hang (SQL, Redis, a long page) runs on a helper: ``asyncio.to_thread``.
+a wait of the thread itself. What takes long or may hang (SQL, Redis, a long page) runs in the pool: ``asyncio.to_thread``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, TypeVar, TypeVarTuple
+from typing import Any, Final, Generic, Protocol, TypeVar, TypeVarTuple
 
 import structlog
 
@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+#: Services that may wait in the pool at once, each for one call; renewals and acquisitions of leases are two.
+SERVICES: Final = 10
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -36,11 +39,13 @@ class Loop(asyncio.SelectorEventLoop):
         self._told.append(step)
         if not self._woken:
             self._woken = True
-            with suppress(RuntimeError):  # closed: nobody waits there any more
-                self.call_soon_threadsafe(self._hear)
+            # From the loop itself no thread has to be woken, which costs a write and a read of a socket.
+            soon = self.call_soon if asyncio._get_running_loop() is self else self.call_soon_threadsafe
+            with suppress(RuntimeError):  # closed: nothing waits there any more
+                soon(self._hear)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Run a call on a helper, as ``asyncio.to_thread`` does."""
+        """Run a call in the pool, as ``asyncio.to_thread`` does."""
         return super().run_in_executor(executor, _call, func, *args)
 
     def _hear(self) -> None:
@@ -80,6 +85,29 @@ class Waiter(Generic[T]):
             self._future.set_exception(_tellable(error))
 
 
+class Wakeup:
+    """Wakes one coroutine of the loop when there is something to do. ``ring`` from any thread."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """There is something to do; said before this call, it is seen by whom it wakes. Does not wait."""
+        if not self._event.is_set():
+            self._loop.tell(self._event.set)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until it has been rung since the last wait, so long at most."""
+        timer = None if seconds is None else self._loop.call_later(max(0.0, seconds), self._event.set)
+        try:
+            await self._event.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._event.clear()
+
+
 class Stopping:
     """Whether the worker stops, and rests that end when it does."""
 
@@ -115,47 +143,101 @@ class Stopping:
             _end(over)
 
 
-class LoopThread:
-    """The thread of the loop. ``helpers``: how many calls that may hang run beside it at most."""
+class Service(Protocol):
+    """A part of a worker that goes on as long as the worker runs."""
 
-    def __init__(self, helpers: int) -> None:
+    async def run(self) -> None:
+        """Go on until ``stop``, whatever fails; what is then still to be done is done before this returns."""
+
+    def stop(self) -> None:
+        """Let ``run`` come to its end. On the loop; does not wait."""
+
+
+class LoopThread:
+    """The thread of the loop, and the pool. Jobs are begun and services served from any thread.
+
+    ``jobs``: how many of them run at once. The pool has a thread for each of them, for each whose outcome is being recorded, which
+    may be as many again, and for each service: so none waits for a thread, however many calls hang. Threads begin when needed.
+    """
+
+    def __init__(self, jobs: int) -> None:
         self.loop = Loop()
-        self._helpers = ThreadPoolExecutor(helpers, thread_name_prefix="worker68-pool")
-        self.loop.set_default_executor(self._helpers)
-        self._under_way: set[asyncio.Task[None]] = set()  # the loop's own; asyncio itself holds tasks only weakly
+        self._pool = ThreadPoolExecutor(2 * jobs + SERVICES, thread_name_prefix="worker68-pool")
+        self.loop.set_default_executor(self._pool)
+        self._jobs: set[asyncio.Task[None]] = set()  # the loop's own; asyncio itself holds tasks only weakly
+        self._services: dict[str, tuple[Service, asyncio.Task[None]]] = {}
         self.rounds = 0  # how often it has answered a nudge
         self._thread = threading.Thread(target=self._run, name="worker68-loop", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def begin(self, way: Coroutine[Any, Any, None]) -> None:
-        """Let a coroutine begin soon. From any thread."""
-        self.loop.tell(partial(self._begin, way))
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Let a job begin soon. From any thread."""
+        self.loop.tell(partial(self._begin, coroutine))
+
+    def serve(self, name: str, service: Service) -> None:
+        """Let a service begin soon. From any thread."""
+        self.loop.tell(partial(self._serve, name, service))
+
+    async def stop_service(self, name: str, seconds: float | None = None) -> bool:
+        """Let a service come to its end; wait for that, so long at most. On the loop. Return whether it has ended."""
+        if name not in self._services:
+            return True
+        service, task = self._services.pop(name)
+        service.stop()
+        await asyncio.wait([task], timeout=seconds)
+        return task.done()
+
+    async def break_off_jobs(self) -> None:
+        """End what is still under way, as a crash would. On the loop."""
+        while self._jobs:  # what ends may have let something else begin
+            for task in self._jobs:
+                task.cancel()
+            await asyncio.wait(self._jobs)
+
+    def ended_services(self) -> list[str]:
+        """Return the services that have ended by themselves, which is a fault. On any thread."""
+        return [name for name, (_, task) in self._services.copy().items() if task.done()]
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it, on another thread. For a coroutine that comes to an end."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def nudge(self) -> None:
         """Have it count a round, as soon as it comes to that."""
         self.loop.tell(self._count)
 
     def stop(self) -> None:
-        """Break off what is still under way, as a crash would, and end the thread."""
-        self.loop.tell(self.loop.stop)
-        self._thread.join()
+        """Break off what is still under way, and end the thread."""
+        if self._thread.is_alive():
+            self.loop.tell(self.loop.stop)
+            self._thread.join()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        while self._under_way:  # what ends may have let something else begin
-            for task in self._under_way:
-                task.cancel()
-            self.loop.run_until_complete(asyncio.gather(*self._under_way, return_exceptions=True))
-        self._helpers.shutdown(wait=False, cancel_futures=True)
+        self.loop.run_until_complete(self.break_off_jobs())
+        services = [task for _, task in self._services.values()]
+        for task in services:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*services, return_exceptions=True))
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self.loop.close()
 
-    def _begin(self, way: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(way)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(coroutine)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    def _serve(self, name: str, service: Service) -> None:
+        task = self.loop.create_task(service.run())
+        self._services[name] = (service, task)
+        task.add_done_callback(partial(self._note_end, name))
+
+    def _note_end(self, name: str, task: asyncio.Task[None]) -> None:
+        if name in self._services and not task.cancelled():
+            log.error("service_ended", service=name, remedy="restart the worker", exc_info=task.exception())
 
     def _count(self) -> None:
         self.rounds += 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from worker68.bridge.calls import Call
 from worker68.clock import Deadline
 from worker68.jobs.evidence import Evidence
-from worker68.loop import Loop
+from worker68.loop import Loop, LoopThread, Service
 
 T = TypeVar("T")
 
@@ -41,3 +42,24 @@ async def let_run() -> None:
 async def soon(way: Awaitable[T]) -> T:
     """Wait for something that must come; fail where it does not."""
     return await asyncio.wait_for(way, PATIENCE_SECONDS)
+
+
+@contextmanager
+def running_loop(jobs: int = 2) -> Iterator[LoopThread]:
+    """A loop on a thread of its own, as a worker has it."""
+    thread = LoopThread(jobs)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.stop()
+
+
+def serve(thread: LoopThread, service: Service) -> None:
+    """Let a service run until ``stop_service``."""
+    thread.serve(str(id(service)), service)
+
+
+def stop_service(thread: LoopThread, service: Service) -> None:
+    """Let a service come to its end, and wait for that. A second time it does nothing."""
+    assert thread.run(thread.stop_service(str(id(service)), PATIENCE_SECONDS))

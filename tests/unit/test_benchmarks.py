@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if "ArgumentParser(" in
 
 
 def test_there_are_benchmarks() -> None:
-    assert "throughput" in NAMES
+    assert {"throughput", "accounts", "lanes"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,5 +47,12 @@ def test_what_is_no_count(word: str) -> None:
         rounds.at_least(1)(word)
 
 
+@pytest.mark.parametrize("word", ["", "1,", "1,0", "1;2", "many"])
+def test_what_is_no_list_of_counts(word: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        rounds.counts(word)
+
+
 def test_what_is_right_is_taken() -> None:
+    assert rounds.counts("1,100") == [1, 100]
     assert (rounds.at_least(5)("7"), rounds.seconds("0.5"), rounds.seconds_from_zero("0")) == (7, 0.5, 0.0)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.parts.lines import before_line
 from tests.parts.onloop import PATIENCE_SECONDS, let_run, run, soon
 from tests.parts.worker import wait_until
-from worker68.loop import Loop, LoopThread, Stopping, Waiter
+from worker68.loop import SERVICES, Loop, LoopThread, Stopping, Waiter, Wakeup
 
 LONG_SECONDS = 3600.0
 
@@ -290,6 +290,89 @@ class TestStopping:
         run(stop())
 
 
+class Calling:
+    """A service that makes a call in the pool, and then waits for its stop."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.called = False
+        self._error = error
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        await asyncio.to_thread(self._call)
+        if self._error is not None:
+            raise self._error
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _call(self) -> None:
+        self.called = True
+
+
+class TestServices:
+    def test_one_that_ends_by_itself_is_a_fault(self, jobs: LoopThread) -> None:
+        with capture_logs() as log:
+            jobs.serve("well", Calling())
+            jobs.serve("broken", Calling(ValueError("a fault")))
+            wait_until(lambda: jobs.ended_services() == ["broken"])
+            wait_until(lambda: [entry["service"] for entry in log if entry["event"] == "service_ended"] == ["broken"])
+
+    def test_one_that_is_stopped_is_none(self, jobs: LoopThread) -> None:
+        with capture_logs() as log:
+            jobs.serve("well", Calling())
+            for _ in range(2):
+                assert jobs.run(jobs.stop_service("well"))
+        assert jobs.ended_services() == []
+        assert log == []
+
+    def test_a_stop_that_takes_long_is_not_waited_for(self, jobs: LoopThread) -> None:
+        may_end = threading.Event()
+
+        class Stubborn(Calling):
+            def _call(self) -> None:
+                may_end.wait(PATIENCE_SECONDS)
+
+        jobs.serve("stubborn", Stubborn())
+        try:
+            assert not jobs.run(jobs.stop_service("stubborn", 0.01))
+        finally:
+            may_end.set()
+
+    def test_the_end_of_the_loop_breaks_off_what_was_not_stopped(self) -> None:
+        jobs, service = LoopThread(1), Calling()
+        jobs.start()
+        jobs.serve("well", service)
+        wait_until(lambda: service.called)
+        jobs.stop()
+        assert jobs.loop.is_closed()
+
+
+class TestWakeup:
+    def test_a_ring_before_the_wait_is_not_lost_and_counts_once(self) -> None:
+        async def go() -> None:
+            wakeup = Wakeup(this_loop())
+            wakeup.ring()
+            elsewhere(wakeup.ring)
+            await let_run()
+            await soon(wakeup.wait(LONG_SECONDS))
+            waiting = asyncio.create_task(wakeup.wait())
+            await let_run()
+            assert not waiting.done()
+            elsewhere(wakeup.ring)
+            await soon(waiting)
+
+        run(go())
+
+    def test_a_wait_ends_after_its_time(self) -> None:
+        async def go() -> None:
+            for seconds in (0.0, -1.0, 0.001):
+                await soon(Wakeup(this_loop()).wait(seconds))
+
+        run(go())
+
+
 @pytest.fixture
 def jobs() -> Iterator[LoopThread]:
     jobs = LoopThread(2)
@@ -330,18 +413,30 @@ class TestLoopThread:
             may_go.set()
         wait_until(lambda: ways == ["passed", "waited"])
 
-    def test_only_so_many_calls_that_may_hang_run_beside_it(self, jobs: LoopThread) -> None:
-        ran_on: list[str] = []
+    def test_services_do_not_starve_when_all_jobs_hang(self, jobs: LoopThread) -> None:
+        """Each of two jobs hangs in a call, and so does the recording of the two before them."""
+        may_end, hanging = threading.Event(), list[str]()
 
-        def call() -> None:
-            ran_on.append(threading.current_thread().name)
+        def hang() -> None:
+            hanging.append(threading.current_thread().name)
+            may_end.wait(PATIENCE_SECONDS)
 
-        async def go() -> None:
-            await asyncio.gather(*(asyncio.to_thread(call) for _ in range(50)))
+        async def job() -> None:
+            await asyncio.to_thread(hang)
 
-        jobs.begin(go())
-        wait_until(lambda: len(ran_on) == 50)
-        assert set(ran_on) <= {"worker68-pool_0", "worker68-pool_1"}
+        services = [Calling() for _ in range(SERVICES)]
+        try:
+            for _ in range(4):
+                jobs.begin(job())
+            wait_until(lambda: len(hanging) == 4)
+            for number, service in enumerate(services):
+                jobs.serve(str(number), service)
+            wait_until(lambda: all(service.called for service in services))
+            assert all(name.startswith("worker68-pool_") for name in hanging)
+        finally:
+            may_end.set()
+        for number in range(SERVICES):
+            assert jobs.run(jobs.stop_service(str(number)))
 
     def test_counts_each_nudge(self, jobs: LoopThread) -> None:
         for rounds in (1, 2):
@@ -363,7 +458,7 @@ class TestLoopThread:
 
         jobs.begin(go())
         jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1 and not jobs._under_way)
+        wait_until(lambda: jobs.rounds == 1 and not jobs._jobs)
 
     def test_a_stop_breaks_off_what_is_under_way(self) -> None:
         jobs, ways = LoopThread(2), list[str]()

@@ -17,6 +17,7 @@ from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
+from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import State
 from worker68.store import waiting
 from worker68.store.lanes import LaneHead, find_lanes
@@ -80,15 +81,6 @@ class Desk:
         if not self._knows_lanes:
             return monotonic()
         return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
-
-    def hear(self, seqs: Sequence[int]) -> None:
-        """Take the jobs that somebody else wrote to SQL, and let go those that somebody else ended there."""
-        if not seqs:
-            return
-        arrived = waiting.load_arrived(self.execution.engine, self.account, seqs)
-        self.take(arrived)
-        if others := set(seqs) - {job.seq for job in arrived}:
-            self.execution.dispatch.forget(waiting.find_ended(self.execution.engine, others))
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
@@ -190,4 +182,5 @@ def _head_of(found: LaneHead) -> Head:
 
 
 def _due_in(found: LaneHead, now: dt.datetime) -> float:
-    return 0.0 if found.due_at is None else (found.due_at - now).total_seconds()
+    """Return for how long a job still backs off: not longer than any may, also where the clock was set back."""
+    return 0.0 if found.due_at is None else min((found.due_at - now).total_seconds(), BACK_OFF_CAP_SECONDS)

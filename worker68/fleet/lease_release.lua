@@ -1,10 +1,13 @@
--- Ends a lease that still belongs to this owner under this fencing number; leaves any other alone.
+-- Ends those of many leases that still belong to their owner under their fencing number; leaves all others alone.
 --
--- KEYS  the lease.
--- ARGV  its value (owner and number).
--- Reply 1 if it was ended, 0 if it was no longer ours.
+-- KEYS  the leases.
+-- ARGV  the value of each lease (owner and number).
+-- Reply how many were ended.
 
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
+local ended = 0
+for i, lease in ipairs(KEYS) do
+  if redis.pcall('GET', lease) == ARGV[i] then
+    ended = ended + redis.call('DEL', lease)
+  end
 end
-return redis.call('DEL', KEYS[1])
+return ended

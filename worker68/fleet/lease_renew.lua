@@ -1,10 +1,15 @@
--- Puts off the end of a lease that still belongs to this owner under this fencing number.
+-- Puts off the end of those of many leases that still belong to their owner under their fencing number.
 --
--- KEYS  the lease.
--- ARGV  its value (owner and number), milliseconds from now until it ends.
--- Reply 1 if it was renewed, 0 if it is no longer ours.
+-- KEYS  the leases.
+-- ARGV  milliseconds from now until they end, then the value of each lease (owner and number).
+-- Reply for each lease 1 if it was renewed, 0 if it is no longer ours.
 
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
+local answers = {}
+for i, lease in ipairs(KEYS) do
+  if redis.pcall('GET', lease) == ARGV[i + 1] then
+    answers[i] = redis.call('PEXPIRE', lease, ARGV[1])
+  else
+    answers[i] = 0
+  end
 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return answers

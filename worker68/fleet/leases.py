@@ -1,17 +1,20 @@
 """Leases in Redis: which worker owns an account, or the front door, and until when.
 
-In: the name of a lease. Out: a ``Lease`` with a fencing number, which is greater than that of every earlier owner. Never: a
+In: names of leases. Out: each a ``Lease`` with a fencing number, which is greater than that of every earlier owner. Never: a
 thread, a decision about who should own what, a lease that looks held after Redis may have given it to another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import redis
+from redis.exceptions import ResponseError
 
 from worker68.clock import boottime
-from worker68.redis_calls import LuaScript
+from worker68.redis_calls import LuaScript, caught_error, not_now
 
 #: The lease of the front door (contract, section 1). Those of accounts bear a colon, so no account can be taken for it.
 FRONT: Final = "front"
@@ -25,7 +28,7 @@ def account_lease(account: str) -> str:
 
 
 def lease_key(name: str) -> str:
-    """Return the key whose value is ``<worker id>|<fencing number>`` while somebody holds the lease."""
+    """Return the key whose value is ``<worker id>|<fencing number>`` while a worker holds the lease."""
     return f"worker68:lease:{name}"
 
 
@@ -35,7 +38,7 @@ def fence_key(name: str) -> str:
 
 
 class Lease:
-    """One ownership, from ``acquire`` until it is lost or released; then it never comes back. Read by any thread.
+    """One ownership, from ``acquire`` until it is lost or released; then it never comes back. Changed on the loop, read anywhere.
 
     ``value`` is what Redis holds under ``lease_key(name)`` while the lease is ours, for scripts that compare it.
     ``valid_until`` is a CLOCK_BOOTTIME, reckoned from before the call to Redis, so it ends before Redis ends it.
@@ -59,15 +62,43 @@ class Lease:
         """Whether it is certainly ours now. Look at it just before bytes leave."""
         return boottime() < self.valid_until
 
+    def end(self) -> None:
+        """It is not held any more, from now on."""
+        self.valid_until = 0.0
+
     def __repr__(self) -> str:
         return f"Lease({self.name!r}, {self.value!r}, held={self.held})"
 
 
-class Leases:
-    """Acquires, renews and releases leases for one worker. Each call is one atomic step in Redis, or raises ``RedisAway``.
+@dataclass(frozen=True)
+class Acquired:
+    """What became of a call for free leases: ``problems`` says by name why Redis refuses a key for good."""
 
-    ``worker_id`` is one process's own and never used again. The client should give up well within ``ttl_seconds``. Thread-safe,
-    but one lease is renewed and released by one thread.
+    leases: Sequence[Lease]
+    problems: dict[str, ResponseError]
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What Redis said of leases: ``ours`` by the time of the call, and held until ``valid_until`` if they have not lapsed since."""
+
+    ours: frozenset[Lease]
+    valid_until: float
+
+    def apply(self, lease: Lease) -> bool:
+        """Put off the lease's end by the full time; return whether it is still ours. What has lapsed is not revived."""
+        if lease in self.ours and lease.held:
+            lease.valid_until = self.valid_until
+            return True
+        lease.end()
+        return False
+
+
+class Leases:
+    """Acquires, renews and releases leases for one worker, many at a time.
+
+    Each call is one atomic step in Redis, or raises ``RedisAway``. It waits for Redis, so it runs in the pool; it changes no lease.
+    ``worker_id`` is one process's own and never used again. The client should give up well within ``ttl_seconds``.
     """
 
     def __init__(self, client: redis.Redis, worker_id: str, ttl_seconds: float) -> None:
@@ -78,29 +109,36 @@ class Leases:
         self._renew = LuaScript(client, __package__, "lease_renew.lua")
         self._release = LuaScript(client, __package__, "lease_release.lua")
 
-    def acquire(self, name: str) -> Lease | None:
-        """Return the lease if nobody held it, also not this worker.
+    def acquire(self, names: Sequence[str]) -> Acquired:
+        """Take those of these leases that no worker held, also not this one.
 
-        After ``RedisAway`` it may have been taken all the same; then it is free again when its time is over.
+        After ``RedisAway`` any of them may have been taken all the same; then it is free again when its time is over.
         """
         sent_at = boottime()
-        fence = self._acquire.run([lease_key(name), fence_key(name)], [self._worker_id, self._ttl_milliseconds])
-        if fence is None:
-            return None
-        return Lease(name, self._worker_id, int(fence), sent_at + self.ttl_seconds)
+        keys = [key for name in names for key in (lease_key(name), fence_key(name))]
+        answers = self._acquire.run(keys, [self._worker_id, self._ttl_milliseconds])
+        leases: list[Lease] = []
+        problems: dict[str, ResponseError] = {}
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, int):
+                leases.append(Lease(name, self._worker_id, answer, sent_at + self.ttl_seconds))
+            elif answer is not None:
+                problems[name] = caught_error(answer)
+                if (later := not_now(problems[name])) is not None:
+                    raise later
+        return Acquired(leases, problems)
 
-    def renew(self, lease: Lease) -> bool:
-        """Put off the lease's end by the full time; return whether it is still ours. What has lapsed is not revived."""
+    def renew(self, leases: Sequence[Lease]) -> Renewed:
+        """Put off the end of these leases in Redis; ``Renewed.apply`` then does so here."""
         sent_at = boottime()
-        if sent_at < lease.valid_until and self._renew.run(
-            [lease_key(lease.name)], [lease.value, self._ttl_milliseconds]
-        ):
-            lease.valid_until = sent_at + self.ttl_seconds
-            return True
-        lease.valid_until = 0.0
-        return False
+        asked = [lease for lease in leases if sent_at < lease.valid_until]
+        if not asked:
+            return Renewed(frozenset(), 0.0)
+        values = [lease.value for lease in asked]
+        answers = self._renew.run([lease_key(lease.name) for lease in asked], [self._ttl_milliseconds, *values])
+        ours = frozenset(lease for lease, renewed in zip(asked, answers, strict=True) if renewed)
+        return Renewed(ours, sent_at + self.ttl_seconds)
 
-    def release(self, lease: Lease) -> None:
-        """Give the lease back. It is not held from the first moment of this call, also if Redis turns out to be away."""
-        lease.valid_until = 0.0
-        self._release.run([lease_key(lease.name)], [lease.value])
+    def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back. They must have ended here before: another worker may take them at once."""
+        self._release.run([lease_key(lease.name) for lease in leases], [lease.value for lease in leases])

@@ -1,15 +1,15 @@
-"""Which leases this worker holds: one thread that renews them, takes free ones, and says what was gained and lost.
+"""Which leases this worker holds: a service of the loop that renews them, takes free ones, and says what was gained and lost.
 
-In: the names of the leases that this worker may hold. Out: calls of ``on_gained`` and ``on_lost``, and for any thread the lease
-held now. Never: an end of the thread before ``stop``, whatever Redis or a callback does; a write on the strength of its own word:
-``Lease.held`` decides that.
+In: the names of the leases that this worker may hold. Out: calls of ``on_gained`` and ``on_lost``, and the lease held now. A loop
+that stands still renews nothing, and so loses its accounts. Never: a wait for Redis on the loop; an end before ``stop``, whatever
+Redis or a callback does; a write on the strength of its own word: ``Lease.held`` decides that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from worker68.clock import boottime, monotonic
 from worker68.errors import RedisAway
 from worker68.fleet.leases import Lease, Leases
+from worker68.loop import Loop, Wakeup
 from worker68.observe.outages import Outage
 
 #: Two renewals may fail before a lease is lost.
@@ -28,159 +29,180 @@ _TRIES_PER_TTL: Final = 10
 #: Waits are shortened by up to this share, so that workers that started together do not ask together for ever.
 _JITTER: Final = 0.2
 
+#: Leases that are asked for in one call: Redis does nothing else meanwhile, and so many are some tenths of a millisecond.
+_ASKED_AT_ONCE: Final = 100
+
 log = structlog.get_logger(__name__)
 
 _FAILED: Final = Outage(
     "ownership_round_failed", "ownership_works_again", "a fault in worker68: keep this line, report it", fault=True
 )
 
-LeaseCallback = Callable[[str, Lease], None]
+LeaseCallback = Callable[[Lease], None]
 
 
 class Ownership:
-    """Holds leases for this worker from ``start`` to ``stop``.
+    """Holds leases for this worker while it runs. On the loop; ``lease`` and ``held`` on any thread.
 
-    Each ``on_gained`` that returns is followed by exactly one ``on_lost`` for the same lease. Both are called on the thread of
-    this object, with the lease's name first, and must return well within a third of the lease's time: nothing is renewed
-    meanwhile. In ``on_lost`` the lease is still held when it is given up at ``stop``, and no longer when it was lost. A callback
-    that raises is logged; if it was ``on_gained`` the lease is released without ``on_lost``, and tried again later.
+    Renewals wait for nothing else: neither for a call that takes free leases, nor for a callback. Each ``on_gained`` that returns
+    is followed by exactly one ``on_lost`` for the same lease. Both are called on the loop and must not wait. In ``on_lost`` the
+    lease is still held when it is given up at ``stop``, and no longer when it was lost. A callback that raises is logged; if it was
+    ``on_gained`` the lease is released without ``on_lost``, and tried again later.
     """
 
     def __init__(
-        self, leases: Leases, names: Iterable[str], *, on_gained: LeaseCallback, on_lost: LeaseCallback
+        self, leases: Leases, names: Iterable[str], loop: Loop, *, on_gained: LeaseCallback, on_lost: LeaseCallback
     ) -> None:
         self._leases = leases
         self._names = tuple(dict.fromkeys(names))
+        self._loop = loop
         self._on_gained = on_gained
         self._on_lost = on_lost
-        # Replaced as a whole by the own thread and never changed in place, so that other threads read it without a lock.
         self._mine: dict[str, Lease] = {}
-        self._redis_is_away = False
-        self.looked_at = monotonic()  # the end of the last round, well or not
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="worker68-ownership", daemon=True)
+        self._away: set[str] = set()  # which of the two rounds Redis did not answer
+        self._lapse_timer: asyncio.TimerHandle | None = None
+        self._wakeups = (Wakeup(loop), Wakeup(loop))
+        self._stopping = False
+        self.looked_at = monotonic()  # the end of the last renewal, well or not
 
-    def start(self) -> None:
-        self._thread.start()
+    async def run(self) -> None:
+        """Hold leases until ``stop``; then give all up. Stop first what works under them: another worker may take them at once."""
+        renewing, acquiring = self._wakeups
+        await asyncio.gather(
+            self._repeat("renewing", self._renew, renewing), self._repeat("acquiring", self._acquire, acquiring)
+        )
+        await self._give_up(list(self._mine.values()))
 
     def stop(self) -> None:
-        """Give up every lease and end the thread; return when it has ended, at the latest when all leases have run out.
-
-        Stop first what works under the leases: another worker may take them at once.
-        """
-        self._stopping.set()
-        if not self._thread.is_alive():
-            return
-        self._thread.join(timeout=self._leases.ttl_seconds)
-        if self._thread.is_alive():
-            log.warning("ownership_stop_overdue", leases=sorted(self._mine))
+        self._stopping = True
+        for wakeup in self._wakeups:
+            wakeup.ring()
 
     def lease(self, name: str) -> Lease | None:
-        """Return the lease if it is held now. Thread-safe."""
+        """Return the lease if it is held now."""
         lease = self._mine.get(name)
         return lease if lease is not None and lease.held else None
 
     def held(self) -> list[Lease]:
-        """Return the leases that are held now. Thread-safe."""
-        return [lease for lease in self._mine.values() if lease.held]
+        """Return the leases that are held now."""
+        return [lease for lease in list(self._mine.values()) if lease.held]
 
     def wanted(self) -> tuple[str, ...]:
         """Decide which leases this worker should hold: all that it knows. What is held and not wanted is given up."""
         return self._names
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+    async def _repeat(self, what: str, step: Callable[[], Awaitable[None]], wakeup: Wakeup) -> None:
+        while not self._stopping:
             began_at = boottime()
             try:
-                self._look_after_leases(began_at)
-                _FAILED.works("ownership")
+                await step()
+                self._note_redis(what, None)
+                _FAILED.works(what)
+            except RedisAway as away:
+                self._note_redis(what, away)
             except Exception as error:  # noqa: BLE001 - logged, with its traceback
-                _FAILED.fails("ownership", error)
-            self.looked_at = monotonic()
-            self._stopping.wait(self._pause_seconds(began_at))
-        self._give_up(list(self._mine.values()))
+                _FAILED.fails(what, error)
+            await wakeup.wait(self._next_round_at(what, began_at) - boottime())
 
-    def _look_after_leases(self, began_at: float) -> None:
-        wanted = self.wanted()
+    async def _renew(self) -> None:
+        """Renew all leases in one round trip, and act on what Redis says."""
         try:
-            self._renew(wanted)
-            self._take_free(wanted, began_at + self._leases.ttl_seconds / _RENEWALS_PER_TTL)
-        except RedisAway as error:
-            if not self._redis_is_away:
-                log.warning("leases_wait_for_redis", reason=str(error), held=sorted(self._mine))
-            self._redis_is_away = True
-        else:
-            if self._redis_is_away:
-                log.info("redis_answers_again", held=sorted(self._mine))
-            self._redis_is_away = False
-        finally:
-            self._drop_lapsed()
-
-    def _renew(self, wanted: tuple[str, ...]) -> None:
-        self._give_up([lease for lease in self._mine.values() if lease.name not in wanted])
-        for lease in self._mine.values():
-            if not self._leases.renew(lease):
-                self._lose(lease, "it lapsed or another worker took it")
-
-    def _take_free(self, wanted: tuple[str, ...], until: float) -> None:
-        """Take what is wanted and free, but stop when slow callbacks have used up the time to the next renewal."""
-        for name in wanted:
-            if self._stopping.is_set() or boottime() >= until:
+            wanted = frozenset(self.wanted())
+            await self._give_up([lease for lease in self._mine.values() if lease.name not in wanted])
+            if not (asked := list(self._mine.values())):
                 return
-            lease = None if name in self._mine else self._leases.acquire(name)
-            if lease is not None:
-                self._gain(lease)
+            renewed = await asyncio.to_thread(self._leases.renew, asked)
+            for lease in asked:
+                if self._mine.get(lease.name) is lease and not renewed.apply(lease):
+                    self._lose(lease, "it lapsed or another worker took it")
+        finally:
+            self.looked_at = monotonic()
+
+    async def _acquire(self) -> None:
+        """Take what is wanted and free, a slice at a time."""
+        missing = [name for name in self.wanted() if name not in self._mine]
+        for start in range(0, len(missing), _ASKED_AT_ONCE):
+            if self._stopping:
+                return
+            names = missing[start : start + _ASKED_AT_ONCE]
+            acquired = await asyncio.to_thread(self._leases.acquire, names)
+            if refused := [lease for lease in acquired.leases if self._stopping or not self._gain(lease)]:
+                await self._release(refused)
+            for name in names:
+                problem = acquired.problems.get(name)
+                _FAILED.works(name) if problem is None else _FAILED.fails(name, problem)
 
     def _drop_lapsed(self) -> None:
-        for lease in self._mine.values():
+        self._lapse_timer = None
+        for lease in list(self._mine.values()):
             if not lease.held:
-                self._lose(lease, "it lapsed while Redis could not be asked")
+                self._lose(lease, "it was not renewed in time: Redis was away, or this worker stood still")
+        self._watch_for_lapses()
 
-    def _gain(self, lease: Lease) -> None:
-        self._mine = {**self._mine, lease.name: lease}
+    def _watch_for_lapses(self) -> None:
+        """Look at the leases when the first one ends, if it is not renewed until then. A later one ends later."""
+        if self._lapse_timer is None and self._mine:
+            end = min(lease.valid_until for lease in self._mine.values())
+            self._lapse_timer = self._loop.call_later(max(0.0, end - boottime()), self._drop_lapsed)
+
+    def _gain(self, lease: Lease) -> bool:
+        """Return False where it could not be taken over; it is not held then."""
+        self._mine[lease.name] = lease
         log.info("lease_gained", lease=lease.name, account=lease.account, fence=lease.fence)
         if not self._call("on_gained", self._on_gained, lease):
-            self._forget([lease])
-            self._release([lease])
+            self._forget(lease)
+            lease.end()
+            return False
+        self._watch_for_lapses()
+        return True
 
     def _lose(self, lease: Lease, reason: str) -> None:
-        self._forget([lease])
+        self._forget(lease)
         log.warning("lease_lost", lease=lease.name, account=lease.account, fence=lease.fence, reason=reason)
         self._call("on_lost", self._on_lost, lease)
 
-    def _give_up(self, leases: list[Lease]) -> None:
-        """Release leases only after ``on_lost``, so that nobody takes one while something still works under it."""
-        self._forget(leases)
+    async def _give_up(self, leases: list[Lease]) -> None:
+        """Release leases only after ``on_lost``, so that no other worker takes one while something still works under it."""
         for lease in leases:
+            self._forget(lease)
             self._call("on_lost", self._on_lost, lease)
-        self._release(leases)
+            lease.end()
+        if leases:
+            await self._release(leases)
 
-    def _release(self, leases: list[Lease]) -> None:
-        for place, lease in enumerate(leases):
-            try:
-                self._leases.release(lease)
-            except RedisAway as error:
-                # The others are not tried: each could cost a time-out, and all lapse by themselves.
-                log.warning("leases_left_to_lapse", leases=[left.name for left in leases[place:]], reason=str(error))
-                return
+    async def _release(self, leases: Sequence[Lease]) -> None:
+        try:
+            await asyncio.to_thread(self._leases.release, leases)
+        except RedisAway as error:
+            log.warning("leases_left_to_lapse", leases=[lease.name for lease in leases], reason=str(error))
+            return
+        for lease in leases:
             log.info("lease_released", lease=lease.name, account=lease.account, fence=lease.fence)
 
-    def _forget(self, leases: list[Lease]) -> None:
-        gone = {lease.name for lease in leases}
-        self._mine = {name: lease for name, lease in self._mine.items() if name not in gone}
+    def _forget(self, lease: Lease) -> None:
+        if self._mine.get(lease.name) is lease:
+            del self._mine[lease.name]
 
     def _call(self, what: str, callback: LeaseCallback, lease: Lease) -> bool:
-        """Call back; return whether it went well. Also a SystemExit must not end this thread."""
+        """Call back; return whether it went well. Also a SystemExit must not end this service."""
         try:
-            callback(lease.name, lease)
+            callback(lease)
         except BaseException:
             log.exception("lease_callback_failed", callback=what, lease=lease.name, account=lease.account)
             return False
         return True
 
-    def _pause_seconds(self, began_at: float) -> float:
-        """Return the time until the next round, or until the first lease ends if that comes sooner."""
-        rounds = _TRIES_PER_TTL if self._redis_is_away else _RENEWALS_PER_TTL
-        next_at = began_at + self._leases.ttl_seconds / rounds * random.uniform(1 - _JITTER, 1)
-        ends = [lease.valid_until for lease in self._mine.values()]
-        return max(0.0, min([next_at, *ends]) - boottime())
+    def _note_redis(self, what: str, away: RedisAway | None) -> None:
+        """Log when Redis does not answer any more, and when it answers both rounds again."""
+        if away is not None:
+            if not self._away:
+                log.warning("leases_wait_for_redis", reason=str(away), held=sorted(self._mine))
+            self._away.add(what)
+        elif what in self._away:
+            self._away.remove(what)
+            if not self._away:
+                log.info("redis_answers_again", held=sorted(self._mine))
+
+    def _next_round_at(self, what: str, began_at: float) -> float:
+        rounds = _TRIES_PER_TTL if what in self._away else _RENEWALS_PER_TTL
+        return began_at + self._leases.ttl_seconds / rounds * random.uniform(1 - _JITTER, 1)

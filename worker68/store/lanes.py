@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Engine, Row, bindparam, select, text
 from worker68.jobs.job import Job
 from worker68.jobs.task import Step, Task
 from worker68.store.engine import reading
+from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import IN_LANE, UtcDateTime, jobs
-from worker68.store.waiting import read_jobs
+from worker68.store.waiting import end_unreadable
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
@@ -93,10 +94,15 @@ def find_lanes(engine: Engine, account: str, after: str, most: int) -> tuple[lis
 def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str]) -> list[Job]:
     """Return the first ``depth`` jobs of each of these lanes, in their order."""
     found: list[Job] = []
+    unreadable: list[int] = []
     with reading(engine) as connection:
         for start in range(0, len(lanes), LANES_PER_STATEMENT):
             seqs = _find_heads(connection, account, depth, lanes[start : start + LANES_PER_STATEMENT])
-            found += read_jobs(connection, select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS)))
+            query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS))
+            read, bad = read_jobs(connection, query)
+            found += read
+            unreadable += bad
+    end_unreadable(engine, unreadable)
     return sorted(found, key=lambda job: (-job.step, job.priority, job.seq))
 
 

@@ -6,18 +6,14 @@ import datetime as dt
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import msgspec
 import structlog
 from sqlalchemy import (
-    Connection,
     Engine,
     Insert,
-    Row,
     Select,
     and_,
-    case,
     delete,
     func,
     or_,
@@ -28,13 +24,13 @@ from sqlalchemy import (
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, first_revision, whole_outcome
-from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.batches import batch_of, look_up, pack
 from worker68.store.engine import reading, transaction
-from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
-from worker68.store.outbox import post_outcomes
+from worker68.store.intake import Entry, Taken, draw_custom_msg_id
+from worker68.store.statements import outcomes
+from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import (
     IN_LANE,
     INSERT,
@@ -43,7 +39,6 @@ from worker68.store.tables import (
     PARKED,
     PARKED_LANE,
     SENDING,
-    attempts,
     cancellations,
     jobs,
     plain,
@@ -56,24 +51,16 @@ log = structlog.get_logger(__name__)
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
 
+_UNREADABLE = failed(ErrorCode.INTERNAL, "its row in the database cannot be read by this worker; see its log")
+
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
     """Return these jobs, as far as their tasks are known, in the order of their arrival."""
     query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS), jobs.c.lane != PARKED_LANE)
     with reading(engine) as connection:
-        return read_jobs(connection, query.order_by(jobs.c.seq))
-
-
-def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]:
-    """Return those of these jobs that are the account's, of a known task, and have not begun or ended since they came."""
-    found: list[Job] = []
-    with reading(engine) as connection:
-        for chunk in _chunks(seqs):
-            waits = jobs.c.state.in_((State.READY, State.DEFERRED))
-            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.task.in_(TASKS))
-            found += read_jobs(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
-    # Not asked of the database: PostgreSQL would look through all jobs of the account where it takes them to be few.
-    return [job for job in found if job.account == account]
+        found, unreadable = read_jobs(connection, query.order_by(jobs.c.seq))
+    end_unreadable(engine, unreadable)
+    return found
 
 
 def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[Job]:
@@ -166,45 +153,8 @@ def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outc
     ended: list[int] = []
     for chunk in _chunks(list(seqs)):
         with transaction(engine) as connection:
-            ended += end_waiting_within(connection, chunk, event, outcome, now)
+            ended += outcomes.end_waiting(connection, chunk, event, outcome, now)
     return ended
-
-
-def end_waiting_within(
-    connection: Connection, seqs: Iterable[int], event: Event, outcome: Outcome, now: dt.datetime
-) -> list[int]:
-    """Do as ``end_waiting`` within the caller's transaction. What earlier steps of a job have done stands in its result."""
-    seqs = set(seqs)
-    begun = select(jobs.c.seq, jobs.c.done).where(jobs.c.seq.in_(seqs), jobs.c.done.is_not(None))
-    done = {row.seq: decode_done(row.done) for row in connection.execute(begun)}
-    ended = _end(connection, seqs - done.keys(), event, outcome, now)
-    for seq, result in done.items():
-        ended += _end(connection, {seq}, event, whole_outcome(outcome, result), now)
-    post_outcomes(connection, ended, now)
-    return ended
-
-
-def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome, now: dt.datetime) -> list[int]:
-    return list(
-        connection.scalars(
-            update(jobs)
-            .where(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(event)))
-            .values(
-                state=target(event),
-                finished_at=now,
-                revision=first_revision(outcome),
-                envelope=None,
-                **outcome_columns(outcome),
-            )
-            .returning(jobs.c.seq)
-        )
-    )
-
-
-def find_ended(engine: Engine, seqs: Iterable[int]) -> set[int]:
-    """Return those of these jobs that have ended."""
-    with reading(engine) as connection:
-        return set(connection.scalars(select(jobs.c.seq).where(jobs.c.seq.in_(seqs), jobs.c.state == State.ENDED)))
 
 
 @dataclass(frozen=True)
@@ -231,7 +181,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
             rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
         seqs = {row.seq for row in known}
-        ended = end_waiting_within(connection, seqs, Event.CANCEL, cancelled(reason), now)
+        ended = outcomes.end_waiting(connection, seqs, Event.CANCEL, cancelled(reason), now)
         rest = seqs - set(ended)
         before = select(jobs.c.seq).where(jobs.c.seq.in_(rest), jobs.c.status == Status.CANCELLED).order_by(jobs.c.seq)
         cancelled_before = list(connection.scalars(before)) if rest else []
@@ -293,57 +243,7 @@ def _chunks(seqs: Sequence[int]) -> Iterator[Sequence[int]]:
     return (seqs[start : start + SEQS_PER_STATEMENT] for start in range(0, len(seqs), SEQS_PER_STATEMENT))
 
 
-def read_jobs(connection: Connection, query: Any) -> list[Job]:
-    """Return the jobs whose rows this query selects, in its order; one that cannot be read is ended."""
-    # A sum has no index: for the first by its id, PostgreSQL would walk the primary key until it meets one of this job.
-    oldest = requesters.c.id + 0
-    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(oldest).limit(1)
-    task_id = first.scalar_subquery().label("task_id")
-    lost = and_(attempts.c.step == jobs.c.step, attempts.c.ending == ErrorCode.WORKER_LOST)
-    counted = select(func.count()).where(attempts.c.seq == jobs.c.seq, lost).scalar_subquery()
-    deaths = case((jobs.c.attempts > 0, counted), else_=0).label("deaths")
-    rows = connection.execute(query.add_columns(task_id, deaths)).all()
-    loaded, unreadable = [], []
-    for row in rows:
-        try:
-            loaded.append(_job(row))
-        except Exception:
-            log.exception("row_not_readable", seq=row.seq, task=row.task)
-            unreadable.append(row.seq)
-    if unreadable:
-        end_waiting(connection.engine, unreadable, Event.REFUSE, _UNREADABLE, utc_now())
-    return loaded
-
-
-#: One such row must not keep its account's other jobs from being loaded, and it would be as unreadable the next time.
-_UNREADABLE = failed(ErrorCode.INTERNAL, "its row in the database cannot be read by this worker; see its log")
-
-
-def _due_at(row: Row[Any]) -> dt.datetime | None:
-    """Return when the job is due; a back-off ends within its longest time, also where the clock was set back meanwhile."""
-    if row.due_at is None or row.attempts == 0:
-        return cast(dt.datetime | None, row.due_at)
-    return cast(dt.datetime, min(row.due_at, utc_now() + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS)))
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        seq=row.seq,
-        job_id=row.job_id,
-        task_id=row.task_id,
-        account=row.account,
-        kind=(kind := TASKS[row.task]),
-        fields=msgspec.json.decode(row.fields, type=kind.fields),
-        priority=row.priority,
-        ordered=row.ordered,
-        state=State(row.state),
-        attempts=row.attempts,
-        custom_msg_id=row.custom_msg_id,
-        received_at=row.received_at,
-        due_at=_due_at(row),
-        expires_at=row.expires_at,
-        step=row.step,
-        attempts_before=row.attempts_before,
-        done=decode_done(row.done),
-        deaths=row.deaths,
-    )
+def end_unreadable(engine: Engine, seqs: Sequence[int]) -> None:
+    """End jobs whose rows cannot be read: they would keep their lanes for ever."""
+    if seqs:
+        end_waiting(engine, seqs, Event.REFUSE, _UNREADABLE, utc_now())

@@ -107,11 +107,11 @@ class RawBridge:
         self._thread.start()
 
     def stop(self) -> None:
-        for sock in [self._listener, *self._open]:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+        """Close all sockets; the listener first, and those accepted once no further one can be."""
+        _close(self._listener)
         self._thread.join(PATIENCE_SECONDS)
+        for sock in self._open:
+            _close(sock)
 
     def _accept(self) -> None:
         for script in self._scripts:
@@ -127,6 +127,13 @@ class RawBridge:
     def _run(self, script: Callable[[socket.socket], None], sock: socket.socket) -> None:
         with contextlib.suppress(OSError):
             script(sock)
+
+
+def _close(sock: socket.socket) -> None:
+    """Close a socket, and wake the thread that waits on it."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
 
 
 def shake_hands(sock: socket.socket) -> None:

@@ -43,10 +43,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def try_to_take(leases: Leases, name: str = MAIN) -> Lease | None:
+    acquired = leases.acquire([name])
+    assert not acquired.problems
+    return acquired.leases[0] if acquired.leases else None
+
+
 def take(leases: Leases, name: str = MAIN) -> Lease:
-    lease = leases.acquire(name)
+    lease = try_to_take(leases, name)
     assert lease is not None
     return lease
+
+
+def renew(leases: Leases, lease: Lease) -> bool:
+    return leases.renew([lease]).apply(lease)
+
+
+def release(leases: Leases, lease: Lease) -> None:
+    lease.end()
+    leases.release([lease])
 
 
 def test_a_lease_names_owner_and_fence_in_redis(client: redis.Redis, ours: Leases) -> None:
@@ -67,14 +82,14 @@ def test_the_front_door_is_no_account(client: redis.Redis, ours: Leases) -> None
 
 def test_what_is_held_cannot_be_acquired(ours: Leases, theirs: Leases) -> None:
     lease = take(ours)
-    assert theirs.acquire(MAIN) is None
-    assert ours.acquire(MAIN) is None
+    assert try_to_take(theirs, MAIN) is None
+    assert try_to_take(ours, MAIN) is None
     assert lease.held
 
 
 def test_of_many_who_ask_at_once_one_gets_it(client: redis.Redis) -> None:
     with ThreadPoolExecutor(8) as workers:
-        taken = list(workers.map(lambda number: Leases(client, f"worker-{number}", TTL).acquire(MAIN), range(40)))
+        taken = list(workers.map(lambda number: try_to_take(Leases(client, f"worker-{number}", TTL)), range(40)))
     assert sum(lease is not None for lease in taken) == 1
 
 
@@ -83,7 +98,7 @@ def test_fences_grow_with_every_owner(ours: Leases, theirs: Leases) -> None:
     for leases in (ours, theirs, theirs, ours) * 5:
         lease = take(leases)
         fences.append(lease.fence)
-        leases.release(lease)
+        release(leases, lease)
     assert fences == sorted(set(fences))
 
 
@@ -104,7 +119,7 @@ def test_a_renewal_puts_off_the_end(client: redis.Redis, ours: Leases, clock: Cl
     client.pexpire(lease_key(MAIN), 30_000)
     clock.now += 59
     assert lease.held
-    assert ours.renew(lease)
+    assert renew(ours, lease)
     assert client.pttl(lease_key(MAIN)) > 30_000
     clock.now += 59
     assert lease.held
@@ -126,7 +141,7 @@ def test_the_time_is_reckoned_from_before_the_call(
     monkeypatch.setattr(getattr(ours, script), "run", run_slowly)
     lease, sent_at = take(ours), clock.now
     if script == "_renew":
-        assert ours.renew(lease)
+        assert renew(ours, lease)
         assert lease.valid_until == sent_at + TTL
     else:
         assert lease.valid_until == sent_at - 25 + TTL
@@ -135,7 +150,7 @@ def test_the_time_is_reckoned_from_before_the_call(
 def test_a_lapsed_lease_is_not_revived(client: redis.Redis, ours: Leases, clock: Clock) -> None:
     lease = take(ours)
     clock.now += TTL
-    assert not ours.renew(lease)
+    assert not renew(ours, lease)
     clock.now -= TTL
     assert not lease.held
 
@@ -146,39 +161,39 @@ def test_a_lease_that_went_to_another_is_neither_renewed_nor_released(
     lost = take(ours)
     client.delete(lease_key(MAIN))
     now_theirs = take(theirs)
-    assert not ours.renew(lost)
+    assert not renew(ours, lost)
     assert not lost.held
-    ours.release(lost)
+    release(ours, lost)
     assert client.get(lease_key(MAIN)) == now_theirs.value.encode()
-    assert theirs.renew(now_theirs)
+    assert renew(theirs, now_theirs)
 
 
 def test_an_earlier_lease_of_the_same_worker_is_not_the_present_one(client: redis.Redis, ours: Leases) -> None:
     earlier = take(ours)
     client.delete(lease_key(MAIN))
     present = take(ours)
-    assert not ours.renew(earlier)
-    ours.release(earlier)
-    assert ours.renew(present)
+    assert not renew(ours, earlier)
+    release(ours, earlier)
+    assert renew(ours, present)
 
 
 def test_a_released_lease_is_free_at_once(ours: Leases, theirs: Leases) -> None:
     lease = take(ours)
-    ours.release(lease)
+    release(ours, lease)
     assert not lease.held
-    assert theirs.acquire(MAIN) is not None
+    assert try_to_take(theirs, MAIN) is not None
 
 
 def test_without_redis_nothing_is_said_to_be_held_that_is_not(redis_server: EmbeddedRedis, ours: Leases) -> None:
     kept, released = take(ours), take(ours, FRONT)
     redis_server.kill()
     with pytest.raises(RedisAway):
-        ours.acquire(account_lease("other"))
+        ours.acquire([account_lease("other")])
     with pytest.raises(RedisAway):
-        ours.renew(kept)
+        renew(ours, kept)
     assert kept.held  # nobody else can have it before its time is over
     with pytest.raises(RedisAway):
-        ours.release(released)
+        release(ours, released)
     assert not released.held
 
 
@@ -186,6 +201,38 @@ def test_a_key_of_another_type_is_not_ours(client: redis.Redis, ours: Leases) ->
     lease = take(ours)
     client.delete(lease_key(MAIN))
     client.rpush(lease_key(MAIN), "a list")
-    assert not ours.renew(lease)
-    ours.release(lease)
+    assert not renew(ours, lease)
+    release(ours, lease)
     assert client.exists(lease_key(MAIN))
+
+
+def test_many_are_one_step_each_with_an_answer_of_its_own(client: redis.Redis, ours: Leases, theirs: Leases) -> None:
+    names = [account_lease(f"account-{number}") for number in range(10)]
+    taken = try_to_take(theirs, names[3])
+    client.rpush(fence_key(names[5]), "not a number")
+    acquired = ours.acquire(names)
+    assert [lease.name for lease in acquired.leases] == [*names[:3], names[4], *names[6:]]
+    assert list(acquired.problems) == [names[5]]
+
+    lost, lapsed, *kept = acquired.leases
+    client.set(lease_key(lost.name), "worker-9|9")
+    lapsed.end()
+    renewed = ours.renew(acquired.leases)
+    assert [lease for lease in acquired.leases if renewed.apply(lease)] == kept
+
+    for lease in kept:
+        lease.end()
+    ours.release([lost, *kept])
+    assert taken is not None
+    assert sorted(client.keys("worker68:lease:*")) == sorted(
+        lease_key(one.name).encode() for one in (lost, lapsed, taken)
+    )
+
+
+def test_a_renewal_that_comes_too_late_revives_nothing(ours: Leases, clock: Clock) -> None:
+    lease = take(ours)
+    renewed = ours.renew([lease])
+    clock.now += TTL
+    assert not renewed.apply(lease)
+    clock.now -= TTL
+    assert not lease.held

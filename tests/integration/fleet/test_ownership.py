@@ -11,10 +11,14 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
+from tests.parts.onloop import running_loop, serve, stop_service
 from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
+from worker68.errors import RedisAway
+from worker68.fleet import ownership as ownership_module
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, lease_key
 from worker68.fleet.ownership import Ownership
+from worker68.loop import LoopThread
 
 MAIN, OTHER = account_lease("main"), account_lease("other")
 
@@ -52,7 +56,13 @@ Start = Callable[..., tuple[Ownership, Diary]]
 
 
 @pytest.fixture
-def start(client: redis.Redis) -> Iterator[Start]:
+def loop() -> Iterator[LoopThread]:
+    with running_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
     """Start workers; all are stopped in the end."""
     started: list[Ownership] = []
 
@@ -64,25 +74,23 @@ def start(client: redis.Redis) -> Iterator[Start]:
     ) -> tuple[Ownership, Diary]:
         diary = Diary()
 
-        def gained(name: str, lease: Lease) -> None:
-            assert name == lease.name
+        def gained(lease: Lease) -> None:
             diary.note("gained", lease)
             on_gained(lease)
 
-        def lost(name: str, lease: Lease) -> None:
-            assert name == lease.name
+        def lost(lease: Lease) -> None:
             diary.note("lost", lease)
             on_lost(lease)
 
         leases = Leases(client, f"worker-{len(started)}", ttl)
-        ownership = Ownership(leases, names, on_gained=gained, on_lost=lost)
+        ownership = Ownership(leases, names, loop.loop, on_gained=gained, on_lost=lost)
         started.append(ownership)
-        ownership.start()
+        serve(loop, ownership)
         return ownership, diary
 
     yield start
     for ownership in started:
-        ownership.stop()
+        stop_service(loop, ownership)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -96,7 +104,7 @@ def count(logs: list[Any], event: str) -> int:
     return sum(entry["event"] == event for entry in logs)
 
 
-def test_everything_free_is_taken_and_given_back(client: redis.Redis, start: Start) -> None:
+def test_everything_free_is_taken_and_given_back(client: redis.Redis, start: Start, loop: LoopThread) -> None:
     in_redis_when_lost: list[bool] = []
     held_when_lost: list[bool] = []
 
@@ -108,20 +116,20 @@ def test_everything_free_is_taken_and_given_back(client: redis.Redis, start: Sta
     for name in (MAIN, OTHER, FRONT):
         gained = diary.wait_for(f"gained {name}")
         assert ownership.lease(name) is gained
-    ownership.stop()
+    stop_service(loop, ownership)
     assert sorted(diary.words[3:]) == [f"lost {MAIN}", f"lost {OTHER}", f"lost {FRONT}"]
     assert in_redis_when_lost == held_when_lost == [True] * 3
     assert [ownership.lease(name) for name in (MAIN, OTHER, FRONT)] == [None] * 3
     assert not client.exists(*map(lease_key, (MAIN, OTHER, FRONT)))
 
 
-def test_the_next_worker_gets_what_the_first_gives_back(start: Start) -> None:
+def test_the_next_worker_gets_what_the_first_gives_back(start: Start, loop: LoopThread) -> None:
     first, of_first = start(MAIN)
     before = of_first.wait_for(f"gained {MAIN}")
     _, of_second = start(MAIN, FRONT, ttl=1.0)
     of_second.wait_for(f"gained {FRONT}")
     assert of_second.of(f"gained {MAIN}") == []
-    first.stop()
+    stop_service(loop, first)
     assert of_second.wait_for(f"gained {MAIN}").fence > before.fence
 
 
@@ -212,14 +220,16 @@ def test_what_cannot_be_taken_over_is_released_and_tried_again(
     assert (failure["callback"], failure["lease"], failure["exc_info"]) == ("on_gained", MAIN, True)
 
 
-def test_a_failure_while_giving_up_one_lease_does_not_keep_the_others(client: redis.Redis, start: Start) -> None:
+def test_a_failure_while_giving_up_one_lease_does_not_keep_the_others(
+    client: redis.Redis, start: Start, loop: LoopThread
+) -> None:
     def fail(lease: Lease) -> None:
         raise RuntimeError("cannot close")
 
     with capture_logs() as logs:
         ownership, diary = start(MAIN, FRONT, on_lost=fail)
         diary.wait_for(f"gained {FRONT}")
-        ownership.stop()
+        stop_service(loop, ownership)
     assert sorted(diary.words[2:]) == [f"lost {MAIN}", f"lost {FRONT}"]
     assert count(logs, "lease_callback_failed") == 2
     assert not client.exists(lease_key(MAIN), lease_key(FRONT))
@@ -252,20 +262,70 @@ def test_what_is_no_longer_wanted_is_given_up(
     assert ownership.lease(MAIN)
 
 
-def test_stopping_without_redis_ends_all_the_same(redis_server: EmbeddedRedis, start: Start) -> None:
+def test_stopping_without_redis_ends_all_the_same(redis_server: EmbeddedRedis, start: Start, loop: LoopThread) -> None:
     ownership, diary = start(MAIN, FRONT)
     diary.wait_for(f"gained {FRONT}")
     redis_server.kill()
     with capture_logs() as logs:
-        ownership.stop()
+        stop_service(loop, ownership)
     assert sorted(diary.words[2:]) == [f"lost {MAIN}", f"lost {FRONT}"]
     [left] = [entry for entry in logs if entry["event"] == "leases_left_to_lapse"]
     assert sorted(left["leases"]) == [MAIN, FRONT]
 
 
-def test_a_worker_that_never_started_can_be_stopped(client: redis.Redis) -> None:
-    def unexpected(name: str, lease: Lease) -> None:
-        raise AssertionError(name)
+def test_more_leases_than_one_call_takes_are_all_taken_kept_and_given_back(
+    client: redis.Redis, start: Start, loop: LoopThread
+) -> None:
+    names = [account_lease(f"account-{number}") for number in range(250)]
+    ownership, diary = start(*names, ttl=3.0)
+    wait_until(lambda: len(ownership.held()) == len(names))
+    first_ends = {lease.name: lease.valid_until for lease in ownership.held()}
+    wait_until(lambda: all(lease.valid_until > first_ends[lease.name] for lease in ownership.held()))
+    stop_service(loop, ownership)
+    assert len(diary.entries) == 2 * len(names)
+    assert client.keys("worker68:lease:*") == []
 
-    Ownership(Leases(client, "worker-0", LONG_TTL), [MAIN], on_gained=unexpected, on_lost=unexpected).stop()
-    assert not client.exists(lease_key(MAIN))
+
+def test_renewals_do_not_wait_for_what_takes_free_leases(
+    client: redis.Redis, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, may_end, acquire = threading.Event(), threading.Event(), Leases.acquire
+
+    def hang(leases: Leases, names: Any) -> Any:
+        if MAIN in names:
+            return acquire(leases, names)
+        hangs.set()
+        may_end.wait(60)
+        raise RedisAway("it hung")
+
+    monkeypatch.setattr(ownership_module, "_ASKED_AT_ONCE", 1)
+    monkeypatch.setattr(Leases, "acquire", hang)
+    ownership, diary = start(MAIN, OTHER, ttl=3.0)
+    try:
+        lease = diary.wait_for(f"gained {MAIN}")
+        assert hangs.wait(60)
+        for _ in range(2):
+            end = lease.valid_until
+            wait_until(lambda end=end: lease.valid_until > end)  # type: ignore[misc]
+        assert ownership.lease(MAIN) is lease
+    finally:
+        may_end.set()
+
+
+def test_a_loop_that_stands_still_loses_its_leases(start: Start, loop: LoopThread, client: redis.Redis) -> None:
+    ownership, diary = start(MAIN, ttl=1.0)
+    lease = diary.wait_for(f"gained {MAIN}")
+    may_go_on = threading.Event()
+
+    def stand_still() -> None:
+        may_go_on.wait(60)
+
+    loop.loop.tell(stand_still)
+    try:
+        wait_until(lambda: not lease.held)
+        wait_until(lambda: not client.exists(lease_key(MAIN)))
+        assert ownership.lease(MAIN) is None
+    finally:
+        may_go_on.set()
+    assert diary.wait_for(f"lost {MAIN}") is lease
+    assert diary.wait_for(f"gained {MAIN}", times=2).fence > lease.fence

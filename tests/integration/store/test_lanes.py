@@ -10,8 +10,9 @@ from sqlalchemy import update
 from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.task import Nature
-from worker68.store import attempts, lanes
+from worker68.store import lanes
 from worker68.store.lanes import LaneHead, find_lanes, load_lanes
+from worker68.store.statements import attempts
 from worker68.store.tables import jobs
 
 LATER = NOW + dt.timedelta(minutes=10)

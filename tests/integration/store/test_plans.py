@@ -22,9 +22,11 @@ from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
-from worker68.store import attempts, figures, history, lanes, outbox, reports, snapshots, standing, waiting
-from worker68.store.attempts import Attempt
+from worker68.store import figures, history, lanes, outbox, reports, snapshots, standing, waiting
 from worker68.store.engine import Engine, reading
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt
+from worker68.store.statements.outbox import forget
 from worker68.store.tables import jobs
 
 #: Entries of one list.
@@ -180,7 +182,6 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         heads, _ = lanes.find_lanes(engine, "main", "", 9 * LANES)
         assert len(lanes.load_lanes(engine, "main", 2, [head.lane for head in heads])) > 2 * LANES
         assert len(waiting.load_jobs(engine, some)) == len(some)
-        assert len(waiting.load_arrived(engine, "main", some)) == len(some)
         assert len(waiting.find_overdue(engine, "main", now)) == 50
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
@@ -188,7 +189,6 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         waiting.find_parked(engine, "main")
         waiting.count_waiting(engine, "main")
         waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
-        waiting.find_ended(engine, some)
         figures.count_waiting_jobs(engine, ["main"])
         standing.find_ahead(engine, some[-9:])
         standing.find_reasons_beside(engine, some[-9:])
@@ -246,7 +246,7 @@ def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
         assert crowded.run(lambda connection: attempts.find_sent(connection, "main", tries[0].job.custom_msg_id or 0))
         assert crowded.revise(lost[0].seq)
         parcels = outbox.fetch(engine, ["main"], None, NOW, 500)
-        crowded.run(lambda connection: outbox.forget(connection, [parcel.id for parcel in parcels]))
+        crowded.run(lambda connection: forget(connection, [parcel.id for parcel in parcels]))
     assert parcels
     bounded(plans, MOST)
 
@@ -270,11 +270,10 @@ def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> No
         lists.see(rows_of(GROUP_MEMBERS, 7), GROUP_MEMBERS, group=GROUP)
         number = lists.see(rows_of(GROUP_MEMBERS, 2), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
         snapshots.accept(engine, number, now)
-        first, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
+        _, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
         ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
         lanes.find_lanes(engine, "main", "", 100)
-        lanes.load_lanes(engine, "main", 2, [first.lane])
-        waiting.load_arrived(engine, "main", [first.seq])
+        lanes.load_lanes(engine, "main", 2, [second.lane])
         waiting.find_overdue(engine, "main", now)
         waiting.release_due(engine, "main", now)
         waiting.next_due(engine, "main")

@@ -12,7 +12,8 @@ from tests.parts.ledger import Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.states import Event, State
-from worker68.store import attempts, tables, waiting
+from worker68.store import tables, waiting
+from worker68.store.statements import attempts
 from worker68.store.tables import cancellations
 from worker68.store.waiting import Cancelled
 
@@ -152,12 +153,6 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
     assert waiting.count_waiting(ledger.engine, "main") == 4
 
 
-def test_what_has_ended_is_told_from_what_has_not(ledger: Ledger) -> None:
-    ready, begun, ended = ledger.send(), ledger.send(), ledger.settled()
-    ledger.must_begin(begun)
-    assert waiting.find_ended(ledger.engine, [ready.seq, begun.seq, ended.seq, 10**9]) == {ended.seq}
-
-
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     ready, begun = ledger.send(), ledger.send()
     ledger.must_begin(begun)
@@ -166,18 +161,6 @@ def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     assert ledger.row(begun.seq).reason is None
     ledger.must_begin(ready)
     assert ledger.row(ready.seq).reason is None
-
-
-def test_what_others_wrote_is_loaded_by_its_numbers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "SEQS_PER_STATEMENT", 2)
-    ready, ended, begun = (ledger.send() for _ in range(3))
-    (deferred,) = ledger.arrive(at(SOON))
-    ledger.arrive(message("worker68.later", {}))
-    other = ledger.send(account="other")
-    ledger.settle(ledger.must_begin(ended))
-    ledger.must_begin(begun)
-    found = waiting.load_arrived(ledger.engine, "main", [*range(1, other.seq + 1), 9999])
-    assert [job.seq for job in found] == [ready.seq, deferred.seq]
 
 
 def test_a_parked_job_whose_time_is_over_is_nothing_that_is_due(ledger: Ledger) -> None:

@@ -34,7 +34,7 @@ from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.kept import Kept
-from worker68.execution.late import LateDesk
+from worker68.execution.late import LateOffers
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
@@ -118,12 +118,12 @@ class Runtime:
         self._pace = Pace(self._redis)
         self.task_events = TaskEvents()
         self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
-        self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
+        self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
         self._revoking: threading.Thread | None = None
         self._kept = Kept(self._redis)
-        self._late = LateDesk(self._writer, self._kept, self._relay.wake)
+        self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         self._bridge = BridgeIO(
             on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
         )
@@ -141,7 +141,7 @@ class Runtime:
             settings.concurrency,
         )
         self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin)
-        self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
+        self._watch = PauseWatch(self._engine, self._owner, self.loop.loop, self._pump.wake)
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(
@@ -179,10 +179,10 @@ class Runtime:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
         self.loop.start()
         self._writer.start()
-        self._relay.start()
-        self._late.start()
+        self.loop.serve("relay", self._relay)
+        self.loop.serve("late", self._late)
         self._bridge.start()
-        self._watch.start()
+        self.loop.serve("pauses", self._watch)
         self._pump.start()
         self.loop.serve("leases", self._ownership)
         self.vitals.start()
@@ -206,10 +206,6 @@ class Runtime:
         self._await_records()
         self.loop.run(self._stop_services())
         self.loop.stop()
-        self._watch.stop()
-        self._late.stop()
-        self._writer.stop()
-        self._relay.stop()
         self._engine.dispose()
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
@@ -218,6 +214,10 @@ class Runtime:
         await self.loop.break_off_jobs()
         if not await self.loop.stop_service("leases", self._leases.ttl_seconds):
             log.warning("leases_left_to_lapse", leases=[lease.name for lease in self._ownership.held()])
+        await self.loop.stop_service("pauses")
+        await self.loop.stop_service("late")
+        await asyncio.to_thread(self._writer.stop)
+        await self.loop.stop_service("relay")
 
     def bound_the_stop(self) -> None:
         """See to it that a stop ends, from the signal on: Celery's own thread may hang in a call to Redis before it drains.

@@ -42,7 +42,7 @@ class Published:
 
 
 class Publisher:
-    """Knows how each kind of parcel is published. For the relay's thread."""
+    """Knows how each kind of parcel is published. For the relay's pass."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread) -> None:
         self._redis = redis

@@ -21,10 +21,7 @@ THREADS: Final = frozenset(
         "worker68-loop",
         "worker68-pump",
         "worker68-writer",
-        "worker68-relay",
-        "worker68-late",
         "BridgeIO",
-        "worker68-watch",
     }
 )
 

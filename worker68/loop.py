@@ -166,7 +166,6 @@ class LoopThread:
         self.loop.set_default_executor(self._pool)
         self._jobs: set[asyncio.Task[None]] = set()  # the loop's own; asyncio itself holds tasks only weakly
         self._services: dict[str, tuple[Service, asyncio.Task[None]]] = {}
-        self.rounds = 0  # how often it has answered a nudge
         self._thread = threading.Thread(target=self._run, name="worker68-loop", daemon=True)
 
     def start(self) -> None:
@@ -204,9 +203,10 @@ class LoopThread:
         """Run a coroutine on the loop and wait for it, on another thread. For a coroutine that comes to an end."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
-    def nudge(self) -> None:
-        """Have it count a round, as soon as it comes to that."""
-        self.loop.tell(self._count)
+    @property
+    def ident(self) -> int | None:
+        """The number of the thread, None before its start."""
+        return self._thread.ident
 
     def stop(self) -> None:
         """Break off what is still under way, and end the thread."""
@@ -238,10 +238,6 @@ class LoopThread:
     def _note_end(self, name: str, task: asyncio.Task[None]) -> None:
         if name in self._services and not task.cancelled():
             log.error("service_ended", service=name, remedy="restart the worker", exc_info=task.exception())
-
-    def _count(self) -> None:
-        self.rounds += 1
-
 
 def _end(over: asyncio.Future[None]) -> None:
     if not over.done():

@@ -382,6 +382,11 @@ def jobs() -> Iterator[LoopThread]:
     assert not jobs._thread.is_alive()
 
 
+def goes_on(jobs: LoopThread) -> None:
+    """Wait until the loop has done what it was told before."""
+    jobs.run(asyncio.sleep(0))
+
+
 class TestLoopThread:
     def test_begins_what_other_threads_bring(self, jobs: LoopThread) -> None:
         ran_on: list[tuple[int, str]] = []
@@ -438,27 +443,21 @@ class TestLoopThread:
         for number in range(SERVICES):
             assert jobs.run(jobs.stop_service(str(number)))
 
-    def test_counts_each_nudge(self, jobs: LoopThread) -> None:
-        for rounds in (1, 2):
-            jobs.nudge()
-            wait_until(lambda rounds=rounds: jobs.rounds == rounds)  # type: ignore[misc]
-
     def test_one_that_raises_does_not_end_the_others(self, jobs: LoopThread, caplog: pytest.LogCaptureFixture) -> None:
         async def fail() -> None:
             raise ValueError("broken")
 
         jobs.begin(fail())
         wait_until(lambda: "broken" in caplog.text)
-        jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1)
+        goes_on(jobs)
 
     def test_what_has_ended_is_not_kept(self, jobs: LoopThread) -> None:
         async def go() -> None:
             await asyncio.sleep(0)
 
         jobs.begin(go())
-        jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1 and not jobs._jobs)
+        goes_on(jobs)
+        wait_until(lambda: not jobs._jobs)
 
     def test_a_stop_breaks_off_what_is_under_way(self) -> None:
         jobs, ways = LoopThread(2), list[str]()
@@ -499,8 +498,7 @@ class TestLoopThread:
 
         jobs.start()
         jobs.begin(bring_another())
-        jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1)
+        goes_on(jobs)
         jobs.stop()
         assert ways == ["another"]
 
@@ -530,5 +528,4 @@ class TestLoopThread:
         for _ in range(2):
             jobs.stop()
             assert not jobs._thread.is_alive()
-        jobs.nudge()
-        assert jobs.rounds == 0
+        jobs.loop.tell(lambda: pytest.fail("it has ended"))

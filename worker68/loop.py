@@ -239,6 +239,7 @@ class LoopThread:
         if name in self._services and not task.cancelled():
             log.error("service_ended", service=name, remedy="restart the worker", exc_info=task.exception())
 
+
 def _end(over: asyncio.Future[None]) -> None:
     if not over.done():
         over.set_result(None)

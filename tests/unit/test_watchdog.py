@@ -30,7 +30,7 @@ def loop() -> Iterator[LoopThread]:
 
 @pytest.fixture
 def watchdog(loop: LoopThread) -> Iterator[Watchdog]:
-    watchdog = Watchdog(loop, lambda: None)
+    watchdog = Watchdog(loop)
     watchdog.start()
     yield watchdog
     watchdog.stop()
@@ -68,13 +68,3 @@ def test_a_loop_that_ends_in_order_is_no_illness(loop: LoopThread, watchdog: Wat
         wait_until(lambda: not watchdog._thread.is_alive())
     assert watchdog.problem is None
     assert lines(logs, "loop_stands_still") == []
-
-
-def test_what_it_is_to_begin_may_fail(loop: LoopThread, watchdog: Watchdog) -> None:
-    def fail() -> None:
-        raise ValueError("a fault")
-
-    with capture_logs() as logs:
-        watchdog._orders.put(fail)
-        wait_until(lambda: lines(logs, "watchdog_failed"))
-    assert watchdog._thread.is_alive()

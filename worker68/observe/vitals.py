@@ -31,7 +31,9 @@ class Vitals:
         self._beat = Beat(parts)
         if settings.health_file is not None:
             _clear(settings.health_file)
-        self._watch = Watch(make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._beat.tell)
+        self._watch = Watch(
+            make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._beat.tell
+        )
         self._metrics = None
         if settings.metrics_port is not None:
             self._metrics = Page(settings.metrics_port, make_registry(parts, lambda: self.problem))

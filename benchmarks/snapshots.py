@@ -49,8 +49,8 @@ from worker68.jobs.snapshot import ListSeen, MemberRow, Row
 from worker68.simulator import shapes
 from worker68.simulator.population import build_world
 from worker68.simulator.world import World
-from worker68.store import snapshots
 from worker68.store.engine import open_engine, reading, transaction
+from worker68.store.statements import snapshots
 from worker68.store.tables import group_members, metadata, snapshot_changes
 from worker68.store.tables import snapshots as snapshots_table
 

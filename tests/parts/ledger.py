@@ -18,11 +18,13 @@ from worker68.execution.intake import Arrival, Intake
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, succeeded
 from worker68.settings import AccountSettings
-from worker68.store import attempts, intake, waiting
-from worker68.store.attempts import Attempt
+from worker68.store import intake, waiting
 from worker68.store.engine import open_engine, reading, transaction
 from worker68.store.intake import Entry, Taken
-from worker68.store.outbox import Parcel, fetch
+from worker68.store.outbox import fetch
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt
+from worker68.store.statements.outbox import Parcel
 from worker68.store.tables import attempts as attempts_table
 from worker68.store.tables import jobs, metadata, outbox, requesters, suppressions
 

@@ -16,8 +16,8 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.jobs.snapshot import CONTACTS, ContactRow, GroupRequestRow, ListKind, ListSeen, MemberRow
 from worker68.jobs.snapshot import Row as SeenRow
-from worker68.store import snapshots
 from worker68.store.engine import reading
+from worker68.store.statements import snapshots
 from worker68.store.tables import metadata, snapshot_changes
 from worker68.store.tables import snapshots as snapshots_table
 

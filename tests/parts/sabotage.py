@@ -53,8 +53,8 @@ POINTS: Final[dict[str, Point]] = {
         "bridge.correlation", "Correlation.note_written_whole", "after", lambda _self, pending: pending.send is not None
     ),
     "after the verdict": Point("execution.execute", "Execution._conclude"),
-    "before the outcome's commit": Point("store.attempts", "settle"),
-    "within the outcome's commit": Point("store.attempts", "settle", "after"),
+    "before the outcome's commit": Point("store.statements.attempts", "settle"),
+    "within the outcome's commit": Point("store.statements.attempts", "settle", "after"),
     "after the outcome's commit": Point("execution.dispatch", "Dispatch.finish"),
     "before the publish": Point("execution.relay", "fetch", "after", passing=1),
     "after the publish": Point("execution.relay", "forget", "before", lambda _engine, ids: bool(ids), passing=1),

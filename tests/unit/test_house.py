@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "tornado": {"cli"},
     "prometheus_client": {"observe"},
 }
+
+#: What makes connections, runs transactions and counts what they ended. All else of ``store`` owns its transactions, save these:
+TRANSACTIONS = {"store.engine", "store.writer", "store.endings"}
+#: They are given the connection of a transaction that another has begun, and know of ``store`` only this:
+STATEMENTS = "store.statements"
+STATEMENTS_MAY_IMPORT = {STATEMENTS, "store.tables", "store.endings"}
 
 #: ``jobs`` is what others are built on: nothing from outside but this.
 JOBS_THIRD_PARTIES = {"msgspec"}
@@ -202,6 +209,28 @@ def offences_of_building(module: Module) -> Iterator[str]:
             yield f"{module.name}:{line}: {call}(...) is called in {', '.join(sorted(places)) or 'no module'} only"
 
 
+def offences_of_transactions(module: Module) -> Iterator[str]:
+    if module.room != "store" or module.is_in(TRANSACTIONS):
+        return
+    if module.is_in({STATEMENTS}):
+        for imported in find_imports(module):
+            name = imported.name.removeprefix("worker68.")
+            if name.startswith("store.") and not is_within(name, STATEMENTS_MAY_IMPORT):
+                yield f"{module.name}:{imported.line}: a statement is given its connection, so it does not import {name}"
+        return
+    for line, name in find_takers_of_connections(module):
+        yield f"{module.name}:{line}: {name} takes a connection: that belongs into {STATEMENTS}"
+
+
+def find_takers_of_connections(module: Module) -> Iterator[tuple[int, str]]:
+    """Yield the functions that others may call with a connection."""
+    for node in ast.parse(module.source).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            annotations = [ast.unparse(each.annotation) for each in node.args.args if each.annotation]
+            if "Connection" in annotations:
+                yield node.lineno, node.name
+
+
 def offences_of_form(module: Module) -> Iterator[str]:
     lines = module.source.count("\n")
     if lines > MOST_LINES:
@@ -213,7 +242,28 @@ def offences_of_form(module: Module) -> Iterator[str]:
         yield f"{module.name}: names a path of somebody's machine"
 
 
-RULES = (offences_of_rooms, offences_of_libraries, offences_of_building, offences_of_form)
+def find_circle(modules: list[Module]) -> list[str]:
+    """Return modules each of which imports the one before it, the first of them the last one; nothing if there is no circle."""
+    names = {module.name for module in modules}
+    imports = {
+        module.name: {imported.name.removeprefix("worker68.") for imported in find_imports(module)} & names
+        for module in modules
+    }
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+RULES = (
+    offences_of_rooms,
+    offences_of_libraries,
+    offences_of_building,
+    offences_of_transactions,
+    offences_of_form,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -221,6 +271,22 @@ def test_the_house_is_in_order(rule: object) -> None:
     assert callable(rule)
     offences = [offence for module in read_package() for offence in rule(module)]
     assert not offences, "\n" + "\n".join(offences)
+
+
+def test_no_import_leads_back() -> None:
+    assert find_circle(read_package()) == []
+
+
+def test_a_circle_is_found() -> None:
+    """Also a long one, within a room or over several, with an import that is made late."""
+    modules = [
+        Module("store.jobs", "from worker68.store.engine import transaction"),
+        Module("store.engine", "from worker68 import clock"),
+        Module("clock", "def now():\n    import worker68.store.jobs"),
+        Module("errors", ""),
+    ]
+    assert sorted(set(find_circle(modules))) == ["clock", "store.engine", "store.jobs"]
+    assert find_circle(modules[1:]) == []
 
 
 def test_the_house_was_looked_at() -> None:
@@ -250,6 +316,8 @@ OFFENCES = [
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),
     ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
     ("celery_worker.steps", "BridgeIO(settings)", "BridgeIO(...) is called in cli, runtime only"),
+    ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),
+    ("store.statements.jobs", "from worker68.store.engine import transaction", "does not import store.engine"),
     ("store.jobs", "\n" * 401, "401 lines"),
     ("store.utils", "", "not 'utils'"),
     ("store.jobs", "path = '/home/x'", "somebody's machine"),
@@ -273,6 +341,9 @@ def test_an_offence_is_found(name: str, source: str, complaint: str) -> None:
         ("broker.pump", "from worker68.observe.outages import Outage"),
         ("bridge.connection", "from websocket import WebSocket"),
         ("cli.demo", "from worker68.embedded import EmbeddedRedis\nimport worker68.simulator"),
+        ("store.jobs", "def _end(connection: Connection) -> None: ...\nfrom worker68.store.statements import attempts"),
+        ("store.statements.jobs", "def end(connection: Connection) -> None: ...\nfrom worker68.store import tables"),
+        ("store.engine", "def end(connection: Connection) -> None: ..."),
         ("jobs.job", "import msgspec, datetime\nfrom worker68.jobs.task import Task"),
     ],
 )

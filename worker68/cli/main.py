@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 import structlog
 
-from worker68.cli.start import importing
+from worker68.cli.importing import importing
 from worker68.errors import DatabaseAway, SettingsError, Worker68Error
 
 #: Where each command is, and what the list of them says. A module is imported when its command is asked for: most of them

@@ -18,13 +18,13 @@ from worker68.jobs.snapshot import LISTS
 from worker68.settings import load_settings
 from worker68.store.history import (
     Change,
-    SnapshotLine,
     find_snapshot,
     list_snapshots,
     read_changes,
     read_difference,
 )
 from worker68.store.snapshots import accept
+from worker68.store.statements.snapshots import SnapshotLine
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 #: Changes that somebody at a terminal is shown.

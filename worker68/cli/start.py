@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NoReturn
+
+from worker68.cli.importing import importing
 
 
 def main() -> None:
@@ -40,18 +40,3 @@ def become_celery(options: Sequence[str]) -> NoReturn:
     context = CLIContext(celery, no_color=bool(os.environ.get("NO_COLOR")), workdir=None)
     # The prefix is that of the variables by which Celery's options may be given as well.
     sys.exit(worker.main(options, prog_name="worker68 worker", obj=context, auto_envvar_prefix="CELERY_WORKER"))
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Import in this block what stays: to look through all of it for garbage takes a while.
-
-    That would be done again and again meanwhile, a seventh of a worker's start, and once more when Python ends, a third of a short
-    command's time.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

@@ -29,10 +29,10 @@ from worker68.limits.limiter import Ask, Grant, Limiter
 from worker68.loop import Stopping
 from worker68.observe import outages
 from worker68.settings import AccountSettings
-from worker68.store import attempts
-from worker68.store.attempts import Attempt
 from worker68.store.engine import Engine
 from worker68.store.members import known_members
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt
 from worker68.store.writer import Writer, each
 from worker68.tasks.sync_online_status import RecentlyAsked
 from worker68.tasks.turn import TurnOver

@@ -37,10 +37,9 @@ from worker68.jobs.task import Nature
 from worker68.limits.limiter import Limiter
 from worker68.loop import Stopping
 from worker68.settings import AccountSettings
-from worker68.store import attempts, snapshots
-from worker68.store.attempts import Attempt
 from worker68.store.engine import Connection, Engine, transaction
-from worker68.store.waiting import end_waiting_within
+from worker68.store.statements import attempts, outcomes, snapshots
+from worker68.store.statements.attempts import Attempt
 from worker68.store.writer import Writer, each
 from worker68.tasks.sync_online_status import RecentlyAsked
 from worker68.tasks.turn import Finding, Turn, TurnOver, is_success
@@ -146,7 +145,7 @@ class Execution:
         if refusal is not None:
             outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
             await self.write(
-                lambda connection: end_waiting_within(connection, [job.seq], Event.REFUSE, outcome, utc_now())
+                lambda connection: outcomes.end_waiting(connection, [job.seq], Event.REFUSE, outcome, utc_now())
             )
             return None
         began_at = monotonic()
@@ -362,4 +361,4 @@ def _expire(connection: Connection, job: Job, now: dt.datetime) -> bool:
     if job.expires_at is None or job.expires_at > now:
         return False
     outcome = expired("its time was over before its slot came")
-    return bool(end_waiting_within(connection, [job.seq], Event.EXPIRE, outcome, now))
+    return bool(outcomes.end_waiting(connection, [job.seq], Event.EXPIRE, outcome, now))

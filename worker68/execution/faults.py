@@ -16,10 +16,9 @@ from worker68.execution.slots import Ready, StepDone
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, whole_outcome
 from worker68.jobs.states import Event
-from worker68.store import attempts
-from worker68.store.attempts import Attempt
 from worker68.store.engine import Connection
-from worker68.store.waiting import end_waiting_within
+from worker68.store.statements import attempts, outcomes
+from worker68.store.statements.attempts import Attempt
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +54,7 @@ async def _end(execution: Execution, job: Job, fault: BaseException) -> Outcome:
 
     def end(connection: Connection) -> Outcome:
         now = utc_now()
-        if end_waiting_within(connection, [job.seq], Event.REFUSE, unbegun, now):
+        if outcomes.end_waiting(connection, [job.seq], Event.REFUSE, unbegun, now):
             return unbegun
         attempts.settle(connection, [(attempt, begun)], now)
         return begun

@@ -21,9 +21,9 @@ from worker68.errors import RedisAway, Worker68Error
 from worker68.jobs.outcome import Outcome
 from worker68.observe import outages
 from worker68.redis_calls import redis_errors, refusal
-from worker68.store import attempts
-from worker68.store.attempts import AttemptKey
 from worker68.store.engine import Connection
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import AttemptKey
 
 log = structlog.get_logger(__name__)
 

@@ -24,8 +24,8 @@ from worker68.jobs.judge import not_sent
 from worker68.jobs.outcome import Outcome, Status, succeeded, whole_outcome
 from worker68.loop import Loop, Wakeup
 from worker68.observe import outages
-from worker68.store import attempts
 from worker68.store.engine import Connection
+from worker68.store.statements import attempts
 from worker68.store.writer import Writer, each
 
 log = structlog.get_logger(__name__)

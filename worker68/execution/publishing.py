@@ -19,7 +19,7 @@ from worker68.errors import RedisAway
 from worker68.execution.refusals import Refusals
 from worker68.execution.unread import Unread
 from worker68.redis_calls import answers_of, not_now, refusal
-from worker68.store.outbox import Parcel
+from worker68.store.statements.outbox import Parcel
 
 log = structlog.get_logger(__name__)
 

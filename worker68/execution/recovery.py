@@ -19,8 +19,8 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import expired
 from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
-from worker68.store import attempts
 from worker68.store.engine import Engine, transaction
+from worker68.store.statements import attempts
 from worker68.store.waiting import end_waiting, find_overdue, find_parked
 from worker68.tasks import TASKS
 

@@ -27,8 +27,9 @@ from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
-from worker68.store.outbox import Parcel, fetch
+from worker68.store.outbox import fetch
 from worker68.store.refused import end_refused, fetch_due, settle_parcels, settle_refused
+from worker68.store.statements.outbox import Parcel
 
 __all__ = ["DEAD_KEY", "Ownership", "Relay"]
 

@@ -13,8 +13,8 @@ from typing import Final
 from worker68.observe.health import Check, Progress, Recency, Threads
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
-from worker68.store.figures import answers
 from worker68.store.schema import check_version
+from worker68.store.writer import answers
 
 THREADS: Final = frozenset(
     {

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, case, func, literal, select, text, union_all
+from sqlalchemy import Engine, case, func, select, union_all
 
 from worker68.jobs.outcome import ErrorCode, Status
 from worker68.store.engine import reading
+from worker68.store.statements.identity import find_accounts
 from worker68.store.tables import IN_LANE, NOT_DUE, SENDING, UtcDateTime, attempts, jobs, outbox
 
 #: Jobs in doubt are looked for among so many of the newest attempts: more than a day of an account at its usual limits.
@@ -25,17 +26,6 @@ SEQS_PER_STATEMENT = 1000
 
 #: How an attempt may have ended whose job is in doubt.
 _DOUBTS = (ErrorCode.NO_VERDICT, ErrorCode.CONNECTION_LOST, ErrorCode.WORKER_LOST, ErrorCode.INTERNAL)
-
-#: Goes from account to account along an index, however many jobs each has.
-_ACCOUNTS = """
-WITH RECURSIVE found(account) AS (
-    SELECT min(account) FROM jobs WHERE {where}
-    UNION ALL
-    SELECT (SELECT min(jobs.account) FROM jobs WHERE {where} AND jobs.account > found.account)
-    FROM found WHERE found.account IS NOT NULL
-)
-SELECT account FROM found WHERE account IS NOT NULL
-"""
 
 
 class Waiting(NamedTuple):
@@ -67,17 +57,8 @@ class InDoubt(NamedTuple):
 def find_waiting_accounts(engine: Engine) -> list[str]:
     """Return all accounts that have unfinished jobs, whether the settings have them or not."""
     with reading(engine) as connection:
-        found = {
-            account
-            for where in (IN_LANE, NOT_DUE, SENDING)
-            for account in connection.scalars(text(_ACCOUNTS.format(where=where)))
-        }
+        found = {account for where in (IN_LANE, NOT_DUE, SENDING) for account in find_accounts(connection, str(where))}
     return sorted(found)
-
-
-def find_accounts(connection: Connection) -> list[str]:
-    """Return all accounts that have any jobs, ended or not."""
-    return list(connection.scalars(text(_ACCOUNTS.format(where="account >= ''"))))
 
 
 def count_waiting_jobs(engine: Engine, accounts: Sequence[str]) -> list[Waiting]:
@@ -125,8 +106,3 @@ def count_parcels(engine: Engine, accounts: Sequence[str]) -> list[Parcels]:
     query = query.where(outbox.c.account.in_(accounts)).group_by(outbox.c.account, outbox.c.kind)
     with reading(engine) as connection:
         return [Parcels(*row) for row in connection.execute(query)]
-
-
-def answers(connection: Connection) -> bool:
-    """Whether the database answers on this connection."""
-    return connection.scalar(select(literal(1))) == 1

@@ -6,46 +6,25 @@ may be a hundred thousand.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
 
 from worker68.errors import Worker68Error
-from worker68.store.batches import look_up
 from worker68.store.engine import reading
+from worker68.store.statements.batches import look_up
+from worker68.store.statements.snapshots import SnapshotLine, find, line_of, same_list
 from worker68.store.tables import snapshot_changes, snapshots
 
 #: Rows that are fetched at once.
 ROWS_AT_ONCE: Final = 1000
 
 
-class NoSuchSnapshot(Worker68Error):
-    """No snapshot has this number: look with `worker68 snapshots list`."""
-
-
 class NotComparable(Worker68Error):
     """The two snapshots are not of the same list, or in the wrong order; or nothing says what lies between them."""
-
-
-class SnapshotLine(msgspec.Struct, frozen=True):
-    """A row of ``snapshots``."""
-
-    id: int
-    account: str
-    kind: str
-    subject_id: int | None
-    taken_at: dt.datetime
-    count: int
-    complete: bool
-    applied: bool
-    note: str | None
-    added: int
-    removed: int
-    changed: int
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -71,13 +50,13 @@ def list_snapshots(
         if wanted is not None:
             query = query.where(column == wanted)
     with reading(engine) as connection:
-        return [_line(row) for row in connection.execute(query)]
+        return [line_of(row) for row in connection.execute(query)]
 
 
 def find_snapshot(engine: Engine, number: int) -> SnapshotLine:
     """Raises ``NoSuchSnapshot``."""
     with reading(engine) as connection:
-        return find_within(connection, number)
+        return find(connection, number)
 
 
 def read_changes(engine: Engine, snapshot: SnapshotLine) -> Iterator[Change]:
@@ -146,26 +125,5 @@ def _add_up(subject: int, group_id: int, steps: Iterable[Change]) -> Change | No
     return Change(subject, group_id, "changed", old, new)
 
 
-def find_within(connection: Connection, number: int) -> SnapshotLine:
-    """Raises ``NoSuchSnapshot``."""
-    row = connection.execute(select(snapshots).where(snapshots.c.id == number)).one_or_none()
-    if row is None:
-        raise NoSuchSnapshot(f"no snapshot {number}: see `worker68 snapshots list`")
-    return _line(row)
-
-
-def _line(row: Row[Any]) -> SnapshotLine:
-    return SnapshotLine(*(getattr(row, name) for name in SnapshotLine.__struct_fields__))
-
-
 def _list_of(snapshot: SnapshotLine) -> tuple[str, str, int | None]:
     return snapshot.account, snapshot.kind, snapshot.subject_id
-
-
-def same_list(snapshot: SnapshotLine) -> ColumnElement[bool]:
-    """Return the condition for the snapshots of the same list."""
-    return and_(
-        snapshots.c.account == snapshot.account,
-        snapshots.c.kind == snapshot.kind,
-        snapshots.c.subject_id == snapshot.subject_id,  # null: IS NULL
-    )

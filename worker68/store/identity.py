@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine, func, select
 
 from worker68.store.engine import reading
-from worker68.store.figures import find_accounts
-from worker68.store.tables import jobs, requesters
+from worker68.store.statements.identity import find_accounts
+from worker68.store.tables import jobs
 
 #: The beginning of a UUID, which is what Celery gives out.
 _UUID_BEGINNING: Final = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
@@ -24,14 +24,6 @@ _LAST: Final = "\U0010ffff"
 
 #: On PostgreSQL, whose index follows the language of the database, beginnings of other ids are looked for in so many newest jobs.
 LOOKED_THROUGH: Final = 100_000
-
-
-def find_seqs(connection: Connection, identity: str, account: str | None = None) -> list[int]:
-    """Return the jobs whose ``job_id`` is ``identity`` or for which the Celery message of this id asked."""
-    asked = select(requesters.c.seq).where(requesters.c.task_id == identity)
-    accounts = [account] if account is not None else find_accounts(connection)
-    own = select(jobs.c.seq).where(jobs.c.account.in_(accounts), jobs.c.job_id == identity)
-    return sorted({*connection.scalars(asked), *connection.scalars(own)})
 
 
 def find_beginnings(engine: Engine, beginning: str, account: str | None, limit: int) -> list[int]:

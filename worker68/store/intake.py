@@ -23,19 +23,26 @@ from worker68.errors import DatabaseAway, DatabaseRefused
 from worker68.jobs.outcome import MADE_NO_JOB, ErrorCode, Outcome, cancelled, expired, failed, first_revision
 from worker68.jobs.reply import Reply, answer_id, error_dict
 from worker68.jobs.states import State
-from worker68.store.batches import batch_of, pack, same
 from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
-from worker68.store.outbox import Requester, pack_dead, pack_deferred, pack_reply, post, post_outcomes, reply_of
-from worker68.store.suppressions import find_suppressed, suppressed_outcome
+from worker68.store.statements.batches import batch_of, pack, same
+from worker68.store.statements.outbox import (
+    Requester,
+    pack_dead,
+    pack_deferred,
+    pack_reply,
+    post,
+    post_outcomes,
+    reply_of,
+)
+from worker68.store.statements.outcomes import outcome_columns
+from worker68.store.statements.suppressions import find_suppressed, suppressed_outcome
 from worker68.store.tables import (
-    BRIDGE_CODE_LENGTH,
     IN_LANE,
     INSERT,
     PARKED_LANE,
     cancellations,
     jobs,
-    plain,
     requesters,
 )
 
@@ -344,26 +351,6 @@ def draw_custom_msg_id() -> int:
 def _ended(row: dict[str, Any], outcome: Outcome, now: dt.datetime) -> dict[str, Any]:
     ended = {"state": State.ENDED, "finished_at": now, "revision": first_revision(outcome), "envelope": None}
     return row | outcome_columns(outcome) | ended
-
-
-def outcome_columns(outcome: Outcome) -> dict[str, Any]:
-    """Return the columns of ``jobs`` that say how it ended."""
-    error = outcome.error
-    return {
-        "status": outcome.status,
-        "result": msgspec.json.encode(outcome.result).decode() if outcome.result is not None else None,
-        "error_code": error.code if error else None,
-        "error_message": plain(error.message) if error else None,
-        "bridge_code": plain(str(error.bridge_code))[:BRIDGE_CODE_LENGTH]
-        if error and error.bridge_code is not None
-        else None,
-        "reason": plain(outcome.reason) if outcome.reason is not None else None,
-    }
-
-
-def decode_done(done: str | None) -> dict[str, Any] | None:
-    """Return what ``jobs.done`` says: the result of the steps that are done."""
-    return msgspec.json.decode(done, type=dict[str, Any]) if done is not None else None
 
 
 def _conflict(entry: Entry) -> Outcome:

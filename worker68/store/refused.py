@@ -32,9 +32,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from worker68.store.batches import batch_of, joined, pack
 from worker68.store.engine import reading, transaction
-from worker68.store.outbox import Parcel, forget
+from worker68.store.statements.batches import batch_of, joined, pack
+from worker68.store.statements.outbox import Parcel, forget
 from worker68.store.tables import UtcDateTime, outbox, refused
 
 #: Of a parcel, as it lies in the outbox and here.

@@ -13,8 +13,8 @@ from sqlalchemy import Engine, Row, Select, func, make_url, select
 from worker68.errors import DatabaseUnfit
 from worker68.jobs.states import State
 from worker68.store.engine import Connection, open_engine, reading
-from worker68.store.identity import find_seqs
 from worker68.store.schema import check_version
+from worker68.store.statements.identity import find_seqs
 from worker68.store.tables import SENDING, attempts, jobs, requesters
 
 #: No index holds all jobs of an account or a state in their order: a list looks back through so many of the newest jobs.

@@ -29,13 +29,14 @@ from sqlalchemy import (
 
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed, first_revision, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.batches import batch_of, look_up, pack
 from worker68.store.engine import reading, transaction
-from worker68.store.intake import Entry, Taken, decode_done, draw_custom_msg_id, outcome_columns
-from worker68.store.outbox import post_outcomes
+from worker68.store.intake import Entry, Taken, draw_custom_msg_id
+from worker68.store.statements import outcomes
+from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.statements.outcomes import decode_done
 from worker68.store.tables import (
     IN_LANE,
     INSERT,
@@ -212,39 +213,8 @@ def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outc
     ended: list[int] = []
     for chunk in _chunks(list(seqs)):
         with transaction(engine) as connection:
-            ended += end_waiting_within(connection, chunk, event, outcome, now)
+            ended += outcomes.end_waiting(connection, chunk, event, outcome, now)
     return ended
-
-
-def end_waiting_within(
-    connection: Connection, seqs: Iterable[int], event: Event, outcome: Outcome, now: dt.datetime
-) -> list[int]:
-    """Do as ``end_waiting`` within the caller's transaction. What earlier steps of a job have done stands in its result."""
-    seqs = set(seqs)
-    begun = select(jobs.c.seq, jobs.c.done).where(jobs.c.seq.in_(seqs), jobs.c.done.is_not(None))
-    done = {row.seq: decode_done(row.done) for row in connection.execute(begun)}
-    ended = _end(connection, seqs - done.keys(), event, outcome, now)
-    for seq, result in done.items():
-        ended += _end(connection, {seq}, event, whole_outcome(outcome, result), now)
-    post_outcomes(connection, ended, now)
-    return ended
-
-
-def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome, now: dt.datetime) -> list[int]:
-    return list(
-        connection.scalars(
-            update(jobs)
-            .where(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(event)))
-            .values(
-                state=target(event),
-                finished_at=now,
-                revision=first_revision(outcome),
-                envelope=None,
-                **outcome_columns(outcome),
-            )
-            .returning(jobs.c.seq)
-        )
-    )
 
 
 def find_ended(engine: Engine, seqs: Iterable[int]) -> set[int]:
@@ -277,7 +247,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
             rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
         seqs = {row.seq for row in known}
-        ended = end_waiting_within(connection, seqs, Event.CANCEL, cancelled(reason), now)
+        ended = outcomes.end_waiting(connection, seqs, Event.CANCEL, cancelled(reason), now)
         rest = seqs - set(ended)
         before = select(jobs.c.seq).where(jobs.c.seq.in_(rest), jobs.c.status == Status.CANCELLED).order_by(jobs.c.seq)
         cancelled_before = list(connection.scalars(before)) if rest else []

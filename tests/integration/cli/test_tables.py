@@ -34,8 +34,9 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, failed
 from worker68.jobs.snapshot import GROUP_MEMBERS
 from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
-from worker68.store import attempts, pauses, waiting
+from worker68.store import pauses, waiting
 from worker68.store.engine import reading
+from worker68.store.statements import attempts
 from worker68.store.tables import cancellations
 
 Ask = Callable[..., Result]

@@ -13,7 +13,8 @@ from tests.parts.jobs import NOW, message
 from tests.parts.ledger import Ledger
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
-from worker68.store import attempts, waiting
+from worker68.store import waiting
+from worker68.store.statements import attempts
 
 Why = Callable[[Job], str]
 

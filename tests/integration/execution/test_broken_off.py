@@ -14,7 +14,7 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Ended, Kept, Note
 from worker68.execution.recorder import Recorder
 from worker68.loop import Loop, Stopping
-from worker68.store.attempts import AttemptKey
+from worker68.store.statements.attempts import AttemptKey
 
 NOTE = Ended(AttemptKey(seq=1, number=1, owner="one", fence=1), SENT)
 

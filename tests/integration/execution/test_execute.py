@@ -29,10 +29,10 @@ from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS
 from worker68.loop import Loop, Stopping
-from worker68.store import attempts
-from worker68.store.attempts import Attempt, AttemptKey
 from worker68.store.engine import Connection
 from worker68.store.pauses import Pause
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt, AttemptKey
 from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer

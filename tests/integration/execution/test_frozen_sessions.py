@@ -16,8 +16,9 @@ from worker68.errors import DatabaseAway, RowsLocked
 from worker68.execution import recovery
 from worker68.jobs.snapshot import Row
 from worker68.jobs.states import State
-from worker68.store import attempts, intake, waiting
+from worker68.store import intake, waiting
 from worker68.store.engine import transaction
+from worker68.store.statements import attempts
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from worker68.execution.recorder import Recorder
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.states import State
 from worker68.loop import Loop, LoopThread, Stopping
-from worker68.store.attempts import Attempt
+from worker68.store.statements.attempts import Attempt
 from worker68.store.writer import Writer
 
 LATER = NOW + dt.timedelta(seconds=60)

@@ -24,7 +24,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Status, failed, in_doubt
 from worker68.jobs.states import State
 from worker68.loop import LoopThread
-from worker68.store import attempts
+from worker68.store.statements import attempts
 from worker68.store.writer import Writer
 
 

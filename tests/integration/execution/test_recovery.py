@@ -14,8 +14,8 @@ from worker68.execution import recovery
 from worker68.execution.intake import PARKED_FOR
 from worker68.jobs.states import State
 from worker68.jobs.task import Nature
-from worker68.store import suppressions
-from worker68.store.attempts import Begun
+from worker68.store.statements import suppressions
+from worker68.store.statements.attempts import Begun
 from worker68.store.tables import jobs
 from worker68.tasks import TASKS
 

@@ -23,8 +23,9 @@ from worker68.execution import recovery
 from worker68.jobs.outcome import ErrorCode, cancelled, expired, failed, in_doubt
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import TRANSITIONS, Event, State
-from worker68.store import attempts, waiting
-from worker68.store.attempts import Attempt
+from worker68.store import waiting
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt
 
 TASKS: dict[str, Callable[[], dict[str, Any]]] = {
     SEND: send_fields,

@@ -9,10 +9,11 @@ import pytest
 from tests.parts.jobs import MUTE, NOW, SEND, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.outcome import ErrorCode, failed, in_doubt
-from worker68.store import attempts, waiting
+from worker68.store import waiting
 from worker68.store.endings import Ending
 from worker68.store.engine import Connection, endings_of
 from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.statements import attempts
 
 MINUTE = dt.timedelta(minutes=1)
 

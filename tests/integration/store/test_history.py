@@ -11,7 +11,6 @@ from tests.parts.lists import GROUP, Lists, contact, contacts, counts, member
 from worker68.jobs.snapshot import GROUP_MEMBERS, Row
 from worker68.store.history import (
     Change,
-    NoSuchSnapshot,
     NotComparable,
     find_snapshot,
     list_snapshots,
@@ -19,6 +18,7 @@ from worker68.store.history import (
     read_difference,
 )
 from worker68.store.snapshots import NotAcceptable, accept
+from worker68.store.statements.snapshots import NoSuchSnapshot
 
 CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
 

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Select, text
 from tests.parts.jobs import CHAT, MUTE, NOW, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.states import State
-from worker68.store import attempts, inspection, waiting
+from worker68.store import inspection, waiting
 from worker68.store.inspection import MOST, Found, find_by_ids, find_reserved, find_revoked, find_scheduled
+from worker68.store.statements import attempts
 
 SOON = NOW + dt.timedelta(seconds=60)
 LATER = NOW + dt.timedelta(seconds=120)

@@ -22,9 +22,11 @@ from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
-from worker68.store import attempts, figures, history, outbox, reports, snapshots, standing, waiting
-from worker68.store.attempts import Attempt
+from worker68.store import figures, history, outbox, reports, snapshots, standing, waiting
 from worker68.store.engine import Engine, reading
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt
+from worker68.store.statements.outbox import forget
 from worker68.store.tables import jobs
 
 #: Entries of one list.
@@ -244,7 +246,7 @@ def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
         assert crowded.run(lambda connection: attempts.find_sent(connection, "main", tries[0].job.custom_msg_id or 0))
         assert crowded.revise(lost[0].seq)
         parcels = outbox.fetch(engine, ["main"], None, NOW, 500)
-        crowded.run(lambda connection: outbox.forget(connection, [parcel.id for parcel in parcels]))
+        crowded.run(lambda connection: forget(connection, [parcel.id for parcel in parcels]))
     assert parcels
     bounded(plans, MOST)
 

@@ -10,8 +10,9 @@ from sqlalchemy import insert, select
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.store.engine import reading
-from worker68.store.outbox import Parcel, fetch
+from worker68.store.outbox import fetch
 from worker68.store.refused import count_refused, end_refused, fetch_due, settle_parcels, settle_refused
+from worker68.store.statements.outbox import Parcel
 from worker68.store.tables import outbox, refused
 
 SOON = NOW + dt.timedelta(seconds=5)

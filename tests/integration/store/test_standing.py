@@ -8,8 +8,9 @@ import pytest
 
 from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
-from worker68.store import attempts, standing, waiting
+from worker68.store import standing, waiting
 from worker68.store.standing import Ahead, find_ahead, find_reasons_beside
+from worker68.store.statements import attempts
 
 
 def test_the_first_of_a_lane_waits_for_nobody(ledger: Ledger) -> None:

@@ -13,7 +13,8 @@ from tests.parts.ledger import FENCE, SENT, Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, cancelled, expired, in_doubt, whole_outcome
 from worker68.jobs.states import Event, State
-from worker68.store import attempts, suppressions, waiting
+from worker68.store import waiting
+from worker68.store.statements import attempts, suppressions
 
 MUTE_GROUP = "worker68.mute_group"
 DONE: dict[str, Any] = {"muted": True, "announcement": None}

@@ -11,7 +11,8 @@ from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.outcome import ErrorCode, failed, in_doubt, succeeded
 from worker68.jobs.snapshot import GROUPS, GroupRow, ListSeen
-from worker68.store import attempts, snapshots, waiting
+from worker68.store import waiting
+from worker68.store.statements import attempts, snapshots
 from worker68.store.tables import groups
 
 ODD = {

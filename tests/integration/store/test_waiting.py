@@ -12,7 +12,8 @@ from tests.parts.ledger import Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.states import Event, State
-from worker68.store import attempts, tables, waiting
+from worker68.store import tables, waiting
+from worker68.store.statements import attempts
 from worker68.store.tables import cancellations
 from worker68.store.waiting import Cancelled
 

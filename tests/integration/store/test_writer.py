@@ -15,9 +15,9 @@ from tests.parts.jobs import NOW, message
 from tests.parts.ledger import FENCE, OWNER, SENT, Ledger
 from worker68.errors import DatabaseAway
 from worker68.jobs.job import Job
-from worker68.store import attempts
 from worker68.store import writer as writer_module
-from worker68.store.attempts import Attempt
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt
 from worker68.store.tables import attempts as attempts_table
 from worker68.store.writer import BURST, GROUP_LIMIT, Writer, each
 

@@ -34,13 +34,13 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.batches import batch_of, joined, pack
-from worker68.store.intake import decode_done, outcome_columns
-from worker68.store.lost import count_deaths, end_as_lost
-from worker68.store.outbox import post_outcomes
-from worker68.store.suppressions import find_barred, is_suppressed, suppressed_outcome
+from worker68.store.statements import outcomes
+from worker68.store.statements.batches import batch_of, joined, pack
+from worker68.store.statements.lost import count_deaths, end_as_lost
+from worker68.store.statements.outbox import post_outcomes
+from worker68.store.statements.outcomes import decode_done, outcome_columns
+from worker68.store.statements.suppressions import find_barred, is_suppressed, suppressed_outcome
 from worker68.store.tables import INSERT, SENDING, UtcDateTime, attempts, jobs, plain
-from worker68.store.waiting import end_waiting_within
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
     begun = set(connection.scalars(_begin(dialect), pack(dialect, rows)))
     barred = find_barred(connection, [attempt.job for attempt in batch if attempt.job.seq not in begun])
     if barred:
-        end_waiting_within(connection, barred, Event.REFUSE, suppressed_outcome(), now)
+        outcomes.end_waiting(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:
         connection.execute(_make_attempts(dialect), pack(dialect, made))

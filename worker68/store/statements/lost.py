@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Update, bindparam, func, select, update
 
 from worker68.jobs.outcome import ErrorCode
-from worker68.store.batches import among, batch_of, look_up, pack
+from worker68.store.statements.batches import among, batch_of, look_up, pack
 from worker68.store.tables import UtcDateTime, attempts
 
 

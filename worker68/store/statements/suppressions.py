@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Exists, Select, exists, select
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, failed
-from worker68.store.batches import batch_of, pack, same
+from worker68.store.statements.batches import batch_of, pack, same
 from worker68.store.tables import suppressions
 
 #: An account, and the type and id of a chat.

@@ -12,9 +12,10 @@ from tests.parts.ledger import FENCE, Ledger
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, expired, failed, in_doubt, succeeded
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
-from worker68.store import attempts, waiting
-from worker68.store.attempts import Attempt, Resolved
+from worker68.store import waiting
 from worker68.store.engine import Connection
+from worker68.store.statements import attempts
+from worker68.store.statements.attempts import Attempt, Resolved
 
 LATER = NOW + dt.timedelta(seconds=30)
 IN_DOUBT = in_doubt(ErrorCode.NO_VERDICT, "?")

@@ -29,8 +29,8 @@ from worker68.jobs.snapshot import (
     ListSeen,
     Row,
 )
-from worker68.store import snapshots
 from worker68.store.engine import Connection, reading
+from worker68.store.statements import snapshots
 from worker68.store.tables import metadata, snapshot_changes
 from worker68.store.tables import snapshots as snapshots_table
 

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, TypeVarTuple
@@ -199,9 +199,9 @@ class LoopThread:
         """Return the services that have ended by themselves, which is a fault. On any thread."""
         return [name for name, (_, task) in self._services.copy().items() if task.done()]
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it, on another thread. For a coroutine that comes to an end."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop; return what another thread can wait for."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     @property
     def ident(self) -> int | None:

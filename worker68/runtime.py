@@ -6,7 +6,6 @@ In: the settings. Out: one object that starts and stops them. The only place whe
 from __future__ import annotations
 
 import asyncio
-import queue
 import socket
 import threading
 import uuid
@@ -44,6 +43,7 @@ from worker68.execution.watch import PauseWatch
 from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
+from worker68.fleet.revocation import Revocation
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -69,8 +69,6 @@ CUT_AFTER_SECONDS = 35.0
 RECORD_SECONDS = 3.0
 #: Celery's thread waits so long for a stop. The watchdog ends the process before.
 STOP_SECONDS = 60.0
-#: So long Celery's loop waits for what a revoke came to: it takes some milliseconds, and whoever asks waits a second.
-REVOKE_SECONDS = 0.5
 
 _current: Runtime | None = None
 
@@ -121,7 +119,6 @@ class Runtime:
         self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
-        self._revoking: threading.Thread | None = None
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         self._bridge = BridgeIO(
@@ -140,7 +137,8 @@ class Runtime:
             lambda: self._watch.ring(),
             settings.concurrency,
         )
-        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin, self.runs)
+        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop, self.runs)
+        self.revocation = Revocation(self._engine, self.loop, self._note_cancelled)
         self._watch = PauseWatch(self._engine, self._owner, self.loop.loop, self._pump.wake)
         self._lease_seconds = settings.lease_ttl
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
@@ -256,24 +254,6 @@ class Runtime:
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
             self._pump.wake()
 
-    def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
-        """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
-
-        On a thread of its own, because the database may be slow, and Celery's loop waits for this: a moment, and not at all while
-        an earlier one is not done.
-        """
-        patience = 0.0 if self._revoking is not None and self._revoking.is_alive() else REVOKE_SECONDS
-        done: queue.SimpleQueue[waiting.Cancelled | None] = queue.SimpleQueue()
-        work = threading.Thread(
-            target=lambda: done.put(self._revoke(list(task_ids))), name="worker68-revoke", daemon=True
-        )
-        work.start()
-        self._revoking = work
-        try:
-            return done.get(timeout=patience)
-        except queue.Empty:
-            return None
-
     def owned_accounts(self) -> list[str]:
         return self._pump.owned_accounts()
 
@@ -281,24 +261,14 @@ class Runtime:
         """Return the accounts whose parcels their own owners publish; None where that is not this worker's business."""
         return sorted(self._accounts) if self._pump.owns_front else None
 
-    def _revoke(self, task_ids: list[str]) -> waiting.Cancelled | None:
-        try:
-            cancelled = waiting.cancel(self._engine, task_ids, "revoked", utc_now())
-        except DatabaseAway as away:
-            log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
-            return None
-        except Exception:
-            log.exception("revoke_failed", task_ids=task_ids)
-            return None
-        # Every worker hears of a revoke: another one may have been quicker, and left it to this one to let the next of the lane go.
+    def _note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
+        """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
         for desk in self._pump.desks():
             desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
         self._pump.wake()
-        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
-        return cancelled
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.

@@ -323,7 +323,7 @@ class TestServices:
         with capture_logs() as log:
             jobs.serve("well", Calling())
             for _ in range(2):
-                assert jobs.run(jobs.stop_service("well"))
+                assert jobs.submit(jobs.stop_service("well")).result(PATIENCE_SECONDS)
         assert jobs.ended_services() == []
         assert log == []
 
@@ -336,7 +336,7 @@ class TestServices:
 
         jobs.serve("stubborn", Stubborn())
         try:
-            assert not jobs.run(jobs.stop_service("stubborn", 0.01))
+            assert not jobs.submit(jobs.stop_service("stubborn", 0.01)).result(PATIENCE_SECONDS)
         finally:
             may_end.set()
 
@@ -384,7 +384,7 @@ def jobs() -> Iterator[LoopThread]:
 
 def goes_on(jobs: LoopThread) -> None:
     """Wait until the loop has done what it was told before."""
-    jobs.run(asyncio.sleep(0))
+    jobs.submit(asyncio.sleep(0)).result(PATIENCE_SECONDS)
 
 
 class TestLoopThread:
@@ -441,7 +441,7 @@ class TestLoopThread:
         finally:
             may_end.set()
         for number in range(SERVICES):
-            assert jobs.run(jobs.stop_service(str(number)))
+            assert jobs.submit(jobs.stop_service(str(number))).result(PATIENCE_SECONDS)
 
     def test_one_that_raises_does_not_end_the_others(self, jobs: LoopThread, caplog: pytest.LogCaptureFixture) -> None:
         async def fail() -> None:

@@ -145,6 +145,11 @@ def key_of(parcel: Parcel) -> str:
         return f"{RESULT_PREFIX}*"
     if parcel.kind == "dead":
         return DEAD_KEY
-    if parcel.address.startswith("stream:"):
-        return f"worker68:replies:{parcel.address.removeprefix('stream:')}:stream"
-    return f"worker68:replies:{parcel.address}"
+    return reply_key(parcel.address)
+
+
+def reply_key(address: str) -> str:
+    """Return the list or stream where the replies to a ``reply_to`` are published."""
+    if address.startswith("stream:"):
+        return f"worker68:replies:{address.removeprefix('stream:')}:stream"
+    return f"worker68:replies:{address}"

@@ -20,14 +20,14 @@ from redis import Redis
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway, RedisNotNow
 from worker68.execution.passing import Passing
-from worker68.execution.publishing import DEAD_KEY, Published, Publisher
+from worker68.execution.publishing import DEAD_KEY, Published, Publisher, reply_key
 from worker68.execution.refusals import Refusals
 from worker68.execution.unread import Unread
 from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
-from worker68.store.outbox import fetch
+from worker68.store.outbox import fetch, find_latest_addresses
 from worker68.store.refused import end_refused, fetch_due, settle_parcels, settle_refused
 from worker68.store.statements.outbox import Parcel
 
@@ -49,6 +49,8 @@ PAUSE_SECONDS = 1.0
 #: A parcel that Redis refuses for good is tried again after this, then after twice as long, up to the most. A batch each look.
 RETRY_SECONDS: Final = 5.0
 RETRY_MOST_SECONDS: Final = 300.0
+#: The newest requesters, whose reply lists a worker cares for from its start: some milliseconds of SQL.
+REQUESTERS_READ: Final = 5000
 #: Between two looks for what would have ended in Redis by now, had Redis taken it.
 END_SECONDS: Final = 3600.0
 
@@ -81,6 +83,7 @@ class Relay:
         # What Redis has and the database still holds, by table and id: it is deleted only, however long that takes.
         self._taken: dict[tuple[bool, int], Parcel] = {}
         self._retry_at = self._end_at = 0.0
+        self._knows_lists = False  # to which replies went before this process began
         self._last_batch = 0  # the greatest of the last pass
         self.seconds = histogram("worker68_relay_seconds", "One batch of the outbox: read, published, deleted.")
         self.passed_at = monotonic()  # the end of the last pass, well or not
@@ -122,7 +125,13 @@ class Relay:
         A Redis that does not answer ends the pass: each step would wait for it. Return whether all went well.
         """
         away_or_failed: set[outages.Outage] = set()
-        for step in (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look):
+        for step in (
+            self._publish_parcels,
+            self._retry_refused,
+            self._find_lists,
+            self.passing.publish,
+            self.unread.look,
+        ):
             try:
                 step()
             except DatabaseAway as away:
@@ -189,6 +198,13 @@ class Relay:
         if taken:
             self._retry_at = 0.0
             self._wakeup.ring()
+
+    def _find_lists(self) -> None:
+        """Once, as owner of the front door: care for the lists and streams to which replies went before this process began."""
+        if not self._knows_lists and self._ownership.others() is not None:
+            for address in find_latest_addresses(self._engine, REQUESTERS_READ):
+                self.unread.note(reply_key(address))
+            self._knows_lists = True
 
     def _publish(self, parcels: Sequence[Parcel]) -> tuple[Published, list[Parcel]]:
         """Publish those that Redis has not yet; return what became of them, and all that Redis has now."""

@@ -74,7 +74,10 @@ class Watchdog:
                 log.error("stop_overdue", remedy=remedy)
                 os._exit(1)
             if self._looking:
-                self._look()
+                try:
+                    self._look()
+                except Exception:
+                    log.exception("watchdog_failed", remedy="a fault in worker68; a stop is bounded all the same")
 
     def _look(self) -> None:
         now = monotonic()
@@ -89,7 +92,7 @@ class Watchdog:
             log.error(
                 "loop_stands_still",
                 seconds=round(seconds, 1),
-                stack=self._stack_of_loop(),
+                frames=self._frames_of_loop(),
                 remedy="a fault in worker68: keep this line, report it; if it lasts, the accounts go to another worker",
             )
 
@@ -104,7 +107,7 @@ class Watchdog:
         since = self._unanswered
         return 0.0 if since is None else monotonic() - since
 
-    def _stack_of_loop(self) -> list[str]:
+    def _frames_of_loop(self) -> list[str]:
         frame = sys._current_frames().get(self._loop.ident or 0)
         return (
             [] if frame is None else [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_stack(frame)]

@@ -57,7 +57,7 @@ def test_a_loop_that_stands_still_is_reported_once_with_its_stack_until_it_goes_
             may_go_on.set()
         wait_until(lambda: lines(logs, "loop_goes_on"))
     (line,) = lines(logs, "loop_stands_still")
-    assert any(at.endswith(" stand_still") for at in line["stack"])
+    assert any(at.endswith(" stand_still") for at in line["frames"])
     assert watchdog.problem is None
 
 

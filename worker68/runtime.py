@@ -38,7 +38,6 @@ from worker68.execution.late import LateDesk
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
-from worker68.execution.rooms import Rooms
 from worker68.execution.slots import StepDone
 from worker68.execution.watch import PauseWatch
 from worker68.fleet.inspection import Inspection
@@ -131,13 +130,11 @@ class Runtime:
         self._pump = Pump(
             self._engine,
             self._intake,
-            Rooms(self._engine, self._accounts),
             Source(redis_url),
             self.delivery,
             self._open_desk,
             self._relay.wake,
             self._defer,
-            lambda: self._watch.ring(),
             settings.concurrency,
         )
         self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin)

@@ -119,8 +119,8 @@ class PerAccount(BaseModel):
     max_waiting: Count = Field(
         default=200_000,
         description=(
-            "Jobs of one account that wait in the database. Beyond it the account's queue stays in Redis, and "
-            "its jobs at the front door are moved to that queue. Moderation is taken in all the same"
+            "Jobs of one account that wait in the database. Beyond it the account's queue stays in Redis. "
+            "Moderation is taken in all the same"
         ),
     )
     max_age: OptionalLength = Field(

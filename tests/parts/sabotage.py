@@ -72,12 +72,21 @@ SEARCH_POINTS: Final[dict[str, Point]] = {
     **{name: POINTS[name] for name in list(POINTS)[:3]},
 }
 
+#: On the way of a message of the front door to the queue of its account, and from there.
+SORT_POINTS: Final[dict[str, Point]] = {
+    "before a message is sorted": Point("broker.source", "Source.pass_on", "before", passing=1),
+    "after a message is sorted": Point("broker.source", "Source.pass_on", "after", passing=1),
+    **{name: POINTS[name] for name in list(POINTS)[:3]},
+}
+
+ALL_POINTS: Final = POINTS | SEARCH_POINTS | SORT_POINTS
+
 
 @dataclass(frozen=True)
 class Sabotage:
     """What goes wrong in one worker.
 
-    ``crash_at``, ``freeze_at``: names of ``POINTS`` or ``SEARCH_POINTS``. ``clock_file``: holds the seconds by which the wall clock
+    ``crash_at``, ``freeze_at``: names of ``ALL_POINTS``. ``clock_file``: holds the seconds by which the wall clock
     is wrong, always.
     ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``slots_ahead_seconds``: how far ahead the
     limits grant a slot. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises SystemExit.
@@ -96,9 +105,9 @@ class Sabotage:
     def commit(self) -> None:
         """Do it to this process."""
         if self.crash_at is not None:
-            _rig((POINTS | SEARCH_POINTS)[self.crash_at], die)
+            _rig(ALL_POINTS[self.crash_at], die)
         if self.freeze_at is not None:
-            _rig((POINTS | SEARCH_POINTS)[self.freeze_at], freeze)
+            _rig(ALL_POINTS[self.freeze_at], freeze)
         if self.clock_file is not None:
             _set_clock(Path(self.clock_file))
         for name, value in self.constants.items():

@@ -6,16 +6,9 @@ In: the name of an account and the lease by which this worker owns it. Out: a ``
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 FRONT_DOOR = "worker68"
-
-#: Numbers of jobs that an owner may find told at once; with more it must look for itself.
-MOST_NEWS = 10_000
-
-#: An account that nobody owned for a day is looked at as a whole by its next owner anyway.
-WAKE_TTL_SECONDS = 24 * 3600
 
 # Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers were told to
 # set so that the keys can be typed (CONTRACT 1).
@@ -26,27 +19,6 @@ _SEPARATORS = ("\x06\x16", ":")
 def queue_of(account: str) -> str:
     """Return the queue into which producers put the jobs of one account."""
     return f"{FRONT_DOOR}.{account}"
-
-
-def wake_key(account: str) -> str:
-    """Return the key that is counted up when jobs of the account were written to the database by somebody else."""
-    return f"{FRONT_DOOR}:wake:{account}"
-
-
-def news_key(account: str) -> str:
-    """Return the key of the list of their numbers."""
-    return f"{FRONT_DOOR}:news:{account}"
-
-
-def ringing(account: str, seqs: Sequence[int] = ()) -> list[tuple[str | int, ...]]:
-    """Return the commands that tell the owner of an account the numbers of jobs in the database, and wake it."""
-    news, wake = news_key(account), wake_key(account)
-    told: list[tuple[str | int, ...]] = [
-        ("RPUSH", news, *seqs),
-        ("LTRIM", news, -MOST_NEWS, -1),
-        ("EXPIRE", news, WAKE_TTL_SECONDS),
-    ]
-    return [*(told if seqs else []), ("INCR", wake), ("EXPIRE", wake, WAKE_TTL_SECONDS)]
 
 
 def lists_of(queue: str) -> tuple[str, ...]:
@@ -73,7 +45,6 @@ class Place:
     fence: int
     unacked_key: str
     lost_key: str
-    wake_key: str
     room: int = sys.maxsize
 
     @classmethod
@@ -88,7 +59,6 @@ class Place:
             fence=fence,
             unacked_key=f"{FRONT_DOOR}:unacked:{account}",
             lost_key=f"{FRONT_DOOR}:lost:{account}",
-            wake_key=wake_key(account),
             room=room,
         )
 
@@ -103,7 +73,6 @@ class Place:
             fence=fence,
             unacked_key=f"{FRONT_DOOR}:unacked",
             lost_key=f"{FRONT_DOOR}:lost",
-            wake_key=f"{FRONT_DOOR}:wake",
             room=room,
         )
 

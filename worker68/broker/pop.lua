@@ -1,15 +1,15 @@
 -- Takes messages from the queues of several places and records each as unacknowledged, in one step.
 --
--- KEYS  for each place: its wake key, then its lists in order of priority. They are watched also where there is no room.
+-- KEYS  for each place: its lists in order of priority. They are watched also where there is no room.
 -- ARGV  most messages, most bytes, running number before the first message; then for each place: lease key, lease value,
 --       fence, unacked key, lost key, room, number of lists.
--- Reply for each place: {owned, wake value, messages waiting, {field, value, losses, ...}, {keys of a wrong type}, leftover}.
+-- Reply for each place: {owned, messages waiting, {field, value, losses, ...}, {keys of a wrong type}, leftover}.
 --
 -- The lost key counts for a message how many owners were lost while they had it: field to <fence of the last one>:<count>. What
 -- two have lost is handed out alone, so that the third loss counts for it and for no message beside it.
 --
 -- Client tracking arms the keys that a script reads after its last write to them, on Redis 6 all declared keys. Hence lists
--- and wake keys are declared and read, and the lease is neither: its renewal must not ring. GETEX is a write to tracking.
+-- are declared and read, and the lease is neither: its renewal must not ring. GETEX is a write to tracking.
 
 local most_messages, most_bytes, number = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local messages, bytes = 0, 0
@@ -24,14 +24,14 @@ local function read_arguments()
   while ARGV[arg] do
     local place = {
       lease_key = ARGV[arg], lease_value = ARGV[arg + 1], fence = ARGV[arg + 2], unacked = ARGV[arg + 3],
-      lost = ARGV[arg + 4], room = tonumber(ARGV[arg + 5]), wake = KEYS[key], lists = {}, lengths = {}, waiting = 0, entries = {}, broken = {},
+      lost = ARGV[arg + 4], room = tonumber(ARGV[arg + 5]), lists = {}, lengths = {}, waiting = 0, entries = {}, broken = {},
     }
     local lists = tonumber(ARGV[arg + 6])
     for i = 1, lists do
-      place.lists[i] = KEYS[key + i]
+      place.lists[i] = KEYS[key + i - 1]
     end
     places[#places + 1] = place
-    key, arg = key + 1 + lists, arg + 7
+    key, arg = key + lists, arg + 7
   end
   return places
 end
@@ -51,7 +51,6 @@ local function look(place)
   if not place.owned then
     return
   end
-  place.wake_value = read(place, 'GET', place.wake)
   for i, list in ipairs(place.lists) do
     place.lengths[i] = read(place, 'LLEN', list) or 0
     place.waiting = place.waiting + place.lengths[i]
@@ -154,7 +153,7 @@ take_in_turn(places)
 local reply = {}
 for i, place in ipairs(places) do
   reply[i] = {
-    place.owned and 1 or 0, place.wake_value or false, place.waiting, place.entries, place.broken, place.leftover and 1 or 0,
+    place.owned and 1 or 0, place.waiting, place.entries, place.broken, place.leftover and 1 or 0,
   }
 end
 return reply

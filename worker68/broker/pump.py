@@ -13,22 +13,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from worker68.broker.delivery import Delivery
 from worker68.broker.message import deliverable
-from worker68.broker.moderation import is_moderation
-from worker68.broker.place import MOST_NEWS, Place, Popped
-from worker68.broker.source import Batch, Source
+from worker68.broker.place import Place, Popped
+from worker68.broker.source import Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution import reasons, recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
 from worker68.execution.intake import Arrival, Intake
-from worker68.execution.rooms import Rooms
 from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
@@ -66,24 +65,20 @@ class Pump:
         self,
         engine: Engine,
         intake: Intake,
-        rooms: Rooms,
         source: Source,
         delivery: Delivery,
         open_desk: Callable[[str, Lease], Desk],
         announce: Callable[[], None],
         defer: Callable[[Sequence[Job]], None],
-        look_at_pauses: Callable[[], None],
         concurrency: int,
     ) -> None:
         self._engine = engine
         self._intake = intake
-        self._rooms = rooms
         self._source = source
         self._delivery = delivery
         self._open_desk = open_desk
         self._announce = announce
         self._defer = defer
-        self._look_at_pauses = look_at_pauses
         self._concurrency = concurrency
         self._desks: dict[str, Desk] = {}
         self._leases: dict[str, Lease] = {}
@@ -286,77 +281,59 @@ class Pump:
             return False
         places = self._places()
         batch = self._source.pop(places, BATCH) if places else None
-        at_once = batch is not None and (batch.unread or (batch.popped and batch.more))
+        front = [popped for popped in batch.popped if not popped.place.name] if batch else []
+        own = [popped for popped in batch.popped if popped.place.name] if batch else []
+        at_once = batch is not None and (batch.unread or bool(front) or (batch.popped and batch.more))
         self._pop_at = 0.0 if at_once else monotonic() + POLL_SECONDS
         # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
         self._pop_when_woken = not self._source.bell_armed or any(place.room <= BATCH for place in places)
-        if batch is None:
-            return False
-        for name in batch.woken & self._desks.keys():
-            self._hear(self._desks[name])
-        if not batch.popped:
-            return False
-        by_place: dict[str, tuple[Place, list[Popped]]] = {}
-        stays = self._pass_on(batch)
-        for popped in stays:
-            by_place.setdefault(popped.place.name, (popped.place, []))[1].append(popped)
-        jobs = self._write(stays, by_place)
-        for place, messages in by_place.values():
-            self._source.ack(place, [popped.field for popped in messages])
-        self._hand_over(jobs)
-        if len(jobs) < len(stays):  # the others were answered, or set aside
-            self._announce()
-        return batch.more
+        if front:
+            self._sort(front)
+        if own:
+            self._hand_over(self._write(list(map(_arrival, own)), own))
+        return bool(front) or (batch is not None and bool(batch.popped) and batch.more)
 
-    def _hear(self, desk: Desk) -> None:
-        """Somebody rang: look at the kill switch, and hand on what another worker has told the owner of an account."""
-        self._look_at_pauses()
-        seqs = self._source.take_news(desk.account)
-        if len(seqs) >= MOST_NEWS:
-            desk.distrust()
-        desk.hear(seqs)
+    def _sort(self, messages: Sequence[Popped]) -> None:
+        """Move messages of the front door to the queues of their accounts.
 
-    def _pass_on(self, batch: Batch) -> list[Popped]:
-        """Put messages of the front door whose account has no room into that account's own queue; return all others.
-
-        Moderation is taken in whatever the room.
+        What belongs to no account of the settings is answered or set aside here: no such message becomes a job.
         """
-        front = [popped for popped in batch.popped if not popped.place.name and not is_moderation(popped.raw)]
-        full = self._full_accounts() if front else set()
-        if not full:
-            return list(batch.popped)
-        accounts = ((popped, self._intake.account_of(_arrival(popped), utc_now())) for popped in front)
-        moving = [(popped, account) for popped, account in accounts if account in full and account is not None]
-        if moving:
-            self._source.pass_on(front[0].place, moving)
-        moved = {popped.field for popped, _ in moving}
-        return [popped for popped in batch.popped if popped.place.name or popped.field not in moved]
+        arrivals = dict(zip(messages, map(_arrival, messages), strict=True))
+        moves = [(popped, account) for popped in messages if (account := self._intake.account_of(arrivals[popped]))]
+        stuck = self._source.pass_on(messages[0].place, moves) if moves else {}
+        for popped in stuck:
+            arrivals[popped] = replace(
+                arrivals[popped], problem=f"the queue of its account cannot take it: {stuck[popped]}"
+            )
+        moved = {popped for popped, _ in moves} - stuck.keys()
+        rest = [popped for popped in messages if popped not in moved]
+        if rest:
+            self._write([arrivals[popped] for popped in rest], rest)
 
-    def _full_accounts(self) -> set[str]:
-        own = {name for name, desk in self._desks.items() if desk.room == 0}
-        return own | self._rooms.full(self._desks.keys())
-
-    def _write(self, messages: Sequence[Popped], by_place: dict[str, tuple[Place, list[Popped]]]) -> list[Job]:
-        arrivals = list(map(_arrival, messages))
+    def _write(self, arrivals: Sequence[Arrival], messages: Sequence[Popped]) -> list[Job]:
+        """Write messages to SQL and acknowledge them; return the new jobs. What SQL does not take goes back to its queue."""
+        by_place: dict[str, tuple[Place, list[bytes]]] = {}
+        for popped in messages:
+            by_place.setdefault(popped.place.name, (popped.place, []))[1].append(popped.field)
         try:
-            return self._intake.take_in(arrivals, utc_now())
+            jobs = self._intake.take_in(arrivals, utc_now())
         except DatabaseAway:
-            for place, messages in by_place.values():
-                self._source.give_back(place, [popped.field for popped in messages])
+            for place, fields in by_place.values():
+                self._source.give_back(place, fields)
             raise
+        for place, fields in by_place.values():
+            self._source.ack(place, fields)
+        if len(jobs) < len(messages):  # the others were answered, or set aside
+            self._announce()
+        return jobs
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:
-        """Let new jobs enter their lanes here, or tell the owners of their accounts."""
+        """Let new jobs enter their lanes."""
         by_account: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
             by_account[job.account].append(job)
         for account, own in by_account.items():
-            desk = self._desks.get(account)
-            if desk is None:
-                self._rooms.note_taken(account, len(own))
-                self._source.ring(account, [job.seq for job in own])
-                continue
-            desk.take(own)
+            self._desks[account].take(own)
         started, _ = self._deliver()
         self._defer([job for job in jobs if job.seq not in started])
 

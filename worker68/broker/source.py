@@ -17,7 +17,7 @@ import structlog
 
 from worker68.broker.doorbell import Doorbell
 from worker68.broker.moderation import MOST_TAKEN, ModerationSearch
-from worker68.broker.place import MOST_NEWS, Place, Popped, lists_of, news_key, queue_of, ringing
+from worker68.broker.place import Place, Popped, lists_of, queue_of
 from worker68.broker.wire import Wire
 from worker68.redis_calls import Script
 
@@ -40,14 +40,13 @@ log = structlog.get_logger(__name__)
 class Batch:
     """What one pop found. Names are those of places.
 
-    ``not_owned`` places were left alone because their lease is no longer ours. ``woken`` ones have been written to by another
-    worker since the last pop. ``waiting`` counts what the pop has left in the lists. ``more`` says: ack, and pop again at once.
+    ``not_owned`` places were left alone because their lease is no longer ours. ``waiting`` counts what the pop has left in the
+    lists. ``more`` says: ack, and pop again at once.
     ``unread``: some of what waits has not been searched for moderation yet, so pop again at once as well.
     """
 
     popped: tuple[Popped, ...]
     not_owned: frozenset[str]
-    woken: frozenset[str]
     waiting: dict[str, int]
     more: bool
     unread: bool
@@ -62,7 +61,6 @@ class Source:
         self._moderation = ModerationSearch(self._pops)
         self._numbers_used = 0
         self._turn = 0
-        self._wake_values: dict[str, bytes | None] = {}
         self._broken_keys: set[bytes] = set()
 
     def fileno(self) -> int:
@@ -92,7 +90,7 @@ class Source:
         arguments: list[str | bytes | int] = [limit, MAX_BATCH_BYTES, self._numbers_used]
         for place in places:
             lists = lists_of(place.queue)
-            keys += [place.wake_key, *lists]
+            keys += lists
             fence = f"{place.fence:016d}"
             arguments += [place.lease_key, place.lease_value, fence, place.unacked_key]
             arguments += [place.lost_key, place.room, len(lists)]
@@ -121,32 +119,25 @@ class Source:
             given_back += max(0, self._pops.run(_GIVE_BACK, [place.unacked_key], arguments))
         return given_back
 
-    def pass_on(self, place: Place, messages: Iterable[tuple[Popped, str]]) -> int:
-        """Move messages of the front door to the queue of the account named with each, in their order; return how many.
+    def pass_on(self, place: Place, messages: Iterable[tuple[Popped, str]]) -> dict[Popped, str]:
+        """Move messages of the front door to the queue of the account named with each, in their order.
 
-        Harmless when repeated. Messages of a lease that was lost are left to its next owner.
+        Return those whose queue refused them (its key is no list), with the reason: they stay unacknowledged. Harmless when
+        repeated. Messages of a lease that was lost are left to its next owner.
         """
-        moved = 0
+        refused: dict[Popped, str] = {}
         for chunk in _chunks(messages):
             arguments: list[str | bytes | int] = [place.lease_key, place.lease_value]
             for popped, account in chunk:
                 suffix = popped.list_key.removeprefix(place.queue.encode())
                 arguments += [popped.field, queue_of(account).encode() + suffix]
-            moved += max(0, self._pops.run(_PASS_ON, [place.unacked_key], arguments))
-        return moved
-
-    def ring(self, account: str, seqs: Sequence[int] = ()) -> None:
-        """Tell the owner of an account which jobs this worker wrote to the database for it, and wake it. Does not ring here."""
-        for command in ringing(account, seqs):
-            self._pops.call(*command)
-
-    def take_news(self, account: str) -> list[int]:
-        """Take what was told to the owner of an account: the numbers of jobs that others wrote to the database.
-
-        ``MOST_NEWS`` of them mean that there may have been more.
-        """
-        told: list[bytes] | None = self._pops.call("LPOP", news_key(account), MOST_NEWS)
-        return [int(seq) for seq in told or ()]
+            by_field = {popped.field: popped for popped, _ in chunk}
+            reply: list[bytes] = self._pops.run(_PASS_ON, [place.unacked_key], arguments)
+            refused |= {
+                by_field[field]: reason.decode(errors="replace")
+                for field, reason in zip(reply[::2], reply[1::2], strict=True)
+            }
+        return refused
 
     def close(self) -> None:
         self._doorbell.close()
@@ -159,18 +150,14 @@ class Source:
 
     def _read_reply(self, places: Sequence[Place], reply: list[Any]) -> Batch:
         popped: list[Popped] = []
-        not_owned, woken, waiting, more = set(), set(), {}, False
+        not_owned, waiting, more = set(), {}, False
         to_search: list[Place] = []
-        for place, (owned, wake_value, in_lists, entries, broken, leftover) in zip(places, reply, strict=True):
+        for place, (owned, in_lists, entries, broken, leftover) in zip(places, reply, strict=True):
             if not owned:
                 not_owned.add(place.name)
                 continue
             for key in broken:
                 self._report(place, key)
-            if wake_value != self._wake_values.get(place.name):
-                self._wake_values[place.name] = wake_value
-                if wake_value is not None:
-                    woken.add(place.name)
             triples = zip(entries[::3], entries[1::3], entries[2::3], strict=True)
             own = [_parse(place, field, value, bool(leftover), losses) for field, value, losses in triples]
             popped += own
@@ -183,7 +170,7 @@ class Source:
         self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
         found, unread = self._moderation.search(to_search, numbers_used)
         everything = (*popped, *found)
-        return Batch(everything, frozenset(not_owned), frozenset(woken), waiting, more or bool(found), unread)
+        return Batch(everything, frozenset(not_owned), waiting, more or bool(found), unread)
 
     def _report(self, place: Place, key: bytes) -> None:
         if key not in self._broken_keys:

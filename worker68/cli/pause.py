@@ -16,7 +16,7 @@ import click
 
 from worker68.cli.ledger import open_database
 from worker68.cli.output import print_json, printable
-from worker68.cli.reach import find_owners, ring_owner
+from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
 from worker68.execution.permit import PERMIT_SECONDS
@@ -70,7 +70,6 @@ def pause(account: str, reason: str, as_json: bool) -> int:
         _check_known(settings, engine, account)
         paused, new = pauses.pause(engine, account, reason, who(), utc_now())
         deadline = Deadline.after(PERMIT_SECONDS + MARGIN_SECONDS)
-        _ring(settings, account)
         owner = _find_owner(settings, account)
         while owner is not None and paused.seen_by is None and not deadline.passed:
             time.sleep(LOOK_SECONDS)
@@ -98,7 +97,6 @@ def resume(account: str, reason: str, as_json: bool) -> int:
     with open_database(settings) as engine:
         _check_known(settings, engine, account)
         ended = pauses.resume(engine, account, reason, who(), utc_now())
-    _ring(settings, account)
     if as_json:
         print_json({"account": account, "was_paused": _facts(ended) if ended else None})
     elif ended is None:
@@ -124,11 +122,6 @@ def _check_known(settings: Settings, engine: Engine, account: str) -> None:
         return
     names = f"the settings have {', '.join(sorted(known))}" if known else "the settings have none"
     raise NoSuchAccount(f"no account {account!r}: {names}, and no job in the database is its")
-
-
-def _ring(settings: Settings, account: str) -> None:
-    """Wake the owner; without Redis it looks by itself within a second or so."""
-    ring_owner(settings.redis_url, account, otherwise="workers look at the database by themselves")
 
 
 def _find_owner(settings: Settings, account: str) -> str | None:

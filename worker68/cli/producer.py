@@ -1,7 +1,7 @@
-"""Putting a job in and waiting for its end, as any Celery producer may: through Redis only, without the database.
+"""Putting a job in, waiting for its end, revoking it, as any Celery producer may: through Redis only, without the database.
 
-In: a task and its fields. Out: the Celery id, and the reply. Never: a wait without an end. Kombu by itself would try for ever to
-reach a Redis that is away.
+In: a task and its fields, or Celery ids. Out: the Celery id, and the reply. Never: a wait without an end. Kombu by itself would
+try for ever to reach a Redis that is away.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -9,7 +9,7 @@ reach a Redis that is away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from celery.exceptions import TimeoutError as WaitedTooLong
@@ -56,6 +56,12 @@ class Producer:
         with saying_away(self._url), open_redis(self._url) as redis:
             redis.ping()
             return self._app.send_task(task, kwargs=dict(fields), queue=queue, retry=False)
+
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Tell all workers that these messages are revoked; wait for no answer. Raises ``RedisAway``."""
+        with saying_away(self._url), open_redis(self._url) as redis:
+            redis.ping()
+            self._app.control.revoke(list(task_ids))
 
     def await_reply(self, result: AsyncResult, seconds: float) -> dict[str, Any] | None:
         """Return the job's reply, however it ended; None when it has not ended in time. Raises ``RedisAway``."""

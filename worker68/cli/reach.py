@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import click
 from celery.exceptions import BackendError
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -15,7 +14,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker68.broker.place import ringing
 from worker68.errors import DatabaseAway, DatabaseUnfit, RedisAway
 from worker68.fleet.leases import account_lease, lease_key
 
@@ -56,21 +54,6 @@ def find_owners(redis_url: str, accounts: list[str]) -> dict[str, str]:
         values: Any = redis.mget([lease_key(account_lease(account)) for account in accounts])
     leases = zip(accounts, values, strict=True)
     return {account: value.decode().rpartition("|")[0] for account, value in leases if value}
-
-
-def ring_owner(redis_url: str | None, account: str, seqs: Sequence[int] = (), *, otherwise: str) -> None:
-    """Wake the owner of an account; ``seqs``: jobs of which something was written to the database.
-
-    Where Redis is away that is said, and what holds ``otherwise``: it is no more than a courtesy.
-    """
-    if redis_url is None:
-        return
-    try:
-        with saying_away(redis_url), open_redis(redis_url) as redis:
-            for command in ringing(account, seqs):
-                redis.execute_command(*command)
-    except RedisAway as away:
-        click.echo(f"worker68: {away}; {otherwise}", err=True)
 
 
 def explain_database(away: DatabaseAway) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from worker68.broker.place import Place, lists_of, news_key
+from worker68.broker.place import Place, lists_of
 from worker68.broker.wire import Wire
 from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
 from worker68.limits.pace import pace_key
@@ -112,7 +112,6 @@ def _of_place(place: Place) -> Iterator[Command]:
     for key in lists_of(place.queue):
         yield from (("LLEN", key), ("RPOP", key), ("RPUSH", key, ""), ("LPUSH", key, ""), ("LRANGE", key, 0, 0))
         yield from (("LINDEX", key, 0), ("LSET", key, 0, ""), ("LREM", key, 0, ""))
-    yield from (("GET", place.wake_key), ("INCR", place.wake_key), ("EXPIRE", place.wake_key, 1))
     yield from (("GETEX", place.lease_key), ("GET", place.lease_key), ("PEXPIRE", place.lease_key, 1))
     for key in (place.unacked_key, place.lost_key):
         yield from (("HLEN", key), ("HKEYS", key), ("HGET", key, ""), ("HSET", key, "", ""), ("HDEL", key, ""))
@@ -122,8 +121,7 @@ def _of_account(account: str) -> Iterator[Command]:
     name = account_lease(account)
     yield from _of_place(Place.of_account(account, lease_key=lease_key(name), lease_value="", fence=0))
     yield from (("SET", lease_key(name), ""), ("INCR", fence_key(name)))
-    news, kept, pace = news_key(account), f"worker68:kept:{account}", pace_key(account)
-    yield from (("RPUSH", news, 0), ("LTRIM", news, 0, 0), ("LPOP", news, 1), ("EXPIRE", news, 1))
+    kept, pace = f"worker68:kept:{account}", pace_key(account)
     yield from (("HSET", kept, "", ""), ("HDEL", kept, ""), ("HGETALL", kept))
     yield from (
         ("HMGET", pace, ""),

@@ -69,15 +69,6 @@ class Desk:
         """When the next deferred job is due, in monotonic seconds."""
         return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
 
-    def hear(self, seqs: Sequence[int]) -> None:
-        """Take the jobs that somebody else wrote to SQL, and let go those that somebody else ended there."""
-        if not seqs:
-            return
-        arrived = waiting.load_arrived(self.execution.engine, self.account, seqs)
-        self.take(arrived)
-        if others := set(seqs) - {job.seq for job in arrived}:
-            self.execution.dispatch.forget(waiting.find_ended(self.execution.engine, others))
-
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
         self._taken_in += len(jobs)

@@ -51,12 +51,16 @@ PARKED_FOR = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Arrival:
-    """A popped message. ``account``: whose queue it lay on, None for the front door. ``losses``: of workers that had it."""
+    """A popped message. ``account``: whose queue it lay on, None for the front door. ``losses``: of workers that had it.
+
+    ``problem``: why it is set aside unread.
+    """
 
     raw: bytes
     queue: str
     account: str | None
     losses: int = 0
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,20 @@ class Intake:
             log.error("message_not_answered", queue=arrival.queue, problem=describe_fault(again))
             self._write([_set_aside(arrival, reason, now, encode=True)], now)
 
-    def account_of(self, arrival: Arrival, now: dt.datetime) -> str | None:
-        """Return whose job a message would become; None for one that runs nothing, so that it needs no room."""
-        reading = self.read(arrival, now)
-        return reading.order.account if reading.order is not None else None
+    def account_of(self, arrival: Arrival) -> str | None:
+        """Return the account of the settings that a message of the front door is for; None where it becomes no job.
+
+        Such a message is answered or set aside by ``take_in``. Never raises.
+        """
+        if arrival.losses >= DEATHS_ALLOWED:
+            return None
+        try:
+            account = read_envelope(arrival.raw).kwargs.get("account")
+        except Exception:  # noqa: BLE001 - ``read`` says what is wrong with it
+            return None
+        if account is None:
+            account = DEFAULT_ACCOUNT
+        return account if isinstance(account, str) and account in self._accounts else None
 
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         """Return what is to be made of a message; never raises."""
@@ -138,6 +152,8 @@ class Intake:
         if arrival.losses >= DEATHS_ALLOWED:
             reason = f"{arrival.losses} workers were lost while they took it in; it may be what kills them"
             return _set_aside(arrival, reason, now)  # unanswered: it may have been written down, and its job may run
+        if arrival.problem is not None:
+            return _set_aside(arrival, arrival.problem, now)  # unanswered: it may be put back, and run
         try:
             envelope = read_envelope(arrival.raw)
         except UnreadableMessage as problem:

@@ -119,18 +119,6 @@ def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
         return _load(connection, query.order_by(jobs.c.seq))
 
 
-def load_arrived(engine: Engine, account: str, seqs: Sequence[int]) -> list[Job]:
-    """Return those of these jobs that are the account's, of a known task, and have not begun or ended since they came."""
-    found: list[Job] = []
-    with reading(engine) as connection:
-        for chunk in _chunks(seqs):
-            waits = jobs.c.state.in_((State.READY, State.DEFERRED))
-            query = select(jobs).where(jobs.c.seq.in_(chunk), waits, jobs.c.task.in_(TASKS))
-            found += _load(connection, query.where(jobs.c.lane != PARKED_LANE).order_by(jobs.c.seq))
-    # Not asked of the database: PostgreSQL would look through all jobs of the account where it takes them to be few.
-    return [job for job in found if job.account == account]
-
-
 def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[Job]:
     """Let deferred jobs whose time has come enter their lanes; return those that did, in the order of their arrival.
 
@@ -215,12 +203,6 @@ def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outc
         with transaction(engine) as connection:
             ended += outcomes.end_waiting(connection, chunk, event, outcome, now)
     return ended
-
-
-def find_ended(engine: Engine, seqs: Iterable[int]) -> set[int]:
-    """Return those of these jobs that have ended."""
-    with reading(engine) as connection:
-        return set(connection.scalars(select(jobs.c.seq).where(jobs.c.seq.in_(seqs), jobs.c.state == State.ENDED)))
 
 
 @dataclass(frozen=True)

@@ -87,21 +87,9 @@ def test_a_drained_bell_is_silent(source: Source, client: redis.Redis, main: Pla
     assert not source.drain()
 
 
-def test_a_ring_by_another_worker_is_heard(source: Source, main: Place, redis_url: str, readable: Readable) -> None:
-    neighbour = Source(redis_url)
-    pop_all(source, main)
-
-    neighbour.ring("main")
-
-    assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.drain()
-    neighbour.close()
-
-
 def test_own_work_does_not_ring(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
     client.lpush("worker68.main", b"1", b"2", b"3")
     pop_all(source, main)
-    source.ring("main")
     source.give_back(main, [])
 
     assert not readable(source.fileno(), STAYS_SILENT)

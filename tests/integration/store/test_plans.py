@@ -181,14 +181,12 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
     with explained(engine) as plans:
         assert len(waiting.load_lanes(engine, "main", 2)) > 2 * LANES
         assert len(waiting.load_jobs(engine, some)) == len(some)
-        assert len(waiting.load_arrived(engine, "main", some)) == len(some)
         assert len(waiting.find_overdue(engine, "main", now)) == 50
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
         waiting.find_parked(engine, "main")
         waiting.count_waiting(engine, "main")
         waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
-        waiting.find_ended(engine, some)
         figures.count_waiting_jobs(engine, ["main"])
         standing.find_ahead(engine, some[-9:])
         standing.find_reasons_beside(engine, some[-9:])
@@ -270,10 +268,9 @@ def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> No
         lists.see(rows_of(GROUP_MEMBERS, 7), GROUP_MEMBERS, group=GROUP)
         number = lists.see(rows_of(GROUP_MEMBERS, 2), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
         snapshots.accept(engine, number, now)
-        first, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
+        _, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
         ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
         waiting.load_lanes(engine, "main", 2)
-        waiting.load_arrived(engine, "main", [first.seq])
         waiting.find_overdue(engine, "main", now)
         waiting.release_due(engine, "main", now)
         waiting.next_due(engine, "main")

@@ -168,12 +168,6 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
     assert waiting.count_waiting(ledger.engine, "main") == 4
 
 
-def test_what_has_ended_is_told_from_what_has_not(ledger: Ledger) -> None:
-    ready, begun, ended = ledger.send(), ledger.send(), ledger.settled()
-    ledger.must_begin(begun)
-    assert waiting.find_ended(ledger.engine, [ready.seq, begun.seq, ended.seq, 10**9]) == {ended.seq}
-
-
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     ready, begun = ledger.send(), ledger.send()
     ledger.must_begin(begun)
@@ -191,18 +185,6 @@ def test_heads_are_found_of_more_lanes_than_one_statement_takes(
     made = ledger.arrive(*[message(kwargs=to(chat)) for chat in (*range(1, 9), *range(1, 9))])
     assert ledger.lane(depth=1) == [job.seq for job in made[:8]]
     assert ledger.lane(depth=5) == [job.seq for job in made]
-
-
-def test_what_others_wrote_is_loaded_by_its_numbers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "SEQS_PER_STATEMENT", 2)
-    ready, ended, begun = (ledger.send() for _ in range(3))
-    (deferred,) = ledger.arrive(at(SOON))
-    ledger.arrive(message("worker68.later", {}))
-    other = ledger.send(account="other")
-    ledger.settle(ledger.must_begin(ended))
-    ledger.must_begin(begun)
-    found = waiting.load_arrived(ledger.engine, "main", [*range(1, other.seq + 1), 9999])
-    assert [job.seq for job in found] == [ready.seq, deferred.seq]
 
 
 def test_a_parked_job_whose_time_is_over_is_nothing_that_is_due(ledger: Ledger) -> None:

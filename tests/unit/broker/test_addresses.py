@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.connection import Connection
 from redis.connection import parse_url
 
-from worker68.broker.place import Place, lists_of, wake_key
+from worker68.broker.place import Place, lists_of
 from worker68.broker.transport import Transport, broker_settings, is_job_queue
 from worker68.broker.url import check_redis_url, make_tls_context, spell_out_tls
 
@@ -24,12 +24,11 @@ def test_a_queue_is_celerys_lists_in_order_with_both_separators() -> None:
 def test_the_keys_of_an_account() -> None:
     place = Place.of_account("main", lease_key="k", lease_value="v", fence=3)
 
-    assert (place.queue, place.unacked_key, place.wake_key) == (
+    assert (place.queue, place.unacked_key, place.lost_key) == (
         "worker68.main",
         "worker68:unacked:main",
-        "worker68:wake:main",
+        "worker68:lost:main",
     )
-    assert place.wake_key == wake_key("main")
 
 
 def test_the_front_door_shares_no_key_with_an_account_whatever_its_name() -> None:
@@ -37,8 +36,8 @@ def test_the_front_door_shares_no_key_with_an_account_whatever_its_name() -> Non
 
     for name in ("", "front", "worker68"):
         account = Place.of_account(name, lease_key="k", lease_value="v", fence=3)
-        assert {front.queue, front.unacked_key, front.wake_key}.isdisjoint(
-            {account.queue, account.unacked_key, account.wake_key}
+        assert {front.queue, front.unacked_key, front.lost_key}.isdisjoint(
+            {account.queue, account.unacked_key, account.lost_key}
         )
 
 

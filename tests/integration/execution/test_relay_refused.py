@@ -28,6 +28,7 @@ from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
 from worker68.execution.unread import Unread
 from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.store import refused as store_refused
 from worker68.store.engine import Engine, open_engine
 from worker68.store.statements.outbox import Parcel
 from worker68.store.tables import metadata, outbox
@@ -179,7 +180,7 @@ def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
 ) -> None:
     """Also where the database fails after Redis has taken the newer one, until the older one's turn has come."""
     failed, retried = threading.Event(), threading.Event()
-    settle, fetch_due = relay_module.settle_parcels, relay_module.fetch_due
+    settle, fetch_due = store_refused.settle_parcels, store_refused.fetch_due
 
     def fail(engine: Engine, taken: Sequence[Parcel], *others: Any) -> None:
         if any(parcel.kind == "result" for parcel in taken) and not retried.is_set():

@@ -12,12 +12,10 @@ from kombu.entity import Exchange, Queue
 
 from worker68 import celery_tasks
 from worker68.broker.place import FRONT_DOOR, queue_of
-from worker68.broker.transport import broker_settings
 from worker68.broker.url import spell_out_tls
+from worker68.celery_worker.steps import RuntimeStep, ShowStep
 from worker68.errors import SettingsError
 from worker68.fleet import control  # noqa: F401 - registers the remote control commands
-from worker68.fleet.bootstep import RuntimeStep
-from worker68.fleet.events import GatherEvents
 from worker68.observe.logs import configure_logs
 from worker68.settings import Settings, load_settings
 
@@ -39,7 +37,7 @@ def make_app(settings: Settings) -> Celery:
             raise SettingsError(f"{name} is set, and Celery would follow it instead of WORKER68_REDIS_URL: unset it")
     app = Celery("worker68", set_as_current=False)
     app.conf.update(
-        **broker_settings(redis_url),
+        broker_url=spell_out_tls(redis_url),
         broker_transport_options={"socket_keepalive": True},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -52,18 +50,17 @@ def make_app(settings: Settings) -> Celery:
         task_default_queue=FRONT_DOOR,
         task_queues=[_bind(FRONT_DOOR), *(_bind(queue_of(name)) for name in settings.account_settings())],
         task_acks_late=False,
-        worker_pool="worker68.broker.pool:TaskPool",
+        # Nothing runs there: jobs begin on the loop. A pool that forks would lose the threads of this process.
+        worker_pool="threads",
         worker_concurrency=settings.concurrency,
-        # Dispatch decides how much is handed over; Celery adds no limit of its own.
-        worker_prefetch_multiplier=0,
         worker_enable_prefetch_count_reduction=False,
         worker_cancel_long_running_tasks_on_connection_loss=True,
-        worker_send_task_events=True,
+        worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
     )
     app.steps["worker"].add(RuntimeStep)
-    app.steps["consumer"].add(GatherEvents)
+    app.steps["consumer"].add(ShowStep)
     app.worker68_settings = settings
     celery_tasks.register(app)
     return app

@@ -1,11 +1,10 @@
 """The runtime: builds everything that a worker process runs on, and starts and stops it in order.
 
-In: the settings. Out: one object that runs a job by its number. The only place where things are built.
+In: the settings. Out: one object that starts and stops them. The only place where things are built.
 """
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import os
 import queue
@@ -22,15 +21,17 @@ from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
 from worker68.bridge.session import LinkOptions
-from worker68.broker.delivery import Delivery
+from worker68.broker.bindings import bind_queues
+from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import Deadline, monotonic, utc_now
+from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import LANE_DEPTH, Dispatch
 from worker68.execution.execute import Execution
+from worker68.execution.faults import run_apart
 from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.kept import Kept
@@ -38,17 +39,16 @@ from worker68.execution.late import LateDesk
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
-from worker68.execution.slots import StepDone
+from worker68.execution.slots import Ready
 from worker68.execution.watch import PauseWatch
 from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
-from worker68.fleet.task_events import TaskEvents
 from worker68.jobs.job import Job
-from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import LoopThread, Stopping
+from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed
 from worker68.observe.parts import Parts
 from worker68.observe.runs import Runs
 from worker68.observe.vitals import Vitals
@@ -91,7 +91,7 @@ def current() -> Runtime:
 
 
 class Runtime:
-    """Everything of one worker process. Start it, drain it, stop it, in this order."""
+    """Everything of one worker process. Start it, drain it, await its jobs, stop it, in this order."""
 
     def __init__(self, settings: Settings) -> None:
         self._accounts = settings.account_settings()
@@ -102,6 +102,8 @@ class Runtime:
         self._stopping = Stopping(self.loop.loop)
         # Told from a signal handler, which may interrupt another one, or itself: the put of this queue alone allows that.
         self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Gets something when no job is under way any more, or when that is not to be waited for: also from a signal handler.
+        self._jobs_over: queue.SimpleQueue[None] = queue.SimpleQueue()
         redis_url = settings.require_redis_url()
         self._redis = Redis.from_url(
             redis_url,
@@ -115,8 +117,8 @@ class Runtime:
         self._writer = Writer(self._engine)
         self._limiter = Limiter(self._redis)
         self._pace = Pace(self._redis)
-        self.task_events = TaskEvents()
-        self.delivery = Delivery(on_given_back=self._give_back, on_refused=self._refuse)
+        self.runs = Runs(self._accounts)
+        self.feed = Feed()
         self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
@@ -131,20 +133,19 @@ class Runtime:
             self._engine,
             self._intake,
             Source(redis_url),
-            self.delivery,
+            lambda desk, ready: self.loop.begin(self._run(desk, ready)),
             self._open_desk,
             self._relay.wake,
             self._defer,
             settings.concurrency,
         )
-        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin)
+        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin, self.runs)
         self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(
             self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
         )
-        self._runs = Runs(self._accounts)
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
@@ -155,9 +156,8 @@ class Runtime:
             bridge=self._bridge,
             pump=self._pump,
             ownership=self._ownership,
-            delivery=self.delivery,
             links=self._links,
-            runs=self._runs,
+            runs=self.runs,
             loop=self.loop,
         )
         self.vitals = Vitals(parts, settings)
@@ -184,9 +184,18 @@ class Runtime:
         self.loop.serve("leases", self._ownership)
         self.vitals.start()
 
-    def ask_to_stop(self) -> None:
-        """A signal has asked this process to end: from now on its time runs. Safe in a signal handler."""
+    def bind_queues(self) -> None:
+        """Let a message that names the exchange of a queue reach this queue alone. Raises ``RedisAway``."""
+        bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, self._accounts)])
+
+    def ask_to_stop(self, *, at_once: bool = False) -> None:
+        """A signal has asked this process to end: from now on its time runs. Safe in a signal handler.
+
+        ``at_once``: do not wait for the jobs under way.
+        """
         self._asked_to_stop.put(None)
+        if at_once:
+            self._jobs_over.put(None)
 
     def drain(self) -> None:
         """Take nothing in and begin nothing any more; what is begun goes on to its end, and this process ends in bounded time."""
@@ -195,8 +204,18 @@ class Runtime:
         self.vitals.drain()
         self._pump.stop()
 
+    def await_jobs(self) -> None:
+        """After ``drain``: wait until no job is under way, or until the process is to end at once."""
+
+        async def wait() -> None:
+            await self.runs.idle.wait()
+            self._jobs_over.put(None)
+
+        self.loop.begin(wait())  # after all jobs that the pump has let begin
+        self._jobs_over.get()
+
     def stop(self) -> None:
-        """Close everything. Celery's pool has drained before, or was told not to wait: then what it ran ends now."""
+        """Close everything. Jobs that are still under way end now."""
         self.drain()
         self.vitals.stop()
         self._bridge.stop()
@@ -230,7 +249,7 @@ class Runtime:
         self._stopping.set()
         self._pump.wake()
         time.sleep(CUT_AFTER_SECONDS)
-        log.warning("stop_hurried", under_way=self._pump.under_way, remedy="what no verdict came for is in doubt")
+        log.warning("stop_hurried", under_way=len(self.runs.under_way), remedy="what no verdict came for is in doubt")
         self._bridge.stop()
         time.sleep(end.remaining())
         log.error(
@@ -241,32 +260,19 @@ class Runtime:
     def _await_records(self) -> None:
         """Let jobs whose calls have just been ended write down how they ended."""
         patience = Deadline.after(RECORD_SECONDS)
-        while self._pump.under_way and not patience.passed:
+        while self.runs.under_way and not patience.passed:
             time.sleep(0.02)
 
-    async def run(self, seq: int) -> Outcome | TryAgain | StepDone | None:
-        """Run a delivered job to its outcome; None where there is nothing to run any more. On the loop."""
-        started = self._pump.take(seq)
-        if started is None:
-            return None
-        desk, ready = started
-        began, conclusion = monotonic(), None
-        self.task_events.resumed(ready.job)
+    async def _run(self, desk: Desk, ready: Ready) -> None:
+        """Run a job whose turn has come. On the loop."""
+        run = self.runs.begin(ready)
+        self.feed.note(Began(ready.job))
+        conclusion: Conclusion = None
         try:
-            with self.inspection.under_way(ready.job):
-                conclusion = await desk.execution.run(ready)
-            return conclusion
-        except DatabaseAway:
-            # Whatever it had begun, the sweep of the waiting room or the next owner resolves it.
-            desk.execution.dispatch.finish(ready.job)
-            raise
-        except asyncio.CancelledError:
-            raise  # the process ends, and leaves it as a crash would
-        except BaseException as fault:
-            await desk.execution.end_broken(ready.job, fault)
-            raise
+            conclusion = await run_apart(desk.execution, ready)
         finally:
-            self._runs.note(ready, began, conclusion)
+            self.runs.end(run, conclusion)
+            self.feed.note(Ended(ready.job, conclusion, run.seconds))
             self._pump.wake()
 
     def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
@@ -310,7 +316,7 @@ class Runtime:
         log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
         if cancelled.ended:
-            self.task_events.cancelled(task_ids)
+            self.feed.note(*map(Cancelled, task_ids))
         return cancelled
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:
@@ -369,14 +375,7 @@ class Runtime:
     def _defer(self, jobs: Sequence[Job]) -> None:
         """Say of jobs just taken in that they wait: in Celery's results, and as an event."""
         self._relay.defer([job.task_id for job in jobs if job.wants_result])
-        self.task_events.deferred(jobs)
-
-    def _give_back(self, tag: str) -> None:
-        self._pump.give_back(int(tag))
-
-    def _refuse(self, tag: str, reason: str) -> None:
-        log.error("delivery_refused", seq=tag, reason=reason, remedy="this is a fault in worker68; the job waits")
-        self._pump.give_back(int(tag))
+        self.feed.note(*map(Deferred, jobs))
 
     def _on_bridge_state(self, account: str, problem: str | None) -> None:
         """Say on a change whether the bridge can be used, and let what waits for it go."""

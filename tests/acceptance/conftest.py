@@ -216,13 +216,13 @@ def envelope(task: str, kwargs: Any, *, task_id: str | None = None, **headers: A
     }
 
 
-def end_of(stage: Stage, worker: ForkedWorker, result: AsyncResult) -> dict[str, Any]:
+def end_of(stage: Stage, worker: ForkedWorker | WorkerProcess, result: AsyncResult) -> dict[str, Any]:
     """Return the reply that Celery's result holds, of a job that ``worker`` runs in place of the stage's own."""
     wait_until(result.ready, lambda: worker.last_words)
     return stage.end_of(result)
 
 
-def check_consuming(stage: Stage, worker: ForkedWorker) -> None:
+def check_consuming(stage: Stage, worker: ForkedWorker | WorkerProcess) -> None:
     """A job goes through, the doorbell is hung up, remote control answers."""
     words = name()
     assert end_of(stage, worker, stage.send(words))["status"] == "succeeded"

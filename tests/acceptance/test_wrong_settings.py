@@ -75,7 +75,7 @@ def test_the_worker_command_says_the_same(case: str, tmp_path: Path) -> None:
     assert named in ended.stderr
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", ["processes", "solo"])
 def test_another_pool_is_refused_in_one_line(pool: str, tmp_path: Path) -> None:
     ended = run((*WORKER68, "--pool", pool), {}, tmp_path)
 

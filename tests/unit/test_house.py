@@ -43,15 +43,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: What only few may import, furniture apart: room -> those modules and rooms.
 DOORS: dict[str, set[str]] = {
-    "cli": {"cli", "app", "celery_tasks", "fleet.bootstep", "__main__"},
-    "runtime": {"cli", "app", "celery_tasks", "fleet.bootstep", "fleet.control"},
+    "cli": {"cli", "app", "__main__"},
+    "runtime": {"cli", "celery_worker", "fleet.control"},
     "simulator": {"simulator", "cli"},
     "embedded": {"cli"},
-    "observe": {"observe", "runtime", "cli"},
-    "celery_tasks": {"app", "fleet", "broker"},
+    "observe": {"observe", "runtime", "celery_worker", "fleet.inspection", "cli"},
+    "celery_tasks": {"app"},
+    "celery_worker": {"app", "fleet.control"},
 }
 
-_CELERY = {"app", "celery_tasks", "broker", "fleet", "cli", "client", "__init__"}
+_CELERY = {"app", "celery_tasks", "celery_worker", "fleet.control", "cli", "client", "__init__"}
 
 #: Library -> the modules and rooms that may import it.
 THIRD_PARTIES: dict[str, set[str]] = {
@@ -314,7 +315,7 @@ OFFENCES = [
     ("bridge.connection", "import websockets", "websockets stays in simulator"),
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),
     ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
-    ("fleet.bootstep", "BridgeIO(settings)", "BridgeIO(...) is called in cli, runtime only"),
+    ("celery_worker.steps", "BridgeIO(settings)", "BridgeIO(...) is called in cli, runtime only"),
     ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),
     ("store.statements.jobs", "from worker68.store.engine import transaction", "does not import store.engine"),
     ("store.jobs", "\n" * 401, "401 lines"),
@@ -335,7 +336,7 @@ def test_an_offence_is_found(name: str, source: str, complaint: str) -> None:
     ("name", "source"),
     [
         ("execution.relay", "import redis\nfrom worker68.store import outbox\nfrom worker68.errors import RedisAway"),
-        ("fleet.bootstep", "from worker68.runtime import Runtime\nfrom celery import bootsteps"),
+        ("celery_worker.steps", "from worker68.runtime import Runtime\nfrom celery import bootsteps"),
         ("observe.parts", "from worker68.observe.runs import Runs\nfrom worker68.broker.pump import Pump"),
         ("broker.pump", "from worker68.observe.outages import Outage"),
         ("bridge.connection", "from websocket import WebSocket"),

@@ -1,1 +1,1 @@
-"""Between Redis and the worker: jobs come in through ``source``, what is ready goes to Celery through ``delivery``."""
+"""Between Redis and the worker: jobs come in through ``source``, and what is ready begins on the loop."""

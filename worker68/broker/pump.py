@@ -1,6 +1,6 @@
-"""The pump: the one thread that takes jobs in from Redis and hands on to Celery what is ready.
+"""The pump: the one thread that takes jobs in from Redis and lets begin what is ready.
 
-In: the places and accounts that this worker owns. Out: rows in SQL, acknowledgements to Redis, deliveries to Celery's consumer.
+In: the places and accounts that this worker owns. Out: rows in SQL, acknowledgements to Redis, jobs that begin on the loop.
 Nothing is popped while the database is away; a popped batch that could not be written goes back in its order. Never: a frame.
 """
 
@@ -18,15 +18,12 @@ from typing import Any
 
 import structlog
 
-from worker68.broker.delivery import Delivery
-from worker68.broker.message import deliverable
 from worker68.broker.place import Place, Popped
 from worker68.broker.source import Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
-from worker68.execution import reasons, recovery
+from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
 from worker68.execution.intake import Arrival, Intake
 from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease, lease_key
@@ -59,14 +56,14 @@ _LOCKED = outages.Outage(
 
 
 class Pump:
-    """Moves jobs. ``gained``, ``lost``, ``wake`` and ``take`` may be called from any thread."""
+    """Moves jobs. ``gained``, ``lost`` and ``wake`` may be called from any thread."""
 
     def __init__(
         self,
         engine: Engine,
         intake: Intake,
         source: Source,
-        delivery: Delivery,
+        begin: Callable[[Desk, Ready], None],
         open_desk: Callable[[str, Lease], Desk],
         announce: Callable[[], None],
         defer: Callable[[Sequence[Job]], None],
@@ -75,7 +72,7 @@ class Pump:
         self._engine = engine
         self._intake = intake
         self._source = source
-        self._delivery = delivery
+        self._begin = begin
         self._open_desk = open_desk
         self._announce = announce
         self._defer = defer
@@ -88,7 +85,6 @@ class Pump:
         self._failing: dict[
             str, float
         ] = {}  # accounts of which something of ours broke, and until when each is left alone
-        self._started: dict[int, tuple[Desk, Ready]] = {}
         self._database_seen = False
         self.seconds = histogram("worker68_pump_seconds", "One round of taking in and handing on.")
         self.turned_at = monotonic()  # the end of one that ended well
@@ -103,7 +99,7 @@ class Pump:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take nothing in and start nothing any more; what was handed to Celery but not begun stays in SQL as it was."""
+        """Take nothing in and begin nothing any more."""
         self._stopping.set()
         self.wake()
         self._thread.join()
@@ -133,23 +129,6 @@ class Pump:
     def owns_front(self) -> bool:
         return self._front is not None
 
-    @property
-    def under_way(self) -> int:
-        """How many jobs have been taken and are on their way."""
-        return sum(desk.execution.dispatch.in_flight for desk in self._desks.values()) - len(self._started)
-
-    def take(self, seq: int) -> tuple[Desk, Ready] | None:
-        """Return a delivered job to whoever runs it, once."""
-        return self._started.pop(seq, None)
-
-    def give_back(self, seq: int) -> None:
-        """A delivered job was not begun: Celery's consumer was closed before."""
-        if (started := self._started.pop(seq, None)) is not None:
-            desk, ready = started
-            why = reasons.not_written("Celery has not begun it")
-            desk.execution.dispatch.put_back(ready.job, NOT_WRITTEN_PAUSE_SECONDS, why)
-            self.wake()
-
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -167,7 +146,7 @@ class Pump:
                 self._pause()
 
     def _turn(self) -> tuple[bool, float | None]:
-        """Tend, take in and deliver once; return whether there is more to take in, and when to look again at the latest."""
+        """Tend, take in and let begin once; return whether there is more to take in, and when to look again at the latest."""
         self._apply_changes()
         if not self._database_seen:
             check_version(self._engine)
@@ -175,7 +154,7 @@ class Pump:
         self._open_desks()
         self._tend()  # first, because it counts how much room a new desk has
         more = self._take_in()
-        _, look_again_at = self._deliver()
+        _, look_again_at = self._begin_ready()
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
             outage.works("pump")
         return more, look_again_at
@@ -334,14 +313,14 @@ class Pump:
             by_account[job.account].append(job)
         for account, own in by_account.items():
             self._desks[account].take(own)
-        started, _ = self._deliver()
-        self._defer([job for job in jobs if job.seq not in started])
+        begun, _ = self._begin_ready()
+        self._defer([job for job in jobs if job.seq not in begun])
 
-    # Delivery
+    # Beginning
 
-    def _deliver(self) -> tuple[set[int], float | None]:
-        """Hand on what is ready; return the numbers of these jobs, and when to look again (monotonic seconds)."""
-        started: set[int] = set()
+    def _begin_ready(self) -> tuple[set[int], float | None]:
+        """Let begin what is ready; return the numbers of these jobs, and when to look again (monotonic seconds)."""
+        begun: set[int] = set()
         times: list[float] = []
         room = self._concurrency - sum(desk.execution.dispatch.occupied for desk in self._desks.values())
         for desk in self._desks.values():
@@ -350,15 +329,14 @@ class Pump:
             choice = self._choose(desk, room)
             room -= len(choice.ready)
             for ready in choice.ready:
-                started.add(ready.job.seq)
-                self._started[ready.job.seq] = (desk, ready)
-                self._delivery.put(deliverable(ready.job))
+                begun.add(ready.job.seq)
+                self._begin(desk, ready)
             if choice.overdue:
                 recovery.expire(self._engine, choice.overdue, utc_now())
                 self._announce()
                 self.wake()  # the next of their lanes may not be in memory yet, and thousands may be as late
             times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
-        return started, min(times, default=None)
+        return begun, min(times, default=None)
 
     def _choose(self, desk: Desk, room: int) -> Choice:
         if self._may_try(desk.account):

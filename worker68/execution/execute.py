@@ -102,24 +102,6 @@ class Execution:
                 return await self._advance(attempt, conclusion)
             return await self._record(attempt, conclusion)
 
-    async def end_broken(self, job: Job, fault: BaseException) -> None:
-        """End a job whose turn broke off by a fault of ours: left as it is, it would come again and break off for ever."""
-        log.error("turn_failed", job_id=job.job_id, task=job.task, exc_info=fault)
-        unbegun = failed(ErrorCode.INTERNAL, f"{type(fault).__name__} in worker68; see its log")
-        begun = whole_outcome(_failed_within(job, fault), job.done)
-        attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
-
-        def end(connection: Connection) -> None:
-            now = utc_now()
-            if not outcomes.end_waiting(connection, [job.seq], Event.REFUSE, unbegun, now):
-                attempts.settle(connection, [(attempt, begun)], now)
-
-        try:
-            await self._write(end)
-        finally:
-            self.dispatch.finish(job)  # also where that fails: the sweep resolves what was begun
-        self.announce()
-
     async def _wait_for_slot(self, job: Job, slot: Slot) -> str | None:
         """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
         if (reason := self._may_not_start(job)) is not None:
@@ -156,13 +138,13 @@ class Execution:
     async def _begin(self, job: Job) -> Attempt | None:
         attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
         if job.expires_at is not None and job.expires_at <= utc_now():
-            await self._write(lambda connection: _expire(connection, job, utc_now()))
+            await self.write(lambda connection: _expire(connection, job, utc_now()))
             return None
         # Intake let it in, but the settings may have changed since.
         refusal = self.account.permissions.why_not(job.kind, job.fields)
         if refusal is not None:
             outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
-            await self._write(
+            await self.write(
                 lambda connection: outcomes.end_waiting(connection, [job.seq], Event.REFUSE, outcome, utc_now())
             )
             return None
@@ -216,7 +198,7 @@ class Execution:
             raise  # the process ends: nobody knows here how far it got
         except BaseException as error:  # a SystemExit in a step, too, is the end of this job only
             log.exception("action_failed", job_id=job.job_id, task=job.task)
-            return _failed_within(job, error)
+            return failed_within(job, error)
 
     async def _conclude(self, attempt: Attempt, turn: Turn, finding: Finding) -> Finding:
         """Turn "try again" into an outcome where the tries are used up, and look whether a change that failed was made."""
@@ -244,7 +226,7 @@ class Execution:
     async def _return_to_lane(self, attempt: Attempt, again: TryAgain) -> TryAgain | None:
         job, now = attempt.job, utc_now()
         if not again.spent:
-            if await self._write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
+            if await self.write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
                 self._drop(job)
             else:
                 self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(again.reason))
@@ -253,7 +235,7 @@ class Execution:
         seconds = back_off_seconds(attempt.number_in_step, floor_seconds=floor)
         due_at = now + dt.timedelta(seconds=seconds)
         note = BackedOff(attempt.key, due_at, again.code, again.reason)
-        await self._write(lambda connection: record(connection, note, now), note)
+        await self.write(lambda connection: record(connection, note, now), note)
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
         self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
@@ -264,7 +246,7 @@ class Execution:
         assert isinstance(conclusion, Outcome)
         assert conclusion.result is not None
         done = conclusion.result
-        if not await self._write(lambda connection: attempts.advance(connection, attempt, done, utc_now())):
+        if not await self.write(lambda connection: attempts.advance(connection, attempt, done, utc_now())):
             self._drop(job)
             return None
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, steps_done=job.step + 1)
@@ -298,7 +280,7 @@ class Execution:
             raise
         except Exception as error:
             log.exception("outcome_not_writable", job_id=attempt.job.job_id, task=attempt.job.task)
-            instead = whole_outcome(_failed_within(attempt.job, error), attempt.job.done)
+            instead = whole_outcome(failed_within(attempt.job, error), attempt.job.done)
             return await self._end(attempt, instead)
 
     async def _end(self, attempt: Attempt, outcome: Outcome) -> Outcome:
@@ -329,9 +311,9 @@ class Execution:
             raise
         except Exception as error:
             log.exception("snapshot_failed", job_id=attempt.job.job_id, task=attempt.job.task)
-            return await self._settle(attempt, _failed_within(attempt.job, error))
+            return await self._settle(attempt, failed_within(attempt.job, error))
 
-    async def _write(self, work: Callable[[Connection], T], note: Note | None = None) -> T:
+    async def write(self, work: Callable[[Connection], T], note: Note | None = None) -> T:
         """Write through the group commit, however long the database is away. ``note``: what to keep of it in Redis meanwhile."""
         return await self.recorder.until_written(lambda: written(self.writer, each, work), note)
 
@@ -340,7 +322,7 @@ def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:
     return attempts.begin(connection, batch, utc_now())
 
 
-def _failed_within(job: Job, error: BaseException) -> Outcome:
+def failed_within(job: Job, error: BaseException) -> Outcome:
     """Return the outcome of a job that met a fault of worker68's own. Nobody knows how far it got: a send may have gone out."""
     code, what = ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"
     return in_doubt(code, what) if job.now.nature is Nature.SEND else failed(code, what)

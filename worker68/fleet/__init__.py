@@ -1,1 +1,1 @@
-"""Who owns what: leases, ownership, and how the runtime hangs on a Celery worker."""
+"""Who owns what: leases and ownership; and the answers to remote control."""

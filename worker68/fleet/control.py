@@ -13,10 +13,10 @@ from functools import wraps
 from typing import Any, Final
 
 import structlog
-from celery.worker import state as celery_state
 from celery.worker.control import Panel, control_command, inspect_command, nok, ok
 
 from worker68 import runtime
+from worker68.celery_worker import internals
 from worker68.errors import DatabaseAway
 from worker68.store.inspection import MOST
 from worker68.store.tables import plain
@@ -80,7 +80,7 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
     ids = _ids(task_id)
     if not ids:
         return nok("no id was given")
-    celery_state.revoked.update(ids)  # only for ``inspect revoked``
+    internals.note_revoked(ids)
     done = runtime.current().revoke(ids)
     names = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
     if done is None:
@@ -97,17 +97,10 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
     return ok(words)
 
 
-_stock_disable_events: Final = Panel.data["disable_events"]
-
-
-@control_command()
-def disable_events(state: Any) -> Any:
-    """Tell worker(s) to stop sending task-related events."""
-    dispatcher = state.consumer.event_dispatcher
-    if dispatcher is not None and not dispatcher.groups:
-        # All groups: Celery's own command would find no group "task" to take out, and say that it is out already.
-        dispatcher.groups |= {"task", "worker"}
-    return _stock_disable_events(state)
+@inspect_command()
+def active_queues(state: Any) -> Any:
+    """List the queues from which this worker takes jobs in."""
+    return [dict(queue.as_dict(recurse=True)) for queue in state.app.conf.task_queues]
 
 
 def _answered(question: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,7 +140,7 @@ def reserved(state: Any, **_: Any) -> Any:
 @_answered
 def revoked(state: Any, **_: Any) -> Any:
     """List revoked ids: those whose job has not come, and the last ones whose job was cancelled; a hundred of each at most."""
-    return runtime.current().inspection.revoked(list(celery_state.revoked))
+    return runtime.current().inspection.revoked(internals.revoked_ids())
 
 
 @inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")

@@ -1,7 +1,7 @@
 """What this worker's jobs look like to remote control: under way from memory, all others from SQL.
 
-In: jobs as their turns begin and end; questions. Out: entries of the form that Celery's ``inspect`` and Flower know, with the job's
-id, account and chat in place of its arguments. Celery's own lists are not asked: they hold what Celery was handed, for a moment.
+In: questions. Out: entries of the form that Celery's ``inspect`` and Flower know, with the job's
+id, account and chat in place of its arguments.
 Never: message text; a wait for SQL longer than ``PATIENCE_SECONDS``.
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -21,6 +19,7 @@ from worker68.broker.place import queue_of
 from worker68.errors import DatabaseAway
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
+from worker68.observe.runs import Runs
 from worker68.store import inspection
 from worker68.store.engine import Engine
 from worker68.store.inspection import Found
@@ -38,7 +37,7 @@ Entry = dict[str, Any]
 class Inspection:
     """Answers remote control. ``begin`` lets a coroutine begin on the loop; ``accounts`` are those that this worker owns.
 
-    ``under_way`` belongs to the loop; all other methods to Celery's thread.
+    On Celery's thread.
     """
 
     def __init__(
@@ -46,29 +45,18 @@ class Inspection:
         engine: Engine,
         accounts: Callable[[], list[str]],
         begin: Callable[[Coroutine[Any, Any, None]], None],
+        runs: Runs,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
         self._begin = begin
-        # By their numbers, with the time of their beginning. Celery's thread copies it in one step.
-        self._under_way: dict[int, tuple[Job, float]] = {}
+        self._runs = runs
         self._looking = False
-
-    @contextmanager
-    def under_way(self, job: Job) -> Iterator[None]:
-        """Show a job as active meanwhile."""
-        self._under_way[job.seq] = (job, time.time())
-        try:
-            yield
-        finally:
-            del self._under_way[job.seq]
 
     def active(self, hostname: str) -> list[Entry]:
         """Return the jobs that have their turn in this worker."""
-        return [
-            _entry(hostname, job.task_id, job.job_id, job.account, job.task, job.priority, _chat_of(job), began)
-            for job, began in list(self._under_way.values())
-        ]
+        runs = list(self._runs.under_way.values())  # in one step: the loop changes it meanwhile
+        return [_active(hostname, run.ready.job, run.began_at) for run in runs]
 
     def scheduled(self, hostname: str) -> list[Entry]:
         """Return the jobs of this worker's accounts that are not due yet. Raises ``DatabaseAway``."""
@@ -85,7 +73,7 @@ class Inspection:
     def reserved(self, hostname: str) -> list[Entry]:
         """Return the jobs of this worker's accounts that wait for their turn. Raises ``DatabaseAway``."""
         found = self._look(lambda: inspection.find_reserved(self._engine, self._accounts()))
-        under_way = set(self._under_way)
+        under_way = set(self._runs.under_way)
         return [_found(hostname, one) for one in found if one.seq not in under_way]
 
     def query(self, hostname: str, task_ids: Sequence[str]) -> dict[str, tuple[str, Entry]]:
@@ -100,7 +88,7 @@ class Inspection:
     def _standing(self, found: Found) -> str:
         if found.state is State.ENDED:
             return "ended"
-        if found.seq in self._under_way or found.state is State.SENDING:
+        if found.seq in self._runs.under_way or found.state is State.SENDING:
             return "active"
         # One that backs off after an attempt is in its lane.
         return "scheduled" if found.state is State.DEFERRED and not found.attempts else "reserved"
@@ -130,8 +118,9 @@ class Inspection:
         return found
 
 
-def _chat_of(job: Job) -> Entry | None:
-    return {"type": job.chat.type, "id": job.chat.id} if job.chat else None
+def _active(hostname: str, job: Job, began_at: float) -> Entry:
+    chat = {"type": job.chat.type, "id": job.chat.id} if job.chat else None
+    return _entry(hostname, job.task_id, job.job_id, job.account, job.task, job.priority, chat, began_at)
 
 
 def _found(hostname: str, one: Found) -> Entry:

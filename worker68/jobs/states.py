@@ -13,7 +13,7 @@ from types import MappingProxyType
 class State(StrEnum):
     """Where a job stands. ``jobs.state`` in SQL."""
 
-    #: In its lane, waiting for its turn. Left by the dispatcher's delivery (BEGIN), by EXPIRE or by CANCEL.
+    #: In its lane, waiting for its turn. Left when an attempt is committed (BEGIN), by EXPIRE or by CANCEL.
     READY = "ready"
     #: Not before ``due_at``: a later ``send_at``, a back-off, an unknown task. Left when due (DUE), by EXPIRE or by CANCEL; a
     #: job that backs off is in its lane already, and is begun from there (BEGIN).

@@ -1,8 +1,8 @@
 """What "healthy" means for a worker: the checks that its health thread makes.
 
-A worker that is alive and does no work any more must fail one of them: its threads and services, the round that takes in and hands
-on, Celery's loop that takes what is handed on, the loop of the jobs, the writer together with the database, Redis, the bridges' I/O
-loop, the leases, the relay. That a *bridge* is down is none of it: no restart mends that, and jobs wait in the database.
+A worker that is alive and does no work any more must fail one of them: its threads and services, the round that takes in and lets
+begin, the loop, the writer together with the database, Redis, the bridges' I/O loop, the leases, the relay. That a *bridge* is down
+is none of it: no restart mends that, and jobs wait in the database.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ THREADS: Final = frozenset(
 )
 
 #: They end in order while a worker drains; what it has begun goes on without them.
-REST_WHILE_DRAINING: Final = ("threads", "pump", "celery", "leases")
+REST_WHILE_DRAINING: Final = ("threads", "pump", "leases")
 
 
 #: The pump goes round at least once a second, the relay looks every 5 s; a long sweep or a full outbox takes longer.
@@ -52,7 +52,6 @@ def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
         "threads": Threads(THREADS),
         "services": lambda: f"ended: {', '.join(ended)}" if (ended := parts.loop.ended_services()) else None,
         "pump": Recency("a round of taking in and handing on", lambda: parts.pump.turned_at, PUMP_SECONDS),
-        "celery": Progress("Celery's consumer", lambda: parts.delivery.answered, parts.delivery.ring),
         "loop": Progress("the loop", lambda: parts.loop.rounds, parts.loop.nudge),
         "redis": ask_redis,
         "database": ask_database,

@@ -143,8 +143,6 @@ class _Asked(Collector):
         paused = {desk.account: 1 if desk.execution.permit.pause else 0 for desk in desks}
         text = "Whether somebody has paused the account (1): nothing is written for it."
         yield gauge("worker68_paused", text, ("account",), paused)
-        text = "Jobs that wait for Celery's consumer to take them."
-        yield gauge("worker68_delivery_waiting", text, (), {(): len(self._parts.delivery)})
 
     def _read_bridges(self) -> Iterator[Metric]:
         ready: dict[str, int] = {}

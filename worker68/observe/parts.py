@@ -9,7 +9,6 @@ from redis import Redis
 
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
-from worker68.broker.delivery import Delivery
 from worker68.broker.pump import Pump
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
@@ -33,7 +32,6 @@ class Parts:
     bridge: BridgeIO
     pump: Pump
     ownership: Ownership
-    delivery: Delivery
     links: Mapping[str, Link]
     runs: Runs
     loop: LoopThread

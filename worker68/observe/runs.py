@@ -1,20 +1,39 @@
-"""The runs of this worker's jobs: what they came to, how long they took, how long they waited for their write time.
+"""The runs of this worker's jobs: which are under way, what they came to, how long they took and waited for their write time.
 
-In: each run, from the loop. Out: metrics by account and task, labelled as in the settings and the register of tasks.
+In: each run's beginning and end, on the loop. Out: the jobs under way, for remote control and for a stop; metrics by account and
+task, labelled as in the settings and the register of tasks.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from worker68.clock import monotonic
-from worker68.execution.slots import Ready, StepDone
-from worker68.jobs.outcome import Outcome, TryAgain
+from worker68.execution.slots import Ready
+from worker68.jobs.outcome import Outcome
+from worker68.observe.feed import Conclusion
 from worker68.observe.metrics import counter, histogram
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job under way. ``began``: monotonic seconds; ``began_at``: seconds since the epoch."""
+
+    ready: Ready
+    began: float
+    began_at: float
+
+    @property
+    def seconds(self) -> float:
+        return monotonic() - self.began
+
+
 class Runs:
-    """Counts since the process began. Thread-safe."""
+    """Counts since the process began. ``begin`` and ``end`` on the loop; other threads may copy what it holds."""
 
     def __init__(self, accounts: Iterable[str]) -> None:
         self.ends = counter(
@@ -31,10 +50,26 @@ class Runs:
         for account in accounts:  # each is there from 0 on
             self.took.labels(account)
             self.slot_waits.labels(account)
+        #: By the numbers of their jobs.
+        self.under_way: dict[int, Run] = {}
+        #: How many have begun, by task.
+        self.begun: Counter[str] = Counter()
+        #: Set while nothing is under way.
+        self.idle = asyncio.Event()
+        self.idle.set()
 
-    def note(self, ready: Ready, began: float, conclusion: Outcome | TryAgain | StepDone | None) -> None:
-        job = ready.job
+    def begin(self, ready: Ready) -> Run:
+        run = self.under_way[ready.job.seq] = Run(ready, monotonic(), time.time())
+        self.begun[ready.job.task] += 1
+        self.idle.clear()
+        return run
+
+    def end(self, run: Run, conclusion: Conclusion) -> None:
+        job = run.ready.job
         end = "ended" if isinstance(conclusion, Outcome) else "again" if conclusion is not None else "dropped"
         self.ends.labels(job.account, job.task, end).inc()
-        self.took.labels(job.account).observe(monotonic() - began)
-        self.slot_waits.labels(job.account).observe(max(0.0, ready.slot.write_at - began))
+        self.took.labels(job.account).observe(run.seconds)
+        self.slot_waits.labels(job.account).observe(max(0.0, run.ready.slot.write_at - run.began))
+        del self.under_way[job.seq]
+        if not self.under_way:
+            self.idle.set()

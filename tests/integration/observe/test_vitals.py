@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import select
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,6 @@ from tests.parts.worker import wait_until
 from worker68 import runtime
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
-from worker68.broker.delivery import Delivery
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.observe import figures, vitals
@@ -38,28 +36,6 @@ LOOK, PATIENCE = 0.05, 1.0
 GHOSTS = ("other", "worker68.send_message", "failed", "unknown_account")
 
 
-class Consumer:
-    """Stands for Celery's event loop: it looks what there is whenever it is rung, and takes nothing."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            if select.select([self._delivery], [], [], 0.05)[0]:
-                self._delivery.silence()
-                self._delivery.hand_over(lambda _: None, lambda: False)
-
-
 class Stand:
     """A runtime with everything around it but Celery."""
 
@@ -67,7 +43,6 @@ class Stand:
         self.bridge = bridge
         self.runtime: Runtime = runtime.build(settings)
         self.parts = parts[0]
-        self.consumer = Consumer(self.runtime.delivery)
         assert settings.health_file is not None
         self.health_file: Path = settings.health_file
 
@@ -96,7 +71,6 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         stand = Stand(settings, seen, bridge)
         yield stand
         stand.runtime.stop()
-        stand.runtime.delivery.close()
 
 
 def wait_owned(stand: Stand) -> None:
@@ -124,60 +98,45 @@ def test_a_bridge_that_refuses_at_once_is_logged_though_its_link_is_not_noted_ye
     assert "not reachable" in lines[-1]["reason"]
 
 
-def test_a_worker_that_nobody_consumes_from_is_not_healthy(stand: Stand) -> None:
+def test_a_job_needs_no_connection_of_celerys(stand: Stand, redis_server: EmbeddedRedis) -> None:
     stand.runtime.start()
-    wait_owned(stand)
-    problem = wait_until(lambda: stand.runtime.vitals.problem)
-
-    # Everything is alive, Redis and the database answer; but no job would run.
-    wait_until(lambda: stand.runtime.vitals.problem == "celery: Celery's consumer does not go on", lambda: problem)
-    assert not stand.health_file.exists()
-
-    stand.consumer.start()
-    wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
-    stand.consumer.stop()
-
-    wait_until(lambda: (stand.runtime.vitals.problem or "").startswith("celery: "))
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.lpush("worker68.main", message(kwargs=send_fields()))
+        wait_until(lambda: ended(stand) == {("main", "worker68.send_message", "succeeded", ""): 1})
 
 
 def test_a_worker_whose_jobs_do_not_go_on_is_not_healthy(stand: Stand) -> None:
     stand.runtime.start()
-    stand.consumer.start()
     over = threading.Event()
     try:
         wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
         stand.parts.loop.loop.tell(lambda: _wait(over))
         wait_until(lambda: stand.runtime.vitals.problem == "loop: the loop does not go on")
-        over.set()
-        wait_until(lambda: stand.runtime.vitals.problem is None)
     finally:
         over.set()
-        stand.consumer.stop()
+    wait_until(lambda: stand.runtime.vitals.problem is None)
 
 
 def test_a_worker_whose_redis_is_gone_becomes_unhealthy_and_recovers(stand: Stand, redis_server: EmbeddedRedis) -> None:
     stand.runtime.start()
-    stand.consumer.start()
-    try:
-        wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
-        redis_server.kill()
-        wait_until(lambda: "redis: RedisAway" in (stand.runtime.vitals.problem or ""))
-        redis_server.restart()
-        wait_until(lambda: stand.runtime.vitals.problem is None)
-    finally:
-        stand.consumer.stop()
+    wait_until(stand.health_file.exists, lambda: stand.runtime.vitals.problem)
+    redis_server.kill()
+    wait_until(lambda: "redis: RedisAway" in (stand.runtime.vitals.problem or ""))
+    redis_server.restart()
+    wait_until(lambda: stand.runtime.vitals.problem is None)
 
 
 def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedis) -> None:
+    stand.bridge.faults.verdict = "swallowed"
     stand.runtime.start()
     wait_owned(stand)
     with redis.Redis.from_url(redis_server.url) as client:
-        # Nobody consumes, so these stay where they are: taken in, and handed on.
+        # The first one waits for its verdict, and the others behind it.
         client.lpush("worker68.main", *(message(kwargs=send_fields(text=f"{number}")) for number in range(3)))
         client.lpush("worker68", message(kwargs=send_fields(account="ghost-" + "x" * 20)))
         client.lpush("worker68", message(kwargs=send_fields(account="ghost-2")))
 
-        wait_until(lambda: stand.figures()["worker68_jobs"].get(("main", "worker68.send_message", "ready")) == 3)
+        wait_until(lambda: stand.figures()["worker68_jobs"].get(("main", "worker68.send_message", "ready")) == 2)
         wait_until(lambda: ended(stand) == {GHOSTS: 2})
 
     figures = stand.figures()

@@ -16,6 +16,7 @@ from worker68.errors import DatabaseAway
 from worker68.fleet import control, inspection  # noqa: F401 - registers the commands
 from worker68.fleet.inspection import Inspection
 from worker68.loop import LoopThread
+from worker68.observe.runs import Runs
 from worker68.store import inspection as store_inspection
 
 SECONDS = 10.0
@@ -32,7 +33,7 @@ def jobs() -> Iterator[LoopThread]:
 @pytest.fixture
 def asked(jobs: LoopThread) -> Inspection:
     engine: Any = None
-    return Inspection(engine, lambda: ["main"], jobs.begin)
+    return Inspection(engine, lambda: ["main"], jobs.begin, Runs(["main"]))
 
 
 class Database:

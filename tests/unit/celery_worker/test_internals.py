@@ -1,0 +1,157 @@
+"""What is used of Celery beyond its documented interface is there, as it is used."""
+
+# mypy: disallow-untyped-calls=False
+# because Celery's functions are not typed.
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import celery
+import kombu
+import pytest
+from celery import Celery
+from celery.concurrency import prefork, solo, thread
+from celery.events import EventDispatcher
+from celery.worker import heartbeat, state
+from celery.worker.consumer import Consumer
+from celery.worker.control import Panel
+from kombu.entity import Exchange, Queue
+
+from tests.parts.jobs import SEND, job
+from worker68 import celery_tasks
+from worker68.celery_worker import internals
+from worker68.celery_worker.internals import ShownRequests
+from worker68.clock import monotonic
+from worker68.execution.slots import Ready, Slot, ask_of
+from worker68.observe.runs import Run, Runs
+
+
+@pytest.fixture
+def app() -> Celery:
+    return Celery("worker68", set_as_current=False, broker="memory://")
+
+
+@pytest.mark.parametrize("library", [celery, kombu])
+def test_the_minor_versions_are_those_that_were_read(library: Any) -> None:
+    assert library.__version__.startswith("5.7.")
+
+
+@pytest.mark.parametrize(("pool", "is_ours"), [(thread, True), (prefork, False), (solo, False)])
+def test_only_a_pool_of_threads_is_taken(pool: Any, is_ours: bool) -> None:
+    assert internals.is_thread_pool(pool.TaskPool) == is_ours
+
+
+def test_celery_consumes_nothing_afterwards(app: Celery) -> None:
+    app.conf.task_queues = [Queue(name, Exchange(name), routing_key=name) for name in ("worker68", "worker68.main")]
+    assert internals.selected_queues(app) == {"worker68", "worker68.main"}
+
+    internals.consume_nothing(app)
+
+    assert internals.selected_queues(app) == set()
+    assert set(app.amqp.queues) == {"worker68", "worker68.main"}, "they are still known"
+    with app.connection() as connection:
+        assert app.amqp.TaskConsumer(connection).queues == []
+
+
+def test_the_names_of_the_steps_and_of_the_options_that_leave_them_out() -> None:
+    steps = set(Consumer.Blueprint.default_steps)
+    assert {"celery.worker.consumer.events:Events", "celery.worker.consumer.mingle:Mingle"} <= steps
+    for name in ("mingle", "gossip"):
+        step = getattr(__import__(f"celery.worker.consumer.{name}", fromlist=[name]), name.title())
+        assert f"without_{name}" in inspect.signature(step.__init__).parameters
+
+
+class TestShownRequests:
+    @pytest.fixture
+    def runs(self) -> Iterator[Runs]:
+        state.reset_state()
+        yield Runs(["main"])
+        state.reset_state()
+
+    @pytest.fixture
+    def shown(self, runs: Runs, app: Celery) -> ShownRequests:
+        celery_tasks.register(app)
+        return ShownRequests(runs, app.tasks)
+
+    def begin(self, runs: Runs, seq: int) -> Run:
+        begun = job(seq)
+        return runs.begin(Ready(begun, Slot(ask_of(begun), monotonic(), monotonic())))
+
+    def test_what_is_under_way_is_active_and_counted(self, runs: Runs, shown: ShownRequests) -> None:
+        first, _ = self.begin(runs, 1), self.begin(runs, 2)
+        shown.refresh()
+        gc.collect()
+        assert {request.name for request in state.active_requests} == {SEND}
+        assert (len(state.active_requests), state.all_total_count, dict(state.total_count)) == (2, [2], {SEND: 2})
+
+        runs.end(first, None)
+        self.begin(runs, 3)
+        shown.refresh()
+        gc.collect()
+        assert (len(state.active_requests), state.all_total_count, dict(state.total_count)) == (2, [3], {SEND: 3})
+
+    def test_celery_may_do_with_them_what_it_does_with_requests(self, runs: Runs, shown: ShownRequests) -> None:
+        """At a cold shutdown, when the connection is lost, and when there is a new one."""
+        self.begin(runs, 1)
+        shown.refresh()
+        consumer = type("Stand", (), {"pool": None})()
+
+        Consumer.cancel_active_requests(consumer)
+        for request in state.active_requests:
+            assert request.id
+            request.eventer = None
+        assert len(state.active_requests) == 1
+
+    def test_heartbeats_read_these_lists(self) -> None:
+        assert heartbeat.active_requests is state.active_requests
+        assert heartbeat.all_total_count is state.all_total_count
+
+
+def test_revoked_ids_are_those_that_celery_answers_with() -> None:
+    state.revoked.clear()
+    internals.note_revoked(["a", "b"])
+    assert sorted(internals.revoked_ids()) == sorted(state.revoked) == ["a", "b"]
+    state.revoked.clear()
+
+
+class TestDispatcher:
+    @pytest.fixture
+    def dispatcher(self, app: Celery) -> EventDispatcher:
+        return EventDispatcher(app=app, enabled=False, buffer_group=["task"], groups=["worker"])
+
+    def command(self, dispatcher: Any, name: str) -> Any:
+        consumer = type("Stand", (), {"event_dispatcher": dispatcher})()
+        return Panel.data[name](type("Stand", (), {"consumer": consumer})())
+
+    def test_celerys_switch_is_obeyed(self, dispatcher: EventDispatcher) -> None:
+        internals.prepare_dispatcher(dispatcher)
+        dispatcher.enabled = True
+        assert not internals.sends_task_events(dispatcher)
+        assert self.command(dispatcher, "enable_events") == {"ok": "task events enabled"}
+        assert internals.sends_task_events(dispatcher)
+        assert self.command(dispatcher, "disable_events") == {"ok": "task events disabled"}
+        assert not internals.sends_task_events(dispatcher)
+        assert not internals.sends_task_events(None)
+
+    def test_they_can_be_disabled_where_the_option_has_enabled_them(self, app: Celery) -> None:
+        dispatcher = EventDispatcher(app=app, enabled=False, buffer_group=["task"], groups=None)
+        internals.prepare_dispatcher(dispatcher)
+        dispatcher.enabled = True
+        assert internals.sends_task_events(dispatcher)
+        assert self.command(dispatcher, "disable_events") == {"ok": "task events disabled"}
+        assert not internals.sends_task_events(dispatcher)
+
+    def test_a_burst_is_sent_in_few_messages(self, dispatcher: EventDispatcher) -> None:
+        sent: list[int] = []
+        internals.prepare_dispatcher(dispatcher)
+        dispatcher.groups.add("task")
+        dispatcher.enabled = True
+        dispatcher.producer = type("Stand", (), {"publish": lambda _, events, **__: sent.append(len(events))})()
+        for _ in range(2 * internals.EVENTS_IN_MESSAGE + 1):
+            dispatcher.send("task-started", uuid="a", timestamp=1.0)
+        dispatcher.flush()
+        assert sent == [internals.EVENTS_IN_MESSAGE, internals.EVENTS_IN_MESSAGE, 1]

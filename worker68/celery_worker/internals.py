@@ -1,0 +1,106 @@
+"""What is used of Celery beyond its documented interface, all of it.
+
+Stands on Celery 5.7: ``tests/unit/celery_worker/test_internals.py`` asserts that each part is there as it is used. Look at each of
+them before the pin in pyproject.toml is raised. Only Celery's own thread may call this, save ``sends_task_events``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celery.concurrency import thread
+from celery.worker import state
+
+from worker68.observe.runs import Run, Runs
+
+#: So many events in one message at most.
+EVENTS_IN_MESSAGE: Final = 200
+
+
+def is_thread_pool(pool: type) -> bool:
+    """Whether a pool neither forks this process, whose threads would be lost, nor replaces its sockets by those of a greenlet."""
+    return issubclass(pool, thread.TaskPool)
+
+
+def leave_out_neighbours(worker: Any) -> None:
+    """Start no mingle, which waits a second for the neighbours' lists of revoked tasks, and no gossip, which only elects.
+
+    Revoked jobs lie in SQL here.
+    """
+    worker.options |= {"without_mingle": True, "without_gossip": True}
+
+
+def selected_queues(app: Any) -> set[str]:
+    """Return the queues that Celery's options have selected."""
+    return set(app.amqp.queues.consume_from)
+
+
+def consume_nothing(app: Any) -> None:
+    """Let Celery take no message from any queue: it would pop jobs from Redis and could lose them."""
+    app.amqp.queues.deselect(list(app.amqp.queues.consume_from))
+
+
+class ShownRequest:
+    """A job under way, as Celery's lists hold its requests. It ends by itself: Celery can neither cancel nor acknowledge it."""
+
+    acknowledged = True
+
+    def __init__(self, run: Run, tasks: Mapping[str, Any]) -> None:
+        job = run.ready.job
+        self.id = job.task_id
+        self.name = job.task
+        self.task = tasks[job.task]
+        self.eventer: Any = None  # set by Celery whenever it connects anew
+
+    def cancel(self, *_: Any, **__: Any) -> None:
+        """Do nothing: a cold shutdown asks for this, and then the job ends with the bridge and records what it knows."""
+
+
+class ShownRequests:
+    """Celery's lists and counts of requests, which its heartbeats and ``inspect stats`` read.
+
+    They are sets of weak references that Celery iterates over without a lock. So this holds what they refer to, and changes them
+    and lets go of it on Celery's thread alone.
+    """
+
+    def __init__(self, runs: Runs, tasks: Mapping[str, Any]) -> None:
+        self._runs = runs
+        self._tasks = tasks
+        self._shown: dict[int, ShownRequest] = {}
+
+    def refresh(self) -> None:
+        """Show what is under way now, and how many jobs have begun."""
+        under_way, begun = dict(self._runs.under_way), dict(self._runs.begun)
+        for seq in self._shown.keys() - under_way.keys():
+            state.active_requests.discard(self._shown.pop(seq))
+        for seq in under_way.keys() - self._shown.keys():
+            self._shown[seq] = ShownRequest(under_way[seq], self._tasks)
+            state.active_requests.add(self._shown[seq])
+        state.total_count.clear()
+        state.total_count.update(begun)
+        state.all_total_count[0] = sum(begun.values())
+
+
+def note_revoked(task_ids: list[str]) -> None:
+    """Remember ids for ``inspect revoked``."""
+    state.revoked.update(task_ids)
+
+
+def revoked_ids() -> list[str]:
+    return list(state.revoked)
+
+
+def prepare_dispatcher(dispatcher: Any) -> None:
+    """Let a dispatcher gather more events than it does by itself, and name its groups where it sends all of them.
+
+    Celery's ``disable_events`` takes the group ``task`` out; with ``-E`` there are no groups, which means all.
+    """
+    dispatcher.buffer_limit = EVENTS_IN_MESSAGE
+    if not dispatcher.groups:
+        dispatcher.groups |= {"task", "worker"}
+
+
+def sends_task_events(dispatcher: Any) -> bool:
+    """Whether Celery's switch for the events of tasks is on. On any thread."""
+    return dispatcher is not None and dispatcher.enabled and "task" in dispatcher.groups

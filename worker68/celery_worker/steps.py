@@ -1,0 +1,137 @@
+"""How the runtime hangs on a Celery worker: two bootsteps.
+
+``RuntimeStep`` starts and stops the runtime with the worker. ``ShowStep`` runs on each connection of Celery's to Redis and shows
+Celery what the runtime does. No job passes Celery: while it has no connection, only remote control and events are away.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any, Final
+
+from celery import bootsteps, signals
+
+from worker68 import runtime
+from worker68.celery_worker import internals
+from worker68.celery_worker.events import JobEvents
+from worker68.celery_worker.internals import ShownRequests
+from worker68.errors import RedisAway, SettingsError
+from worker68.observe import outages
+
+__all__ = ["RuntimeStep", "ShowStep"]
+
+#: How often Celery is shown what has changed: heartbeats and Flower look every two seconds.
+SHOW_SECONDS: Final = 0.5
+
+
+class RuntimeStep(bootsteps.StartStopStep):
+    """Builds, starts and stops the runtime of a worker."""
+
+    requires = ("celery.worker.components:Pool",)  # so this ends before it, and before the hub
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        self._runtime: runtime.Runtime | None = None
+        super().__init__(worker, **options)
+
+    def create(self, worker: Any) -> None:
+        try:
+            _refuse_options(worker)
+            self._runtime = runtime.build(worker.app.worker68_settings)
+            self._runtime.look_at_database()
+        except SettingsError as error:
+            print(f"worker68: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        internals.leave_out_neighbours(worker)
+
+    def start(self, worker: Any) -> None:
+        assert self._runtime is not None
+        internals.consume_nothing(worker.app)
+        self._runtime.start()
+        threading.Thread(target=self._runtime.bound_the_stop, name="worker68-stop", daemon=True).start()
+        signals.worker_shutting_down.connect(self._ask_to_stop)
+
+    def _ask_to_stop(self, how: str = "Warm", **_: Any) -> None:
+        if self._runtime is not None:
+            self._runtime.ask_to_stop(at_once=how == "Cold")
+
+    def close(self, worker: Any) -> None:
+        """A shutdown has begun: nothing new is taken in or begun."""
+        if self._runtime is not None:
+            self._runtime.drain()
+
+    def stop(self, worker: Any) -> None:
+        """A warm shutdown: what is under way ends first. Celery's consumer has stopped, but is still connected."""
+        if self._runtime is not None:
+            self._runtime.await_jobs()
+            self._runtime.stop()
+
+    def terminate(self, worker: Any) -> None:
+        if self._runtime is not None:
+            self._runtime.stop()
+
+
+class ShowStep(bootsteps.StartStopStep):
+    """Shows Celery, a moment later, what is under way and what has happened. A step of its consumer."""
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        current = runtime.current()
+        self._runtime = current
+        self._requests = ShownRequests(current.runs, consumer.app.tasks)
+        self._events = JobEvents(current.feed)
+        self._timer: Any = None
+        self._bound = False
+        super().__init__(consumer, **options)
+
+    def start(self, consumer: Any) -> None:
+        self._bound = False
+        self._bind_queues()
+        internals.prepare_dispatcher(consumer.event_dispatcher)
+        self._runtime.feed.is_wanted = lambda: internals.sends_task_events(consumer.event_dispatcher)
+        self._timer = consumer.timer.call_repeatedly(SHOW_SECONDS, self._show, (consumer,))
+
+    def stop(self, consumer: Any) -> None:
+        if self._timer is not None:
+            consumer.timer.cancel(self._timer)
+            self._timer = None
+
+    def shutdown(self, consumer: Any) -> None:
+        """The worker has ended all jobs: tell how, while there is a connection."""
+        self._publish(consumer)
+
+    def _show(self, consumer: Any) -> None:
+        if not self._bound:
+            self._bind_queues()
+        self._requests.refresh()
+        self._publish(consumer)
+
+    def _publish(self, consumer: Any) -> None:
+        if consumer.event_dispatcher is not None:
+            self._events.publish(consumer.event_dispatcher)
+
+    def _bind_queues(self) -> None:
+        """Bind the queues as Celery would if it consumed them; a Redis that is full is asked again."""
+        try:
+            self._runtime.bind_queues()
+        except RedisAway as away:
+            outages.REDIS.fails("bindings", away)
+        else:
+            self._bound = True
+            outages.REDIS.works("bindings")
+
+
+def _refuse_options(worker: Any) -> None:
+    """Celery takes these options, and nothing good would come of them."""
+    if not internals.is_thread_pool(worker.pool_cls):
+        raise SettingsError("jobs run on one event loop, not in a pool of Celery's: leave out the option --pool (-P)")
+    if worker.autoscale:
+        raise SettingsError(
+            "jobs need no thread of the pool: set WORKER68_CONCURRENCY in place of the option --autoscale"
+        )
+    if internals.selected_queues(worker.app) != {queue.name for queue in worker.app.conf.task_queues}:
+        raise SettingsError(
+            "a worker takes in the queues of its accounts alone: leave out the options --queues (-Q) and --exclude-queues (-X); "
+            "WORKER68_ACCOUNTS says which accounts"
+        )

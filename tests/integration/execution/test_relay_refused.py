@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,16 +18,21 @@ from tests.integration.execution.conftest import OneWorker
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.metrics import counted
+from tests.parts.onloop import serve, stop_service
 from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
-from worker68.errors import RedisNotNow
+from worker68.errors import DatabaseAway, RedisNotNow
 from worker68.execution import relay as relay_module
 from worker68.execution import unread as unread_module
 from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
 from worker68.execution.unread import Unread
-from worker68.store.engine import open_engine
+from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.loop import LoopThread
+from worker68.store import refused as store_refused
+from worker68.store.engine import Engine, open_engine
+from worker68.store.statements.outbox import Parcel
 from worker68.store.tables import metadata, outbox
 
 ORDERS = "worker68:replies:orders"
@@ -52,16 +58,18 @@ def narrow_url(redis_url: str, reader: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def narrow(sqlite: Ledger, narrow_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+def narrow(
+    sqlite: Ledger, narrow_url: str, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Relay]:
     """A running relay of that user."""
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(relay_module, "BATCH", 20)
     client = Redis.from_url(narrow_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-    relay = Relay(sqlite.engine, client, 600, OneWorker())
-    relay.start()
+    relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
+    serve(loop_thread, relay)
     yield relay
-    relay.stop()
+    stop_service(loop_thread, relay)
     client.close()
 
 
@@ -113,7 +121,7 @@ def test_a_reply_that_can_neither_be_published_nor_set_aside_waits(
 
 
 def test_replies_are_published_once_while_the_database_cannot_write(
-    postgres_url: str, redis_url: str, reader: Any, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, redis_url: str, loop_thread: LoopThread, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
@@ -123,8 +131,8 @@ def test_replies_are_published_once_while_the_database_cannot_write(
             ledger.settled(reply_to="orders" if number else "stream:orders")
         switch(ledger, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
         engine = open_engine(postgres_url)
-        relay = Relay(engine, client, 600, OneWorker())
-        relay.start()
+        relay = Relay(engine, client, 600, OneWorker(), loop_thread.loop)
+        serve(loop_thread, relay)
         try:
             wait_until(lambda: reader.llen(ORDERS) == 4)
             let_pass(relay)
@@ -134,7 +142,7 @@ def test_replies_are_published_once_while_the_database_cannot_write(
             wait_until(lambda: ledger.count(outbox) == 0)
             assert (reader.llen(ORDERS), reader.xlen(f"{ORDERS}:stream")) == (4, 1)
         finally:
-            relay.stop()
+            stop_service(loop_thread, relay)
             engine.dispose()
 
 
@@ -169,6 +177,39 @@ def test_results_that_are_refused_for_good_starve_nothing_and_come_once_they_may
     assert all(reader.get(f"celery-task-meta-{key}") for key in [*asked, "last"])
     wait_until(lambda: not narrow.refusals.now())
     assert reader.llen(ORDERS) == 1
+
+
+def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
+    narrow: Relay, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the database fails after Redis has taken the newer one, until the older one's turn has come."""
+    failed, retried = threading.Event(), threading.Event()
+    settle, fetch_due = store_refused.settle_parcels, store_refused.fetch_due
+
+    def fail(engine: Engine, taken: Sequence[Parcel], *others: Any) -> None:
+        if any(parcel.kind == "result" for parcel in taken) and not retried.is_set():
+            failed.set()
+            raise DatabaseAway("for a moment")
+        settle(engine, taken, *others)
+
+    def fetch_after_that(*arguments: Any) -> list[Parcel]:
+        due = fetch_due(*arguments) if failed.is_set() else []
+        if due:
+            retried.set()
+        return due
+
+    monkeypatch.setattr(relay_module, "settle_parcels", fail)
+    monkeypatch.setattr(relay_module, "fetch_due", fetch_after_that)
+    job = sqlite.send()
+    # A result that is older than REPLY_TTL would not be kept.
+    assert sqlite.settle(sqlite.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "no verdict"), utc_now())
+    wait_until(lambda: count_refused(sqlite) == 1)
+    reader.execute_command("ACL", "SETUSER", USER, "~celery-task-meta-*")
+    assert sqlite.revise(job.seq)
+    narrow.wake()
+    wait_until(lambda: (sqlite.count(outbox), count_refused(sqlite)) == (0, 0))
+    let_pass(narrow)
+    assert json.loads(reader.get(f"celery-task-meta-{job.task_id}"))["status"] == "SUCCESS"
 
 
 def test_a_result_is_stored_once_where_its_channel_is_refused(narrow: Relay, sqlite: Ledger, reader: Any) -> None:

@@ -8,7 +8,7 @@ loaded when their turn comes. Never: a query, a limit, a lock.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Sequence
 
 from worker68.clock import monotonic, utc_now
@@ -224,8 +224,9 @@ class Backlog:
         """These lanes are about to be loaded; return how many jobs of each to read. One load at a time."""
         self._came, self._left = {lane.name: [] for lane in lanes}, set()
         each = max(1, min(LANE_DEPTH, MOST_IN_MEMORY // (2 * len(self._lanes))))
-        # SQL gives also those under way whose attempt is not committed yet, and those that are in memory.
-        return each + 1 + max(lane.running + len(lane.jobs) for lane in lanes)
+        # SQL gives also those that rest, those that are in memory, and those under way whose attempt is not committed yet.
+        resting = Counter(lane for _, _, lane in self._resting.values())
+        return each + 1 + max(resting[lane.name] + len(lane.jobs) + lane.running for lane in lanes)
 
     def end_load(self, lanes: Sequence[Lane], depth: int, jobs: Sequence[Job] | None) -> None:
         """Enter the first ``depth`` jobs of each of these lanes, as SQL had them; None where it could not be read."""
@@ -241,7 +242,7 @@ class Backlog:
 
     def _enter_loaded(self, lane: Lane, jobs: list[Job], depth: int, came: list[Job]) -> None:
         """Enter jobs of a lane as SQL had them, and what ``came`` meanwhile, which is newer."""
-        before = len(lane.jobs)
+        before = len(lane.jobs) + len(self._resting)
         lane.beyond = None
         if len(jobs) >= depth:
             self._leave_to_sql(lane, head_of(jobs.pop()))
@@ -250,15 +251,21 @@ class Backlog:
             if job.seq not in self._under_way and job.seq not in self._held:
                 self._hold(lane, job)
         self._stand(lane)
-        if len(lane.jobs) <= before and lane.waits and not lane.busy and isinstance(lane.first(self.rests), Head):
+        nothing_new = len(lane.jobs) + len(self._resting) <= before
+        if nothing_new and lane.waits and not lane.busy and isinstance(lane.first(self.rests), Head):
             self._order.remove(lane)
             heapq.heappush(self._wakes, (monotonic() + LOAD_AGAIN_SECONDS, lane.name))
 
     def _make_space(self, most: int) -> None:
-        """Leave to SQL what came last, so that so many jobs may come into memory."""
-        while self._held and len(self._held) + most > MOST_IN_MEMORY:
-            seq, lane = next(reversed(self._held.items()))
-            self._move_out(lane, head_of(next(job for job in lane.jobs if job.seq == seq)))
+        """Leave to SQL what came last, so that so many jobs may come into memory.
+
+        But not what rests in a shared lane: it must be known which of its jobs do, or the lane would be loaded again and again.
+        """
+        for seq, lane in reversed(list(self._held.items())):
+            if len(self._held) + most <= MOST_IN_MEMORY:
+                break
+            if seq in self._held and not (lane.shared and self.rests(seq)):
+                self._move_out(lane, head_of(next(job for job in lane.jobs if job.seq == seq)))
 
     def _look_again(self, name: str) -> None:
         lane = self._lanes.get(name)

@@ -38,6 +38,7 @@ class TransactionPooler:
         here = url.difference_update_query(["host"]).set(host="127.0.0.1", port=self._listener.port)
         self.url = here.render_as_string(False)
         self._idle: queue.Queue[_Session | None] = queue.Queue()
+        self._sessions = sessions
         for _ in range(sessions):
             self._idle.put(None)  # opened when it is needed
         self._lock = threading.Lock()  # guards the next two
@@ -55,6 +56,10 @@ class TransactionPooler:
         with self._lock:
             for one in self._open:
                 _close(one)
+        for _ in range(self._sessions):
+            session = self._idle.get(timeout=60)  # each thread that serves gives its one back
+            if session is not None:
+                _close(session.socket)
 
     def _serve(self, client: socket.socket) -> None:
         with self._lock:

@@ -7,7 +7,6 @@ Celery what the runtime does. No job passes Celery: while it has no connection, 
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any, Final
 
 from celery import bootsteps, signals
@@ -48,7 +47,6 @@ class RuntimeStep(bootsteps.StartStopStep):
         assert self._runtime is not None
         internals.consume_nothing(worker.app)
         self._runtime.start()
-        threading.Thread(target=self._runtime.bound_the_stop, name="worker68-stop", daemon=True).start()
         signals.worker_shutting_down.connect(self._ask_to_stop)
 
     def _ask_to_stop(self, how: str = "Warm", **_: Any) -> None:
@@ -56,18 +54,18 @@ class RuntimeStep(bootsteps.StartStopStep):
             self._runtime.ask_to_stop(at_once=how == "Cold")
 
     def close(self, worker: Any) -> None:
-        """A shutdown has begun: nothing new is taken in or begun."""
+        """A shutdown has begun, also one that remote control asked for."""
         if self._runtime is not None:
-            self._runtime.drain()
+            self._runtime.ask_to_stop()
 
     def stop(self, worker: Any) -> None:
         """A warm shutdown: what is under way ends first. Celery's consumer has stopped, but is still connected."""
         if self._runtime is not None:
-            self._runtime.await_jobs()
             self._runtime.stop()
 
     def terminate(self, worker: Any) -> None:
         if self._runtime is not None:
+            self._runtime.ask_to_stop(at_once=True)
             self._runtime.stop()
 
 

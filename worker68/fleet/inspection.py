@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -19,6 +19,7 @@ from worker68.broker.place import queue_of
 from worker68.errors import DatabaseAway
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
+from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
 from worker68.store import inspection
 from worker68.store.engine import Engine
@@ -35,23 +36,20 @@ Entry = dict[str, Any]
 
 
 class Inspection:
-    """Answers remote control. ``begin`` lets a coroutine begin on the loop; ``accounts`` are those that this worker owns.
-
-    On Celery's thread.
-    """
+    """Answers remote control, on Celery's thread. ``accounts`` are those that this worker owns."""
 
     def __init__(
         self,
         engine: Engine,
         accounts: Callable[[], list[str]],
-        begin: Callable[[Coroutine[Any, Any, None]], None],
+        loop: LoopThread,
         runs: Runs,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
-        self._begin = begin
+        self._loop = loop
         self._runs = runs
-        self._looking = False
+        self._looking: Future[Any] | None = None  # the last look
 
     def active(self, hostname: str) -> list[Entry]:
         """Return the jobs that have their turn in this worker."""
@@ -95,27 +93,13 @@ class Inspection:
 
     def _look(self, work: Callable[[], T]) -> T:
         """Look into SQL beside Celery's thread, and wait a moment for it: not at all while an earlier look is not done."""
-        if self._looking:
+        if self._looking is not None and not self._looking.done():
             raise DatabaseAway("the database is slow or away: an earlier question is not answered yet")
-        answer: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
-
-        async def look() -> None:
-            try:
-                answer.put(await asyncio.to_thread(work))
-            except Exception as error:  # noqa: BLE001 - raised where it was asked
-                answer.put(error)
-            finally:
-                self._looking = False
-
-        self._looking = True
-        self._begin(look())
+        self._looking = looking = self._loop.submit(asyncio.to_thread(work))
         try:
-            found = answer.get(timeout=PATIENCE_SECONDS)
-        except queue.Empty:
+            return looking.result(PATIENCE_SECONDS)
+        except TimeoutError:
             raise DatabaseAway(f"the database did not answer within {PATIENCE_SECONDS:g} s") from None
-        if isinstance(found, Exception):
-            raise found
-        return found
 
 
 def _active(hostname: str, job: Job, began_at: float) -> Entry:

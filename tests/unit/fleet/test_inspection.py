@@ -33,7 +33,7 @@ def jobs() -> Iterator[LoopThread]:
 @pytest.fixture
 def asked(jobs: LoopThread) -> Inspection:
     engine: Any = None
-    return Inspection(engine, lambda: ["main"], jobs.begin, Runs(["main"]))
+    return Inspection(engine, lambda: ["main"], jobs, Runs(["main"]))
 
 
 class Database:
@@ -64,7 +64,7 @@ def test_a_database_that_is_slow_is_waited_for_once(asked: Inspection, monkeypat
     finally:
         database.answers.set()
     monkeypatch.setattr(inspection, "PATIENCE_SECONDS", SECONDS)
-    wait_until(lambda: not asked._looking)
+    wait_until(lambda: asked._looking is not None and asked._looking.done())
     assert asked.reserved("w") == []
 
 

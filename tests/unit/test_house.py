@@ -102,6 +102,12 @@ BUILDERS: dict[str, set[str]] = {
     "Redis": {"runtime", "cli", "embedded"},
     "StrictRedis": set(),
     "from_url": {"runtime", "cli", "embedded"},
+    # What belongs to the loop needs neither: docs/architecture.md says what each of them is for.
+    "Thread": {"loop", "watchdog", "store.writer", "broker.pump", "bridge", "tether", "simulator"},
+    "ThreadPoolExecutor": {"loop"},
+    "Lock": {"observe.outages", "observe.overlooked", "store.endings", "store.engine", "execution.custody", "bridge"},
+    "RLock": set(),
+    "Condition": {"bridge.link", "simulator"},
 }
 
 #: A file longer than this has two things in it.
@@ -314,6 +320,8 @@ OFFENCES = [
     ("bridge.session", "import websocket", "websocket stays in bridge.connection"),
     ("bridge.connection", "import websockets", "websockets stays in simulator"),
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),
+    ("execution.relay", "threading.Thread(target=run)", "Thread(...) is called in"),
+    ("fleet.ownership", "lock = threading.Lock()", "Lock(...) is called in"),
     ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
     ("celery_worker.steps", "BridgeIO(settings)", "BridgeIO(...) is called in cli, runtime only"),
     ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),

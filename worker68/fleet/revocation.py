@@ -41,14 +41,19 @@ class Revocation:
         """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
 
         It is done in the pool, because the database may be slow: that is waited for a moment, and not at all while an earlier one
-        is not done.
+        is not done, behind which it waits.
         """
-        waits = self._last is None or self._last.done()
-        self._last = self._loop.submit(asyncio.to_thread(self._cancel, list(task_ids)))
+        earlier = self._last if self._last is not None and not self._last.done() else None
+        self._last = self._loop.submit(self._cancel_after(earlier, list(task_ids)))
         try:
-            return self._last.result(REVOKE_SECONDS if waits else 0.0)
+            return self._last.result(REVOKE_SECONDS if earlier is None else 0.0)
         except TimeoutError:
             return None
+
+    async def _cancel_after(self, earlier: Future[Cancelled | None] | None, task_ids: list[str]) -> Cancelled | None:
+        if earlier is not None:  # or many would take the pool's threads while the database hangs
+            await asyncio.wait([asyncio.wrap_future(earlier)])
+        return await asyncio.to_thread(self._cancel, task_ids)
 
     def _cancel(self, task_ids: list[str]) -> Cancelled | None:
         try:

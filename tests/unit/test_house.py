@@ -105,7 +105,15 @@ BUILDERS: dict[str, set[str]] = {
     # What belongs to the loop needs neither: docs/architecture.md says what each of them is for.
     "Thread": {"loop", "watchdog", "store.writer", "broker.pump", "bridge", "tether", "simulator"},
     "ThreadPoolExecutor": {"loop"},
-    "Lock": {"observe.outages", "observe.overlooked", "store.endings", "store.engine", "execution.custody", "bridge"},
+    "Lock": {
+        "observe.outages",
+        "observe.overlooked",
+        "store.endings",
+        "store.engine",
+        "execution.custody",
+        "bridge",
+        "simulator",
+    },
     "RLock": set(),
     "Condition": {"bridge.link", "simulator"},
 }

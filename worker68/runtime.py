@@ -25,6 +25,7 @@ from worker68.broker.bindings import bind_queues
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
+from worker68.celery_worker.inspection import Inspection
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
@@ -41,7 +42,6 @@ from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.slots import Ready
 from worker68.execution.watch import PauseWatch
-from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.jobs.job import Job

@@ -12,9 +12,9 @@ from celery.worker.control import Panel
 
 from tests.parts.worker import wait_until
 from worker68 import runtime
+from worker68.celery_worker import control, inspection  # noqa: F401 - registers the commands
+from worker68.celery_worker.inspection import Inspection
 from worker68.errors import DatabaseAway
-from worker68.fleet import control, inspection  # noqa: F401 - registers the commands
-from worker68.fleet.inspection import Inspection
 from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
 from worker68.store import inspection as store_inspection

@@ -5,11 +5,11 @@ In: the settings. Out: one object that starts and stops them. The only place whe
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import queue
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -25,7 +25,6 @@ from worker68.broker.bindings import bind_queues
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.celery_worker.inspection import Inspection
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
@@ -70,24 +69,6 @@ END_AFTER_SECONDS = 43.0
 LAST_WORDS_SECONDS = 1.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
-#: So long Celery's loop waits for what a revoke came to: it takes some milliseconds, and whoever asks waits a second.
-REVOKE_SECONDS = 0.5
-
-_current: Runtime | None = None
-
-
-def build(settings: Settings) -> Runtime:
-    """Build the runtime of this process. Nothing is connected or started yet. Raises ``SettingsError``."""
-    global _current
-    _current = Runtime(settings)
-    return _current
-
-
-def current() -> Runtime:
-    """Return the runtime of this worker process."""
-    if _current is None:
-        raise RuntimeError("no runtime: worker68's tasks run only in a worker68 worker")
-    return _current
 
 
 class Runtime:
@@ -113,24 +94,24 @@ class Runtime:
             socket_keepalive=True,
             health_check_interval=10,
         )
-        self._engine = open_engine(settings.database_url)
-        self._writer = Writer(self._engine)
+        self.engine = open_engine(settings.database_url)
+        self._writer = Writer(self.engine)
         self._limiter = Limiter(self._redis)
         self._pace = Pace(self._redis)
         self.runs = Runs(self._accounts)
         self.feed = Feed()
-        self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self)
+        self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
-        self._revoking: threading.Thread | None = None
+        self._revoking = asyncio.Lock()
         self._kept = Kept(self._redis)
         self._late = LateDesk(self._writer, self._kept, self._relay.wake)
         self._bridge = BridgeIO(
             on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
         )
-        self._intake = Intake(self._engine, self._accounts)
+        self._intake = Intake(self.engine, self._accounts)
         self._pump = Pump(
-            self._engine,
+            self.engine,
             self._intake,
             Source(redis_url),
             lambda desk, ready: self.loop.begin(self._run(desk, ready)),
@@ -139,8 +120,7 @@ class Runtime:
             self._defer,
             settings.concurrency,
         )
-        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop.begin, self.runs)
-        self._watch = PauseWatch(self._engine, self._owner, self._pump.wake)
+        self._watch = PauseWatch(self.engine, self._owner, self._pump.wake)
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(
@@ -149,7 +129,7 @@ class Runtime:
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
-            engine=self._engine,
+            engine=self.engine,
             redis=self._redis,
             writer=self._writer,
             relay=self._relay,
@@ -165,7 +145,7 @@ class Runtime:
     def look_at_database(self) -> None:
         """Raise ``SettingsError`` where the database can never be used. One that is away, or has no tables yet, is waited for."""
         try:
-            with reading(self._engine):
+            with reading(self.engine):
                 pass
         except DatabaseUnfit as unfit:
             raise SettingsError(str(unfit)) from None
@@ -226,7 +206,7 @@ class Runtime:
         self._late.stop()
         self._writer.stop()
         self._relay.stop()
-        self._engine.dispose()
+        self.engine.dispose()
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
 
@@ -275,34 +255,11 @@ class Runtime:
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
             self._pump.wake()
 
-    def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
-        """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
-
-        On a thread of its own, because the database may be slow, and Celery's loop waits for this: a moment, and not at all while
-        an earlier one is not done.
-        """
-        patience = 0.0 if self._revoking is not None and self._revoking.is_alive() else REVOKE_SECONDS
-        done: queue.SimpleQueue[waiting.Cancelled | None] = queue.SimpleQueue()
-        work = threading.Thread(
-            target=lambda: done.put(self._revoke(list(task_ids))), name="worker68-revoke", daemon=True
-        )
-        work.start()
-        self._revoking = work
+    async def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
+        """Cancel the waiting jobs of these Celery ids; return what came of it, None where it failed. On the loop."""
         try:
-            return done.get(timeout=patience)
-        except queue.Empty:
-            return None
-
-    def owned_accounts(self) -> list[str]:
-        return self._pump.owned_accounts()
-
-    def others(self) -> list[str] | None:
-        """Return the accounts whose parcels their own owners publish; None where that is not this worker's business."""
-        return sorted(self._accounts) if self._pump.owns_front else None
-
-    def _revoke(self, task_ids: list[str]) -> waiting.Cancelled | None:
-        try:
-            cancelled = waiting.cancel(self._engine, task_ids, "revoked", utc_now())
+            async with self._revoking:  # one at a time: a database that hangs must not cost the jobs their threads
+                cancelled = await asyncio.to_thread(waiting.cancel, self.engine, task_ids, "revoked", utc_now())
         except DatabaseAway as away:
             log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
             return None
@@ -319,15 +276,22 @@ class Runtime:
             self.feed.note(*map(Cancelled, task_ids))
         return cancelled
 
+    def owned_accounts(self) -> list[str]:
+        return self._pump.owned_accounts()
+
+    def others(self) -> list[str] | None:
+        """Return the accounts whose parcels their own owners publish; None where that is not this worker's business."""
+        return sorted(self._accounts) if self._pump.owns_front else None
+
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.
 
         Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
         account = self._accounts[name]
-        for seen in recovery.record_kept(self._engine, self._kept, name, utc_now()):
+        for seen in recovery.record_kept(self.engine, self._kept, name, utc_now()):
             self._late.hand_in(name, seen, kept=True)
-        recovery.take_over(self._engine, name, lease.fence, utc_now())
+        recovery.take_over(self.engine, name, lease.fence, utc_now())
         permit = self._watch.open(name)
         gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
         options = LinkOptions(
@@ -342,7 +306,7 @@ class Runtime:
         dispatch = Dispatch(
             account,
             self._limiter,
-            lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes),
+            lambda lanes: waiting.load_lanes(self.engine, name, LANE_DEPTH, lanes),
             lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(
@@ -357,7 +321,7 @@ class Runtime:
             gate=gate,
             pacing=Pacing(name, self._pace, gate),
             lead=lead,
-            engine=self._engine,
+            engine=self.engine,
             writer=self._writer,
             recorder=Recorder(name, self._kept, self._stopping),
             stopping=self._stopping,

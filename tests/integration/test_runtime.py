@@ -15,13 +15,14 @@ from tests.parts.worker import environment
 STOPS_FOR_EVER: Final = """
 import ctypes, faulthandler, os, sys, threading
 from worker68 import runtime
+from worker68.runtime import Runtime
 from worker68.observe.logs import configure_logs
 from worker68.settings import load_settings
 
 runtime.CUT_AFTER_SECONDS, runtime.END_AFTER_SECONDS, runtime.LAST_WORDS_SECONDS = 0.1, 0.2, 0.1
 settings = load_settings()
 configure_logs(settings)
-built = runtime.build(settings)
+built = Runtime(settings)
 if sys.argv[1] == "bridge":
     built._bridge.stop = threading.Event().wait
 elif sys.argv[1] == "log":

@@ -49,7 +49,7 @@ DOORS: dict[str, set[str]] = {
     "embedded": {"cli"},
     "observe": {"observe", "runtime", "celery_worker", "cli"},
     "celery_tasks": {"app"},
-    "celery_worker": {"app", "runtime"},
+    "celery_worker": {"app"},
 }
 
 _CELERY = {"app", "celery_tasks", "celery_worker", "cli", "client", "__init__"}

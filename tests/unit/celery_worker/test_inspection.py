@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery.worker.control import Panel
 
 from tests.parts.worker import wait_until
-from worker68 import runtime
 from worker68.celery_worker import control, inspection  # noqa: F401 - registers the commands
 from worker68.celery_worker.inspection import Inspection
 from worker68.errors import DatabaseAway
 from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
+from worker68.runtime import Runtime
 from worker68.store import inspection as store_inspection
+from worker68.store.waiting import Cancelled
 
 SECONDS = 10.0
 
@@ -32,8 +33,8 @@ def jobs() -> Iterator[LoopThread]:
 
 @pytest.fixture
 def asked(jobs: LoopThread) -> Inspection:
-    engine: Any = None
-    return Inspection(engine, lambda: ["main"], jobs.begin, Runs(["main"]))
+    runtime = SimpleNamespace(engine=None, owned_accounts=lambda: ["main"], loop=jobs, runs=Runs(["main"]))
+    return Inspection(cast(Runtime, runtime))
 
 
 class Database:
@@ -64,7 +65,7 @@ def test_a_database_that_is_slow_is_waited_for_once(asked: Inspection, monkeypat
     finally:
         database.answers.set()
     monkeypatch.setattr(inspection, "PATIENCE_SECONDS", SECONDS)
-    wait_until(lambda: not asked._looking)
+    wait_until(lambda: not asked._open)
     assert asked.reserved("w") == []
 
 
@@ -77,16 +78,40 @@ def test_what_breaks_beside_is_raised_where_it_was_asked(asked: Inspection, monk
         asked.revoked([])
 
 
+def test_a_revoke_is_carried_out_but_not_waited_for_while_a_question_is_open(
+    asked: Inspection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, revoked = Database(), threading.Event()
+
+    async def revoke(task_ids: list[str]) -> Cancelled:
+        revoked.set()
+        return Cancelled([], [], [], [])
+
+    monkeypatch.setattr(asked._runtime, "revoke", revoke, raising=False)
+    assert asked.revoke(["a"]) == Cancelled([], [], [], [])
+
+    revoked.clear()
+    monkeypatch.setattr(store_inspection, "find_reserved", database.find)
+    monkeypatch.setattr(inspection, "PATIENCE_SECONDS", 0.01)
+    try:
+        with pytest.raises(DatabaseAway):
+            asked.reserved("w")
+        asked.revoke(["a"])
+        assert revoked.wait(SECONDS)
+    finally:
+        database.answers.set()
+
+
 @pytest.mark.parametrize("question", ["scheduled", "reserved", "revoked", "query_task"])
-def test_without_an_answer_the_command_says_so(question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_the_command_says_so(question: str) -> None:
     def away(*_: Any) -> None:
         raise DatabaseAway("the server is gone")
 
     answers = SimpleNamespace(scheduled=away, reserved=away, revoked=away, query=away)
-    monkeypatch.setattr(runtime, "current", lambda: SimpleNamespace(inspection=answers))
+    app = SimpleNamespace(worker68_inspection=answers)
     arguments = {"ids": ["a"]} if question == "query_task" else {}
 
-    answer = Panel.data[question](SimpleNamespace(hostname="w"), **arguments)
+    answer = Panel.data[question](SimpleNamespace(hostname="w", app=app), **arguments)
 
     assert set(answer) == {"error"}
     assert "the server is gone" in answer["error"]

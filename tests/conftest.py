@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.parts.pipelines import refuse_pipelines
 from tests.parts.postgres import PostgresServer
 from worker68.embedded import EmbeddedRedis
 
@@ -23,6 +24,8 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("worker68")
+
+refuse_pipelines()
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,10 @@ class RedisNotNow(RedisAway):
     """Redis answers, and refuses to work at present: full, read-only, its disk full. Other commands may be served meanwhile."""
 
 
+class RedisForbids(RedisNotNow):
+    """Redis refuses its user a right without which no worker works. The message names it: grant what docs/redis.md lists."""
+
+
 class LeaseLost(Worker68Error):
     """This worker no longer owns the account: stop starting and writing; evidence already seen still counts."""
 

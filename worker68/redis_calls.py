@@ -24,7 +24,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from worker68.errors import RedisAway, RedisNotNow
+from worker68.errors import RedisAway, RedisForbids, RedisNotNow
 
 # Replies that say "not now" rather than "never" (full, a replica after a failover, disk full, another script runs, too few
 # replicas). Raised within a script, Redis 6.2 quotes them in the middle of an error of its own. A database that is not there
@@ -32,6 +32,11 @@ from worker68.errors import RedisAway, RedisNotNow
 _NOT_NOW: Final = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|MASTERDOWN) |DB index is out of range")
 #: Where Redis begins to quote the arguments of a command.
 _ARGUMENTS: Final = re.compile(r",? with args beginning with")
+#: Where Redis says which line of a script failed, and the command in such a line.
+_LINE: Final = re.compile(r"user_script:(\d+)")
+_COMMAND: Final = re.compile(r"redis\.p?call\('(\w+)'")
+#: What Redis says within a script of a right that is missing; the error's type does not tell.
+_FORBIDDEN_WITHIN: Final = "The user executing the script can't"
 #: A refusal is cut after this.
 REFUSAL_LENGTH: Final = 200
 _ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, OSError, ResponseError)
@@ -102,6 +107,18 @@ class Script:
         # Redis names scripts by SHA-1; nothing is protected by it.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest().encode()
 
+    def raise_forbidden(self, error: ResponseError) -> None:
+        """Raise ``RedisForbids`` where the script may not be run, or a command within it; do nothing for other errors."""
+        words = str(error)
+        if not isinstance(error, NoPermissionError) and _FORBIDDEN_WITHIN not in words:
+            return
+        line = _LINE.search(words)
+        command = _COMMAND.search(self.source.splitlines()[int(line[1]) - 1]) if line else None
+        what = f"the right to {command[1]}" if command else f"a right ({words})"
+        raise RedisForbids(
+            f"Redis refuses its user {what}: grant what docs/redis.md lists; `worker68 check` names all that is missing"
+        ) from error
+
 
 class LuaScript(Script):
     """A script run by a client as one atomic step, also by a Redis that has forgotten it. Thread-safe as the client is.
@@ -123,6 +140,8 @@ class LuaScript(Script):
                 return call("EVAL", self.source, len(keys), *keys, *arguments)
         except _ERRORS as error:
             _raise_away(error)
+            if isinstance(error, ResponseError):
+                self.raise_forbidden(error)
             raise
 
     def run_each(self, runs: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]]) -> list[Any]:

@@ -107,6 +107,10 @@ class Wire:
     def run(self, script: Script, keys: list[str], arguments: list[str | bytes | int]) -> Any:
         """Run a script, also on a Redis that has forgotten it."""
         try:
-            return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return self.call("EVAL", script.source, len(keys), *keys, *arguments)
+            try:
+                return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return self.call("EVAL", script.source, len(keys), *keys, *arguments)
+        except ResponseError as error:
+            script.raise_forbidden(error)
+            raise

@@ -19,7 +19,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
-from worker68.cli.findings import Finding, Ground
+from worker68.cli.findings import RIGHTS, Finding, Ground, cause_of, gather
 from worker68.cli.output import print_json, print_table
 from worker68.cli.overlooked import (
     find_dead,
@@ -28,6 +28,7 @@ from worker68.cli.overlooked import (
     find_unpublished,
     find_waiting,
     find_workers,
+    find_wrong_queues,
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
 from worker68.cli.redis_rights import find_refused
@@ -62,6 +63,7 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 #: and nothing is worth to be known, and leaves alone what does not answer.
 LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
     find_workers,
+    find_wrong_queues,
     find_dead,
     find_strays,
     find_waiting,
@@ -86,8 +88,7 @@ def check(as_json: bool) -> int:
     """
     settings = load_settings()
     redis_url, accounts = settings.require_redis_url(), settings.account_settings()
-    # Several looks may meet the same missing right.
-    findings = list(dict.fromkeys(_find(settings, redis_url, accounts)))
+    findings = gather(_find(settings, redis_url, accounts))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
@@ -118,7 +119,8 @@ def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     try:
         yield from look()
     except (RedisAway, RedisError) as refusal:
-        yield Finding("redis", False, str(refusal), "grant the rights that docs/redis.md needs, or delete a wrong key")
+        remedy = "grant the rights that docs/redis.md lists, or delete a wrong key"
+        yield Finding("redis", False, str(refusal), remedy, cause=cause_of(refusal))
     except DatabaseAway as away:
         yield Finding("database", False, explain_database(away))
 
@@ -170,7 +172,8 @@ def check_redis(redis_url: str, accounts: Sequence[str]) -> Finding:
         return Finding("redis", False, str(away))
     if refused.needed:
         what = ", ".join(refused.needed[:MOST_RIGHTS]) + (", ..." if len(refused.needed) > MOST_RIGHTS else "")
-        return Finding("redis", False, f"it refuses its user: {what}", "grant the rights that docs/redis.md lists")
+        remedy = "grant the rights that docs/redis.md lists"
+        return Finding("redis", False, f"it refuses its user: {what}", remedy, cause=RIGHTS)
     without = f"; refused, and done without: {', '.join(refused.optional)}" if refused.optional else ""
     if info is None:
         return Finding("redis", True, f"it answers, version unknown{without}", "look whether Redis is 6.2 or newer")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
+from worker68.errors import RedisForbids
 from worker68.settings import AccountSettings, Settings
 from worker68.store.engine import Engine
+
+#: The cause of all that Redis refuses its user. Other causes are the names of keys.
+RIGHTS: Final = "rights"
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,8 @@ class Finding:
     """What was found at one part; ``remedy`` says what to do about it, where ``found`` does not.
 
     Not ``ok``: jobs are not taken in, not run or not answered until a person acts; the exit code is 1. ``warning``: everything
-    works, and a person should look all the same; the exit code stays 0.
+    works, and a person should look all the same; the exit code stays 0. ``cause``: what several looks may meet, see ``gather``;
+    ``effect``: what this finding says of it that the others do not.
     """
 
     part: str
@@ -25,6 +31,8 @@ class Finding:
     found: str
     remedy: str | None = None
     warning: bool = False
+    cause: str = ""
+    effect: str = ""
 
     @property
     def verdict(self) -> str:
@@ -38,6 +46,22 @@ class Finding:
             "found": self.found,
             "remedy": self.remedy,
         }
+
+
+def gather(findings: Iterable[Finding]) -> list[Finding]:
+    """Return one finding for each cause: the first one, with the effects of the others."""
+    gathered: dict[Hashable, Finding] = {}
+    for finding in findings:
+        key = finding.cause or finding
+        first = gathered.setdefault(key, finding)
+        if first is not finding and finding.effect:
+            gathered[key] = replace(first, found=f"{first.found}; {finding.effect}")
+    return list(gathered.values())
+
+
+def cause_of(error: Exception) -> str:
+    """Return the cause of an error of Redis, where it is known."""
+    return RIGHTS if isinstance(error, (NoPermissionError, RedisForbids)) else ""
 
 
 @dataclass(frozen=True)

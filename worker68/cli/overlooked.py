@@ -9,8 +9,9 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
+from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
 from worker68.broker.strays import StrayFinder
 from worker68.cli.findings import Finding, Ground
 from worker68.cli.output import count_of, show_length
@@ -59,6 +60,22 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
             yield Finding(f"worker {worker.worker}", False, worker.problem, "see its log: worker_unhealthy")
 
 
+def find_wrong_queues(ground: Ground) -> Iterator[Finding]:
+    """Look whether the keys of the queues are lists."""
+    if ground.redis is None:
+        return
+    keys = [key for queue in (FRONT_DOOR, *map(queue_of, ground.accounts)) for key in lists_of(queue)]
+    with redis_errors(), ground.redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.type(key)
+        types: list[bytes] = pipe.execute()
+    for key, kind in zip(keys, types, strict=True):
+        if kind not in (b"list", b"none"):
+            found = f"the key holds a {kind.decode()}, not a list: nothing can be pushed to it or taken from it"
+            shown = key.replace("\x06\x16", "\\x06\\x16")
+            yield Finding(f"list {shown}", False, found, "rename or delete that key", cause=key)
+
+
 def find_dead(ground: Ground) -> Iterator[Finding]:
     """Look whether anything was set aside."""
     if ground.redis is None:
@@ -66,9 +83,11 @@ def find_dead(ground: Ground) -> Iterator[Finding]:
     with redis_errors():
         try:
             count: Any = ground.redis.llen(DEAD_KEY)
+        except NoPermissionError:
+            raise
         except ResponseError:
             remedy = "rename or delete that key: what is set aside waits in the database"
-            yield Finding(DEAD_KEY, False, "the key holds something else than a list", remedy)
+            yield Finding(DEAD_KEY, False, "the key holds something else than a list", remedy, cause=DEAD_KEY)
             return
     if count:
         yield Finding(

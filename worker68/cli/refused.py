@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from worker68.cli.findings import Finding, Ground
+from worker68.cli.findings import RIGHTS, Finding, Ground
 from worker68.cli.output import show_time
+from worker68.execution.relay import DEAD_KEY
 from worker68.observe.roster import RefusedKey, Roster
 from worker68.store.refused import count_refused
 
@@ -22,7 +23,12 @@ def find_refused_keys(ground: Ground) -> Iterator[Finding]:
     if ground.redis is None:
         return
     for key, problem in sorted({(one.key, one.problem) for one in _refused(ground)}):
-        yield Finding("redis", False, f"refuses {key}: {problem}", KEY_REMEDY)
+        cause = RIGHTS if _is_of_rights(problem) else key
+        yield Finding("redis", False, f"refuses {key}: {problem}", KEY_REMEDY, cause=cause)
+
+
+def _is_of_rights(problem: str) -> bool:
+    return problem.startswith("NOPERM")
 
 
 def _refused(ground: Ground) -> Iterator[RefusedKey]:
@@ -36,8 +42,12 @@ def find_refused_parcels(ground: Ground) -> Iterator[Finding]:
     if ground.engine is None:
         return
     for one in count_refused(ground.engine):
-        found = (
-            f"{one.number} of kind {one.kind} for {one.account or 'no account'} wait since {show_time(one.since)} UTC: "
-            f"Redis refuses them ({one.problem})"
+        waits = (
+            f"{one.number} of kind {one.kind} for {one.account or 'no account'} wait since {show_time(one.since)} UTC"
         )
-        yield Finding("refused replies", False, found, PARCEL_REMEDY)
+        found = f"{waits}: Redis refuses them ({one.problem})"
+        cause = RIGHTS if _is_of_rights(one.problem) else ""
+        if not cause and one.kind in ("dead", "reply"):
+            # A reply whose own key is of another type waits only if it cannot be set aside either.
+            cause = DEAD_KEY
+        yield Finding("refused replies", False, found, PARCEL_REMEDY, cause=cause, effect=waits)

@@ -194,13 +194,31 @@ class Relay:
             self._wake.set()
 
     def _publish(self, parcels: Sequence[Parcel]) -> tuple[Published, list[Parcel]]:
-        """Publish those that Redis has not yet; return what became of them, and all that Redis has now."""
-        new = [parcel for parcel in parcels if self._taken.get(_place(parcel)) != parcel]
+        """Publish those that Redis has not yet; return what became of them, and all that need not be published any more."""
+        before = {_place(parcel) for parcel in self._find_done(parcels)}
+        new = [parcel for parcel in parcels if _place(parcel) not in before]
         published = self._publisher.publish(new) if new else Published()
         self._taken.update((_place(parcel), parcel) for parcel in new if parcel.id in published.taken)
         for place in list(islice(self._taken, max(0, len(self._taken) - 4 * BATCH))):
             del self._taken[place]  # of an account that another worker owns by now
-        return published, [parcel for parcel in parcels if self._taken.get(_place(parcel)) == parcel]
+        done = self._find_done(parcels)
+        for parcel in done:
+            published.refused.pop(parcel.id, None)
+        return published, done
+
+    def _find_done(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Return those that Redis has, and results of whose Celery id it has a later one: they would overwrite it."""
+        latest: dict[str, int] = {}
+        for one in self._taken.values():
+            if one.kind == "result" and not one.refusals:
+                latest[one.address] = max(one.id, latest.get(one.address, 0))
+
+        def is_outdated(parcel: Parcel) -> bool:
+            # What was refused came before all that is in the outbox now.
+            number = 0 if parcel.refusals else parcel.id
+            return parcel.kind == "result" and latest.get(parcel.address, 0) > number
+
+        return [one for one in parcels if self._taken.get(_place(one)) == one or is_outdated(one)]
 
     def _forget_taken(self, parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:

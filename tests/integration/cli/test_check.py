@@ -17,9 +17,10 @@ from tests.parts.ledger import Ledger
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.jobs.outcome import ErrorCode, in_doubt
-from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
+from worker68.observe.roster import AccountStatus, RefusedKey, Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
+from worker68.store.refused import settle_parcels
 
 HOUR = dt.timedelta(hours=1)
 
@@ -123,6 +124,45 @@ def test_a_key_of_another_type_in_its_place_is_wrong(check: Check, worker: Worke
     client.set("worker68:dead", "x")
     assert (checked := check()).exit_code == 1
     assert checked.verdict("worker68:dead") == "wrong"
+
+
+@pytest.mark.parametrize("key", ["worker68", "worker68.main", "worker68.main\x06\x163"])
+def test_a_queue_of_another_type_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis, key: str) -> None:
+    client.set(key, "x")
+    client.rpush("worker68.main:6", "a message")
+    checked = check()
+    part = f"list {key}".replace("\x06\x16", "\\x06\\x16")
+    assert (checked.exit_code, checked.verdict(part)) == (1, "wrong")
+    assert "holds a string, not a list" in checked.findings[part]["found"]
+
+
+def test_what_has_one_cause_is_one_finding(
+    run: Run, redis_url: str, sqlite_url: str, ledger: Ledger, worker: WorkerStatus, client: redis.Redis
+) -> None:
+    """What the key and the missing right have done is said beside them: what workers were refused, and what waits because of it."""
+    wrong_type, no_right = "WRONGTYPE Operation against a key", "NOPERM no permissions"
+    refused = [
+        RefusedKey("worker68:dead", "dead", wrong_type, 1),
+        RefusedKey("worker68:replies:orders", "reply", no_right, 1),
+    ]
+    Roster(client).tell(msgspec.structs.replace(worker, refused=refused))
+    client.set("worker68:dead", "x")
+    ledger.arrive(b"no message")
+    ledger.settled(reply_to="orders")
+    problems = {"dead": wrong_type, "reply": no_right}
+    told = [(parcel, problems[parcel.kind]) for parcel in ledger.parcels() if parcel.kind in problems]
+    settle_parcels(ledger.engine, [], told, utc_now())
+    client.acl_setuser("half", enabled=True, nopass=True, keys="*", channels="*", commands=["+@all", "-rpush"])
+    url = f"redis://half:any@{redis_url.rpartition('@')[2].removeprefix('redis://')}"
+    try:
+        done = run("check", "--json", REDIS_URL=url, DATABASE_URL=sqlite_url, BRIDGE_URL="ws://127.0.0.1:1")
+    finally:
+        client.acl_deluser("half")
+    wrong = {one["part"]: one["found"] for one in json.loads(done.stdout) if not one["ok"]}
+    assert set(wrong) == {"redis", "worker68:dead", "bridge of main"}
+    assert "RPUSH" in wrong["redis"]
+    assert "1 of kind reply for main wait since" in wrong["redis"]
+    assert "1 of kind dead for" in wrong["worker68:dead"]
 
 
 @pytest.mark.parametrize("name", ["worker68.ghost", "worker68.ghost:3", "worker68.ghost\x06\x169"])

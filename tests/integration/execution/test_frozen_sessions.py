@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from tests.parts.jobs import MUTE, NOW, message, mute_fields
 from tests.parts.ledger import FENCE, Ledger, open_ledger
 from tests.parts.lists import Lists, contacts
+from tests.parts.pipelines import PACKAGE, Pipeline
 from tests.parts.worker import wait_until
 from worker68.errors import DatabaseAway, RowsLocked
 from worker68.execution import recovery
 from worker68.jobs.snapshot import Row
 from worker68.jobs.states import State
-from worker68.store import intake, waiting
+from worker68.store import intake
 from worker68.store.engine import transaction
 from worker68.store.statements import attempts
 
@@ -73,20 +76,16 @@ def test_what_it_was_taking_in_is_taken_in_by_its_successor(owner: Ledger, succe
     assert None not in taken
 
 
-def test_no_statement_is_a_pipeline(owner: Ledger) -> None:
-    """After one, as the driver makes of many statements in one call, PostgreSQL ends no session that is idle."""
-    pipelines: list[str] = []
-
-    def note(
-        _connection: object, _cursor: object, statement: str, _values: object, _context: object, many: bool
-    ) -> None:
-        if many:
-            pipelines.append(statement)
-
-    event.listen(owner.engine, "before_cursor_execute", note)
-    owner.arrive(*(message(MUTE, mute_fields()) for _ in range(3)))
-    waiting.cancel(owner.engine, ["never seen", "nor this one"], "revoked", NOW)
-    assert pipelines == []
+@pytest.mark.parametrize("folder", ["worker68", "tests"])
+def test_the_guard_of_all_tests_refuses_pipelines(owner: Ledger, folder: str) -> None:
+    """Those of worker68 alone."""
+    statement, rows = text("SELECT CAST(:number AS integer)"), [{"number": 1}, {"number": 2}]
+    caller = compile("connection.execute(statement, rows)", f"{Path(PACKAGE).parent}/{folder}/store/x.py", "exec")
+    with (
+        pytest.raises(Pipeline) if folder == "worker68" else nullcontext(),
+        transaction(owner.engine) as connection,
+    ):
+        exec(caller, {"connection": connection, "statement": statement, "rows": rows})
 
 
 def test_while_it_copies_rows_it_holds_no_lock(owner: Ledger, successor: Ledger) -> None:

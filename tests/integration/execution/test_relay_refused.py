@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +21,16 @@ from tests.parts.metrics import counted
 from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
-from worker68.errors import RedisNotNow
+from worker68.errors import DatabaseAway, RedisNotNow
 from worker68.execution import relay as relay_module
 from worker68.execution import unread as unread_module
 from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
 from worker68.execution.unread import Unread
-from worker68.store.engine import open_engine
+from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.store import refused as store_refused
+from worker68.store.engine import Engine, open_engine
+from worker68.store.statements.outbox import Parcel
 from worker68.store.tables import metadata, outbox
 
 ORDERS = "worker68:replies:orders"
@@ -169,6 +173,39 @@ def test_results_that_are_refused_for_good_starve_nothing_and_come_once_they_may
     assert all(reader.get(f"celery-task-meta-{key}") for key in [*asked, "last"])
     wait_until(lambda: not narrow.refusals.now())
     assert reader.llen(ORDERS) == 1
+
+
+def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
+    narrow: Relay, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the database fails after Redis has taken the newer one, until the older one's turn has come."""
+    failed, retried = threading.Event(), threading.Event()
+    settle, fetch_due = store_refused.settle_parcels, store_refused.fetch_due
+
+    def fail(engine: Engine, taken: Sequence[Parcel], *others: Any) -> None:
+        if any(parcel.kind == "result" for parcel in taken) and not retried.is_set():
+            failed.set()
+            raise DatabaseAway("for a moment")
+        settle(engine, taken, *others)
+
+    def fetch_after_that(*arguments: Any) -> list[Parcel]:
+        due = fetch_due(*arguments) if failed.is_set() else []
+        if due:
+            retried.set()
+        return due
+
+    monkeypatch.setattr(relay_module, "settle_parcels", fail)
+    monkeypatch.setattr(relay_module, "fetch_due", fetch_after_that)
+    job = sqlite.send()
+    # A result that is older than REPLY_TTL would not be kept.
+    assert sqlite.settle(sqlite.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "no verdict"), utc_now())
+    wait_until(lambda: count_refused(sqlite) == 1)
+    reader.execute_command("ACL", "SETUSER", USER, "~celery-task-meta-*")
+    assert sqlite.revise(job.seq)
+    narrow.wake()
+    wait_until(lambda: (sqlite.count(outbox), count_refused(sqlite)) == (0, 0))
+    let_pass(narrow)
+    assert json.loads(reader.get(f"celery-task-meta-{job.task_id}"))["status"] == "SUCCESS"
 
 
 def test_a_result_is_stored_once_where_its_channel_is_refused(narrow: Relay, sqlite: Ledger, reader: Any) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, TypeVarTuple
@@ -166,7 +166,6 @@ class LoopThread:
         self.loop.set_default_executor(self._pool)
         self._jobs: set[asyncio.Task[None]] = set()  # the loop's own; asyncio itself holds tasks only weakly
         self._services: dict[str, tuple[Service, asyncio.Task[None]]] = {}
-        self.rounds = 0  # how often it has answered a nudge
         self._thread = threading.Thread(target=self._run, name="worker68-loop", daemon=True)
 
     def start(self) -> None:
@@ -200,13 +199,14 @@ class LoopThread:
         """Return the services that have ended by themselves, which is a fault. On any thread."""
         return [name for name, (_, task) in self._services.copy().items() if task.done()]
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it, on another thread. For a coroutine that comes to an end."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop; return what another thread can wait for."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
-    def nudge(self) -> None:
-        """Have it count a round, as soon as it comes to that."""
-        self.loop.tell(self._count)
+    @property
+    def ident(self) -> int | None:
+        """The number of the thread, None before its start."""
+        return self._thread.ident
 
     def stop(self) -> None:
         """Break off what is still under way, and end the thread."""
@@ -238,9 +238,6 @@ class LoopThread:
     def _note_end(self, name: str, task: asyncio.Task[None]) -> None:
         if name in self._services and not task.cancelled():
             log.error("service_ended", service=name, remedy="restart the worker", exc_info=task.exception())
-
-    def _count(self) -> None:
-        self.rounds += 1
 
 
 def _end(over: asyncio.Future[None]) -> None:

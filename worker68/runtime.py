@@ -6,13 +6,11 @@ In: the settings. Out: one object that starts and stops them. The only place whe
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import os
-import queue
 import socket
-import time
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from functools import partial
 
 import structlog
 from redis import Redis
@@ -25,7 +23,7 @@ from worker68.broker.bindings import bind_queues
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import Deadline, utc_now
+from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
@@ -35,7 +33,7 @@ from worker68.execution.faults import run_apart
 from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.kept import Kept
-from worker68.execution.late import LateDesk
+from worker68.execution.late import LateOffers
 from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
@@ -55,6 +53,7 @@ from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
 from worker68.store.writer import Writer
+from worker68.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -63,16 +62,14 @@ REDIS_TIMEOUT_SECONDS = 5.0
 
 #: A stop waits so long for what is under way: as long as the default VERDICT_TIMEOUT, and a little for the write before it.
 CUT_AFTER_SECONDS = 35.0
-#: So long after its beginning a stop ends the process whatever hangs (Redis, the database, Celery): whoever stops us kills soon.
-END_AFTER_SECONDS = 43.0
-#: So much later it ends also where its last line cannot be written: no more than the 45 s that whoever stops us gives.
-LAST_WORDS_SECONDS = 1.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
+#: Celery's thread waits so long for a stop. The watchdog ends the process before.
+STOP_SECONDS = 60.0
 
 
 class Runtime:
-    """Everything of one worker process. Start it, drain it, await its jobs, stop it, in this order."""
+    """Everything of one worker process: it is started, and stopped."""
 
     def __init__(self, settings: Settings) -> None:
         self._accounts = settings.account_settings()
@@ -81,10 +78,10 @@ class Runtime:
         self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
         self.loop = LoopThread(settings.concurrency)
         self._stopping = Stopping(self.loop.loop)
-        # Told from a signal handler, which may interrupt another one, or itself: the put of this queue alone allows that.
-        self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
-        # Gets something when no job is under way any more, or when that is not to be waited for: also from a signal handler.
-        self._jobs_over: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._watchdog = Watchdog(self.loop)
+        self._at_once = asyncio.Event()  # jobs under way are not to be waited for
+        self._stop_task: asyncio.Task[None] | None = None
+        self._stopped = threading.Event()
         redis_url = settings.require_redis_url()
         self._redis = Redis.from_url(
             redis_url,
@@ -100,12 +97,11 @@ class Runtime:
         self._pace = Pace(self._redis)
         self.runs = Runs(self._accounts)
         self.feed = Feed()
-        self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self)
+        self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
-        self._revoking = asyncio.Lock()
         self._kept = Kept(self._redis)
-        self._late = LateDesk(self._writer, self._kept, self._relay.wake)
+        self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         self._bridge = BridgeIO(
             on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
         )
@@ -120,12 +116,11 @@ class Runtime:
             self._defer,
             settings.concurrency,
         )
-        self._watch = PauseWatch(self.engine, self._owner, self._pump.wake)
-        self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
+        self._watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
+        self._lease_seconds = settings.lease_ttl
+        leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
-        self._ownership = Ownership(
-            self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
-        )
+        self._ownership = Ownership(leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost)
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
@@ -140,7 +135,7 @@ class Runtime:
             runs=self.runs,
             loop=self.loop,
         )
-        self.vitals = Vitals(parts, settings)
+        self.vitals = Vitals(parts, settings, self._watchdog)
 
     def look_at_database(self) -> None:
         """Raise ``SettingsError`` where the database can never be used. One that is away, or has no tables yet, is waited for."""
@@ -155,93 +150,74 @@ class Runtime:
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
         self.loop.start()
+        self._watchdog.start()
         self._writer.start()
-        self._relay.start()
-        self._late.start()
         self._bridge.start()
-        self._watch.start()
+        self.loop.serve("relay", self._relay)
+        self.loop.serve("late", self._late)
+        self.loop.serve("pauses", self._watch)
         self._pump.start()
         self.loop.serve("leases", self._ownership)
-        self.vitals.start()
+        self.loop.serve("health", self.vitals)
 
     def bind_queues(self) -> None:
         """Let a message that names the exchange of a queue reach this queue alone. Raises ``RedisAway``."""
         bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, self._accounts)])
 
     def ask_to_stop(self, *, at_once: bool = False) -> None:
-        """A signal has asked this process to end: from now on its time runs. Safe in a signal handler.
+        """Begin to stop this process, whose time runs from now on. Safe in a signal handler; a second time changes nothing.
 
         ``at_once``: do not wait for the jobs under way.
         """
-        self._asked_to_stop.put(None)
-        if at_once:
-            self._jobs_over.put(None)
-
-    def drain(self) -> None:
-        """Take nothing in and begin nothing any more; what is begun goes on to its end, and this process ends in bounded time."""
-        self.ask_to_stop()
-        self._stopping.set()
-        self.vitals.drain()
-        self._pump.stop()
-
-    def await_jobs(self) -> None:
-        """After ``drain``: wait until no job is under way, or until the process is to end at once."""
-
-        async def wait() -> None:
-            await self.runs.idle.wait()
-            self._jobs_over.put(None)
-
-        self.loop.begin(wait())  # after all jobs that the pump has let begin
-        self._jobs_over.get()
+        self._watchdog.bound_stop()
+        self.loop.loop.tell(partial(self._begin_stop, at_once))
 
     def stop(self) -> None:
-        """Close everything. Jobs that are still under way end now."""
-        self.drain()
-        self.vitals.stop()
-        self._bridge.stop()
-        self._await_records()
-        self.loop.run(self._stop_services())
-        self.loop.stop()
-        self._watch.stop()
-        self._late.stop()
-        self._writer.stop()
-        self._relay.stop()
+        """Stop, if that has not begun, and wait until it is done. On Celery's thread, which must end the process afterwards."""
+        if self.loop.ident is not None:
+            self.loop.loop.tell(partial(self._begin_stop, False))
+            self._stopped.wait(STOP_SECONDS)
+            self.loop.stop()
         self.engine.dispose()
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
 
-    async def _stop_services(self) -> None:
-        await self.loop.break_off_jobs()
-        if not await self.loop.stop_service("leases", self._leases.ttl_seconds):
-            log.warning("leases_left_to_lapse", leases=[lease.name for lease in self._ownership.held()])
+    def _begin_stop(self, at_once: bool) -> None:
+        if at_once:
+            self._at_once.set()
+        if self._stop_task is None:
+            self._stop_task = asyncio.get_running_loop().create_task(self._stop())
 
-    def bound_the_stop(self) -> None:
-        """See to it that a stop ends, from the signal on: Celery's own thread may hang in a call to Redis before it drains.
+    async def _stop(self) -> None:
+        """Stop in order, from the signal on: Celery's own thread may hang in a call to Redis before it comes to that."""
+        try:
+            self._stopping.set()  # what waits for its slot is given back
+            self.vitals.drain()
+            await _try(asyncio.to_thread(self._pump.stop))  # nothing is taken in, nothing begins
+            await _try(self._await_verdicts())
+            await _try(self.loop.stop_service("health", RECORD_SECONDS))
+            await _try(asyncio.to_thread(self._bridge.stop))  # every wait for a verdict ends
+            await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
+            await _try(self.loop.break_off_jobs())  # as a crash would, with a note in Redis
+            await _try(self.loop.stop_service("leases", self._lease_seconds))
+            await _try(self.loop.stop_service("pauses"))
+            await _try(self.loop.stop_service("late"))
+            await _try(asyncio.to_thread(self._writer.stop))
+            await _try(self.loop.stop_service("relay"))  # the outbox is published once more
+            await _try(asyncio.to_thread(self.vitals.close))
+        finally:
+            self._watchdog.stop()
+            self._stopped.set()
 
-        For a thread of its own in a process that is a worker and nothing else: it ends the process.
-        """
-        self._asked_to_stop.get()
-        end = Deadline.after(END_AFTER_SECONDS)
-        # A thread of the interpreter's own, in C. It ends the process also where a line of the log waits for its reader for ever,
-        # and where a thread hangs with the interpreter's lock.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        faulthandler.dump_traceback_later(END_AFTER_SECONDS + LAST_WORDS_SECONDS, exit=True, file=nowhere)
-        self._stopping.set()
-        self._pump.wake()
-        time.sleep(CUT_AFTER_SECONDS)
-        log.warning("stop_hurried", under_way=len(self.runs.under_way), remedy="what no verdict came for is in doubt")
-        self._bridge.stop()
-        time.sleep(end.remaining())
-        log.error(
-            "stop_overdue", remedy="the process ends now, as a crash would: the next owner takes over what is left"
-        )
-        os._exit(1)
-
-    def _await_records(self) -> None:
-        """Let jobs whose calls have just been ended write down how they ended."""
-        patience = Deadline.after(RECORD_SECONDS)
-        while self.runs.under_way and not patience.passed:
-            time.sleep(0.02)
+    async def _await_verdicts(self) -> None:
+        """Wait until no job is under way, or until that is not to be waited for."""
+        events = [asyncio.ensure_future(event.wait()) for event in (self.runs.idle, self._at_once)]
+        done, waiting_for = await asyncio.wait(events, timeout=CUT_AFTER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for event in waiting_for:
+            event.cancel()
+        if not done:
+            remedy = "what no verdict came for is in doubt"
+            log.warning("stop_hurried", under_way=len(self.runs.under_way), remedy=remedy)
 
     async def _run(self, desk: Desk, ready: Ready) -> None:
         """Run a job whose turn has come. On the loop."""
@@ -255,26 +231,14 @@ class Runtime:
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
             self._pump.wake()
 
-    async def revoke(self, task_ids: Sequence[str]) -> waiting.Cancelled | None:
-        """Cancel the waiting jobs of these Celery ids; return what came of it, None where it failed. On the loop."""
-        try:
-            async with self._revoking:  # one at a time: a database that hangs must not cost the jobs their threads
-                cancelled = await asyncio.to_thread(waiting.cancel, self.engine, task_ids, "revoked", utc_now())
-        except DatabaseAway as away:
-            log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
-            return None
-        except Exception:
-            log.exception("revoke_failed", task_ids=task_ids)
-            return None
-        # Every worker hears of a revoke: another one may have been quicker, and left it to this one to let the next of the lane go.
+    def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
+        """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
         for desk in self._pump.desks():
             desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
         self._pump.wake()
-        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
-        return cancelled
 
     def owned_accounts(self) -> list[str]:
         return self._pump.owned_accounts()
@@ -356,3 +320,13 @@ class Runtime:
 
     def _on_event(self, account: str, operator: str, raw: bytes) -> None:
         self._relay.publish_event(account, raw)
+
+
+async def _try(step: Awaitable[object]) -> None:
+    """Take one step of a stop. What fails there must not keep the next ones from being taken."""
+    try:
+        await step
+    except TimeoutError:
+        pass
+    except Exception:
+        log.exception("stop_step_failed")

@@ -14,15 +14,17 @@ from tests.parts.worker import environment
 #: A process whose stop is asked for and never comes to an end by itself. What hangs is given as the argument.
 STOPS_FOR_EVER: Final = """
 import ctypes, faulthandler, os, sys, threading
-from worker68 import runtime
+from worker68 import runtime, watchdog
 from worker68.runtime import Runtime
 from worker68.observe.logs import configure_logs
 from worker68.settings import load_settings
 
-runtime.CUT_AFTER_SECONDS, runtime.END_AFTER_SECONDS, runtime.LAST_WORDS_SECONDS = 0.1, 0.2, 0.1
+runtime.CUT_AFTER_SECONDS, watchdog.END_AFTER_SECONDS, watchdog.LAST_WORDS_SECONDS = 0.1, 0.2, 0.1
+watchdog.ASK_SECONDS = 0.05
 settings = load_settings()
 configure_logs(settings)
 built = Runtime(settings)
+built.start()
 if sys.argv[1] == "bridge":
     built._bridge.stop = threading.Event().wait
 elif sys.argv[1] == "log":
@@ -37,7 +39,6 @@ def arm_and_tell(*args, **options):
     arm(*args, **options)
     armed.set()
 faulthandler.dump_traceback_later = arm_and_tell
-threading.Thread(target=built.bound_the_stop, daemon=True).start()
 built.ask_to_stop()
 armed.wait()
 if sys.argv[1] == "interpreter":

@@ -62,4 +62,4 @@ def serve(thread: LoopThread, service: Service) -> None:
 
 def stop_service(thread: LoopThread, service: Service) -> None:
     """Let a service come to its end, and wait for that. A second time it does nothing."""
-    assert thread.run(thread.stop_service(str(id(service)), PATIENCE_SECONDS))
+    assert thread.submit(thread.stop_service(str(id(service)), PATIENCE_SECONDS)).result(2 * PATIENCE_SECONDS)

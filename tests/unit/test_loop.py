@@ -323,7 +323,7 @@ class TestServices:
         with capture_logs() as log:
             jobs.serve("well", Calling())
             for _ in range(2):
-                assert jobs.run(jobs.stop_service("well"))
+                assert jobs.submit(jobs.stop_service("well")).result(PATIENCE_SECONDS)
         assert jobs.ended_services() == []
         assert log == []
 
@@ -336,7 +336,7 @@ class TestServices:
 
         jobs.serve("stubborn", Stubborn())
         try:
-            assert not jobs.run(jobs.stop_service("stubborn", 0.01))
+            assert not jobs.submit(jobs.stop_service("stubborn", 0.01)).result(PATIENCE_SECONDS)
         finally:
             may_end.set()
 
@@ -380,6 +380,11 @@ def jobs() -> Iterator[LoopThread]:
     yield jobs
     jobs.stop()
     assert not jobs._thread.is_alive()
+
+
+def goes_on(jobs: LoopThread) -> None:
+    """Wait until the loop has done what it was told before."""
+    jobs.submit(asyncio.sleep(0)).result(PATIENCE_SECONDS)
 
 
 class TestLoopThread:
@@ -436,12 +441,7 @@ class TestLoopThread:
         finally:
             may_end.set()
         for number in range(SERVICES):
-            assert jobs.run(jobs.stop_service(str(number)))
-
-    def test_counts_each_nudge(self, jobs: LoopThread) -> None:
-        for rounds in (1, 2):
-            jobs.nudge()
-            wait_until(lambda rounds=rounds: jobs.rounds == rounds)  # type: ignore[misc]
+            assert jobs.submit(jobs.stop_service(str(number))).result(PATIENCE_SECONDS)
 
     def test_one_that_raises_does_not_end_the_others(self, jobs: LoopThread, caplog: pytest.LogCaptureFixture) -> None:
         async def fail() -> None:
@@ -449,16 +449,15 @@ class TestLoopThread:
 
         jobs.begin(fail())
         wait_until(lambda: "broken" in caplog.text)
-        jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1)
+        goes_on(jobs)
 
     def test_what_has_ended_is_not_kept(self, jobs: LoopThread) -> None:
         async def go() -> None:
             await asyncio.sleep(0)
 
         jobs.begin(go())
-        jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1 and not jobs._jobs)
+        goes_on(jobs)
+        wait_until(lambda: not jobs._jobs)
 
     def test_a_stop_breaks_off_what_is_under_way(self) -> None:
         jobs, ways = LoopThread(2), list[str]()
@@ -499,8 +498,7 @@ class TestLoopThread:
 
         jobs.start()
         jobs.begin(bring_another())
-        jobs.nudge()
-        wait_until(lambda: jobs.rounds == 1)
+        goes_on(jobs)
         jobs.stop()
         assert ways == ["another"]
 
@@ -530,5 +528,4 @@ class TestLoopThread:
         for _ in range(2):
             jobs.stop()
             assert not jobs._thread.is_alive()
-        jobs.nudge()
-        assert jobs.rounds == 0
+        jobs.loop.tell(lambda: pytest.fail("it has ended"))

@@ -87,7 +87,7 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
     if not ids:
         return nok("no id was given")
     internals.note_revoked(ids)
-    done = _inspection(state).revoke(ids)
+    done = state.app.worker68_revocation.revoke(ids)
     names = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
     if done is None:
         return nok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")

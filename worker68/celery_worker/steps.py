@@ -7,7 +7,6 @@ Celery what the runtime does. No job passes Celery: while it has no connection, 
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any, Final
 
 from celery import bootsteps, signals
@@ -16,6 +15,7 @@ from worker68.celery_worker import internals
 from worker68.celery_worker.events import JobEvents
 from worker68.celery_worker.inspection import Inspection
 from worker68.celery_worker.internals import ShownRequests
+from worker68.celery_worker.revocation import Revocation
 from worker68.errors import RedisAway, SettingsError
 from worker68.observe import outages
 from worker68.runtime import Runtime
@@ -43,15 +43,13 @@ class RuntimeStep(bootsteps.StartStopStep):
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None
-        worker.app.worker68_runtime = self._runtime  # where the other step finds it,
-        worker.app.worker68_inspection = Inspection(self._runtime)  # and the commands of remote control find this
+        _put_into(worker.app, self._runtime)
         internals.leave_out_neighbours(worker)
 
     def start(self, worker: Any) -> None:
         assert self._runtime is not None
         internals.consume_nothing(worker.app)
         self._runtime.start()
-        threading.Thread(target=self._runtime.bound_the_stop, name="worker68-stop", daemon=True).start()
         signals.worker_shutting_down.connect(self._ask_to_stop)
 
     def _ask_to_stop(self, how: str = "Warm", **_: Any) -> None:
@@ -59,18 +57,18 @@ class RuntimeStep(bootsteps.StartStopStep):
             self._runtime.ask_to_stop(at_once=how == "Cold")
 
     def close(self, worker: Any) -> None:
-        """A shutdown has begun: nothing new is taken in or begun."""
+        """A shutdown has begun, also one that remote control asked for."""
         if self._runtime is not None:
-            self._runtime.drain()
+            self._runtime.ask_to_stop()
 
     def stop(self, worker: Any) -> None:
         """A warm shutdown: what is under way ends first. Celery's consumer has stopped, but is still connected."""
         if self._runtime is not None:
-            self._runtime.await_jobs()
             self._runtime.stop()
 
     def terminate(self, worker: Any) -> None:
         if self._runtime is not None:
+            self._runtime.ask_to_stop(at_once=True)
             self._runtime.stop()
 
 
@@ -122,6 +120,13 @@ class ShowStep(bootsteps.StartStopStep):
         else:
             self._bound = True
             outages.REDIS.works("bindings")
+
+
+def _put_into(app: Any, runtime: Runtime) -> None:
+    """Let the other step, and the commands of remote control, find what they need."""
+    app.worker68_runtime = runtime
+    app.worker68_inspection = Inspection(runtime.engine, runtime.owned_accounts, runtime.loop, runtime.runs)
+    app.worker68_revocation = Revocation(runtime.engine, runtime.loop, runtime.note_cancelled)
 
 
 def _refuse_options(worker: Any) -> None:

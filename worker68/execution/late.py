@@ -1,17 +1,16 @@
-"""Late evidence: a verdict or an own message that nobody waits for any more corrects the job that it belongs to.
+"""Late evidence: a verdict or an own message for which no job waits any more corrects the job that it belongs to.
 
 In: what the connection saw of a ``custom_msg_id`` without a waiting call. Out: the next revision of the job's outcome. Never: a
-new attempt.
+new attempt; a wait of what is new for what is offered again.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 
@@ -19,19 +18,23 @@ from worker68.bridge.correlation import LateEvidence
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.kept import Kept, NotesRefused, Seen, try_to_keep
+from worker68.execution.recorder import written
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.judge import not_sent
 from worker68.jobs.outcome import Outcome, Status, succeeded, whole_outcome
+from worker68.loop import Loop, Wakeup
 from worker68.observe import outages
 from worker68.store.engine import Connection
 from worker68.store.statements import attempts
-from worker68.store.writer import Writer
+from worker68.store.writer import Writer, each
 
 log = structlog.get_logger(__name__)
 
 #: Evidence may come between the end of a call's wait and the commit of its outcome: it is offered again for this long.
 OFFER_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
+#: Offers that are written together.
+BATCH: Final = 50
 
 
 @dataclass(frozen=True)
@@ -42,81 +45,92 @@ class _Offer:
     kept: bool = False
 
 
-class LateDesk:
-    """One thread that applies late evidence. ``hand_in`` may be called from any thread and never waits."""
+class LateOffers:
+    """Applies late evidence: a service of the loop. ``hand_in`` may be called from any thread and never waits."""
 
-    def __init__(self, writer: Writer, kept: Kept, announce: Callable[[], None]) -> None:
+    def __init__(self, writer: Writer, kept: Kept, announce: Callable[[], None], loop: Loop) -> None:
         self._writer = writer
         self._kept = kept
         self._announce = announce
-        self._offers: queue.SimpleQueue[_Offer | None] = queue.SimpleQueue()
-        # The thread's own: what is offered again, and from when on. Each waits as long, so the first is due first.
+        self._new: deque[_Offer] = deque()
+        # What is offered again, and from when on. Each waits as long, so the first is due first.
         self._again: deque[tuple[Deadline, _Offer]] = deque()
-        self._thread = threading.Thread(target=self._run, name="worker68-late", daemon=True)
+        self._wakeup = Wakeup(loop)
+        self._stopping = False
 
-    def start(self) -> None:
-        self._thread.start()
+    async def run(self) -> None:
+        """Offer until ``stop``, and then once more; what finds no job is kept in Redis, for the account's next owner."""
+        while not self._stopping:
+            if offers := self._take_due():
+                await self._offer(offers)
+            else:
+                await self._wakeup.wait(self._again[0][0].remaining() if self._again else None)
+        left = [*self._new, *(offer for _, offer in self._again)]
+        self._new.clear()
+        self._again.clear()
+        for start in range(0, len(left), BATCH):
+            await self._offer(left[start : start + BATCH])
+        await asyncio.to_thread(self._keep, [offer for _, offer in self._again])
 
     def stop(self) -> None:
-        """Offer once more what is there; what finds no job then is kept in Redis, for the account's next owner."""
-        self._offers.put(None)
-        self._thread.join()
-        left = [offer for _, offer in self._again]
-        while not self._offers.empty():
-            if (offer := self._offers.get()) is not None:
-                left.append(offer)
-        for offer in left:
-            try_to_keep(self._kept, offer.account, Seen(offer.seen))
+        self._stopping = True
+        self._wakeup.ring()
 
     def hand_in(self, account: str, seen: LateEvidence, *, kept: bool = False) -> None:
         """Offer evidence to its job. ``kept``: Redis keeps it, until it has been offered long enough or was taken."""
-        self._offers.put(_Offer(account, seen, Deadline.after(OFFER_SECONDS), kept))
+        self._new.append(_Offer(account, seen, Deadline.after(OFFER_SECONDS), kept))
+        self._wakeup.ring()
 
-    def _run(self) -> None:
-        while (offer := self._next()) is not None:
-            self._offer(offer)
-        again, self._again = self._again, deque()
-        for _, offer in again:
-            self._offer(offer)
+    def _take_due(self) -> list[_Offer]:
+        """Take what is new, or else what is due again: while the database hangs, that is always so."""
+        if self._new:
+            return [self._new.popleft() for _ in range(min(BATCH, len(self._new)))]
+        due: list[_Offer] = []
+        while self._again and self._again[0][0].passed and len(due) < BATCH:
+            due.append(self._again.popleft()[1])
+        return due
 
-    def _next(self) -> _Offer | None:
-        """Wait for what is to be offered: something new, or something whose pause is over; None where the thread is to end.
+    async def _offer(self, offers: list[_Offer]) -> None:
+        settled = await asyncio.gather(*map(self._apply, offers))
+        away = [offer for offer, of_it in zip(offers, settled, strict=True) if of_it is None]
+        # What was seen is not forgotten, however long the database is away, and also if this process ends meanwhile.
+        kept = await asyncio.to_thread(self._keep, away) if away else frozenset()
+        over: list[_Offer] = []
+        for offer, of_it in zip(offers, settled, strict=True):
+            if of_it is None:
+                renewed = replace(offer, until=Deadline.after(OFFER_SECONDS), kept=offer.kept or offer in kept)
+                self._again.append((Deadline.after(PAUSE_SECONDS), renewed))
+            elif not of_it and not offer.until.passed:
+                self._again.append((Deadline.after(PAUSE_SECONDS), offer))
+            elif offer.kept:
+                over.append(offer)
+        if over:
+            await asyncio.to_thread(self._forget, over)
 
-        What is new goes first: while the database hangs, a try takes longer than the pause, and the others are always due.
-        """
-        while True:
-            with suppress(queue.Empty):
-                return self._offers.get_nowait()
-            if self._again and self._again[0][0].passed:
-                return self._again.popleft()[1]
-            with suppress(queue.Empty):
-                return self._offers.get(timeout=self._again[0][0].remaining() if self._again else None)
+    def _keep(self, offers: Iterable[_Offer]) -> frozenset[_Offer]:
+        """Keep offers in Redis; return those that are there for certain. While it does not answer, the others wait."""
+        kept = set()
+        for offer in offers:
+            certain = offer.kept or try_to_keep(self._kept, offer.account, Seen(offer.seen))
+            if certain is None:
+                break
+            if certain:
+                kept.add(offer)
+        return frozenset(kept)
 
-    def _offer(self, offer: _Offer) -> None:
-        try:
-            settled = self._apply(offer.account, offer.seen)
-        except DatabaseAway:
-            # What was seen is not forgotten, however long the database is away, and also if this process ends meanwhile.
-            kept = offer.kept or try_to_keep(self._kept, offer.account, Seen(offer.seen)) is True
-            settled, offer = False, replace(offer, until=Deadline.after(OFFER_SECONDS), kept=kept)
-        except BaseException:  # whatever it is: nobody else corrects outcomes
-            log.exception("late_evidence_failed", account=offer.account)
-            settled = True
-        if not settled and not offer.until.passed:
-            self._again.append((Deadline.after(PAUSE_SECONDS), offer))
-        elif offer.kept:
-            self._forget(offer)
+    def _forget(self, offers: Iterable[_Offer]) -> None:
+        for offer in offers:
+            try:
+                self._kept.forget(offer.account, Seen(offer.seen))
+            except RedisAway as away:  # then the next owner offers it again, which does no harm
+                outages.REDIS.fails("late", away)
+                return
+            except NotesRefused as refused:  # likewise
+                log.warning("note_not_forgotten", account=offer.account, problem=str(refused), remedy="look at the key")
 
-    def _forget(self, offer: _Offer) -> None:
-        try:
-            self._kept.forget(offer.account, Seen(offer.seen))
-        except RedisAway as away:  # then the next owner offers it again, which does no harm
-            outages.REDIS.fails("late", away)
-        except NotesRefused as refused:  # likewise
-            log.warning("note_not_forgotten", account=offer.account, problem=str(refused), remedy="look at the key")
-
-    def _apply(self, account: str, seen: LateEvidence) -> bool:
-        """Return False where the evidence should be offered again: its job has not ended yet."""
+    async def _apply(self, offer: _Offer) -> bool | None:
+        """Return False where the evidence should be offered again: its job has not ended; None where the database is away."""
+        account, seen = offer.account, offer.seen
         outcome = _outcome(seen)
         if outcome is None:
             return True
@@ -131,7 +145,15 @@ class LateDesk:
                 revised = revised or attempts.prove(connection, sent.seq, whole, now)
             return revised or (False if sent.sending else None)
 
-        revised = self._writer.write(revise)
+        try:
+            revised = await written(self._writer, each, revise)
+        except DatabaseAway:
+            return None
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # whatever it is: nothing else corrects outcomes
+            log.exception("late_evidence_failed", account=account)
+            return True
         if revised:
             log.info("outcome_revised", account=account, custom_msg_id=seen.custom_msg_id, status=outcome.status)
             self._announce()

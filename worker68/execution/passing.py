@@ -30,13 +30,13 @@ STREAM_LENGTH = 100_000
 
 
 class Passing:
-    """``defer`` and ``add_event`` are called by one thread each, ``publish`` by the relay's."""
+    """``defer`` and ``add_event`` are called by one thread each, ``publish`` in the pool, one at a time."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals) -> None:
         self._redis = redis
         self._reply_ttl = reply_ttl_seconds
         self._refusals = refusals
-        # Without a lock: the other threads add at the right end and drop at the left, the relay's takes and puts back at the left.
+        # Without a lock: the others add at the right end and drop at the left, ``publish`` takes and puts back at the left.
         self._events: deque[tuple[str, bytes]] = deque()
         self._deferred: deque[str] = deque()
         # There was no room for them to wait, or Redis refused them for good.

@@ -42,7 +42,7 @@ class Published:
 
 
 class Publisher:
-    """Knows how each kind of parcel is published. For the relay's thread."""
+    """Knows how each kind of parcel is published. For the relay's pass."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread) -> None:
         self._redis = redis
@@ -145,6 +145,11 @@ def key_of(parcel: Parcel) -> str:
         return f"{RESULT_PREFIX}*"
     if parcel.kind == "dead":
         return DEAD_KEY
-    if parcel.address.startswith("stream:"):
-        return f"worker68:replies:{parcel.address.removeprefix('stream:')}:stream"
-    return f"worker68:replies:{parcel.address}"
+    return reply_key(parcel.address)
+
+
+def reply_key(address: str) -> str:
+    """Return the list or stream where the replies to a ``reply_to`` are published."""
+    if address.startswith("stream:"):
+        return f"worker68:replies:{address.removeprefix('stream:')}:stream"
+    return f"worker68:replies:{address}"

@@ -1,4 +1,5 @@
-"""The relay: what lies in the outbox is published to Redis, at least once, then deleted.
+"""The relay: what lies in the outbox is published to Redis, at least once, then deleted. A service of the loop; each pass runs in
+the pool.
 
 In: parcels of the outbox, unsolicited events of the bridges, and Celery's ids of jobs that wait. Out: replies on lists and streams,
 Celery's own results, set-aside messages on ``worker68:dead``, events on ``worker68:events:<account>``. Never: a decision about a
@@ -7,8 +8,8 @@ job; a parcel published again that this process knows to be published.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-import threading
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Protocol
@@ -19,13 +20,14 @@ from redis import Redis
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway, RedisNotNow
 from worker68.execution.passing import Passing
-from worker68.execution.publishing import DEAD_KEY, Published, Publisher
+from worker68.execution.publishing import DEAD_KEY, Published, Publisher, reply_key
 from worker68.execution.refusals import Refusals
 from worker68.execution.unread import Unread
+from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
-from worker68.store.outbox import fetch
+from worker68.store.outbox import fetch, find_latest_addresses
 from worker68.store.refused import end_refused, fetch_due, settle_parcels, settle_refused
 from worker68.store.statements.outbox import Parcel
 
@@ -47,6 +49,8 @@ PAUSE_SECONDS = 1.0
 #: A parcel that Redis refuses for good is tried again after this, then after twice as long, up to the most. A batch each look.
 RETRY_SECONDS: Final = 5.0
 RETRY_MOST_SECONDS: Final = 300.0
+#: The newest requesters, whose reply lists a worker cares for from its start: some milliseconds of SQL.
+REQUESTERS_READ: Final = 5000
 #: Between two looks for what would have ended in Redis by now, had Redis taken it.
 END_SECONDS: Final = 3600.0
 
@@ -64,9 +68,9 @@ class Ownership(Protocol):
 
 
 class Relay:
-    """One thread that publishes. ``wake``, ``defer`` and ``publish_event`` may be called from any thread."""
+    """Publishes until it is stopped. ``wake``, ``defer`` and ``publish_event`` may be called from any thread."""
 
-    def __init__(self, engine: Engine, redis: Redis, reply_ttl_seconds: int, ownership: Ownership) -> None:
+    def __init__(self, engine: Engine, redis: Redis, reply_ttl_seconds: int, ownership: Ownership, loop: Loop) -> None:
         self._engine = engine
         self._reply_ttl = reply_ttl_seconds
         self._ownership = ownership
@@ -74,57 +78,60 @@ class Relay:
         self.unread = Unread(redis, reply_ttl_seconds, self.refusals)
         self.passing = Passing(redis, reply_ttl_seconds, self.refusals)
         self._publisher = Publisher(redis, reply_ttl_seconds, self.refusals, self.unread)
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._wakeup = Wakeup(loop)
+        self._stopping = Stopping(loop)
         # What Redis has and the database still holds, by table and id: it is deleted only, however long that takes.
         self._taken: dict[tuple[bool, int], Parcel] = {}
         self._retry_at = self._end_at = 0.0
+        self._knows_lists = False  # to which replies went before this process began
         self._last_batch = 0  # the greatest of the last pass
         self.seconds = histogram("worker68_relay_seconds", "One batch of the outbox: read, published, deleted.")
         self.passed_at = monotonic()  # the end of the last pass, well or not
-        self._thread = threading.Thread(target=self._run, name="worker68-relay", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    async def run(self) -> None:
+        """Publish until ``stop``, and then once more."""
+        while not self._stopping.is_set():
+            await self._wakeup.wait(POLL_SECONDS)
+            well = await asyncio.to_thread(self._publish_all)
+            self.passed_at = monotonic()
+            if not well:
+                await self._stopping.rest(PAUSE_SECONDS)
+            elif self._last_batch >= BURST:
+                await self._stopping.rest(GATHER_SECONDS)
+        await asyncio.to_thread(self._publish_all)
 
     def stop(self) -> None:
-        """Publish what is there, once, then end the thread."""
         self._stopping.set()
-        self._wake.set()
-        self._thread.join()
+        self._wakeup.ring()
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        self._wake.set()
+        self._wakeup.ring()
 
     def defer(self, task_ids: Sequence[str]) -> None:
         """Let Celery's result say DEFERRED where it says nothing yet."""
         if task_ids:
             self.passing.defer(task_ids)
-            self._wake.set()
+            self._wakeup.ring()
 
     def publish_event(self, account: str, raw: bytes) -> None:
         """Put an unsolicited event of the bridge on the account's stream."""
         self.passing.add_event(account, raw)
-        self._wake.set()
+        self._wakeup.ring()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait(POLL_SECONDS)
-            if self._last_batch >= BURST:
-                self._stopping.wait(GATHER_SECONDS)
-            self._wake.clear()
-            self._publish_all()
-            self.passed_at = monotonic()
-        self._publish_all()
-
-    def _publish_all(self) -> None:
+    def _publish_all(self) -> bool:
         """Take every step: a database that is away, or a key that is refused, must hold up no step that does not need it.
 
-        A Redis that does not answer ends the pass: each step would wait for it.
+        A Redis that does not answer ends the pass: each step would wait for it. Return whether all went well.
         """
         away_or_failed: set[outages.Outage] = set()
-        for step in (self._publish_parcels, self._retry_refused, self.passing.publish, self.unread.look):
+        for step in (
+            self._publish_parcels,
+            self._retry_refused,
+            self._find_lists,
+            self.passing.publish,
+            self.unread.look,
+        ):
             try:
                 step()
             except DatabaseAway as away:
@@ -135,15 +142,14 @@ class Relay:
                 outages.REDIS.fails("relay", away)
                 if not isinstance(away, RedisNotNow):
                     break
-            except BaseException as error:  # noqa: BLE001 - whatever it is: no other thread publishes
+            except BaseException as error:  # noqa: BLE001 - whatever it is: nothing else publishes
                 away_or_failed.add(_FAILED)
                 _FAILED.fails("relay", error)
         for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
             outage.works("relay")
-        if away_or_failed:
-            self._stopping.wait(PAUSE_SECONDS)
         if away_or_failed or self.passing.waiting:
-            self._wake.set()
+            self._wakeup.ring()
+        return not away_or_failed
 
     def _publish_parcels(self) -> None:
         self._last_batch = 0
@@ -191,7 +197,14 @@ class Relay:
             raise published.away
         if taken:
             self._retry_at = 0.0
-            self._wake.set()
+            self._wakeup.ring()
+
+    def _find_lists(self) -> None:
+        """Once, as owner of the front door: care for the lists and streams to which replies went before this process began."""
+        if not self._knows_lists and self._ownership.others() is not None:
+            for address in find_latest_addresses(self._engine, REQUESTERS_READ):
+                self.unread.note(reply_key(address))
+            self._knows_lists = True
 
     def _publish(self, parcels: Sequence[Parcel]) -> tuple[Published, list[Parcel]]:
         """Publish those that Redis has not yet; return what became of them, and all that need not be published any more."""

@@ -1,7 +1,7 @@
 """Replies that nobody reads: ended when they are as old as REPLY_TTL says, counted, and warned about before they fill Redis.
 
 In: the keys of lists and streams to which this worker has published. Out: the old ones are ended; a warning for lists that nobody
-seems to read. Never: a reply ended before its time; more than ``BATCH`` keys in one pass of the relay, whose thread this is.
+seems to read. Never: a reply ended before its time; more than ``BATCH`` keys in one pass of the relay, which calls this.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REMEDY: Final = (
 
 
 class Unread:
-    """What waits to be read. For the relay's thread; ``latest`` may be called from any."""
+    """What waits to be read. For the relay's pass; ``latest`` may be called from any thread."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals) -> None:
         self._redis = redis
@@ -63,7 +63,7 @@ class Unread:
 
     def latest(self) -> list[str]:
         """Return the few hundred lists and streams that were last published to."""
-        return list(self._latest.copy())  # the copy is one step: the relay's thread writes meanwhile
+        return list(self._latest.copy())  # the copy is one step: a pass writes meanwhile
 
     def note(self, key: str) -> None:
         """Something was published there."""

@@ -1,20 +1,23 @@
-"""The watch over kill switches: one thread that asks SQL which accounts are paused, so that nothing else holds that up.
+"""The watch over kill switches: a service of the loop that asks SQL which accounts are paused.
 
-In: the accounts that this worker owns. Out: their permits, renewed once a second and whenever somebody rings; the owner's word
-in the row of a pause that it has seen. Never: a frame; a permit renewed without SQL's word.
+In: the accounts that this worker owns. Out: one answer for all their permits, once a second and whenever it is rung; the owner's
+word in the row of a pause that it has seen. One question at a time, so that no older answer replaces a newer one. Never: a frame; a
+permit without SQL's word.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
 
 from worker68.clock import boottime
 from worker68.errors import DatabaseAway
-from worker68.execution.permit import Permit
+from worker68.execution.permit import Answer, Permit
+from worker68.loop import Loop, Wakeup
 from worker68.observe import outages
 from worker68.store import pauses
 from worker68.store.engine import Engine
@@ -22,7 +25,7 @@ from worker68.store.pauses import Pause
 
 log = structlog.get_logger(__name__)
 
-#: SQL is asked this often even if nobody rings; a permit lasts five times as long.
+#: SQL is asked this often even if it is not rung; an answer counts five times as long.
 LOOK_SECONDS: Final = 1.0
 
 _FAILED: Final = outages.Outage(
@@ -34,81 +37,91 @@ _FAILED: Final = outages.Outage(
 
 
 class PauseWatch:
-    """Renews the permits of one worker's accounts. ``changed`` is called when an account was paused or resumed."""
+    """Keeps the permits of one worker's accounts. ``changed`` is called on the loop when an account may be written for, or not.
 
-    def __init__(self, engine: Engine, owner: str, changed: Callable[[], None]) -> None:
+    ``open``, ``close`` and ``ring`` may be called from any thread.
+    """
+
+    def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[], None]) -> None:
         self._engine = engine
         self._owner = owner
+        self._loop = loop
         self._changed = changed
-        self._lock = threading.Lock()  # guards the two below
+        self._answer = Answer(-1.0, {})  # replaced as a whole
         self._permits: dict[str, Permit] = {}
+        self._new: set[str] = set()  # accounts of which no answer counts yet
         self._told: dict[str, Pause] = {}
-        self._rung = threading.Event()
+        self._wakeup = Wakeup(loop)
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="worker68-watch", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    async def run(self) -> None:
+        """Ask SQL until ``stop``. Then the permits end by themselves."""
+        while not self._stopping:
+            try:
+                await self._look()
+                outages.DATABASE.works("watch")
+                _FAILED.works("watch")
+            except DatabaseAway as away:
+                outages.DATABASE.fails("watch", away)
+            except Exception as error:  # noqa: BLE001 - logged, with its traceback
+                _FAILED.fails("watch", error)
+            await self._wakeup.wait(LOOK_SECONDS)
 
     def stop(self) -> None:
         self._stopping = True
-        self._rung.set()
-        self._thread.join()
+        self._wakeup.ring()
 
     def ring(self) -> None:
-        """Look now. On any thread; does not wait."""
-        self._rung.set()
+        """Look now. Does not wait."""
+        self._wakeup.ring()
 
     def open(self, account: str) -> Permit:
-        """Return the permit of an account that this worker owns from now on, as SQL says now. Raises ``DatabaseAway``."""
-        permit = Permit()
-        with self._lock:
-            self._permits[account] = permit
-            self._told.pop(account, None)
-        self.look()
+        """Return the permit of an account that this worker owns from now on. Nothing may be written before SQL has been asked."""
+        permit = Permit(account, lambda: self._answer)
+        self._loop.tell(partial(self._add, account, permit))
         return permit
 
     def close(self, account: str) -> None:
-        """Let the permit of an account that was lost run out."""
-        with self._lock:
-            self._permits.pop(account, None)
+        """This worker does not own the account any more."""
+        self._loop.tell(partial(self._remove, account))
 
-    def look(self) -> None:
-        """Ask SQL once, for all accounts, and act on it. On any thread. Raises ``DatabaseAway``."""
+    def _add(self, account: str, permit: Permit) -> None:
+        self._remove(account)
+        self._permits[account] = permit
+        self._new.add(account)
+        self.ring()
+
+    def _remove(self, account: str) -> None:
+        self._permits.pop(account, None)
+        self._told.pop(account, None)
+        self._new.discard(account)
+
+    async def _look(self) -> None:
+        """Ask SQL once, for all accounts, and act on it. Raises ``DatabaseAway``."""
         asked_at = boottime()
-        holding = pauses.list_pauses(self._engine)
-        with self._lock:
-            renewed = {name for name, permit in self._permits.items() if permit.renew(holding.get(name), asked_at)}
-            unseen = [one for name, one in holding.items() if name in renewed and one.seen_by != self._owner]
-            if len(renewed) < len(self._permits):
-                self.ring()  # another thread's look overlapped with this one: ask again at once
-            before = self._told
-            self._told = {name: pause for name, one in self._permits.items() if (pause := one.pause) is not None}
-            told = self._told
+        self._answer = answer = Answer(asked_at, await asyncio.to_thread(pauses.list_pauses, self._engine))
+        opened = {account for account in self._new if self._permits[account].counts(answer)}
+        self._new -= opened
+        if self._new:  # opened during the question: ask again at once
+            self.ring()
+        told = {
+            name: pause
+            for name, pause in answer.pauses.items()
+            if (permit := self._permits.get(name)) is not None and permit.counts(answer)
+        }
+        before, self._told = self._told, told
         # Only now, when nothing more is written: whoever has paused an account waits for this.
-        for one in unseen:
-            pauses.note_seen(self._engine, one.id, self._owner)
-        self._tell(before, told)
+        for pause in told.values():
+            if pause.seen_by != self._owner:
+                await asyncio.to_thread(pauses.note_seen, self._engine, pause.id, self._owner)
+        self._log_changes(before, told)
+        if opened or before.keys() != told.keys():
+            self._changed()
 
-    def _tell(self, before: dict[str, Pause], now: dict[str, Pause]) -> None:
+    def _log_changes(self, before: dict[str, Pause], now: dict[str, Pause]) -> None:
         for account in now.keys() - before.keys():
             pause = now[account]
             remedy = f"when the reason is gone: worker68 resume {account} --reason ..."
             log.warning("account_paused", account=account, by=pause.paused_by, reason=pause.reason, remedy=remedy)
         for account in before.keys() - now.keys():
             log.info("account_resumed", account=account)
-        if before.keys() != now.keys():
-            self._changed()
-
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                self.look()
-                outages.DATABASE.works("watch")
-                _FAILED.works("watch")
-            except DatabaseAway as away:  # the permits end by themselves
-                outages.DATABASE.fails("watch", away)
-            except Exception as error:  # noqa: BLE001 - logged, with its traceback
-                _FAILED.fails("watch", error)
-            self._rung.wait(LOOK_SECONDS)
-            self._rung.clear()

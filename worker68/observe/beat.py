@@ -1,6 +1,6 @@
 """The beat: a worker's status as its parts show it, told to the roster at each look at its health.
 
-In: the parts, and what is wrong. Out: ``WorkerStatus`` in Redis. Used by the health thread.
+In: the parts, and what is wrong. Out: ``WorkerStatus`` in Redis. Called in the pool.
 """
 
 from __future__ import annotations

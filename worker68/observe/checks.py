@@ -1,8 +1,8 @@
-"""What "healthy" means for a worker: the checks that its health thread makes.
+"""What "healthy" means for a worker: the checks that are made in the pool.
 
 A worker that is alive and does no work any more must fail one of them: its threads and services, the round that takes in and lets
-begin, the loop, the writer together with the database, Redis, the bridges' I/O loop, the leases, the relay. That a *bridge* is down
-is none of it: no restart mends that, and jobs wait in the database.
+begin, the writer together with the database, Redis, the bridges' I/O loop, the leases, the relay. The watchdog sees a loop that
+stands still. That a *bridge* is down is none of it: no restart mends that, and jobs wait in the database.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ THREADS: Final = frozenset(
         "worker68-loop",
         "worker68-pump",
         "worker68-writer",
-        "worker68-relay",
-        "worker68-late",
         "BridgeIO",
-        "worker68-watch",
     }
 )
 
@@ -52,7 +49,6 @@ def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
         "threads": Threads(THREADS),
         "services": lambda: f"ended: {', '.join(ended)}" if (ended := parts.loop.ended_services()) else None,
         "pump": Recency("a round of taking in and handing on", lambda: parts.pump.turned_at, PUMP_SECONDS),
-        "loop": Progress("the loop", lambda: parts.loop.rounds, parts.loop.nudge),
         "redis": ask_redis,
         "database": ask_database,
         "bridge": Progress("the bridges' I/O thread", lambda: parts.bridge.turns, parts.bridge.nudge),

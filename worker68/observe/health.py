@@ -1,11 +1,13 @@
-"""Whether this worker does its work: looked at from a thread of its own, said by the age of a file.
+"""Whether this worker does its work: a service of the loop that looks at it in the pool, and says it by the age of a file.
 
 In: checks, each of which says what is wrong. Out: a file that is touched while nothing is wrong; a log line at each change. Never:
-a restart, a repair. A look that hangs (a database that neither answers nor fails) touches nothing, and so is seen as well.
+a restart, a repair. A look that hangs (a database that neither answers nor fails) touches nothing, nor does a loop that stands
+still, and so they are seen as well.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Final
 import structlog
 
 from worker68.clock import monotonic
+from worker68.loop import Loop, Stopping
 from worker68.observe.outages import Outage
 
 log = structlog.get_logger(__name__)
@@ -75,7 +78,7 @@ class Threads:
 
 
 class Watch:
-    """Looks at all checks every ``look_seconds``.
+    """Looks at all checks every ``look_seconds``. ``on_look`` is called in the pool, with what is wrong.
 
     Well is a worker from the first time that all checks pass, until one has failed for ``patience_seconds``.
     """
@@ -84,6 +87,8 @@ class Watch:
         self,
         checks: Mapping[str, Check],
         file: Path | None,
+        loop: Loop,
+        *,
         look_seconds: float = LOOK_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
         on_look: Callable[[str | None], None] = lambda problem: None,
@@ -98,17 +103,20 @@ class Watch:
         self._was_well = False
         self._told: str | None = None
         self._problem: str | None = "it has not been looked at yet"
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="worker68-health", daemon=True)
+        self._stopping = Stopping(loop)
 
-    def start(self) -> None:
-        self._thread.start()
+    async def run(self) -> None:
+        """Look until ``stop``."""
+        while not self._stopping.is_set():
+            await asyncio.to_thread(self._look)
+            await self._stopping.rest(self._look_seconds if self._was_well else min(START_SECONDS, self._look_seconds))
 
     def stop(self) -> None:
-        """End the thread, unless a look hangs, and remove the file."""
+        """Look no more. A look that hangs changes nothing any more."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(self._look_seconds)
+
+    def remove_file(self) -> None:
+        """This worker has ended: its file says nothing any more."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
@@ -121,13 +129,8 @@ class Watch:
         """What is wrong, in words; None while healthy."""
         hangs = monotonic() - self._looked_at
         if hangs > self._patience_seconds:
-            return f"a look at the worker's health has not ended for {hangs:.0f} s"
+            return f"no look at the worker's health has ended for {hangs:.0f} s"
         return self._problem
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._look()
-            self._stopping.wait(self._look_seconds if self._was_well else min(START_SECONDS, self._look_seconds))
 
     def _look(self) -> None:
         problems = [self._judge(name, check) for name, check in self._checks.items()]

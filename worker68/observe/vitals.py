@@ -1,6 +1,7 @@
 """A worker's vitals: its look at its own health, the status that it tells, the metrics that it serves.
 
-In: the parts of the runtime. Out: HEALTH_FILE, the roster in Redis, ``/metrics``. Started after the parts, stopped before them.
+In: the parts of the runtime. Out: HEALTH_FILE, the roster in Redis, ``/metrics``. A service of the loop, which begins after the
+parts and ends before them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from worker68.observe.health import Watch
 from worker68.observe.metrics import Page
 from worker68.observe.parts import Parts
 from worker68.settings import Settings
+from worker68.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +26,14 @@ log = structlog.get_logger(__name__)
 class Vitals:
     """Raises ``SettingsError`` where the port for the metrics is taken, or the health file cannot be written."""
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
+    def __init__(self, parts: Parts, settings: Settings, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
         self._beat = Beat(parts)
         if settings.health_file is not None:
             _clear(settings.health_file)
-        self._watch = Watch(make_checks(parts, settings.lease_ttl), settings.health_file, on_look=self._beat.tell)
+        self._watch = Watch(
+            make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._beat.tell
+        )
         self._metrics = None
         if settings.metrics_port is not None:
             self._metrics = Page(settings.metrics_port, make_registry(parts, lambda: self.problem))
@@ -37,10 +42,10 @@ class Vitals:
     @property
     def problem(self) -> str | None:
         """What is wrong with this worker, None while it is well."""
-        return self._watch.problem
+        return self._watchdog.problem or self._watch.problem
 
-    def start(self) -> None:
-        self._watch.start()
+    async def run(self) -> None:
+        await self._watch.run()
 
     def drain(self) -> None:
         """Nothing is taken in or started any more, which is no illness now."""
@@ -48,6 +53,10 @@ class Vitals:
 
     def stop(self) -> None:
         self._watch.stop()
+
+    def close(self) -> None:
+        """Leave nothing behind that says something about this worker. It waits for Redis, and for a scrape."""
+        self._watch.remove_file()
         self._beat.leave()
         if self._metrics is not None:
             self._metrics.close()

@@ -1,4 +1,4 @@
-"""What the relay is to publish next, out of the outbox. How it gets there: ``statements/outbox.py``."""
+"""What the relay is to publish next, and where replies went lately. How it gets into the outbox: ``statements/outbox.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Engine, or_, select
 
 from worker68.store.engine import reading
 from worker68.store.statements.outbox import Parcel
-from worker68.store.tables import outbox
+from worker68.store.tables import outbox, requesters
 
 
 def fetch(
@@ -27,3 +27,10 @@ def fetch(
     with reading(engine) as connection:
         rows = connection.execute(query.where(ours).order_by(outbox.c.id).limit(limit))
         return [Parcel(*row) for row in rows]
+
+
+def find_latest_addresses(engine: Engine, limit: int) -> list[str]:
+    """Return the addresses of so many of the newest requesters, each once, the newest last."""
+    newest = select(requesters.c.reply_to).order_by(requesters.c.id.desc()).limit(limit)
+    with reading(engine) as connection:
+        return [address for address in dict.fromkeys(connection.execute(newest).scalars()) if address][::-1]

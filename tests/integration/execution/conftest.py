@@ -12,9 +12,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.parts.ledger import Ledger, open_ledger
+from tests.parts.onloop import running_loop, serve, stop_service
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
-from worker68.loop import Loop
+from worker68.loop import Loop, LoopThread
 from worker68.store.writer import Writer
 
 
@@ -56,8 +57,15 @@ def loop() -> Iterator[Loop]:
         yield loop
 
 
+@pytest.fixture
+def loop_thread() -> Iterator[LoopThread]:
+    """The loop on a thread of its own, on which services run beside the test."""
+    with running_loop() as thread:
+        yield thread
+
+
 class OneWorker:
-    """Owns ``main`` and the front door; nobody else is there."""
+    """Owns ``main`` and the front door; no other worker is there."""
 
     def owned_accounts(self) -> list[str]:
         return ["main"]
@@ -67,13 +75,13 @@ class OneWorker:
 
 
 @pytest.fixture
-def relay(sqlite: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+def relay(sqlite: Ledger, redis_url: str, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """A running relay, which tries again soon."""
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
     client = Redis.from_url(redis_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-    relay = Relay(sqlite.engine, client, 600, OneWorker())
-    relay.start()
+    relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
+    serve(loop_thread, relay)
     yield relay
-    relay.stop()
+    stop_service(loop_thread, relay)
     client.close()

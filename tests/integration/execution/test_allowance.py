@@ -23,7 +23,7 @@ from worker68.execution import allowance as module
 from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
 from worker68.execution.gate import Gate, Pass
 from worker68.execution.pacing import Pacing
-from worker68.execution.permit import Permit
+from worker68.execution.permit import Answer, Permit
 from worker68.execution.slots import Slot, ask_of
 from worker68.execution.spool import MEMORY_BYTES, Spool
 from worker68.jobs.snapshot import MemberRow
@@ -56,8 +56,8 @@ def allowance(sqlite: Ledger, redis_url: str, bridge: Bridge, loop: Loop) -> Ite
     writer.start()
     with ExitStack() as kept, Redis.from_url(redis_url, protocol=2) as client:
         attempt = sqlite.must_begin(sqlite.send())
-        gate, permit = Gate(NO_LIMITS, owned=lambda: True, wake=lambda: None), Permit()
-        permit.renew(None, boottime())
+        gate = Gate(NO_LIMITS, owned=lambda: True, wake=lambda: None)
+        permit = Permit("main", lambda: Answer(boottime(), {}))
         yield TurnAllowance(
             attempt=attempt,
             account=account(),
@@ -140,7 +140,8 @@ def test_a_worker_that_stops_ends_the_wait(allowance: TurnAllowance, over: Calla
 
 
 def test_a_paused_account_ends_the_wait(allowance: TurnAllowance, over: Callable[[], str]) -> None:
-    allowance.permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime())
+    pause = Pause(1, "main", "a complaint", "ann", NOW, None)
+    allowance.permit = Permit("main", lambda: Answer(boottime(), {"main": pause}))
     assert over() == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
 
 

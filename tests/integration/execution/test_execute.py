@@ -21,7 +21,7 @@ from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
 from worker68.execution.kept import Kept
 from worker68.execution.pacing import LeadTime, Pacing
-from worker68.execution.permit import Permit
+from worker68.execution.permit import Answer, Permit
 from worker68.execution.recorder import Recorder
 from worker68.execution.slots import Ready, Slot, StepDone, ask_of
 from worker68.jobs.job import Job
@@ -74,8 +74,8 @@ def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
     writer = Writer(ledger.engine)
     writer.start()
     limiter = Slots().as_limiter()
-    gate, permit = Gate(NO_LIMITS, lambda: True, lambda: None), Permit()
-    permit.renew(None, boottime())
+    gate = Gate(NO_LIMITS, lambda: True, lambda: None)
+    permit = Permit("main", lambda: Answer(boottime(), {}))
     stopping = Stopping(loop)
     yield Execution(
         account=account(),
@@ -234,9 +234,12 @@ def test_what_was_not_written_ends_the_doubt_about_its_own_attempt_alone(
     assert row.error_code == ("not_sent" if status == "failed" else "worker_lost")
 
 
-def test_a_paused_account_begins_nothing(ledger: Ledger, execution: Execution, run: Run, act: Any) -> None:
+def test_a_paused_account_begins_nothing(
+    ledger: Ledger, execution: Execution, run: Run, act: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
-    execution.permit.renew(Pause(1, "main", "a complaint", "ann", NOW, None), boottime())
+    pause = Pause(1, "main", "a complaint", "ann", NOW, None)
+    monkeypatch.setattr(execution.permit, "_last", lambda: Answer(boottime(), {"main": pause}))
     job = arrive(ledger, SEND)
 
     assert run(ready(job)) is None

@@ -11,17 +11,18 @@ import pytest
 
 from tests.parts.jobs import MUTE, NOW, message, mute_fields, send_fields
 from tests.parts.ledger import FENCE, SENT, Ledger
+from tests.parts.onloop import serve, stop_service
 from worker68.bridge.correlation import LateEvidence
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
 from worker68.execution import recorder as recorder_module
 from worker68.execution import recovery
 from worker68.execution.kept import BackedOff, Ended, Kept, NotWritten, Seen
-from worker68.execution.late import LateDesk
+from worker68.execution.late import LateOffers
 from worker68.execution.recorder import Recorder
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.states import State
-from worker68.loop import Loop, Stopping
+from worker68.loop import Loop, LoopThread, Stopping
 from worker68.store.statements.attempts import Attempt
 from worker68.store.writer import Writer
 
@@ -105,22 +106,22 @@ def test_notes_that_redis_refuses_do_not_keep_an_account_from_its_owner(
 
 class TestLateEvidence:
     def test_what_a_stop_finds_unsettled_is_offered_by_the_next_owner(
-        self, ledger: Ledger, writer: Writer, kept: Kept
+        self, ledger: Ledger, writer: Writer, kept: Kept, loop_thread: LoopThread
     ) -> None:
         attempt = begun(ledger)
-        late = LateDesk(writer, kept, lambda: None)
-        late.start()
+        late = LateOffers(writer, kept, lambda: None, loop_thread.loop)
+        serve(loop_thread, late)
         late.hand_in("main", LateEvidence(str(attempt.job.custom_msg_id), Verdict.SENT, 4711, NOW))
-        late.stop()
+        stop_service(loop_thread, late)
         assert [type(note) for note in kept.load("main")] == [Seen]
         (seen,) = take_over(ledger, kept)
         assert ledger.told() == ["t: worker_lost"]
         announced = threading.Event()
-        late = LateDesk(writer, kept, announced.set)
-        late.start()
+        late = LateOffers(writer, kept, announced.set, loop_thread.loop)
+        serve(loop_thread, late)
         late.hand_in("main", seen, kept=True)
         assert announced.wait(30)
-        late.stop()
+        stop_service(loop_thread, late)
         assert ledger.told() == ["t: worker_lost", "t: succeeded"]
         assert kept.load("main") == []
 

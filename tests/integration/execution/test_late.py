@@ -12,24 +12,26 @@ import pytest
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
+from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.bridge.correlation import LateEvidence
 from worker68.errors import DatabaseAway
 from worker68.execution import late as late_module
 from worker68.execution.kept import Kept
-from worker68.execution.late import LateDesk
+from worker68.execution.late import LateOffers
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Status, failed, in_doubt
 from worker68.jobs.states import State
+from worker68.loop import LoopThread
 from worker68.store.statements import attempts
 from worker68.store.writer import Writer
 
 
 class Desk:
-    """A late desk on a real ledger."""
+    """Late evidence on a real ledger."""
 
-    def __init__(self, ledger: Ledger, late: LateDesk, announced: threading.Event) -> None:
+    def __init__(self, ledger: Ledger, late: LateOffers, announced: threading.Event) -> None:
         self.ledger = ledger
         self.late = late
         self.announced = announced
@@ -52,15 +54,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(ledger: Ledger, reader: Any) -> Iterator[Desk]:
+def desk(ledger: Ledger, reader: Any, loop_thread: LoopThread) -> Iterator[Desk]:
     writer = Writer(ledger.engine)
     announced = threading.Event()
-    late = LateDesk(writer, Kept(reader), announced.set)
+    late = LateOffers(writer, Kept(reader), announced.set, loop_thread.loop)
     made = Desk(ledger, late, announced)
     writer.start()
-    late.start()
+    serve(loop_thread, late)
     yield made
-    late.stop()
+    stop_service(loop_thread, late)
     writer.stop()
 
 
@@ -113,34 +115,43 @@ def test_evidence_does_not_wait_for_the_pause_of_another(
     wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
 
 
-def test_while_the_database_hangs_evidence_is_kept_and_the_thread_can_end(
-    ledger: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
+def test_while_the_database_is_away_evidence_is_kept_and_the_service_can_end(
+    ledger: Ledger, reader: Any, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each try takes longer than the pause between two: something is always due."""
+    """Something is always due."""
     monkeypatch.setattr(late_module, "PAUSE_SECONDS", 0.0)
     jobs = [ledger.send(job_id=str(number)) for number in range(3)]
-    hanging = threading.Event()
+    asked = threading.Event()
 
-    class Hanging(Writer):
-        def write(self, work: Any) -> Any:
-            hanging.set()
-            raise DatabaseAway("it hangs")
+    class Away(Writer):
+        def hand_in(self, *_: Any, **__: Any) -> None:
+            asked.set()
+            raise DatabaseAway("it is away")
 
-    desk = Desk(ledger, LateDesk(Hanging(ledger.engine), Kept(reader), lambda: None), threading.Event())
-    desk.late.start()
+    late = LateOffers(Away(ledger.engine), Kept(reader), lambda: None, loop_thread.loop)
+    desk = Desk(ledger, late, threading.Event())
+    serve(loop_thread, late)
     for job in jobs[:2]:
         desk.hand_in(job)
-    assert hanging.wait(10)
+    assert asked.wait(10)
     fields = [f"seen:{job.custom_msg_id}" for job in jobs]
     wait_until(lambda: all(reader.hexists("worker68:kept:main", field) for field in fields[:2]))
     desk.hand_in(jobs[2])
 
-    ending = threading.Thread(target=desk.late.stop, daemon=True)
-    ending.start()
-    ending.join(10)
+    stop_service(loop_thread, late)
 
-    assert not ending.is_alive()
     assert all(reader.hexists("worker68:kept:main", field) for field in fields)
+
+
+def test_many_that_come_together_are_all_applied(ledger: Ledger, desk: Desk) -> None:
+    jobs = [ledger.send(job_id=str(number)) for number in range(2 * late_module.BATCH + 1)]
+    for job in jobs:
+        assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
+
+    for job in jobs:
+        desk.hand_in(job)
+
+    wait_until(lambda: all(desk.ended_as(job, Status.SUCCEEDED) for job in jobs))
 
 
 def test_evidence_that_was_kept_is_dropped_once_its_job_has_it(
@@ -148,22 +159,22 @@ def test_evidence_that_was_kept_is_dropped_once_its_job_has_it(
 ) -> None:
     job = ledger.send()
     assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
-    write, away = Writer.write, threading.Event()
+    hand_in, away = Writer.hand_in, threading.Event()
 
-    def fail_once(writer: Writer, work: Any) -> Any:
+    def fail_once(writer: Writer, *what: Any, **how: Any) -> None:
         if not away.is_set():
             away.set()
             raise DatabaseAway("once")
-        return write(writer, work)
+        hand_in(writer, *what, **how)
 
-    monkeypatch.setattr(Writer, "write", fail_once)
+    monkeypatch.setattr(Writer, "hand_in", fail_once)
     desk.hand_in(job)
 
     wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
     wait_until(lambda: away.is_set() and not reader.exists("worker68:kept:main"))
 
 
-def test_a_note_that_redis_refuses_does_not_end_the_thread(ledger: Ledger, desk: Desk, reader: Any) -> None:
+def test_a_note_that_redis_refuses_does_not_end_the_service(ledger: Ledger, desk: Desk, reader: Any) -> None:
     reader.set("worker68:kept:main", "x")
     first, second = ledger.send(job_id="first"), ledger.send(job_id="second")
     for job in (first, second):

@@ -10,11 +10,13 @@ import pytest
 from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
 from tests.parts.metrics import counted
+from tests.parts.onloop import stop_service
 from tests.parts.worker import wait_until
 from worker68.execution import passing
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import DEAD_KEY, Relay
 from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.loop import LoopThread
 from worker68.store.tables import outbox
 
 ORDERS = "worker68:replies:orders"
@@ -167,19 +169,21 @@ def test_an_event_that_redis_refuses_holds_no_reply_up(relay: Relay, sqlite: Led
     assert reader.llen(ORDERS) == 2
 
 
-def test_the_last_parcels_are_sent_before_the_relay_stops(relay: Relay, sqlite: Ledger, reader: Any) -> None:
+def test_the_last_parcels_are_sent_before_the_relay_stops(
+    relay: Relay, loop_thread: LoopThread, sqlite: Ledger, reader: Any
+) -> None:
     sqlite.settled(reply_to="orders")
-    relay.stop()
+    stop_service(loop_thread, relay)
     assert reader.llen(ORDERS) == 1
 
 
 def test_parcels_of_an_account_with_another_owner_are_left_to_it(
-    relay: Relay, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
+    relay: Relay, loop_thread: LoopThread, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "utc_now", lambda: NOW)
     monkeypatch.setattr(relay._ownership, "others", lambda: None)
     sqlite.settled(account="other", reply_to="orders")
     sqlite.settled(reply_to="orders")
     wait_until(lambda: reader.llen(ORDERS) == 1)
-    relay.stop()
+    stop_service(loop_thread, relay)
     assert {parcel.account for parcel in sqlite.parcels()} == {"other"}

@@ -18,6 +18,7 @@ from tests.integration.execution.conftest import OneWorker
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.metrics import counted
+from tests.parts.onloop import serve, stop_service
 from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
@@ -28,6 +29,7 @@ from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
 from worker68.execution.unread import Unread
 from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.loop import LoopThread
 from worker68.store import refused as store_refused
 from worker68.store.engine import Engine, open_engine
 from worker68.store.statements.outbox import Parcel
@@ -56,16 +58,18 @@ def narrow_url(redis_url: str, reader: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def narrow(sqlite: Ledger, narrow_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+def narrow(
+    sqlite: Ledger, narrow_url: str, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Relay]:
     """A running relay of that user."""
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(relay_module, "BATCH", 20)
     client = Redis.from_url(narrow_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-    relay = Relay(sqlite.engine, client, 600, OneWorker())
-    relay.start()
+    relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
+    serve(loop_thread, relay)
     yield relay
-    relay.stop()
+    stop_service(loop_thread, relay)
     client.close()
 
 
@@ -117,7 +121,7 @@ def test_a_reply_that_can_neither_be_published_nor_set_aside_waits(
 
 
 def test_replies_are_published_once_while_the_database_cannot_write(
-    postgres_url: str, redis_url: str, reader: Any, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, redis_url: str, loop_thread: LoopThread, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
@@ -127,8 +131,8 @@ def test_replies_are_published_once_while_the_database_cannot_write(
             ledger.settled(reply_to="orders" if number else "stream:orders")
         switch(ledger, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
         engine = open_engine(postgres_url)
-        relay = Relay(engine, client, 600, OneWorker())
-        relay.start()
+        relay = Relay(engine, client, 600, OneWorker(), loop_thread.loop)
+        serve(loop_thread, relay)
         try:
             wait_until(lambda: reader.llen(ORDERS) == 4)
             let_pass(relay)
@@ -138,7 +142,7 @@ def test_replies_are_published_once_while_the_database_cannot_write(
             wait_until(lambda: ledger.count(outbox) == 0)
             assert (reader.llen(ORDERS), reader.xlen(f"{ORDERS}:stream")) == (4, 1)
         finally:
-            relay.stop()
+            stop_service(loop_thread, relay)
             engine.dispose()
 
 

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 import structlog
 
+from tests.integration.execution.conftest import OneWorker
 from tests.parts.ledger import Ledger
+from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.execution import unread as unread_module
 from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
 from worker68.execution.unread import Unread
+from worker68.loop import LoopThread
+from worker68.store.tables import outbox
 
 LIST, STREAM = "worker68:replies:orders", "worker68:replies:orders:stream"
 KEPT = 800
@@ -91,6 +95,20 @@ def test_the_relay_looks_where_it_has_published(relay: Relay, sqlite: Ledger, re
     sqlite.settled(reply_to="stream:orders")
     relay.wake()
     wait_until(lambda: relay.unread.keys == {LIST, STREAM})
+
+
+def test_a_worker_knows_from_its_start_where_replies_may_wait(
+    relay: Relay, sqlite: Ledger, loop_thread: LoopThread, reader: Any
+) -> None:
+    for number, address in enumerate(("orders", "stream:orders", "orders")):
+        sqlite.settled(reply_to=address, job_id=f"{number}")
+    sqlite.settled(job_id="unanswered")
+    relay.wake()
+    wait_until(lambda: sqlite.count(outbox) == 0)
+    after_a_restart = Relay(sqlite.engine, reader, 600, OneWorker(), loop_thread.loop)
+    serve(loop_thread, after_a_restart)
+    wait_until(lambda: after_a_restart.unread.latest() == [STREAM, LIST])
+    stop_service(loop_thread, after_a_restart)
 
 
 class Clock:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
+from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
-from worker68.clock import boottime
 from worker68.execution import watch as watch_module
+from worker68.execution.permit import Permit
 from worker68.execution.watch import PauseWatch
+from worker68.loop import LoopThread
 from worker68.store import pauses
 from worker68.store.engine import Engine
 
@@ -32,81 +34,82 @@ def bell() -> Bell:
 
 
 @pytest.fixture
-def watch(sqlite: Ledger, bell: Bell) -> PauseWatch:
-    return PauseWatch(sqlite.engine, "worker-a", bell)
-
-
-@pytest.fixture
-def running(watch: PauseWatch) -> Iterator[PauseWatch]:
-    watch.start()
+def watch(sqlite: Ledger, bell: Bell, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[PauseWatch]:
+    """One that asks SQL only when it is rung."""
+    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 60.0)
+    watch = PauseWatch(sqlite.engine, "worker-a", loop_thread.loop, bell)
+    serve(loop_thread, watch)
     yield watch
-    watch.stop()
+    stop_service(loop_thread, watch)
 
 
-def test_an_account_may_be_written_for_from_the_moment_it_is_opened(watch: PauseWatch, bell: Bell) -> None:
-    assert watch.open("main").why_not() is None
-    assert bell.rung == 0
+def open_account(watch: PauseWatch, account: str) -> Permit:
+    """Open an account and wait until SQL has been asked about it."""
+    permit = watch.open(account)
+    wait_until(lambda: permit.why_not() is None or permit.pause is not None)
+    return permit
+
+
+def test_an_account_may_be_written_for_as_soon_as_sql_was_asked(watch: PauseWatch, bell: Bell) -> None:
+    open_account(watch, "main")
+    wait_until(lambda: bell.rung == 1)
 
 
 def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) -> None:
     pauses.pause(sqlite.engine, "main", "for the night", "ann", NOW)
-    assert "paused by ann" in (watch.open("main").why_not() or "")
-    assert watch.open("other").why_not() is None
+    assert "paused by ann" in (open_account(watch, "main").why_not() or "")
+    assert open_account(watch, "other").why_not() is None
 
 
-def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, running: PauseWatch, bell: Bell) -> None:
-    permit = running.open("main")
+def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell: Bell) -> None:
+    permit = open_account(watch, "main")
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-    running.ring()
+    watch.ring()
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert "paused by ann" in (permit.why_not() or ""), "the row says so only afterwards"
-    wait_until(lambda: bell.rung == 1)
-
-    pauses.resume(sqlite.engine, "main", "solved", "ann", NOW)
-    wait_until(lambda: permit.why_not() is None)
     wait_until(lambda: bell.rung == 2)
 
+    pauses.resume(sqlite.engine, "main", "solved", "ann", NOW)
+    watch.ring()
+    wait_until(lambda: permit.why_not() is None)
+    wait_until(lambda: bell.rung == 3)
 
-def test_the_pause_of_an_account_of_somebody_else_is_not_said_to_be_seen(sqlite: Ledger, watch: PauseWatch) -> None:
-    paused, _ = pauses.pause(sqlite.engine, "other", "a complaint", "ann", NOW)
-    watch.open("main")
-    watch.open("other")
+
+def test_sql_is_asked_again_and_again_without_a_ring(
+    sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    permit = open_account(watch, "main")
+    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
+    watch.ring()
+    pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
+    wait_until(lambda: permit.pause is not None)
+
+
+def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite: Ledger, watch: PauseWatch) -> None:
+    open_account(watch, "main")
+    open_account(watch, "other")
     watch.close("other")
-    pauses.note_seen(sqlite.engine, paused.id, "worker-b")
-    watch.look()
-    seen = pauses.find_pause(sqlite.engine, "other")
-    assert seen is not None
-    assert seen.seen_by == "worker-b"
+    for account in ("other", "main"):
+        pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
+    watch.ring()
+    wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
+    other = pauses.find_pause(sqlite.engine, "other")
+    assert other is not None
+    assert other.seen_by is None
 
 
-def test_an_answer_that_was_asked_for_earlier_and_comes_later_does_not_undo_a_pause(
+def test_an_older_answer_never_replaces_a_newer_one(
     sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    permit = watch.open("main")
-    with held_answer(watch, monkeypatch):  # this one has read "not paused"
+    """SQL is asked again only when the answer before has been taken over."""
+    permit = open_account(watch, "main")
+    with held_answer(watch, monkeypatch) as asked:  # this one has read "not paused"
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        watch.look()
-        assert (one := pauses.find_pause(sqlite.engine, "main")) is not None
-        assert one.seen_by == "worker-a", "who has paused it relies on it from here on"
-    assert "paused by ann" in (permit.why_not() or "")
-
-
-def test_nor_does_an_answer_that_was_asked_for_while_the_pause_was_asked_about(
-    sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The question that began first may be answered from the later state."""
-    permit = watch.open("main")
-    read = pauses.list_pauses
-
-    def asks_while_another_one_has_its_answer(engine: Engine) -> dict[str, pauses.Pause]:
-        monkeypatch.setattr(pauses, "list_pauses", read)
-        late.enter_context(held_answer(watch, monkeypatch))
-        pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        return read(engine)
-
-    monkeypatch.setattr(pauses, "list_pauses", asks_while_another_one_has_its_answer)
-    with ExitStack() as late:
-        watch.look()
+        watch.ring()
+        watch.ring()
+    wait_until(lambda: "paused by ann" in (permit.why_not() or ""))
+    wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
+    assert asked.at_once == 1
     assert "paused by ann" in (permit.why_not() or "")
 
 
@@ -114,45 +117,43 @@ def test_an_account_that_is_opened_does_not_get_an_answer_from_before(
     sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner before this one has stopped for the pause, and said so."""
+    open_account(watch, "other")
     with held_answer(watch, monkeypatch):
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
         permit = watch.open("main")
-    assert "paused by ann" in (permit.why_not() or "")
+
+    def is_paused() -> bool:
+        words = permit.why_not()
+        assert words is not None
+        return "paused by ann" in words
+
+    wait_until(is_paused)
 
 
-def test_what_an_overlapping_answer_may_have_missed_is_asked_for_again(
-    sqlite: Ledger, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 60.0)
-    running: PauseWatch = request.getfixturevalue("running")
-    permit = running.open("main")
-    with held_answer(running, monkeypatch, before=lambda: pauses.pause(sqlite.engine, "main", "why", "ann", NOW)):
-        permit.renew(None, boottime())
-    wait_until(lambda: "paused by ann" in (permit.why_not() or ""))
+class Asked:
+    """How many questions to SQL were under way at once, at most."""
+
+    def __init__(self) -> None:
+        self.now = self.at_once = 0
 
 
 @contextmanager
-def held_answer(
-    watch: PauseWatch, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None
-) -> Iterator[None]:
-    """Let another thread ask SQL, after ``before``, and have its answer in hand, which it acts on only at the end."""
-    read, has_read, may_act = pauses.list_pauses, threading.Event(), threading.Event()
+def held_answer(watch: PauseWatch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+    """Let the watch ask SQL and have its answer in hand, which it gets only at the end."""
+    read, has_read, may_act, asked = pauses.list_pauses, threading.Event(), threading.Event(), Asked()
 
     def slow(engine: Engine) -> dict[str, pauses.Pause]:
-        if threading.current_thread() is not thread:
-            return read(engine)
-        before()
+        asked.now += 1
+        asked.at_once = max(asked.at_once, asked.now)
         answer = read(engine)
         has_read.set()
         assert may_act.wait(10)
+        asked.now -= 1
         return answer
 
-    thread = threading.Thread(target=watch.look)
     with monkeypatch.context() as patched:
         patched.setattr(pauses, "list_pauses", slow)
-        thread.start()
+        watch.ring()
         assert has_read.wait(10)
-        yield
+        yield asked
         may_act.set()
-        thread.join(10)
-        assert not thread.is_alive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from celery.worker.control import Panel
@@ -16,9 +16,7 @@ from worker68.celery_worker.inspection import Inspection
 from worker68.errors import DatabaseAway
 from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
-from worker68.runtime import Runtime
 from worker68.store import inspection as store_inspection
-from worker68.store.waiting import Cancelled
 
 SECONDS = 10.0
 
@@ -33,8 +31,8 @@ def jobs() -> Iterator[LoopThread]:
 
 @pytest.fixture
 def asked(jobs: LoopThread) -> Inspection:
-    runtime = SimpleNamespace(engine=None, owned_accounts=lambda: ["main"], loop=jobs, runs=Runs(["main"]))
-    return Inspection(cast(Runtime, runtime))
+    engine: Any = None
+    return Inspection(engine, lambda: ["main"], jobs, Runs(["main"]))
 
 
 class Database:
@@ -65,7 +63,7 @@ def test_a_database_that_is_slow_is_waited_for_once(asked: Inspection, monkeypat
     finally:
         database.answers.set()
     monkeypatch.setattr(inspection, "PATIENCE_SECONDS", SECONDS)
-    wait_until(lambda: not asked._open)
+    wait_until(lambda: asked._looking is not None and asked._looking.done())
     assert asked.reserved("w") == []
 
 
@@ -76,30 +74,6 @@ def test_what_breaks_beside_is_raised_where_it_was_asked(asked: Inspection, monk
     monkeypatch.setattr(store_inspection, "find_revoked", broken)
     with pytest.raises(LookupError, match="broken"):
         asked.revoked([])
-
-
-def test_a_revoke_is_carried_out_but_not_waited_for_while_a_question_is_open(
-    asked: Inspection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database, revoked = Database(), threading.Event()
-
-    async def revoke(task_ids: list[str]) -> Cancelled:
-        revoked.set()
-        return Cancelled([], [], [], [])
-
-    monkeypatch.setattr(asked._runtime, "revoke", revoke, raising=False)
-    assert asked.revoke(["a"]) == Cancelled([], [], [], [])
-
-    revoked.clear()
-    monkeypatch.setattr(store_inspection, "find_reserved", database.find)
-    monkeypatch.setattr(inspection, "PATIENCE_SECONDS", 0.01)
-    try:
-        with pytest.raises(DatabaseAway):
-            asked.reserved("w")
-        asked.revoke(["a"])
-        assert revoked.wait(SECONDS)
-    finally:
-        database.answers.set()
 
 
 @pytest.mark.parametrize("question", ["scheduled", "reserved", "revoked", "query_task"])

@@ -12,7 +12,7 @@ from tests.parts.onloop import run
 from worker68.clock import utc_now
 from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
-from worker68.execution.permit import PERMIT_SECONDS, Permit
+from worker68.execution.permit import PERMIT_SECONDS, Answer, Permit
 from worker68.execution.slots import Slot, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
@@ -251,39 +251,31 @@ class TestPermit:
         monkeypatch.setattr("worker68.execution.permit.boottime", lambda: moment[0])
         return moment
 
-    def test_nobody_writes_before_sql_was_asked(self) -> None:
-        assert "could not be asked" in (Permit().why_not() or "")
+    def test_nothing_is_written_before_sql_was_asked(self, clock: list[float]) -> None:
+        answers = [Answer(-1.0, {})]
+        permit = Permit("main", lambda: answers[-1])
+        assert "could not be asked" in (permit.why_not() or "")
+        answers.append(Answer(1000.0, {}))
+        assert permit.why_not() is None
 
-    def test_it_counts_for_some_seconds_from_the_question_on(self, clock: list[float]) -> None:
-        permit = Permit()
-        clock[0] = 1003.0
-        assert permit.renew(None, 1001.0)
+    def test_an_answer_counts_for_some_seconds_from_the_question_on(self, clock: list[float]) -> None:
+        permit = Permit("main", lambda: Answer(1001.0, {}))
         clock[0] = 1001.0 + PERMIT_SECONDS - 0.1
         assert permit.why_not() is None
         clock[0] = 1001.0 + PERMIT_SECONDS
         assert "could not be asked" in (permit.why_not() or "")
 
     def test_a_pause_counts_until_sql_says_otherwise(self, clock: list[float]) -> None:
-        permit = Permit()
-        assert permit.renew(PAUSE, 1000.0)
+        answers = [Answer(1000.0, {"main": PAUSE})]
+        permit, other = (Permit(name, lambda: answers[-1]) for name in ("main", "other"))
+        assert other.why_not() is None
         clock[0] = 5000.0
         assert permit.why_not() == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
-        assert permit.renew(None, 4999.0)
+        answers.append(Answer(4999.0, {}))
         assert permit.why_not() is None
 
-    @pytest.mark.parametrize("asked_at", [1001.0, 1002.0, 1003.9])
-    def test_an_answer_that_may_be_older_never_replaces_one(self, clock: list[float], asked_at: float) -> None:
-        """Asked for at 1002 and taken over at 1004: what was asked for before 1004 may have been read before it."""
-        permit = Permit()
-        clock[0] = 1004.0
-        assert permit.renew(PAUSE, 1002.0)
-        clock[0] = 1005.0
-        assert not permit.renew(None, asked_at)
-        assert permit.pause == PAUSE
-
-    def test_nor_does_one_from_before_the_permit_count(self, clock: list[float]) -> None:
-        permit = Permit()
-        assert not permit.renew(None, 999.9)
+    def test_an_answer_from_before_the_permit_does_not_count(self, clock: list[float]) -> None:
+        permit = Permit("main", lambda: Answer(999.9, {}))
         assert "could not be asked" in (permit.why_not() or "")
 
 

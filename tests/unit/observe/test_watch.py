@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.onloop import running_loop, serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic
+from worker68.loop import LoopThread
 from worker68.observe.health import Check, Progress, Recency, Threads, Watch
 
 #: Looks come as fast as they can; what is ill must be so for two or three of them.
@@ -31,11 +33,26 @@ class Switch:
 
 
 class Watched:
-    def __init__(self, file: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, loop: LoopThread, file: Path, patience: float = PATIENCE) -> None:
         self.switch = Switch()
         self.file = file
         self.told: list[str | None] = []
-        self.watch = Watch({"it": self.switch}, file, LOOK, patience, self.told.append)
+        self.watch = Watch(
+            {"it": self.switch},
+            file,
+            loop.loop,
+            look_seconds=LOOK,
+            patience_seconds=patience,
+            on_look=self.told.append,
+        )
+        self._loop = loop
+
+    def start(self) -> None:
+        serve(self._loop, self.watch)
+
+    def stop(self) -> None:
+        stop_service(self._loop, self.watch)
+        self.watch.remove_file()
 
     def look_again(self) -> None:
         """Wait until a look has begun and ended from now on."""
@@ -44,14 +61,20 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    watched = Watched(tmp_path / "health")
+def loop() -> Iterator[LoopThread]:
+    with running_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def watched(loop: LoopThread, tmp_path: Path) -> Iterator[Watched]:
+    watched = Watched(loop, tmp_path / "health")
     yield watched
-    watched.watch.stop()
+    watched.stop()
 
 
 def test_the_file_is_touched_while_all_is_well(watched: Watched) -> None:
-    watched.watch.start()
+    watched.start()
     wait_until(watched.file.exists)
     first = watched.file.stat().st_mtime_ns
 
@@ -62,28 +85,28 @@ def test_the_file_is_touched_while_all_is_well(watched: Watched) -> None:
 
 def test_a_worker_that_was_never_well_is_not_healthy(watched: Watched) -> None:
     watched.switch.problem = "no database"
-    watched.watch.start()
+    watched.start()
     watched.look_again()
 
     assert watched.watch.problem == "it: no database"
     assert not watched.file.exists()
 
 
-def test_what_fails_for_a_moment_is_no_illness(tmp_path: Path) -> None:
-    patient = Watched(tmp_path / "health", patience=3600.0)
-    patient.watch.start()
+def test_what_fails_for_a_moment_is_no_illness(loop: LoopThread, tmp_path: Path) -> None:
+    patient = Watched(loop, tmp_path / "health", patience=3600.0)
+    patient.start()
     wait_until(patient.file.exists)
 
     patient.switch.problem = "a blink"
     patient.look_again()
 
     assert patient.watch.problem is None
-    patient.watch.stop()
+    patient.stop()
 
 
 @pytest.mark.parametrize("problem", ["does not answer", "raise"])
 def test_what_fails_for_long_is_an_illness_until_it_is_over(watched: Watched, problem: str) -> None:
-    watched.watch.start()
+    watched.start()
     wait_until(watched.file.exists)
 
     watched.switch.problem = problem
@@ -98,7 +121,7 @@ def test_what_fails_for_long_is_an_illness_until_it_is_over(watched: Watched, pr
     wait_until(lambda: watched.file.stat().st_mtime_ns > untouched)
 
 
-def test_a_look_that_hangs_is_an_illness(tmp_path: Path) -> None:
+def test_a_look_that_hangs_is_an_illness(loop: LoopThread, tmp_path: Path) -> None:
     hang, began = threading.Event(), threading.Event()
 
     def check() -> str | None:
@@ -107,17 +130,17 @@ def test_a_look_that_hangs_is_an_illness(tmp_path: Path) -> None:
         began.set()
         return None
 
-    watch = Watch({"it": check}, tmp_path / "health", LOOK, PATIENCE)
-    watch.start()
+    watch = Watch({"it": check}, tmp_path / "health", loop.loop, look_seconds=LOOK, patience_seconds=PATIENCE)
+    serve(loop, watch)
     try:
-        wait_until(lambda: "has not ended" in (watch.problem or ""))
+        wait_until(lambda: "no look at the worker's health has ended" in (watch.problem or ""))
     finally:
         hang.set()
-        watch.stop()
+        stop_service(loop, watch)
 
 
 def test_a_check_can_rest(watched: Watched) -> None:
-    watched.watch.start()
+    watched.start()
     wait_until(watched.file.exists)
     watched.switch.problem = "ends in order"
     watched.watch.forgo("it")
@@ -130,9 +153,9 @@ def test_a_check_can_rest(watched: Watched) -> None:
 
 
 def test_nothing_is_left_behind(watched: Watched) -> None:
-    watched.watch.start()
+    watched.start()
     wait_until(watched.file.exists)
-    watched.watch.stop()
+    watched.stop()
     assert not watched.file.exists()
 
 

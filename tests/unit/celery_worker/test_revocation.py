@@ -1,0 +1,84 @@
+"""A revoke is waited for a moment, and comes to its end also where that takes longer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.parts.onloop import running_loop
+from tests.parts.worker import wait_until
+from worker68.celery_worker import revocation as revocation_module
+from worker68.celery_worker.revocation import Revocation
+from worker68.errors import DatabaseAway
+from worker68.loop import LoopThread
+from worker68.store import waiting
+from worker68.store.waiting import Cancelled
+
+SECONDS = 10.0
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    with running_loop() as loop:
+        yield loop
+
+
+class Scene:
+    """A revocation over a database that answers as the test says, and what was cancelled."""
+
+    def __init__(self, loop: LoopThread) -> None:
+        self.cancelled: list[Sequence[str]] = []
+        engine: Any = None
+        self.revocation = Revocation(engine, loop, lambda ids, _: self.cancelled.append(ids))
+
+
+@pytest.fixture
+def scene(loop: LoopThread) -> Scene:
+    return Scene(loop)
+
+
+NOTHING = Cancelled([], [], [], [])
+
+
+def test_what_was_cancelled_is_told_and_returned(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "cancel", lambda *_: NOTHING)
+    monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
+    assert scene.revocation.revoke(["a", "b"]) is NOTHING
+    assert scene.cancelled == [["a", "b"]]
+
+
+def test_a_slow_database_is_waited_for_a_moment_and_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+
+    def cancel(*_: Any) -> Cancelled:
+        assert answers.wait(SECONDS)
+        return NOTHING
+
+    monkeypatch.setattr(waiting, "cancel", cancel)
+    monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", 0.01)
+    try:
+        assert scene.revocation.revoke(["a"]) is None
+        monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
+        assert scene.revocation.revoke(["b"]) is None, "it waits for no second one"
+    finally:
+        answers.set()
+    wait_until(lambda: sorted(map(list, scene.cancelled)) == [["a"], ["b"]])
+
+
+@pytest.mark.parametrize("problem", [DatabaseAway("gone"), ValueError("a fault")])
+def test_what_fails_is_logged_and_has_cancelled_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def cancel(*_: Any) -> Cancelled:
+        raise problem
+
+    monkeypatch.setattr(waiting, "cancel", cancel)
+    monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
+    with capture_logs() as logs:
+        assert scene.revocation.revoke(["a"]) is None
+    assert [line["event"] for line in logs] == ["revoke_failed"]
+    assert scene.cancelled == []

@@ -1,0 +1,64 @@
+"""Revocation: the waiting jobs of Celery ids are cancelled in SQL, wherever they wait.
+
+In: ids, from remote control. Out: what came of it, or None where that takes longer. Never: a job of which something was written; a
+wait for SQL longer than ``REVOKE_SECONDS``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Final
+
+import structlog
+
+from worker68.clock import utc_now
+from worker68.errors import DatabaseAway
+from worker68.loop import LoopThread
+from worker68.store import waiting
+from worker68.store.engine import Engine
+from worker68.store.waiting import Cancelled
+
+log = structlog.get_logger(__name__)
+
+#: So long Celery's thread waits for what a revoke came to: it takes some milliseconds, and the client waits a second.
+REVOKE_SECONDS: Final = 0.5
+
+
+class Revocation:
+    """Cancels jobs for remote control. On Celery's thread; ``on_cancelled`` is called on the loop."""
+
+    def __init__(
+        self, engine: Engine, loop: LoopThread, on_cancelled: Callable[[Sequence[str], Cancelled], None]
+    ) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._on_cancelled = on_cancelled
+        self._last: Future[Cancelled | None] | None = None
+
+    def revoke(self, task_ids: Sequence[str]) -> Cancelled | None:
+        """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
+
+        It is done in the pool, because the database may be slow: that is waited for a moment, and not at all while an earlier one
+        is not done.
+        """
+        waits = self._last is None or self._last.done()
+        self._last = self._loop.submit(self._cancel(list(task_ids)))
+        try:
+            return self._last.result(REVOKE_SECONDS if waits else 0.0)
+        except TimeoutError:
+            return None
+
+    async def _cancel(self, task_ids: list[str]) -> Cancelled | None:
+        try:
+            cancelled = await asyncio.to_thread(waiting.cancel, self._engine, task_ids, "revoked", utc_now())
+            self._on_cancelled(task_ids, cancelled)
+        except DatabaseAway as away:
+            log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
+            return None
+        except Exception:
+            log.exception("revoke_failed", task_ids=task_ids)
+            return None
+        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
+        return cancelled

@@ -44,15 +44,15 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: What only few may import, furniture apart: room -> those modules and rooms.
 DOORS: dict[str, set[str]] = {
     "cli": {"cli", "app", "__main__"},
-    "runtime": {"cli", "celery_worker", "fleet.control"},
+    "runtime": {"cli", "celery_worker"},
     "simulator": {"simulator", "cli"},
     "embedded": {"cli"},
-    "observe": {"observe", "runtime", "celery_worker", "fleet.inspection", "cli"},
+    "observe": {"observe", "runtime", "celery_worker", "cli"},
     "celery_tasks": {"app"},
-    "celery_worker": {"app", "fleet.control"},
+    "celery_worker": {"app"},
 }
 
-_CELERY = {"app", "celery_tasks", "celery_worker", "fleet.control", "cli", "client", "__init__"}
+_CELERY = {"app", "celery_tasks", "celery_worker", "cli", "client", "__init__"}
 
 #: Library -> the modules and rooms that may import it.
 THIRD_PARTIES: dict[str, set[str]] = {

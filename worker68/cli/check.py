@@ -215,7 +215,7 @@ def check_database(database_url: str) -> Finding:
 
 
 def check_paces(redis_url: str, accounts: list[str]) -> Iterator[Finding]:
-    """Tell the accounts that busy answers have slowed down: nothing is wrong with any part, but jobs wait longer."""
+    """Yield the accounts that busy answers have slowed down: nothing is wrong with any part, but jobs wait longer."""
     with saying_away(redis_url), open_redis(redis_url) as redis:
         paces = read_paces(redis, accounts)
     for account, pace in paces.items():
@@ -224,7 +224,7 @@ def check_paces(redis_url: str, accounts: list[str]) -> Iterator[Finding]:
 
 
 def check_pauses(database_url: str) -> Iterator[Finding]:
-    """Tell the accounts that somebody has paused."""
+    """Yield the accounts that an operator has paused."""
     engine = open_ledger(database_url)
     try:
         for account, pause in list_pauses(engine).items():

@@ -31,7 +31,7 @@ DEAD_KEY: Final = "worker68:dead"
 PAGE: Final = 500
 #: Of the SHA-256 of an entry: short enough to copy, long enough that two of a million entries do not share it.
 ID_LENGTH: Final = 12
-#: What of a message somebody at a terminal is shown.
+#: So much of a message is shown at a terminal.
 SHOWN_BYTES: Final = 4000
 
 IDS = click.argument("ids", metavar="ID...", nargs=-1)

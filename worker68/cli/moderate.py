@@ -18,9 +18,9 @@ from worker68.cli.asking import ID, ask_for, job_options
 @click.option(
     "--announce/--no-announce",
     default=None,
-    help="Whether the group is told, with --all and --off.  [default: announce]",
+    help="Announce the change in the group, with --all and --off.  [default: announce]",
 )
-@click.option("--text", help="What the group is told.  [default: the words of the 68 client]")
+@click.option("--text", help="The announcement's text.  [default: the words of the 68 client]")
 @job_options("worker68.mute_group")
 def mute(
     group: int,
@@ -52,7 +52,7 @@ def mute(
             raise click.UsageError("only --all and --off are announced: leave out --announce, --no-announce and --text")
         return ask_for("worker68.mute_member", {"group_id": group, "user_id": user, "seconds": seconds}, **options)
     if announce is False and text is not None:
-        raise click.UsageError("with --no-announce nobody would read --text")
+        raise click.UsageError("--text is the announcement's: it does not go with --no-announce")
     fields: dict[str, Any] = {"group_id": group, "muted": everybody, "announce": announce is not False}
     if text is not None:
         fields["announcement_text"] = text
@@ -61,7 +61,7 @@ def mute(
 
 @click.command()
 @click.option("--group", type=ID, required=True, help="Whose notice.")
-@click.option("--announce/--no-announce", default=True, show_default=True, help="Whether the group is told.")
+@click.option("--announce/--no-announce", default=True, show_default=True, help="Announce the notice in the group.")
 @click.argument("text")
 @job_options("worker68.set_group_notice")
 def notice(group: int, announce: bool, text: str, **options: Any) -> int:

@@ -49,7 +49,7 @@ class Producer:
         """Put a job into the queue of its account and return its result to come. Raises ``RedisAway``.
 
         An account that is not in the settings here goes through the front door: the worker there has it, or answers that
-        nobody knows it.
+        it is unknown.
         """
         account = fields["account"]
         queue = queue_of(account) if account in self._accounts else FRONT_DOOR

@@ -9,7 +9,7 @@ import signal
 
 
 class Interruption:
-    """Whether somebody asked this process to end. To be made on the main thread."""
+    """Whether this process was asked to end (SIGINT, SIGTERM). To be made on the main thread."""
 
     def __init__(self) -> None:
         self._signal: int | None = None

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from tests.parts.onloop import running_loop
 from tests.parts.worker import wait_until
+from worker68.celery_worker import revocation as revocation_module
+from worker68.celery_worker.revocation import Revocation
 from worker68.errors import DatabaseAway
-from worker68.fleet import revocation as revocation_module
-from worker68.fleet.revocation import Revocation
 from worker68.loop import LoopThread
 from worker68.store import waiting
 from worker68.store.waiting import Cancelled

@@ -27,7 +27,7 @@ REVOKE_SECONDS: Final = 0.5
 
 
 class Revocation:
-    """Cancels jobs for remote control. On Celery's thread; ``on_cancelled`` is called in the pool."""
+    """Cancels jobs for remote control. On Celery's thread; ``on_cancelled`` is called on the loop."""
 
     def __init__(
         self, engine: Engine, loop: LoopThread, on_cancelled: Callable[[Sequence[str], Cancelled], None]
@@ -44,20 +44,17 @@ class Revocation:
         is not done, behind which it waits.
         """
         earlier = self._last if self._last is not None and not self._last.done() else None
-        self._last = self._loop.submit(self._cancel_after(earlier, list(task_ids)))
+        self._last = self._loop.submit(self._cancel(list(task_ids), earlier))
         try:
             return self._last.result(REVOKE_SECONDS if earlier is None else 0.0)
         except TimeoutError:
             return None
 
-    async def _cancel_after(self, earlier: Future[Cancelled | None] | None, task_ids: list[str]) -> Cancelled | None:
+    async def _cancel(self, task_ids: list[str], earlier: Future[Cancelled | None] | None) -> Cancelled | None:
         if earlier is not None:  # or many would take the pool's threads while the database hangs
             await asyncio.wait([asyncio.wrap_future(earlier)])
-        return await asyncio.to_thread(self._cancel, task_ids)
-
-    def _cancel(self, task_ids: list[str]) -> Cancelled | None:
         try:
-            cancelled = waiting.cancel(self._engine, task_ids, "revoked", utc_now())
+            cancelled = await asyncio.to_thread(waiting.cancel, self._engine, task_ids, "revoked", utc_now())
             self._on_cancelled(task_ids, cancelled)
         except DatabaseAway as away:
             log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")

@@ -39,10 +39,8 @@ from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.slots import Ready
 from worker68.execution.watch import PauseWatch
-from worker68.fleet.inspection import Inspection
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
-from worker68.fleet.revocation import Revocation
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -69,22 +67,6 @@ RECORD_SECONDS = 3.0
 #: Celery's thread waits so long for a stop. The watchdog ends the process before.
 STOP_SECONDS = 60.0
 
-_current: Runtime | None = None
-
-
-def build(settings: Settings) -> Runtime:
-    """Build the runtime of this process. Nothing is connected or started yet. Raises ``SettingsError``."""
-    global _current
-    _current = Runtime(settings)
-    return _current
-
-
-def current() -> Runtime:
-    """Return the runtime of this worker process."""
-    if _current is None:
-        raise RuntimeError("no runtime: worker68's tasks run only in a worker68 worker")
-    return _current
-
 
 class Runtime:
     """Everything of one worker process: it is started, and stopped."""
@@ -109,13 +91,13 @@ class Runtime:
             socket_keepalive=True,
             health_check_interval=10,
         )
-        self._engine = open_engine(settings.database_url)
-        self._writer = Writer(self._engine)
+        self.engine = open_engine(settings.database_url)
+        self._writer = Writer(self.engine)
         self._limiter = Limiter(self._redis)
         self._pace = Pace(self._redis)
         self.runs = Runs(self._accounts)
         self.feed = Feed()
-        self._relay = Relay(self._engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
+        self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._links: dict[str, Link] = {}
         self._bridge_problems: dict[str, str | None] = {}
         self._kept = Kept(self._redis)
@@ -123,9 +105,9 @@ class Runtime:
         self._bridge = BridgeIO(
             on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
         )
-        self._intake = Intake(self._engine, self._accounts)
+        self._intake = Intake(self.engine, self._accounts)
         self._pump = Pump(
-            self._engine,
+            self.engine,
             self._intake,
             Source(redis_url),
             lambda desk, ready: self.loop.begin(self._run(desk, ready)),
@@ -134,9 +116,7 @@ class Runtime:
             self._defer,
             settings.concurrency,
         )
-        self.inspection = Inspection(self._engine, self.owned_accounts, self.loop, self.runs)
-        self.revocation = Revocation(self._engine, self.loop, self._note_cancelled)
-        self._watch = PauseWatch(self._engine, self._owner, self.loop.loop, self._pump.wake)
+        self._watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
         self._lease_seconds = settings.lease_ttl
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
@@ -144,7 +124,7 @@ class Runtime:
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
-            engine=self._engine,
+            engine=self.engine,
             redis=self._redis,
             writer=self._writer,
             relay=self._relay,
@@ -160,7 +140,7 @@ class Runtime:
     def look_at_database(self) -> None:
         """Raise ``SettingsError`` where the database can never be used. One that is away, or has no tables yet, is waited for."""
         try:
-            with reading(self._engine):
+            with reading(self.engine):
                 pass
         except DatabaseUnfit as unfit:
             raise SettingsError(str(unfit)) from None
@@ -198,7 +178,7 @@ class Runtime:
             self.loop.loop.tell(partial(self._begin_stop, False))
             self._stopped.wait(STOP_SECONDS)
             self.loop.stop()
-        self._engine.dispose()
+        self.engine.dispose()
         self._redis.close()
         log.info("worker_stopped", owner=self._owner)
 
@@ -251,14 +231,7 @@ class Runtime:
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
             self._pump.wake()
 
-    def owned_accounts(self) -> list[str]:
-        return self._pump.owned_accounts()
-
-    def others(self) -> list[str] | None:
-        """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
-        return sorted(self._accounts) if self._pump.owns_front else None
-
-    def _note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
+    def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
         for desk in self._pump.desks():
             desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
@@ -267,15 +240,22 @@ class Runtime:
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
 
+    def owned_accounts(self) -> list[str]:
+        return self._pump.owned_accounts()
+
+    def others(self) -> list[str] | None:
+        """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
+        return sorted(self._accounts) if self._pump.owns_front else None
+
     def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.
 
         Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
         account = self._accounts[name]
-        for seen in recovery.record_kept(self._engine, self._kept, name, utc_now()):
+        for seen in recovery.record_kept(self.engine, self._kept, name, utc_now()):
             self._late.hand_in(name, seen, kept=True)
-        recovery.take_over(self._engine, name, lease.fence, utc_now())
+        recovery.take_over(self.engine, name, lease.fence, utc_now())
         permit = self._watch.open(name)
         gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
         options = LinkOptions(
@@ -290,7 +270,7 @@ class Runtime:
         dispatch = Dispatch(
             account,
             self._limiter,
-            lambda lanes: waiting.load_lanes(self._engine, name, LANE_DEPTH, lanes),
+            lambda lanes: waiting.load_lanes(self.engine, name, LANE_DEPTH, lanes),
             lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(
@@ -305,7 +285,7 @@ class Runtime:
             gate=gate,
             pacing=Pacing(name, self._pace, gate),
             lead=lead,
-            engine=self._engine,
+            engine=self.engine,
             writer=self._writer,
             recorder=Recorder(name, self._kept, self._stopping),
             stopping=self._stopping,

@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from tests.parts.jobs import message, send_fields
 from tests.parts.metrics import values_of
 from tests.parts.worker import wait_until
-from worker68 import runtime
 from worker68.bridge.link import Link
 from worker68.bridge.loop import BridgeIO
 from worker68.clock import utc_now
@@ -41,7 +40,7 @@ class Stand:
 
     def __init__(self, settings: Settings, parts: list[Parts], bridge: Simulator) -> None:
         self.bridge = bridge
-        self.runtime: Runtime = runtime.build(settings)
+        self.runtime: Runtime = Runtime(settings)
         self.parts = parts[0]
         assert settings.health_file is not None
         self.health_file: Path = settings.health_file

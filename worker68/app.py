@@ -13,9 +13,9 @@ from kombu.entity import Exchange, Queue
 from worker68 import celery_tasks
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.url import spell_out_tls
+from worker68.celery_worker import control  # noqa: F401 - registers the remote control commands
 from worker68.celery_worker.steps import RuntimeStep, ShowStep
 from worker68.errors import SettingsError
-from worker68.fleet import control  # noqa: F401 - registers the remote control commands
 from worker68.observe.logs import configure_logs
 from worker68.settings import Settings, load_settings
 

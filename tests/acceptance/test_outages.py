@@ -205,7 +205,7 @@ class TestStop:
 
     def test_what_hangs_for_ever_is_ended_as_by_a_crash(self, patient_stage: Stage, stopping: ForkedWorker) -> None:
         """Redis answers nothing, and so neither does Celery's own shutdown."""
-        stopping.start(Sabotage(constants={"runtime.CUT_AFTER_SECONDS": 0.5, "runtime.END_AFTER_SECONDS": 1.0}))
+        stopping.start(Sabotage(constants={"runtime.CUT_AFTER_SECONDS": 0.5, "watchdog.END_AFTER_SECONDS": 1.0}))
         stopping.wait_ready()
         patient_stage.redis_server.pause()
         try:

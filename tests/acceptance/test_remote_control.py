@@ -20,7 +20,7 @@ from celery.worker.control import Panel
 from tests.acceptance.conftest import GROUP, GROUP_CHAT, SEND, Stage, envelope, name
 from tests.parts.events import hear_events
 from tests.parts.worker import PATIENCE_SECONDS
-from worker68.fleet.control import REFUSED
+from worker68.celery_worker.control import REFUSED
 from worker68.tasks import TASKS
 
 STAGE = {"LOG_LEVEL": "debug", "accounts": {"second": {}}}

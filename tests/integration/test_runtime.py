@@ -15,6 +15,7 @@ from tests.parts.worker import environment
 STOPS_FOR_EVER: Final = """
 import ctypes, faulthandler, os, sys, threading
 from worker68 import runtime, watchdog
+from worker68.runtime import Runtime
 from worker68.observe.logs import configure_logs
 from worker68.settings import load_settings
 
@@ -22,7 +23,7 @@ runtime.CUT_AFTER_SECONDS, watchdog.END_AFTER_SECONDS, watchdog.LAST_WORDS_SECON
 watchdog.ASK_SECONDS = 0.05
 settings = load_settings()
 configure_logs(settings)
-built = runtime.build(settings)
+built = Runtime(settings)
 built.start()
 if sys.argv[1] == "bridge":
     built._bridge.stop = threading.Event().wait

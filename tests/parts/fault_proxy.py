@@ -11,6 +11,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from tests.parts.listener import Listener
+
 _CHUNK = 65536
 #: Closing with this option set resets the connection: what was not delivered yet is lost.
 _RESET = struct.pack("ii", 1, 0)
@@ -21,21 +23,21 @@ class FaultProxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = Listener(self._connect)
+        self.port = self._listener.port
         self._lock = threading.Lock()  # guards the two below
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._bytes_left: int | None = None
         self.cuts = 0
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
+        self._listener.stop()
         self.cut()
 
     def cut(self) -> None:
@@ -50,22 +52,17 @@ class FaultProxy:
         with self._lock:
             self._bytes_left = size
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(("127.0.0.1", self._target_port))
-            except OSError:
-                client.close()
-                continue
-            pair = (client, server)
-            with self._lock:
-                self._pairs.add(pair)
-            for source, target in (pair, pair[::-1]):
-                threading.Thread(target=self._forward, args=(pair, source, target), daemon=True).start()
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target_port))
+        except OSError:
+            client.close()
+            return
+        pair = (client, server)
+        with self._lock:
+            self._pairs.add(pair)
+        threading.Thread(target=self._forward, args=(pair, server, client), daemon=True).start()
+        self._forward(pair, client, server)
 
     def _forward(self, pair: tuple[socket.socket, socket.socket], source: socket.socket, target: socket.socket) -> None:
         try:

@@ -18,6 +18,8 @@ from typing import Final, Self
 
 from sqlalchemy import make_url
 
+from tests.parts.listener import Listener
+
 _PROTOCOL_3: Final = 196608
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 #: Those that PgBouncer passes on. It refuses others, such as ``options``.
@@ -32,10 +34,11 @@ class TransactionPooler:
         url = make_url(database_url)
         self._socket_path = os.path.join(str(url.query["host"]), ".s.PGSQL.5432")
         self._startup = {"user": url.username or "", "database": url.database or "", "client_encoding": "UTF8"}
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        self.url = url.difference_update_query(["host"]).set(host="127.0.0.1", port=port).render_as_string(False)
+        self._listener = Listener(self._serve)
+        here = url.difference_update_query(["host"]).set(host="127.0.0.1", port=self._listener.port)
+        self.url = here.render_as_string(False)
         self._idle: queue.Queue[_Session | None] = queue.Queue()
+        self._sessions = sessions
         for _ in range(sessions):
             self._idle.put(None)  # opened when it is needed
         self._lock = threading.Lock()  # guards the next two
@@ -43,28 +46,24 @@ class TransactionPooler:
         self.transactions = 0
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
+        self._listener.stop()
         with self._lock:
             for one in self._open:
                 _close(one)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        for _ in range(self._sessions):
+            session = self._idle.get(timeout=60)  # each thread that serves gives its one back
+            if session is not None:
+                _close(session.socket)
 
     def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self._open.add(client)
         try:
             if self._greet(client):
                 while select.select([client], [], []) and client.recv(1, socket.MSG_PEEK) not in (b"", b"X"):

@@ -6,11 +6,12 @@ them before the pin in pyproject.toml is raised. Only Celery's own thread may ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from celery.concurrency import thread
 from celery.worker import state
+from celery.worker.control import Panel, control_command
 
 from worker68.observe.runs import Run, Runs
 
@@ -80,6 +81,14 @@ class ShownRequests:
         state.total_count.clear()
         state.total_count.update(begun)
         state.all_total_count[0] = sum(begun.values())
+
+
+def replace_command(name: str, answer: Callable[..., Any]) -> None:
+    """Let a command of remote control be answered by this; its arguments on the command line stay as they are."""
+    stock = Panel.meta[name]
+    control_command(name=name, args=stock.args, signature=stock.signature, variadic=stock.variadic, help=stock.help)(
+        answer
+    )
 
 
 def note_revoked(task_ids: list[str]) -> None:

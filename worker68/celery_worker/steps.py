@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from celery import bootsteps, signals
 
-from worker68 import runtime
 from worker68.celery_worker import internals
 from worker68.celery_worker.events import JobEvents
+from worker68.celery_worker.inspection import Inspection
 from worker68.celery_worker.internals import ShownRequests
+from worker68.celery_worker.revocation import Revocation
 from worker68.errors import RedisAway, SettingsError
 from worker68.observe import outages
+from worker68.runtime import Runtime
 
 __all__ = ["RuntimeStep", "ShowStep"]
 
@@ -30,17 +32,18 @@ class RuntimeStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)  # so this ends before it, and before the hub
 
     def __init__(self, worker: Any, **options: Any) -> None:
-        self._runtime: runtime.Runtime | None = None
+        self._runtime: Runtime | None = None
         super().__init__(worker, **options)
 
     def create(self, worker: Any) -> None:
         try:
             _refuse_options(worker)
-            self._runtime = runtime.build(worker.app.worker68_settings)
+            self._runtime = Runtime(worker.app.worker68_settings)
             self._runtime.look_at_database()
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        _put_into(worker.app, self._runtime)
         internals.leave_out_neighbours(worker)
 
     def start(self, worker: Any) -> None:
@@ -75,10 +78,9 @@ class ShowStep(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.events:Events",)
 
     def __init__(self, consumer: Any, **options: Any) -> None:
-        current = runtime.current()
-        self._runtime = current
-        self._requests = ShownRequests(current.runs, consumer.app.tasks)
-        self._events = JobEvents(current.feed)
+        self._runtime: Runtime = consumer.app.worker68_runtime
+        self._requests = ShownRequests(self._runtime.runs, consumer.app.tasks)
+        self._events = JobEvents(self._runtime.feed)
         self._timer: Any = None
         self._bound = False
         super().__init__(consumer, **options)
@@ -118,6 +120,13 @@ class ShowStep(bootsteps.StartStopStep):
         else:
             self._bound = True
             outages.REDIS.works("bindings")
+
+
+def _put_into(app: Any, runtime: Runtime) -> None:
+    """Let the other step, and the commands of remote control, find what they need."""
+    app.worker68_runtime = runtime
+    app.worker68_inspection = Inspection(runtime.engine, runtime.owned_accounts, runtime.loop, runtime.runs)
+    app.worker68_revocation = Revocation(runtime.engine, runtime.loop, runtime.note_cancelled)
 
 
 def _refuse_options(worker: Any) -> None:

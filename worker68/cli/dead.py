@@ -31,7 +31,7 @@ DEAD_KEY: Final = "worker68:dead"
 PAGE: Final = 500
 #: Of the SHA-256 of an entry: short enough to copy, long enough that two of a million entries do not share it.
 ID_LENGTH: Final = 12
-#: What of a message somebody at a terminal is shown.
+#: So much of a message is shown at a terminal.
 SHOWN_BYTES: Final = 4000
 
 IDS = click.argument("ids", metavar="ID...", nargs=-1)
@@ -147,8 +147,8 @@ def show(id_: str, as_json: bool) -> None:
 def requeue(ids: tuple[str, ...], everything: bool) -> int:
     """Put messages back into their queues, as new ones, and replies into their lists.
 
-    Do so after what was wrong is mended: a key of another type deleted, a worker upgraded. A message that is wrong in itself
-    comes back; push a mended one instead.
+    Do so after what was wrong is fixed: a key of another type deleted, a worker upgraded. A message that is wrong in itself
+    comes back; push a fixed one instead.
 
     \b
     Example:

@@ -1,8 +1,8 @@
-"""``worker68 flower``: Celery's Flower for this worker's settings, with a password on everything but what tells nothing.
+"""``worker68 flower``: Celery's Flower for this worker's settings, with a password on everything but what says nothing.
 
 Its buttons Revoke and Terminate show what the workers answer; as Flower comes, it says "Revoked" without waiting for an answer.
 
-In: Flower's own options. Out: Flower, until it is stopped. As Flower comes, its ``/metrics`` asks nobody for a password and tells
+In: Flower's own options. Out: Flower, until it is stopped. As Flower comes, its ``/metrics`` asks for no password and tells
 tasks and workers: here it is closed like the rest. Open are ``/healthcheck`` ("OK"), the login page and its styles.
 """
 
@@ -29,15 +29,15 @@ from worker68.settings import load_settings
 
 log = structlog.get_logger(__name__)
 
-#: Who may look: a password, or Flower's sign-in with somebody else's accounts.
+#: Who may look: a password, or Flower's sign-in with the accounts of another service.
 AUTHENTICATIONS: Final = ("basic_auth", "auth")
 _BASIC: Final = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
-#: Flower compares in a way that other characters break: it would start, and refuse everybody.
+#: Flower compares in a way that other characters break: it would start, and refuse every login.
 _ASCII: Final = re.compile(r"[ -~]*")
 
 
 class ClosedMetrics(monitor.Metrics):  # type: ignore[misc]
-    """Flower's metrics for whoever may look at the rest."""
+    """Flower's metrics, behind the same password as the rest."""
 
     @tornado.web.authenticated
     async def get(self) -> None:
@@ -45,7 +45,7 @@ class ClosedMetrics(monitor.Metrics):  # type: ignore[misc]
 
 
 class AnsweredRevoke(control.TaskRevoke):  # type: ignore[misc]
-    """Flower's revoke, with the answers of the workers in place of a "Revoked" that nobody waited for."""
+    """Flower's revoke, with the answers of the workers in place of a "Revoked" that waits for none."""
 
     @tornado.web.authenticated
     async def post(self, taskid: str) -> None:
@@ -120,16 +120,16 @@ def check_authentication(options: tuple[str, ...]) -> None:
         if name in given:
             given[name] = value
     if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").lower() not in ("", "0", "false", "no", "off", "n", "f"):
-        raise SettingsError("FLOWER_UNAUTHENTICATED_API is set, which opens Flower's API to everybody: unset it")
+        raise SettingsError("FLOWER_UNAUTHENTICATED_API is set, which opens Flower's API without a password: unset it")
     if not _ASCII.fullmatch(given["basic_auth"]):
         raise SettingsError(
-            "FLOWER_BASIC_AUTH holds more than plain ASCII characters, with which Flower would refuse everybody"
+            "FLOWER_BASIC_AUTH holds more than plain ASCII characters, with which Flower would refuse every login"
         )
     if given["auth"]:
         return
     if not _BASIC.fullmatch(given["basic_auth"]):
         raise SettingsError(
-            "FLOWER_BASIC_AUTH is not set, or no USER:PASSWORD: Flower would show everything to everybody"
+            "FLOWER_BASIC_AUTH is not set, or no USER:PASSWORD: Flower would show everything without a password"
         )
 
 

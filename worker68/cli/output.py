@@ -17,7 +17,7 @@ from rich.text import Text
 
 from worker68.cli.grid import Grid
 
-#: Where no terminal says how wide it is: a row stays in one line, for whoever reads it with grep.
+#: Where no terminal says how wide it is: a row stays in one line, for grep.
 WIDTH_WITHOUT_TERMINAL: Final = 100_000
 #: The names of facts, and what is between them and the facts.
 FACT_INDENT: Final = 15

@@ -1,7 +1,7 @@
 """``worker68 pause`` and ``worker68 resume``: the kill switch of an account.
 
-In: an account and a reason. Out: the pause in SQL, which every worker heeds; pausing returns when nothing more can be written:
-its owner has said so, or nobody owns it, or the time is over for which a permit to write lasts at most.
+In: an account and a reason. Out: the pause in SQL, which every worker respects; pausing returns when nothing more can be written:
+its owner has said so, or no worker owns it, or the time is over for which a permit to write lasts at most.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REASON = click.option(
     "--reason",
     required=True,
     callback=_read_reason,
-    help="Why, for whoever wonders: it is shown wherever the account is.",
+    help="Why: shown by `top`, `check` and `jobs list`, and kept in the table `pauses`.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -116,7 +116,7 @@ def who() -> str:
 
 
 def _check_known(settings: Settings, engine: Engine, account: str) -> None:
-    """Refuse a name that nobody knows: a pause of a misspelt account would stop nothing."""
+    """Refuse an account that is not known: a pause of a misspelt one would stop nothing."""
     known = set(settings.account_settings())
     if account in known or has_jobs(engine, account) or _find_owner(settings, account) is not None:
         return
@@ -125,7 +125,7 @@ def _check_known(settings: Settings, engine: Engine, account: str) -> None:
 
 
 def _find_owner(settings: Settings, account: str) -> str | None:
-    """Return the worker that owns the account; where Redis cannot be asked somebody may."""
+    """Return the worker that owns the account; ``unknown`` where Redis does not say it."""
     if settings.redis_url is None:
         return "unknown"
     try:

@@ -49,7 +49,7 @@ class Producer:
         """Put a job into the queue of its account and return its result to come. Raises ``RedisAway``.
 
         An account that is not in the settings here goes through the front door: the worker there has it, or answers that
-        nobody knows it.
+        it is unknown.
         """
         account = fields["account"]
         queue = queue_of(account) if account in self._accounts else FRONT_DOOR
@@ -58,7 +58,7 @@ class Producer:
             return self._app.send_task(task, kwargs=dict(fields), queue=queue, retry=False)
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Tell all workers that these messages are revoked; wait for no answer. Raises ``RedisAway``."""
+        """Revoke these messages on all workers; wait for no answer. Raises ``RedisAway``."""
         with saying_away(self._url), open_redis(self._url) as redis:
             redis.ping()
             self._app.control.revoke(list(task_ids))

@@ -1,4 +1,4 @@
-"""Reaching Redis and the database from the command line: giving up soon, and one line for whoever waits in vain."""
+"""Redis and the database from the command line: give up soon, and say in one line what does not answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis.retry import Retry
 from worker68.errors import DatabaseAway, DatabaseUnfit, RedisAway
 from worker68.fleet.leases import account_lease, lease_key
 
-#: A Redis that does not answer a command within this is away for somebody who waits at a terminal.
+#: A Redis that does not answer a command within this is away, for a person at a terminal.
 REDIS_SECONDS: Final = 3.0
 
 

@@ -11,9 +11,9 @@ from worker68.cli.output import printable, show_time
 
 #: A text of a result is cut after this.
 TEXT_LENGTH: Final = 60
-#: And JSON after this, whose form nobody here knows.
+#: And JSON after this, of whatever form.
 JSON_LENGTH: Final = 200
-#: Fields of a person or a group that nobody misses in a line.
+#: Fields of a person or a group that a line does without.
 _LEFT_OUT: Final = {"icon", "alias", "created_at"}
 
 

@@ -27,7 +27,7 @@ from worker68.store.snapshots import accept
 from worker68.store.statements.snapshots import SnapshotLine
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-#: Changes that somebody at a terminal is shown.
+#: So many changes are shown at a terminal.
 SHOWN: Final = 50
 LIMIT = click.option(
     "--limit", type=click.IntRange(1), help=f"How many changes at most.  [default: {SHOWN}; with --json all]"
@@ -108,7 +108,7 @@ def show(number: int, limit: int | None, as_json: bool) -> None:
 def diff(number: int, later: int | None, limit: int | None, as_json: bool) -> None:
     """Show what changed: in one snapshot against the one before, or from one snapshot to a later one of the same list.
 
-    From one to a later one only the net difference shows: somebody who left and came back unchanged is not in it. Snapshots
+    From one to a later one only the net difference shows: a member who left and came back unchanged is not in it. Snapshots
     in between that were not applied do not count.
 
     \b

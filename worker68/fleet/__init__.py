@@ -1,1 +1,1 @@
-"""Who owns what: leases and ownership; and the answers to remote control."""
+"""Who owns what: leases and ownership."""

@@ -7,7 +7,7 @@ keeps saying busy, a pause in which one probe at a time may go; both kept in Red
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -74,11 +74,12 @@ class Pace:
         self._speed_up = LuaScript(client, __package__, "speed_up.lua")
         self._end_probe = LuaScript(client, __package__, "end_probe.lua")
         self._clock = clock or (lambda: 0)
-        self._lock = threading.Lock()  # guards the two below
         # Accounts that were at full pace when last asked about, so that a success costs no call.
         self._at_full_pace: set[str] = set()
-        # Grows with each busy answer: what was asked before one says nothing about the pace after it.
-        self._busy_answers = 0
+        # Changes with each busy answer: what was asked before one says nothing about the pace after it. Several calls run at once:
+        # a busy answer changes this first and then the set, a success the set first and then looks here.
+        self._numbers = itertools.count(1)
+        self._busy_answer = 0
 
     def report_busy(self, account: str, age_seconds: float = 0.0) -> float:
         """Halve the account's pace, down to a twentieth, once for all answers of one moment; return it as a share of 1.
@@ -88,9 +89,8 @@ class Pace:
         arguments = [self._clock(), _microseconds(age_seconds), FULL_PACE, MOMENTS_BEFORE_PAUSE]
         arguments += [FIRST_PAUSE_SECONDS * _MICROSECONDS, LONGEST_PAUSE_SECONDS * _MICROSECONDS]
         steps, pause, counted = self._slow_down.run([pace_key(account)], [*arguments, _FORGOTTEN_AFTER_SECONDS])
-        with self._lock:
-            self._busy_answers += 1
-            self._at_full_pace.discard(account)
+        self._busy_answer = next(self._numbers)
+        self._at_full_pace.discard(account)
         if counted:
             log.warning("account_slowed_down", account=account, pace=steps / FULL_PACE, pause=pause / _MICROSECONDS)
         return int(steps) / FULL_PACE
@@ -107,11 +107,11 @@ class Pace:
         """
         if self.is_full(account):
             return
-        before = self._busy_answers
+        before = self._busy_answer
         if self.report_success(account, age_seconds=age_seconds) == 1.0:
-            with self._lock:
-                if self._busy_answers == before:
-                    self._at_full_pace.add(account)
+            self._at_full_pace.add(account)
+            if self._busy_answer != before:
+                self._at_full_pace.discard(account)
 
     def note_unclear(self, account: str, age_seconds: float, written: bool) -> None:
         """Report that a frame got no answer that says anything, or was not written: if it was a probe the next one may go."""

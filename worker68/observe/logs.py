@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import structlog
 
@@ -13,10 +12,7 @@ from worker68.settings import Settings
 
 
 def configure_logs(settings: Settings) -> None:
-    """Send our events and the standard library's log records (Celery's) to standard error in one form.
-
-    Ours do not pass through the standard library, which costs several times what such a line needs.
-    """
+    """Send our events, and the records of libraries (Celery's), to standard error in one form, through the standard library."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -27,8 +23,8 @@ def configure_logs(settings: Settings) -> None:
     as_text = settings.log_format == "text" or (settings.log_format is None and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[*shared, renderer, _encode],
-        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Lines(sys.stderr.buffer))),
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
@@ -39,32 +35,10 @@ def configure_logs(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    # Standard error may be full or closed: a line that cannot be written is lost, and the code that wrote it goes on.
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # Celery's pool tells at "debug" the arguments of what it runs: of a message on a queue that is not ours, its text.
+    # Celery's pool logs at "debug" the arguments of what it runs: of a message on a queue that is not ours, its text.
     logging.getLogger("celery.pool").setLevel(logging.INFO)
-
-
-class _Lines:
-    """Where lines go that may be lost: whoever says something must not fail because the disk is full or the reader gone.
-
-    Nor because the file is closed (a ``ValueError``), which a thread may outlive. The standard library's handlers are as patient.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, line: bytes) -> None:
-        with suppress(OSError, ValueError):
-            self._file.write(line)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._file.flush()
-
-
-def _encode(_logger: Any, _method: str, line: Any) -> bytes:
-    """Text may come from anywhere: what UTF-8 has no place for is written as an escape."""
-    encoded: bytes = line.encode("utf-8", "backslashreplace")
-    return encoded

@@ -1,6 +1,6 @@
 """Group commit: many short writes in few transactions.
 
-A commit costs a disk flush, whether it holds one write or fifty. Whoever has something to write hands it to the one writer thread;
+A commit costs a disk flush, whether it holds one write or fifty. What is to be written is handed to the one writer thread;
 it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone. What is urgent goes before
 what is not: the begin of an attempt holds up a frame and its slot, an end no more than a reply.
 """
@@ -56,8 +56,7 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.seconds = histogram("worker68_writer_seconds", "One transaction of the writer, its commit included.")
-        self._lock = threading.Lock()  # guards _closed: nothing is handed in after the thread's last look
-        self._closed = True
+        self._ended = False
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         # The thread's own: what it has taken out of that, and until when what is not urgent may wait.
         self._urgent: deque[_Write] = deque()
@@ -68,14 +67,11 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="worker68-writer", daemon=True)
 
     def start(self) -> None:
-        self._closed = False
         self._thread.start()
 
     def stop(self) -> None:
         """Write what is waiting, then end the thread."""
-        with self._lock:
-            self._closed = True
-            self._waiting.put(None)
+        self._waiting.put(None)
         self._thread.join()
 
     def write(self, work: Work[T]) -> T:
@@ -95,17 +91,26 @@ class Writer:
     def hand_in(self, verb: Verb[I, T], item: I, told: Told, *, urgent: bool = False) -> None:
         """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``told`` hears what came of it.
 
-        The same holds as for ``write``. Raises ``DatabaseAway`` where the writer does not run: then ``told`` hears nothing.
+        The same holds as for ``write``: after the writer has ended, ``told`` hears ``DatabaseAway``.
         """
-        with self._lock:
-            if self._closed:
-                raise DatabaseAway("the writer is not running")
-            self._waiting.put(_Write(verb, item, told, urgent))
+        self._waiting.put(_Write(verb, item, told, urgent))
+        if (
+            self._ended
+        ):  # looked at after the put, as it is set before the last look: so one of the two threads sees the other
+            self._refuse_waiting()
 
     def _run(self) -> None:
         while group := self._next_group():
             with self.seconds.time():
                 self._commit(group)
+        self._ended = True
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                if (write := self._waiting.get_nowait()) is not None:
+                    write.told(None, DatabaseAway("the writer is not running"))
 
     def _next_group(self) -> list[_Write]:
         """Wait for what goes into the next transaction; nothing where the thread is to end."""

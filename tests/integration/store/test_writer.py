@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -161,11 +163,29 @@ class TestWhatIsHandedIn:
         )
         assert seen.get(timeout=180) == 1
 
-    def test_is_refused_where_the_writer_does_not_run(self, ledger: Ledger) -> None:
-        heard = Heard()
-        with pytest.raises(DatabaseAway, match="not running"):
-            Writer(ledger.engine).hand_in(lambda connection, batch: batch, 1, heard.of(1))
-        assert heard.told.empty()
+    def test_is_refused_where_the_writer_has_ended(self, ledger: Ledger) -> None:
+        writer, heard = Writer(ledger.engine), Heard()
+        writer.start()
+        writer.stop()
+        writer.hand_in(lambda connection, batch: batch, 1, heard.of(1))
+        place, answer, error = heard.told.get(timeout=180)
+        assert (place, answer, type(error), str(error)) == (1, None, DatabaseAway, "the writer is not running")
+
+    def test_is_answered_also_where_the_writer_ends_meanwhile(self, ledger: Ledger) -> None:
+        """Looked at from both sides: just before the put, and just after the thread's last look."""
+        writer, heard = Writer(ledger.engine), Heard()
+        put = writer._waiting.put
+
+        def end_first(write: Any) -> None:
+            put(None)
+            writer._thread.join()
+            put(write)
+
+        writer.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer, "_waiting", SimpleNamespace(put=end_first, get_nowait=writer._waiting.get_nowait))
+            writer.hand_in(lambda connection, batch: batch, 1, heard.of(1))
+        assert isinstance(heard.told.get(timeout=180)[2], DatabaseAway)
 
 
 class Heard:

@@ -111,6 +111,17 @@ class TestShownRequests:
         assert heartbeat.all_total_count is state.all_total_count
 
 
+def test_a_command_is_replaced_and_keeps_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Panel, "data", Panel.data.copy())
+    monkeypatch.setattr(Panel, "meta", Panel.meta.copy())
+    stock = Panel.meta["rate_limit"]
+
+    internals.replace_command("rate_limit", lambda state, **_: "refused")
+
+    assert Panel.data["rate_limit"](None) == "refused"
+    assert Panel.meta["rate_limit"] == stock
+
+
 def test_revoked_ids_are_those_that_celery_answers_with() -> None:
     state.revoked.clear()
     internals.note_revoked(["a", "b"])

@@ -73,7 +73,7 @@ def test_help_imports_no_command() -> None:
             ("mute", "--group", "1", "--user", "2", "--seconds", "3", "--text", "x"),
             "only --all and --off are announced",
         ),
-        (("mute", "--group", "1", "--all", "--no-announce", "--text", "x"), "nobody would read --text"),
+        (("mute", "--group", "1", "--all", "--no-announce", "--text", "x"), "does not go with --no-announce"),
         (("mute", "--group", "1", "--all", "--text", ""), "announcement_text: "),
         (("notice", "hello"), "Missing option '--group'"),
         (("notice", "--group", "1"), "Missing argument 'TEXT'"),

@@ -20,8 +20,9 @@ from worker68.settings import Settings
 @pytest.fixture(autouse=True)
 def restore_logs() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
     yield
+    logging.raiseExceptions = raises
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -68,12 +69,15 @@ def test_an_exception_is_told_with_its_traceback(capfd: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_text_that_utf_8_has_no_place_for_loses_no_line(capfd: pytest.CaptureFixture[str], form: Any) -> None:
+def test_text_that_utf_8_has_no_place_for_loses_no_line(monkeypatch: pytest.MonkeyPatch, form: Any) -> None:
+    """Python writes it to standard error as an escape."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, "utf-8", "backslashreplace", write_through=True))
     configure_logs(Settings(log_format=form))
 
     structlog.get_logger("worker68.here").error("bad_name", name="\ud800")
 
-    assert "\\ud800" in capfd.readouterr().err
+    assert b"\\ud800" in written.getvalue()
 
 
 def test_a_line_that_finds_no_room_costs_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:

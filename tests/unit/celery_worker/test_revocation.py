@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from tests.parts.onloop import running_loop
 from tests.parts.worker import wait_until
+from worker68.celery_worker import revocation as revocation_module
+from worker68.celery_worker.revocation import Revocation
 from worker68.errors import DatabaseAway
-from worker68.fleet import revocation as revocation_module
-from worker68.fleet.revocation import Revocation
 from worker68.loop import LoopThread
 from worker68.store import waiting
 from worker68.store.waiting import Cancelled
@@ -51,10 +51,13 @@ def test_what_was_cancelled_is_told_and_returned(scene: Scene, monkeypatch: pyte
     assert scene.cancelled == [["a", "b"]]
 
 
-def test_a_slow_database_is_waited_for_a_moment_and_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = threading.Event()
+def test_a_slow_database_is_waited_for_a_moment_and_asked_one_thing_at_a_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), list[list[str]]()
 
-    def cancel(*_: Any) -> Cancelled:
+    def cancel(_: Any, ids: list[str], *__: Any) -> Cancelled:
+        asked.append(ids)
         assert answers.wait(SECONDS)
         return NOTHING
 
@@ -64,9 +67,10 @@ def test_a_slow_database_is_waited_for_a_moment_and_once(scene: Scene, monkeypat
         assert scene.revocation.revoke(["a"]) is None
         monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
         assert scene.revocation.revoke(["b"]) is None, "it waits for no second one"
+        assert asked == [["a"]]
     finally:
         answers.set()
-    wait_until(lambda: sorted(map(list, scene.cancelled)) == [["a"], ["b"]])
+    wait_until(lambda: list(map(list, scene.cancelled)) == [["a"], ["b"]])
 
 
 @pytest.mark.parametrize("problem", [DatabaseAway("gone"), ValueError("a fault")])

@@ -27,7 +27,7 @@ REVOKE_SECONDS: Final = 0.5
 
 
 class Revocation:
-    """Cancels jobs for remote control. On Celery's thread; ``on_cancelled`` is called in the pool."""
+    """Cancels jobs for remote control. On Celery's thread; ``on_cancelled`` is called on the loop."""
 
     def __init__(
         self, engine: Engine, loop: LoopThread, on_cancelled: Callable[[Sequence[str], Cancelled], None]
@@ -41,18 +41,20 @@ class Revocation:
         """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
 
         It is done in the pool, because the database may be slow: that is waited for a moment, and not at all while an earlier one
-        is not done.
+        is not done, behind which it waits.
         """
-        waits = self._last is None or self._last.done()
-        self._last = self._loop.submit(asyncio.to_thread(self._cancel, list(task_ids)))
+        earlier = self._last if self._last is not None and not self._last.done() else None
+        self._last = self._loop.submit(self._cancel(list(task_ids), earlier))
         try:
-            return self._last.result(REVOKE_SECONDS if waits else 0.0)
+            return self._last.result(REVOKE_SECONDS if earlier is None else 0.0)
         except TimeoutError:
             return None
 
-    def _cancel(self, task_ids: list[str]) -> Cancelled | None:
+    async def _cancel(self, task_ids: list[str], earlier: Future[Cancelled | None] | None) -> Cancelled | None:
+        if earlier is not None:  # or many would take the pool's threads while the database hangs
+            await asyncio.wait([asyncio.wrap_future(earlier)])
         try:
-            cancelled = waiting.cancel(self._engine, task_ids, "revoked", utc_now())
+            cancelled = await asyncio.to_thread(waiting.cancel, self._engine, task_ids, "revoked", utc_now())
             self._on_cancelled(task_ids, cancelled)
         except DatabaseAway as away:
             log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")

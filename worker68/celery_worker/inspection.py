@@ -1,8 +1,7 @@
 """What this worker's jobs look like to remote control: under way from memory, all others from SQL.
 
-In: questions. Out: entries of the form that Celery's ``inspect`` and Flower know, with the job's
-id, account and chat in place of its arguments.
-Never: message text; a wait for SQL longer than ``PATIENCE_SECONDS``.
+In: questions. Out: entries of the form that Celery's ``inspect`` and Flower know, with the job's id, account and chat in place of
+its arguments. Never: message text; a wait for SQL longer than ``PATIENCE_SECONDS``.
 """
 
 from __future__ import annotations

@@ -11,10 +11,9 @@ import pytest
 from celery.worker.control import Panel
 
 from tests.parts.worker import wait_until
-from worker68 import runtime
+from worker68.celery_worker import control, inspection  # noqa: F401 - registers the commands
+from worker68.celery_worker.inspection import Inspection
 from worker68.errors import DatabaseAway
-from worker68.fleet import control, inspection  # noqa: F401 - registers the commands
-from worker68.fleet.inspection import Inspection
 from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
 from worker68.store import inspection as store_inspection
@@ -78,15 +77,15 @@ def test_what_breaks_beside_is_raised_where_it_was_asked(asked: Inspection, monk
 
 
 @pytest.mark.parametrize("question", ["scheduled", "reserved", "revoked", "query_task"])
-def test_without_an_answer_the_command_says_so(question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_the_command_says_so(question: str) -> None:
     def away(*_: Any) -> None:
         raise DatabaseAway("the server is gone")
 
     answers = SimpleNamespace(scheduled=away, reserved=away, revoked=away, query=away)
-    monkeypatch.setattr(runtime, "current", lambda: SimpleNamespace(inspection=answers))
+    app = SimpleNamespace(worker68_inspection=answers)
     arguments = {"ids": ["a"]} if question == "query_task" else {}
 
-    answer = Panel.data[question](SimpleNamespace(hostname="w"), **arguments)
+    answer = Panel.data[question](SimpleNamespace(hostname="w", app=app), **arguments)
 
     assert set(answer) == {"error"}
     assert "the server is gone" in answer["error"]

@@ -13,10 +13,10 @@ from functools import wraps
 from typing import Any, Final
 
 import structlog
-from celery.worker.control import Panel, control_command, inspect_command, nok, ok
+from celery.worker.control import control_command, inspect_command, nok, ok
 
-from worker68 import runtime
 from worker68.celery_worker import internals
+from worker68.celery_worker.inspection import Inspection
 from worker68.errors import DatabaseAway
 from worker68.store.inspection import MOST
 from worker68.store.tables import plain
@@ -57,14 +57,20 @@ def _ids(given: object) -> list[str]:
     return [plain(str(one)) for one in each]
 
 
-def _refuse(name: str, words: str) -> None:
-    """Replace Celery's command by one that refuses; its arguments on the command line stay as they are."""
-    stock = Panel.meta[name]
+def _inspection(state: Any) -> Inspection:
+    """Return what the worker's bootstep has put there."""
+    inspection: Inspection = state.app.worker68_inspection
+    return inspection
 
-    @control_command(name=name, args=stock.args, signature=stock.signature, variadic=stock.variadic, help=stock.help)
+
+def _refuse(name: str, words: str) -> None:
+    """Replace Celery's command by one that refuses."""
+
     def refuse(state: Any, **_: Any) -> Any:
         log.warning("control_command_refused", command=name, remedy=words)
         return nok(f"{name} is refused: {words}")
+
+    internals.replace_command(name, refuse)
 
 
 for _name, _words in REFUSED.items():
@@ -81,7 +87,7 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
     if not ids:
         return nok("no id was given")
     internals.note_revoked(ids)
-    done = runtime.current().revocation.revoke(ids)
+    done = state.app.worker68_revocation.revoke(ids)
     names = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
     if done is None:
         return nok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")
@@ -119,28 +125,28 @@ def _answered(question: Callable[..., Any]) -> Callable[..., Any]:
 @inspect_command(alias="dump_active")
 def active(state: Any, **_: Any) -> Any:
     """List the jobs that have their turn in this worker: its id, account and chat."""
-    return runtime.current().inspection.active(state.hostname)
+    return _inspection(state).active(state.hostname)
 
 
 @inspect_command(alias="dump_schedule")
 @_answered
 def scheduled(state: Any, **_: Any) -> Any:
     """List the jobs of this worker's accounts that are not due yet, the earliest first; a hundred at most."""
-    return runtime.current().inspection.scheduled(state.hostname)
+    return _inspection(state).scheduled(state.hostname)
 
 
 @inspect_command(alias="dump_reserved")
 @_answered
 def reserved(state: Any, **_: Any) -> Any:
     """List the jobs of this worker's accounts that wait for their turn; a hundred at most."""
-    return runtime.current().inspection.reserved(state.hostname)
+    return _inspection(state).reserved(state.hostname)
 
 
 @inspect_command(alias="dump_revoked")
 @_answered
 def revoked(state: Any, **_: Any) -> Any:
     """List revoked ids: those whose job has not come, and the last ones whose job was cancelled; a hundred of each at most."""
-    return runtime.current().inspection.revoked(internals.revoked_ids())
+    return _inspection(state).revoked(internals.revoked_ids())
 
 
 @inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
@@ -150,4 +156,4 @@ def query_task(state: Any, ids: object, **_: Any) -> Any:
     asked = _ids(ids)
     if len(asked) > MOST:
         return nok(f"{len(asked)} ids: ask for {MOST} at most, or see `worker68 jobs show`")
-    return runtime.current().inspection.query(state.hostname, asked)
+    return _inspection(state).query(state.hostname, asked)

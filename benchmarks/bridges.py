@@ -22,12 +22,12 @@ from websockets.exceptions import ConnectionClosed
 
 from benchmarks.rounds import at_least, seconds_from_zero
 from tests.parts.worker import ROOT
+from worker68.child import bound_to_parent, end_process
 from worker68.simulator import Faults, World, build_world, events
 from worker68.simulator.clients import Client, Clients
 from worker68.simulator.exchange import Exchange
 from worker68.simulator.records import Journal, Received, Record, Sent
 from worker68.simulator.server import HEARTBEAT_SECONDS
-from worker68.tether import end_process, tether
 
 
 class NoJournal(Journal[Record]):
@@ -54,7 +54,7 @@ def open_bridges(chats: int, verdict_seconds: float) -> Iterator[Bridges]:
     """Start the process; it ends with the block."""
     words = (sys.executable, "-m", "benchmarks.bridges", str(chats), str(verdict_seconds))
     process = subprocess.Popen(
-        tether(words, signal.SIGKILL), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        bound_to_parent(words, signal.SIGKILL), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     try:

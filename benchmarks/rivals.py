@@ -21,7 +21,7 @@ from typing import Final, Protocol, cast
 from benchmarks.processes import children
 from benchmarks.stage import Stage, to
 from tests.parts.worker import ROOT, WORKER68
-from worker68.tether import end_process, tether
+from worker68.child import bound_to_parent, end_process
 
 REPLIES: Final = "benchmark"
 _REPLIES_KEY: Final = f"worker68:replies:{REPLIES}"
@@ -129,7 +129,7 @@ def worker_by_hand(stage: Stage, task: str, name: str, threads: int, expected: i
     words += ["-Q", queue_of(task), "-n", f"{task}-{uuid.uuid4().hex[:6]}@%h"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            tether(words, signal.SIGKILL),
+            bound_to_parent(words, signal.SIGKILL),
             env=os.environ | {key: str(value) for key, value in settings.items()},
             stdin=subprocess.DEVNULL,
             stdout=output,

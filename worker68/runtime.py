@@ -244,7 +244,7 @@ class Runtime:
         return self._pump.owned_accounts()
 
     def others(self) -> list[str] | None:
-        """Return the accounts whose parcels their own owners publish; None where that is not this worker's business."""
+        """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
         return sorted(self._accounts) if self._pump.owns_front else None
 
     def _open_desk(self, name: str, lease: Lease) -> Desk:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.conftest import SEND, Stage, name
 from tests.parts.worker import PATIENCE_SECONDS, environment, wait_until
-from worker68.tether import end_process, tether
+from worker68.child import bound_to_parent, end_process
 
 PASSWORD = "night:secret"
 
@@ -33,7 +33,10 @@ class Flower:
         settings = environment(stage.worker.settings)
         settings |= {"FLOWER_BASIC_AUTH": PASSWORD, "FLOWER_READ_ONLY": "false"}
         self._process = subprocess.Popen(
-            tether(command, signal.SIGKILL), env=settings, cwd=stage.worker.log_file.parent, stdin=subprocess.DEVNULL
+            bound_to_parent(command, signal.SIGKILL),
+            env=settings,
+            cwd=stage.worker.log_file.parent,
+            stdin=subprocess.DEVNULL,
         )
 
     def close(self) -> None:

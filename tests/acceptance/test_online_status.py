@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import GROUP, MEMBER, Stage, StageMaker
 from worker68.simulator import build_world
-from worker68.simulator.population import ACCOUNT, OWNED_GROUP, PLAIN_GROUP, meet_somebody
+from worker68.simulator.population import ACCOUNT, OWNED_GROUP, PLAIN_GROUP, meet_stranger
 from worker68.simulator.world import World
 
 PAUSE_SECONDS = 3.0
@@ -83,7 +83,7 @@ def test_a_slow_limit_keeps_the_pauses_too_and_shows_its_progress(stage: Stage) 
 
     def move_in(world: World) -> None:
         while len(world.groups[PLAIN_GROUP].members) < 360:
-            world.groups[PLAIN_GROUP].add_member(meet_somebody(world))
+            world.groups[PLAIN_GROUP].add_member(meet_stranger(world))
         for uid in world.groups[PLAIN_GROUP].members:
             if uid not in world.groups[twin].members:
                 world.groups[twin].add_member(uid)

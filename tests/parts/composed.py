@@ -28,8 +28,8 @@ from ruamel.yaml import YAML
 
 from tests.parts.postgres import INITDB_OPTIONS, PostgresServer
 from tests.parts.worker import ROOT, wait_until
+from worker68.child import end_process
 from worker68.embedded import find_redis_server
-from worker68.tether import end_process
 
 COMPOSE_FILE: Final = ROOT / "docker-compose.yml"
 DOCKERFILE: Final = ROOT / "Dockerfile"

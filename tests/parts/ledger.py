@@ -1,4 +1,4 @@
-"""The tables of one database as tests see them: messages go in, attempts are made, rows and parcels are looked at.
+"""The tables of one database as tests see them: messages go in, attempts are made, rows and entries are looked at.
 
 In: the URL of an empty database. Out: what its tables hold. Never: Redis, a bridge, a thread.
 """
@@ -24,7 +24,7 @@ from worker68.store.intake import Entry, Taken
 from worker68.store.outbox import fetch
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
-from worker68.store.statements.outbox import Parcel
+from worker68.store.statements.outbox import OutboxEntry
 from worker68.store.tables import attempts as attempts_table
 from worker68.store.tables import jobs, metadata, outbox, requesters, suppressions
 
@@ -132,18 +132,18 @@ class Ledger:
         with reading(self.engine) as connection:
             return connection.scalar(select(func.count()).select_from(table)) or 0
 
-    def parcels(self, kind: str | None = None) -> list[Parcel]:
+    def in_outbox(self, kind: str | None = None) -> list[OutboxEntry]:
         """Return what is in the outbox; DEFERRED marks, which answer nobody, only where they are asked for."""
-        parcels = fetch(self.engine, [], [], NOW, 100_000)
-        return [parcel for parcel in parcels if parcel.kind == kind or (kind is None and parcel.kind != "deferred")]
+        entries = fetch(self.engine, [], [], NOW, 100_000)
+        return [entry for entry in entries if entry.kind == kind or (kind is None and entry.kind != "deferred")]
 
     def replies(self) -> list[tuple[str, dict[str, Any]]]:
         """Return address and content of every reply in the outbox."""
-        return [(parcel.address, json.loads(parcel.payload)) for parcel in self.parcels("reply")]
+        return [(entry.address, json.loads(entry.payload)) for entry in self.in_outbox("reply")]
 
     def told(self) -> list[str]:
         """Return as ``celery id: status or error code`` what the outbox tells, by Celery's own results."""
-        return [f"{parcel.address}: {_how(parcel)}" for parcel in self.parcels("result")]
+        return [f"{entry.address}: {_how(entry)}" for entry in self.in_outbox("result")]
 
     def clear_outbox(self) -> None:
         self.run(lambda connection: connection.execute(outbox.delete()))
@@ -153,7 +153,7 @@ class Ledger:
         return [job.seq for job in waiting.load_lanes(self.engine, name, depth)]
 
 
-def _how(parcel: Parcel) -> str:
-    result = json.loads(parcel.payload)["result"]
+def _how(entry: OutboxEntry) -> str:
+    result = json.loads(entry.payload)["result"]
     reply = json.loads(result["exc_message"][0]) if "exc_message" in result else result
     return str(reply["error"]["code"] if reply["error"] else reply["status"])

@@ -27,10 +27,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine
 
+from worker68.child import RunAs, end_process, start_child
 from worker68.clock import Deadline
 from worker68.embedded import ServerFailed
 from worker68.errors import ServerNotFound
-from worker68.tether import RunAs, end_process, start_tethered
 
 #: A start takes half a second; the recovery after a kill, with the real fsync, takes longer on a crowded disk.
 START_SECONDS: Final = 60.0
@@ -172,7 +172,7 @@ class PostgresServer:
     def _make_cluster(self, programs: Programs, directory: Path) -> None:
         said = directory / "initdb.log"
         command: list[str | Path] = [programs.bin / "initdb", "-D", directory / "data", *self._initdb_options]
-        initdb = start_tethered(command, said, run_as=programs.run_as)
+        initdb = start_child(command, said, run_as=programs.run_as)
         if initdb.wait(START_SECONDS) != 0:
             raise ServerFailed(f"{command[0]} failed; it said:\n{said.read_text(errors='replace')[-2000:]}")
 
@@ -189,7 +189,7 @@ class PostgresServer:
             *self._server_options,
         ]
         output = self._directory / "postgres.log"
-        self._process = start_tethered(command, output, death_signal=signal.SIGQUIT, run_as=self._programs.run_as)
+        self._process = start_child(command, output, death_signal=signal.SIGQUIT, run_as=self._programs.run_as)
         deadline = Deadline.after(START_SECONDS)
         while not self._answers():
             if self._process.poll() is not None or deadline.passed:
@@ -268,7 +268,7 @@ def _reason_against(programs: Path, directory: Path, run_as: RunAs | None) -> st
     for name in ("initdb", "postgres"):
         said = directory / f"{name}-version.log"
         try:
-            code = start_tethered([programs / name, "--version"], said, run_as=run_as).wait(START_SECONDS)
+            code = start_child([programs / name, "--version"], said, run_as=run_as).wait(START_SECONDS)
         except OSError as error:
             return str(error)
         if code != 0:

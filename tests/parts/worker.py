@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from worker68.child import bound_to_parent, end_process
 from worker68.clock import Deadline
-from worker68.tether import end_process, tether
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class WorkerProcess(WorkerLog):
         self.note_start()
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                tether(self._command, signal.SIGKILL),
+                bound_to_parent(self._command, signal.SIGKILL),
                 env=environment(self.settings),
                 cwd=self.log_file.parent,
                 stdin=subprocess.DEVNULL,

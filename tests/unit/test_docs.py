@@ -54,6 +54,10 @@ def test_each_word_of_the_glossary_is_used() -> None:
     assert [word for word in words if word not in used] == []
 
 
+def test_there_are_few_words_to_learn() -> None:
+    assert len(_WORD.findall((DOCS / "glossary.md").read_text())) <= 40
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 230
 

@@ -32,7 +32,7 @@ from worker68.cli.overlooked import (
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
 from worker68.cli.redis_rights import find_refused
-from worker68.cli.refused import find_refused_keys, find_refused_parcels
+from worker68.cli.refused import find_refused_entries, find_refused_keys
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
@@ -70,7 +70,7 @@ LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
     find_doubts,
     find_unpublished,
     find_refused_keys,
-    find_refused_parcels,
+    find_refused_entries,
 )
 
 

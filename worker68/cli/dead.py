@@ -147,8 +147,8 @@ def show(id_: str, as_json: bool) -> None:
 def requeue(ids: tuple[str, ...], everything: bool) -> int:
     """Put messages back into their queues, as new ones, and replies into their lists.
 
-    Do so after what was wrong is mended: a key of another type deleted, a worker upgraded. A message that is wrong in itself
-    comes back; push a mended one instead.
+    Do so after what was wrong is fixed: a key of another type deleted, a worker upgraded. A message that is wrong in itself
+    comes back; push a fixed one instead.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``worker68 flower``: Celery's Flower for this worker's settings, with a password on everything but what tells nothing.
+"""``worker68 flower``: Celery's Flower for this worker's settings, with a password on everything but what says nothing.
 
 Its buttons Revoke and Terminate show what the workers answer; as Flower comes, it says "Revoked" without waiting for an answer.
 
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 #: Who may look: a password, or Flower's sign-in with the accounts of another service.
 AUTHENTICATIONS: Final = ("basic_auth", "auth")
 _BASIC: Final = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
-#: Flower compares in a way that other characters break: it would start, and refuse everybody.
+#: Flower compares in a way that other characters break: it would start, and refuse every login.
 _ASCII: Final = re.compile(r"[ -~]*")
 
 
@@ -120,16 +120,16 @@ def check_authentication(options: tuple[str, ...]) -> None:
         if name in given:
             given[name] = value
     if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").lower() not in ("", "0", "false", "no", "off", "n", "f"):
-        raise SettingsError("FLOWER_UNAUTHENTICATED_API is set, which opens Flower's API to everybody: unset it")
+        raise SettingsError("FLOWER_UNAUTHENTICATED_API is set, which opens Flower's API without a password: unset it")
     if not _ASCII.fullmatch(given["basic_auth"]):
         raise SettingsError(
-            "FLOWER_BASIC_AUTH holds more than plain ASCII characters, with which Flower would refuse everybody"
+            "FLOWER_BASIC_AUTH holds more than plain ASCII characters, with which Flower would refuse every login"
         )
     if given["auth"]:
         return
     if not _BASIC.fullmatch(given["basic_auth"]):
         raise SettingsError(
-            "FLOWER_BASIC_AUTH is not set, or no USER:PASSWORD: Flower would show everything to everybody"
+            "FLOWER_BASIC_AUTH is not set, or no USER:PASSWORD: Flower would show everything without a password"
         )
 
 

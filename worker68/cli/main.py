@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "pause": ("worker68.cli.pause:pause", "Stop writing for an account, on every worker."),
     "resume": ("worker68.cli.pause:resume", "Let an account go on after a pause."),
     "dead": ("worker68.cli.dead:dead", "Look at what was set aside, put it back or drop it."),
-    "check": ("worker68.cli.check:check", "Check that all parts are within reach."),
+    "check": ("worker68.cli.check:check", "Check that all parts are reachable and work."),
     "health": ("worker68.cli.health_command:health", "Say whether the worker of this host is well."),
     "top": ("worker68.cli.top:top", "Watch accounts and workers."),
     "flower": ("worker68.cli.flower:flower", "Watch tasks and workers in a browser."),

@@ -13,7 +13,7 @@ from worker68.cli.asking import ID, ask_for, job_options
 @click.option("--group", type=ID, required=True, help="In which group.")
 @click.option("--user", type=ID, help="Mute this member, for --seconds.")
 @click.option("--seconds", type=click.IntRange(0, 2**31 - 1), help="For how long; 0 lifts the member's mute.")
-@click.option("--all", "everybody", is_flag=True, help="Mute the whole group.")
+@click.option("--all", "whole_group", is_flag=True, help="Mute the whole group.")
 @click.option("--off", is_flag=True, help="Lift the mute of the whole group.")
 @click.option(
     "--announce/--no-announce",
@@ -26,7 +26,7 @@ def mute(
     group: int,
     user: int | None,
     seconds: int | None,
-    everybody: bool,
+    whole_group: bool,
     off: bool,
     announce: bool | None,
     text: str | None,
@@ -43,7 +43,7 @@ def mute(
       worker68 mute --group 441298 --off --no-announce
     """
     is_member = user is not None or seconds is not None
-    if is_member + everybody + off != 1:
+    if is_member + whole_group + off != 1:
         raise click.UsageError("give one of: --user ID with --seconds N, --all, --off")
     if is_member:
         if user is None or seconds is None:
@@ -53,7 +53,7 @@ def mute(
         return ask_for("worker68.mute_member", {"group_id": group, "user_id": user, "seconds": seconds}, **options)
     if announce is False and text is not None:
         raise click.UsageError("--text is the announcement's: it does not go with --no-announce")
-    fields: dict[str, Any] = {"group_id": group, "muted": everybody, "announce": announce is not False}
+    fields: dict[str, Any] = {"group_id": group, "muted": whole_group, "announce": announce is not False}
     if text is not None:
         fields["announcement_text"] = text
     return ask_for("worker68.mute_group", fields, **options)
@@ -65,7 +65,7 @@ def mute(
 @click.argument("text")
 @job_options("worker68.set_group_notice")
 def notice(group: int, announce: bool, text: str, **options: Any) -> int:
-    """Set the notice of a group to TEXT, and tell the group.
+    """Set the notice of a group to TEXT, and announce it there.
 
     TEXT may have several lines. Put -- before a TEXT that begins with a dash.
 

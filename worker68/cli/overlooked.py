@@ -22,7 +22,7 @@ from worker68.fleet.leases import FRONT, account_lease, lease_key
 from worker68.jobs.states import State
 from worker68.observe.roster import Roster
 from worker68.redis_calls import redis_errors
-from worker68.store.figures import count_in_doubt, count_parcels, count_waiting_jobs, find_waiting_accounts
+from worker68.store.figures import count_in_doubt, count_outbox, count_waiting_jobs, find_waiting_accounts
 from worker68.store.pauses import list_pauses
 
 #: The keys of Redis are looked through for so long, some million of them.
@@ -30,7 +30,7 @@ SCAN_SECONDS: Final = 5.0
 SCAN_STEPS: Final = 10_000
 #: A job that could have run for longer, and a reply that has waited longer to be published, are worth a warning: as the alerts.
 OLD_JOB_SECONDS: Final = 600.0
-OLD_PARCEL_SECONDS: Final = 60.0
+OLD_ENTRY_SECONDS: Final = 60.0
 #: How long "today" is.
 DOUBT_HOURS: Final = 24
 #: So many names stand in a finding, and of so many lists of replies the age is looked at.
@@ -106,7 +106,7 @@ def find_strays(ground: Ground) -> Iterator[Finding]:
         return
     for account, count in sorted(strays.unknown.items()):
         found = f"{count_of(count, 'message')}, and no account of this name: no worker takes from it"
-        remedy = "set the account up, or mend the producer and delete the list"
+        remedy = "set the account up, or fix the producer and delete the list"
         yield Finding(f"list worker68.{account}", False, found, remedy)
     if strays.celery:
         found = f"{count_of(strays.celery, 'task')} of worker68's among the first and last: no worker takes from it"
@@ -181,9 +181,9 @@ def find_unpublished(ground: Ground) -> Iterator[Finding]:
     if ground.engine is None:
         return
     accounts, now = sorted(ground.accounts), utc_now()
-    parcels = count_parcels(ground.engine, accounts)
-    waited = max(((now - one.since).total_seconds() for one in parcels), default=0.0)
-    if waited > OLD_PARCEL_SECONDS:
-        found = f"{sum(one.number for one in parcels)} not published; the oldest has waited for {show_length(waited)}"
+    entries = count_outbox(ground.engine, accounts)
+    waited = max(((now - one.since).total_seconds() for one in entries), default=0.0)
+    if waited > OLD_ENTRY_SECONDS:
+        found = f"{sum(one.number for one in entries)} not published; the oldest has waited for {show_length(waited)}"
         remedy = "does a worker run, does Redis refuse them? Log: redis_away, where: relay"
         yield Finding("outbox", True, found, remedy, warning=True)

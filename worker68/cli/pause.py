@@ -1,6 +1,6 @@
 """``worker68 pause`` and ``worker68 resume``: the kill switch of an account.
 
-In: an account and a reason. Out: the pause in SQL, which every worker heeds; pausing returns when nothing more can be written:
+In: an account and a reason. Out: the pause in SQL, which every worker respects; pausing returns when nothing more can be written:
 its owner has said so, or no worker owns it, or the time is over for which a permit to write lasts at most.
 """
 

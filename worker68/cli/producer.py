@@ -58,7 +58,7 @@ class Producer:
             return self._app.send_task(task, kwargs=dict(fields), queue=queue, retry=False)
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Tell all workers that these messages are revoked; wait for no answer. Raises ``RedisAway``."""
+        """Revoke these messages on all workers; wait for no answer. Raises ``RedisAway``."""
         with saying_away(self._url), open_redis(self._url) as redis:
             redis.ping()
             self._app.control.revoke(list(task_ids))

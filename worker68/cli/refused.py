@@ -15,11 +15,11 @@ from worker68.observe.roster import RefusedKey, Roster
 from worker68.store.refused import count_refused
 
 KEY_REMEDY: Final = "delete or rename the key if it is of another type; else give worker68 the right to it"
-PARCEL_REMEDY: Final = "put right in Redis what it refuses; what waits is tried again by itself, within five minutes"
+ENTRIES_REMEDY: Final = "put right in Redis what it refuses; what waits is tried again by itself, within five minutes"
 
 
 def find_refused_keys(ground: Ground) -> Iterator[Finding]:
-    """Tell the keys that Redis refused to a worker within the last quarter of an hour."""
+    """Yield the keys that Redis refused to a worker within the last quarter of an hour."""
     if ground.redis is None:
         return
     for key, problem in sorted({(one.key, one.problem) for one in _refused(ground)}):
@@ -37,8 +37,8 @@ def _refused(ground: Ground) -> Iterator[RefusedKey]:
         yield from status.refused
 
 
-def find_refused_parcels(ground: Ground) -> Iterator[Finding]:
-    """Tell how much waits in the database because Redis refuses it, by account and kind."""
+def find_refused_entries(ground: Ground) -> Iterator[Finding]:
+    """Yield how much waits in the database because Redis refuses it, by account and kind."""
     if ground.engine is None:
         return
     for one in count_refused(ground.engine):
@@ -50,4 +50,4 @@ def find_refused_parcels(ground: Ground) -> Iterator[Finding]:
         if not cause and one.kind in ("dead", "reply"):
             # A reply whose own key is of another type waits only if it cannot be set aside either.
             cause = DEAD_KEY
-        yield Finding("refused replies", False, found, PARCEL_REMEDY, cause=cause, effect=waits)
+        yield Finding("refused replies", False, found, ENTRIES_REMEDY, cause=cause, effect=waits)

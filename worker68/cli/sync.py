@@ -35,7 +35,7 @@ def sync(what: str, group: int | None, users: tuple[int, ...], timeout: float | 
     \b
       contacts, groups, friend-requests, group-requests, members --group ID:
           a whole list, brought into the database; the reply counts what has
-          changed (`worker68 snapshots show` tells what)
+          changed (`worker68 snapshots show` lists it)
       profile, contact --user ID, group --group ID:
           one thing, which stands in the reply only
       online --group ID [--user ID ...]:

@@ -1,7 +1,7 @@
 """``worker68 top``: a live view of the fleet: each account, who owns it, its bridge, what waits, how fast it goes.
 
-In: what the workers tell about themselves in Redis, leases, queues, paces; the database for what waits. Out: a table that is drawn
-anew, or one look as a table or JSON. Never: a word to a bridge, a write.
+In: what the workers report about themselves in Redis, leases, queues, paces; the database for what waits. Out: a table that is
+drawn anew, or one look as a table or JSON. Never: a word to a bridge, a write.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster, WorkerStatus
 from worker68.settings import Settings, load_settings
 from worker68.store.engine import Engine
-from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.figures import count_outbox, count_waiting_jobs
 from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
 
 #: A bridge that can be used.
 READY: Final = "ready"
 
-#: What has not been told for longer is shown with its age.
+#: An older report is shown with its age.
 FRESH_SECONDS: Final = 10.0
 
 
@@ -174,16 +174,16 @@ class _Source:
             if row.state == "ready":
                 age = max(0.0, (now - row.since).total_seconds())
                 ages[row.account] = max(age, ages.get(row.account, 0.0))
-        parcels: dict[str, int] = defaultdict(int)
-        for parcel in count_parcels(self._engine, self._accounts):
-            parcels[parcel.account] += parcel.number
+        entries: dict[str, int] = defaultdict(int)
+        for entry in count_outbox(self._engine, self._accounts):
+            entries[entry.account] += entry.number
         paused = list_pauses(self._engine)
         for line in lines:
             line.paused = paused[line.account].words if line.account in paused else None
             line.ready, line.deferred, line.sending = (
                 counts[line.account, state] for state in ("ready", "deferred", "sending")
             )
-            line.outbox = parcels[line.account]
+            line.outbox = entries[line.account]
             line.oldest_ready_seconds = round(ages.get(line.account, 0.0), 1)
 
 
@@ -210,7 +210,7 @@ def _draw(overview: Overview) -> Group:
         optional=("owner",),  # the workers' table says it too
     )
     workers = make_table(
-        ("worker", "pid", "front door", "health", "told", "accounts"), map(_worker_row, overview.workers)
+        ("worker", "pid", "front door", "health", "reported", "accounts"), map(_worker_row, overview.workers)
     )
     front = f"front door: {overview.front_queued} queued, owner {overview.front_owner or 'none'}"
     head = Text(f"{utc_now():%Y-%m-%d %H:%M:%S} UTC   {front}")

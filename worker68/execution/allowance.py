@@ -20,8 +20,8 @@ from worker68.execution.gate import Pass
 from worker68.execution.pacing import Pacing
 from worker68.execution.permit import Permit
 from worker68.execution.recorder import written
+from worker68.execution.row_buffer import RowBuffer
 from worker68.execution.slots import slot_of
-from worker68.execution.spool import Spool
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass
@@ -126,8 +126,8 @@ class TurnAllowance:
         except DatabaseAway as away:
             outages.DATABASE.fails("progress", away)
 
-    def collect(self, row: type[Row]) -> Spool:
-        return self.kept.enter_context(closing(Spool(row)))
+    def collect(self, row: type[Row]) -> RowBuffer:
+        return self.kept.enter_context(closing(RowBuffer(row)))
 
     async def known_members(self, group_id: int) -> list[int]:
         """Look them up, however long the database is away: the job has not failed by that."""

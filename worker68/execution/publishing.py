@@ -1,7 +1,7 @@
-"""Publishing parcels to Redis: one batch in one round trip, and what became of each.
+"""Publishing entries to Redis: one batch in one round trip, and what became of each.
 
-In: parcels. Out: those that Redis has, those that it refuses for good and why, and whether it refuses others at present. Never: one
-parcel that holds up another; the database.
+In: entries. Out: those that Redis has, those that it refuses for good and why, and whether it refuses others at present. Never: one
+entry that holds up another; the database.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker68.errors import RedisAway
 from worker68.execution.refusals import Refusals
 from worker68.execution.unread import Unread
 from worker68.redis_calls import answers_of, not_now, refusal
-from worker68.store.statements.outbox import Parcel
+from worker68.store.statements.outbox import OutboxEntry
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Published:
 
 
 class Publisher:
-    """Knows how each kind of parcel is published. For the relay's pass."""
+    """Knows how each kind of entry is published. For the relay's pass."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread) -> None:
         self._redis = redis
@@ -50,86 +50,86 @@ class Publisher:
         self._refusals = refusals
         self._unread = unread
 
-    def publish(self, parcels: Sequence[Parcel]) -> Published:
+    def publish(self, entries: Sequence[OutboxEntry]) -> Published:
         """Publish a batch. Raises ``RedisAway`` where Redis did not answer: then any of it may be published or not."""
         with self._redis.pipeline(transaction=False) as pipe:
-            sizes = [self._add(pipe, parcel) for parcel in parcels]
+            sizes = [self._add(pipe, entry) for entry in entries]
             answers = iter(answers_of(pipe))
         published = Published()
-        wrong_type: list[tuple[Parcel, str]] = []
-        refused: list[tuple[Parcel, str]] = []
-        for parcel, size in zip(parcels, sizes, strict=True):
+        wrong_type: list[tuple[OutboxEntry, str]] = []
+        refused: list[tuple[OutboxEntry, str]] = []
+        for entry, size in zip(entries, sizes, strict=True):
             answer, *further = islice(answers, size)
             if (error := not_now(answer)) is not None:
                 published.away = error
             elif (problem := refusal(answer)) is None:
-                published.taken.add(parcel.id)
-                self._note_taken(parcel, further)
-            elif parcel.kind == "reply" and problem.startswith("WRONGTYPE"):
-                wrong_type.append((parcel, problem))
-                refused.append((parcel, problem))
+                published.taken.add(entry.id)
+                self._note_taken(entry, further)
+            elif entry.kind == "reply" and problem.startswith("WRONGTYPE"):
+                wrong_type.append((entry, problem))
+                refused.append((entry, problem))
             else:
-                published.refused[parcel.id] = problem
-                refused.append((parcel, problem))
-        self._tell((key_of(parcel), parcel.kind, problem) for parcel, problem in refused)
+                published.refused[entry.id] = problem
+                refused.append((entry, problem))
+        self._tell((key_of(entry), entry.kind, problem) for entry, problem in refused)
         if wrong_type:
             self._set_aside(wrong_type, published)
         return published
 
-    def _add(self, pipe: Any, parcel: Parcel) -> int:
-        """Add the commands that publish a parcel; return how many. The first one publishes it, whatever becomes of the second."""
-        if parcel.kind == "result":
-            key = RESULT_PREFIX + parcel.address
-            pipe.set(key, parcel.payload, ex=self._reply_ttl)
-            pipe.publish(key, parcel.payload)
+    def _add(self, pipe: Any, entry: OutboxEntry) -> int:
+        """Add the commands that publish an entry; return how many. The first one publishes it, whatever becomes of the second."""
+        if entry.kind == "result":
+            key = RESULT_PREFIX + entry.address
+            pipe.set(key, entry.payload, ex=self._reply_ttl)
+            pipe.publish(key, entry.payload)
             return 2
-        if parcel.kind == "deferred":
+        if entry.kind == "deferred":
             # Never over a result, which a job that has ended meanwhile keeps.
-            pipe.set(RESULT_PREFIX + parcel.address, parcel.payload, ex=self._reply_ttl, nx=True)
+            pipe.set(RESULT_PREFIX + entry.address, entry.payload, ex=self._reply_ttl, nx=True)
             return 1
-        key = key_of(parcel)
-        if parcel.kind == "dead":
-            pipe.rpush(key, parcel.payload)
+        key = key_of(entry)
+        if entry.kind == "dead":
+            pipe.rpush(key, entry.payload)
             return 1
-        if parcel.address.startswith("stream:"):
-            pipe.xadd(key, {"reply": parcel.payload})
+        if entry.address.startswith("stream:"):
+            pipe.xadd(key, {"reply": entry.payload})
         else:
-            pipe.rpush(key, parcel.payload)
+            pipe.rpush(key, entry.payload)
         pipe.expire(key, self._reply_ttl)
         return 2
 
-    def _note_taken(self, parcel: Parcel, further: Sequence[Any]) -> None:
-        key = key_of(parcel)
+    def _note_taken(self, entry: OutboxEntry, further: Sequence[Any]) -> None:
+        key = key_of(entry)
         self._refusals.taken(key)
-        if parcel.kind == "reply":
+        if entry.kind == "reply":
             self._unread.note(key)
-        what, place = ("expiry", key) if parcel.kind == "reply" else ("announcement", f"channel {key}")
+        what, place = ("expiry", key) if entry.kind == "reply" else ("announcement", f"channel {key}")
         for answer in further:
             if (problem := refusal(answer)) is not None:
                 self._refusals.note(place, what, problem, REMEDY)
-            elif parcel.kind == "result":
+            elif entry.kind == "result":
                 self._refusals.taken(place)
 
-    def _set_aside(self, parcels: Sequence[tuple[Parcel, str]], published: Published) -> None:
+    def _set_aside(self, entries: Sequence[tuple[OutboxEntry, str]], published: Published) -> None:
         """Set replies aside that Redis will never take: their key is of another type. Where it refuses that as well, they wait."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for parcel, reason in parcels:
-                entry = {"reason": reason, "address": parcel.address, "message": parcel.payload}
-                pipe.rpush(DEAD_KEY, msgspec.json.encode(entry))
+            for entry, reason in entries:
+                dead = {"reason": reason, "address": entry.address, "message": entry.payload}
+                pipe.rpush(DEAD_KEY, msgspec.json.encode(dead))
             try:
                 answers = answers_of(pipe)
             except RedisAway as away:
                 published.away = away
                 return
         addresses: Counter[str] = Counter()
-        for (parcel, _), answer in zip(parcels, answers, strict=True):
+        for (entry, _), answer in zip(entries, answers, strict=True):
             if (error := not_now(answer)) is not None:
                 published.away = error
             elif (problem := refusal(answer)) is None:
-                published.taken.add(parcel.id)
-                addresses[parcel.address] += 1
+                published.taken.add(entry.id)
+                addresses[entry.address] += 1
             else:
-                published.refused[parcel.id] = problem
+                published.refused[entry.id] = problem
                 self._tell([(DEAD_KEY, "dead", problem)])
         for address, count in addresses.items():
             log.error("reply_set_aside", address=address, count=count, remedy="look at worker68:dead")
@@ -139,13 +139,13 @@ class Publisher:
             self._refusals.note(key, what, problem, REMEDY, count)
 
 
-def key_of(parcel: Parcel) -> str:
-    """Return the key where a parcel is published; for a result, of which each has its own key, what they have in common."""
-    if parcel.kind in ("result", "deferred"):
+def key_of(entry: OutboxEntry) -> str:
+    """Return the key where an entry is published; for a result, of which each has its own key, what they have in common."""
+    if entry.kind in ("result", "deferred"):
         return f"{RESULT_PREFIX}*"
-    if parcel.kind == "dead":
+    if entry.kind == "dead":
         return DEAD_KEY
-    return reply_key(parcel.address)
+    return reply_key(entry.address)
 
 
 def reply_key(address: str) -> str:

@@ -1,9 +1,9 @@
 """The relay: what lies in the outbox is published to Redis, at least once, then deleted. A service of the loop; each pass runs in
 the pool.
 
-In: parcels of the outbox, unsolicited events of the bridges, and Celery's ids of jobs that wait. Out: replies on lists and streams,
+In: entries of the outbox, unsolicited events of the bridges, and Celery's ids of jobs that wait. Out: replies on lists and streams,
 Celery's own results, set-aside messages on ``worker68:dead``, events on ``worker68:events:<account>``. Never: a decision about a
-job; a parcel published again that this process knows to be published.
+job; an entry published again that this process knows to be published.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
 from worker68.store.outbox import fetch, find_latest_addresses
-from worker68.store.refused import end_refused, fetch_due, settle_parcels, settle_refused
-from worker68.store.statements.outbox import Parcel
+from worker68.store.refused import end_refused, fetch_due, settle_outbox, settle_refused
+from worker68.store.statements.outbox import OutboxEntry
 
 __all__ = ["DEAD_KEY", "Ownership", "Relay"]
 
 log = structlog.get_logger(__name__)
 
-#: Parcels in one round trip to Redis.
+#: Entries in one round trip to Redis.
 BATCH = 500
-#: After a batch of so many parcels more are coming: the next look waits a moment, so that each serves many.
+#: After a batch of so many entries more are coming: the next look waits a moment, so that each serves many.
 BURST = 4
 GATHER_SECONDS = 0.03
 #: How often the outbox is looked into without being told: what another worker left is at most this late.
 POLL_SECONDS = 5.0
-#: Parcels of another worker's account are left to it for this long.
+#: Entries of another worker's account are left to it for this long.
 STALE_AFTER = dt.timedelta(seconds=10)
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
-#: A parcel that Redis refuses for good is tried again after this, then after twice as long, up to the most. A batch each look.
+#: An entry that Redis refuses for good is tried again after this, then after twice as long, up to the most. A batch each look.
 RETRY_SECONDS: Final = 5.0
 RETRY_MOST_SECONDS: Final = 300.0
 #: The newest requesters, whose reply lists a worker cares for from its start: some milliseconds of SQL.
@@ -60,7 +60,7 @@ _FAILED = outages.Outage(
 
 
 class Ownership(Protocol):
-    """Whose parcels are ours: asked before each look into the outbox."""
+    """Whose entries are ours: asked before each look into the outbox."""
 
     def owned_accounts(self) -> list[str]: ...
 
@@ -81,7 +81,7 @@ class Relay:
         self._wakeup = Wakeup(loop)
         self._stopping = Stopping(loop)
         # What Redis has and the database still holds, by table and id: it is deleted only, however long that takes.
-        self._taken: dict[tuple[bool, int], Parcel] = {}
+        self._taken: dict[tuple[bool, int], OutboxEntry] = {}
         self._retry_at = self._end_at = 0.0
         self._knows_lists = False  # to which replies went before this process began
         self._last_batch = 0  # the greatest of the last pass
@@ -102,22 +102,22 @@ class Relay:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def defer(self, task_ids: Sequence[str]) -> None:
         """Let Celery's result say DEFERRED where it says nothing yet."""
         if task_ids:
             self.passing.defer(task_ids)
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def publish_event(self, account: str, raw: bytes) -> None:
         """Put an unsolicited event of the bridge on the account's stream."""
         self.passing.add_event(account, raw)
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def _publish_all(self) -> bool:
         """Take every step: a database that is away, or a key that is refused, must hold up no step that does not need it.
@@ -126,7 +126,7 @@ class Relay:
         """
         away_or_failed: set[outages.Outage] = set()
         for step in (
-            self._publish_parcels,
+            self._publish_outbox,
             self._retry_refused,
             self._find_lists,
             self.passing.publish,
@@ -148,10 +148,10 @@ class Relay:
         for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
             outage.works("relay")
         if away_or_failed or self.passing.waiting:
-            self._wakeup.ring()
+            self._wakeup.set()
         return not away_or_failed
 
-    def _publish_parcels(self) -> None:
+    def _publish_outbox(self) -> None:
         self._last_batch = 0
         while self._publish_batch():
             pass
@@ -159,19 +159,19 @@ class Relay:
     def _publish_batch(self) -> bool:
         """Publish one batch; return whether there may be more."""
         owned, others = self._ownership.owned_accounts(), self._ownership.others()
-        parcels = fetch(self._engine, owned, others, utc_now() - STALE_AFTER, BATCH)
-        self._last_batch = max(self._last_batch, len(parcels))
-        if not parcels:
+        entries = fetch(self._engine, owned, others, utc_now() - STALE_AFTER, BATCH)
+        self._last_batch = max(self._last_batch, len(entries))
+        if not entries:
             return False
         began = monotonic()
-        published, taken = self._publish(parcels)
-        problems = [(parcel, published.refused[parcel.id]) for parcel in parcels if parcel.id in published.refused]
-        settle_parcels(self._engine, taken, problems, utc_now() + _pause_after(0))
+        published, taken = self._publish(entries)
+        problems = [(entry, published.refused[entry.id]) for entry in entries if entry.id in published.refused]
+        settle_outbox(self._engine, taken, problems, utc_now() + _pause_after(0))
         self._forget_taken(taken)
         self.seconds.observe(monotonic() - began)
         if published.away is not None:
             raise published.away
-        return len(parcels) == BATCH
+        return len(entries) == BATCH
 
     def _retry_refused(self) -> None:
         """Try a batch of what Redis has refused, where it is due. Once one is taken, the rest follows without a pause."""
@@ -182,14 +182,14 @@ class Relay:
         if monotonic() >= self._end_at:
             self._end_at = monotonic() + END_SECONDS
             end_refused(self._engine, now - dt.timedelta(seconds=self._reply_ttl))
-        parcels = fetch_due(self._engine, owned, others, now, now - STALE_AFTER, BATCH)
-        if not parcels:
+        entries = fetch_due(self._engine, owned, others, now, now - STALE_AFTER, BATCH)
+        if not entries:
             return
-        published, taken = self._publish(parcels)
+        published, taken = self._publish(entries)
         problems = {
-            parcel.id: (published.refused[parcel.id], now + _pause_after(parcel.refusals))
-            for parcel in parcels
-            if parcel.id in published.refused
+            entry.id: (published.refused[entry.id], now + _pause_after(entry.refusals))
+            for entry in entries
+            if entry.id in published.refused
         }
         settle_refused(self._engine, taken, problems)
         self._forget_taken(taken)
@@ -197,7 +197,7 @@ class Relay:
             raise published.away
         if taken:
             self._retry_at = 0.0
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def _find_lists(self) -> None:
         """Once, as owner of the front door: care for the lists and streams to which replies went before this process began."""
@@ -206,42 +206,42 @@ class Relay:
                 self.unread.note(reply_key(address))
             self._knows_lists = True
 
-    def _publish(self, parcels: Sequence[Parcel]) -> tuple[Published, list[Parcel]]:
+    def _publish(self, entries: Sequence[OutboxEntry]) -> tuple[Published, list[OutboxEntry]]:
         """Publish those that Redis has not yet; return what became of them, and all that need not be published any more."""
-        before = {_place(parcel) for parcel in self._find_done(parcels)}
-        new = [parcel for parcel in parcels if _place(parcel) not in before]
+        before = {_place(entry) for entry in self._find_done(entries)}
+        new = [entry for entry in entries if _place(entry) not in before]
         published = self._publisher.publish(new) if new else Published()
-        self._taken.update((_place(parcel), parcel) for parcel in new if parcel.id in published.taken)
+        self._taken.update((_place(entry), entry) for entry in new if entry.id in published.taken)
         for place in list(islice(self._taken, max(0, len(self._taken) - 4 * BATCH))):
             del self._taken[place]  # of an account that another worker owns by now
-        done = self._find_done(parcels)
-        for parcel in done:
-            published.refused.pop(parcel.id, None)
+        done = self._find_done(entries)
+        for entry in done:
+            published.refused.pop(entry.id, None)
         return published, done
 
-    def _find_done(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+    def _find_done(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
         """Return those that Redis has, and results of whose Celery id it has a later one: they would overwrite it."""
         latest: dict[str, int] = {}
         for one in self._taken.values():
             if one.kind == "result" and not one.refusals:
                 latest[one.address] = max(one.id, latest.get(one.address, 0))
 
-        def is_outdated(parcel: Parcel) -> bool:
+        def is_outdated(entry: OutboxEntry) -> bool:
             # What was refused came before all that is in the outbox now.
-            number = 0 if parcel.refusals else parcel.id
-            return parcel.kind == "result" and latest.get(parcel.address, 0) > number
+            number = 0 if entry.refusals else entry.id
+            return entry.kind == "result" and latest.get(entry.address, 0) > number
 
-        return [one for one in parcels if self._taken.get(_place(one)) == one or is_outdated(one)]
+        return [one for one in entries if self._taken.get(_place(one)) == one or is_outdated(one)]
 
-    def _forget_taken(self, parcels: Sequence[Parcel]) -> None:
-        for parcel in parcels:
-            self._taken.pop(_place(parcel), None)
+    def _forget_taken(self, entries: Sequence[OutboxEntry]) -> None:
+        for entry in entries:
+            self._taken.pop(_place(entry), None)
 
 
-def _place(parcel: Parcel) -> tuple[bool, int]:
-    return parcel.refusals > 0, parcel.id
+def _place(entry: OutboxEntry) -> tuple[bool, int]:
+    return entry.refusals > 0, entry.id
 
 
 def _pause_after(refusals: int) -> dt.timedelta:
-    """Return how long a parcel that was refused so often before waits now."""
+    """Return how long an entry that was refused so often before waits now."""
     return dt.timedelta(seconds=min(RETRY_SECONDS * 2 ** min(refusals, 16), RETRY_MOST_SECONDS))

@@ -31,7 +31,7 @@ _INSTEAD = "worker68 runs nothing after a job: use reply_to instead, and send th
 
 @dataclass(frozen=True)
 class Envelope:
-    """What the envelope says. ``problems`` are faults of a readable envelope: the job is invalid, and its producer is told.
+    """What the envelope says. ``problems`` are faults of a readable envelope: the job is invalid, and its producer gets them.
 
     ``dependents``: the Celery ids of tasks that were to run after this one (chain, chord, callbacks), which then never run.
     """

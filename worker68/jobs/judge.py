@@ -52,7 +52,7 @@ def judge_request(seen: Evidence) -> Outcome | TryAgain:
 
 
 def judge_unknown_call(seen: Evidence) -> Outcome | TryAgain:
-    """Say what became of a call that nobody knows to be repeatable: it is made once, and a silence leaves it in doubt."""
+    """Say what became of a call that is not known to be repeatable: it is made once, and a silence leaves it in doubt."""
     finding = judge_request(seen)
     if not isinstance(finding, TryAgain) or not finding.spent:
         return finding

@@ -1,7 +1,7 @@
 """What the producers of an account may ask for (contract, section 3): who writes into a queue is not the owner of the bridge.
 
 In: the account's settings and what a job asks for. Out: None, or in words why it is not permitted. Never: a word of what *is*
-permitted, since the answer goes to whoever asked; I/O.
+permitted, since the answer goes to the producer; I/O.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Permissions:
         return None
 
     def why_not_file(self, path: str) -> str | None:
-        """Say why a file of the bridge's machine may not be sent. What the words say does not tell whether it exists."""
+        """Say why a file of the bridge's machine may not be sent. The words do not reveal whether it exists."""
         if not self._roots:
             return "path: ALLOWED_FILE_ROOTS of the account is empty, so no file may be sent"
         try:

@@ -1,4 +1,4 @@
-"""The reply: what a producer is told, as JSON, and the same as Celery's own result."""
+"""The reply: the answer to a producer, as JSON, and the same as Celery's own result."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ListName = Literal["contacts", "groups", "group_members", "friend_requests", "gr
 
 
 class ContactRow(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody on the account's list of contacts. ``handle``: the name that he chose for being found by."""
+    """An entry of the account's list of contacts. ``handle``: the name by which a user chose to be found."""
 
     user_id: int
     name: str
@@ -49,7 +49,7 @@ class MemberRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FriendRequestRow(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody who asks to be a friend. ``kind``: the bridge's ``type``, such as ``IDENTIFY``."""
+    """A user who asks to be a friend. ``kind``: the bridge's ``type``, such as ``IDENTIFY``."""
 
     user_id: int
     name: str
@@ -61,7 +61,7 @@ class FriendRequestRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupRequestRow(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody who asks to join a group. ``group_id``: 0 where the bridge names none."""
+    """A user who asks to join a group. ``group_id``: 0 where the bridge names none."""
 
     user_id: int
     group_id: int
@@ -81,7 +81,7 @@ class ListKind:
     #: ``snapshots.kind``, and the name of the table that holds the list as it is now.
     name: ListName
     row: type[Row]
-    #: The fields that tell two entries apart; the first is ``snapshot_changes.subject``.
+    #: The fields that identify an entry; the first is ``snapshot_changes.subject``.
     key: tuple[str, ...]
     #: There is one such list for each group: the snapshot's ``subject_id`` is the group.
     by_group: bool = False

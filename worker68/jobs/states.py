@@ -35,7 +35,7 @@ class Event(StrEnum):
     ADVANCE = "advance"  # execution: one step is done, the next waits for its turn
     RECOVER = "recover"  # the new owner: the attempt of a dead worker may be repeated
     DOUBT = "doubt"  # the new owner: the attempt of a dead worker may have gone out
-    ABANDON = "abandon"  # the new owner: so many workers were lost while they tried it that nobody tries it again
+    ABANDON = "abandon"  # the new owner: so many workers were lost while they tried it that it is not tried again
     EXPIRE = "expire"  # the owner: its time is over
     CANCEL = "cancel"  # an operator or a revoke
     REFUSE = "refuse"  # intake or dispatch: it may not run at all

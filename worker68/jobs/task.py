@@ -46,7 +46,7 @@ class Step:
 
     ``act``: the coroutine that does it. ``read_back``: looks whether a change was made although it seems to have failed, and
     returns its outcome, or None where nothing shows it. ``message``: it sends a message to the job's chat. ``through_api``: it
-    calls the service's HTTP API, whose address the bridge must have told before. ``needs_login``: it goes on from the client to
+    calls the service's HTTP API, whose address the bridge must have given before. ``needs_login``: it goes on from the client to
     the service.
     """
 

@@ -25,7 +25,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:\\")
 _DEVICE: Final = re.compile(r"\\[\\?][?.]\\")
 #: No file's name holds these; the colon would name an alternate data stream.
 _ILLEGAL: Final = re.compile(r'[<>:"|?*]')
-#: A percent escape: whoever made a URL of the path would read it as another character, ``%2e%2e`` as ``..``.
+#: A percent escape: where the path is made a URL it is read as another character, ``%2e%2e`` as ``..``.
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 #: Names of devices in every folder, whatever their extension. Windows counts the superscript digits too.
 _RESERVED: Final = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(COM|LPT)[0-9¹²³])", re.IGNORECASE)

@@ -1,4 +1,4 @@
--- Lets the next probe go after one that told nothing: it was not written, or it was not answered.
+-- Lets the next probe go after one that showed nothing: it was not written, or it was not answered.
 --
 -- KEYS  the account's pace, as in slow_down.lua.
 -- ARGV  now in microseconds (tests only; 0: Redis's own clock), microseconds since the slot of the probe was granted, 1 if it

@@ -14,13 +14,13 @@
 -- limits moves on by one interval from there. So no window of length L holds more than L / interval + burst write times.
 
 -- A clock that was set back by less is waited for; by more, the TATs from before are cut down to what a grant made now could
--- reach at most, so that nothing already granted is crowded and nobody waits for the old time to come round again.
+-- reach at most, so that nothing already granted is crowded and nothing waits for the old time to come round again.
 local CLOCK_MARGIN = 5 * 1000000
 
 -- A TAT in the past says nothing, so its key may go at any time after; that the clocks of expiry and TIME differ must not matter.
 local GRACE_MILLISECONDS = 60 * 1000
 
--- A probe of which nobody has told the end is given up: longer than a verdict is waited for by default.
+-- A probe whose end is not reported is given up: longer than a verdict is waited for by default.
 local PROBE_LOST = 60 * 1000000
 
 -- Redis would write numbers as they are too, but slowly: so they go as strings.

@@ -2,7 +2,7 @@
 
 A worker that is alive and does no work any more must fail one of them: its threads and services, the round that takes in and lets
 begin, the writer together with the database, Redis, the bridges' I/O loop, the leases, the relay. The watchdog sees a loop that
-stands still. That a *bridge* is down is none of it: no restart mends that, and jobs wait in the database.
+stands still. That a *bridge* is down is none of it: no restart repairs that, and jobs wait in the database.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from worker68.observe.overlooked import Overlooked
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
-from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.figures import count_outbox, count_waiting_jobs
 from worker68.store.refused import count_refused
 from worker68.tasks import TASKS
 
@@ -141,7 +141,7 @@ class _Asked(Collector):
         in_flight = {desk.account: desk.execution.dispatch.in_flight for desk in desks}
         yield gauge("worker68_jobs_in_flight", "Jobs under way in this worker.", ("account",), in_flight)
         paused = {desk.account: 1 if desk.execution.permit.pause else 0 for desk in desks}
-        text = "Whether somebody has paused the account (1): nothing is written for it."
+        text = "1 while the account is paused: nothing is written for it."
         yield gauge("worker68_paused", text, ("account",), paused)
 
     def _read_bridges(self) -> Iterator[Metric]:
@@ -172,9 +172,9 @@ class _Asked(Collector):
         yield gauge("worker68_oldest_ready_seconds", text, ("account",), lag)
         outbox: dict[tuple[str, ...], int] = {}
         age = dict.fromkeys(owned, 0.0)
-        for parcel in count_parcels(engine, owned):
-            outbox[parcel.account, parcel.kind] = parcel.number
-            age[parcel.account] = max(age[parcel.account], _age(parcel.since, now))
+        for entry in count_outbox(engine, owned):
+            outbox[entry.account, entry.kind] = entry.number
+            age[entry.account] = max(age[entry.account], _age(entry.since, now))
         text = "Replies and results in the database that Redis has not yet."
         yield gauge("worker68_outbox", text, ("account", "kind"), outbox)
         yield gauge("worker68_outbox_oldest_seconds", "The age of the oldest of them.", ("account",), age)
@@ -201,7 +201,7 @@ class _Asked(Collector):
         text = "The share of its limits that the account may use: 1, less after busy."
         yield gauge("worker68_pace_ratio", text, ("account",), paces)
         queued = {queue: sum(_number(next(answers)) for _ in lists_of(queue)) for queue in queues}
-        text = "Messages in Redis that nobody has taken in yet."
+        text = "Messages in Redis that are not taken in yet."
         yield gauge("worker68_queue_length", text, ("queue",), queued)
         lengths = [_number(next(answers)) for _ in latest]
         unread = {"sum": sum(lengths), "longest": max(lengths, default=0)}

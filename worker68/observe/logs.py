@@ -40,5 +40,5 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # Celery's pool tells at "debug" the arguments of what it runs: of a message on a queue that is not ours, its text.
+    # Celery's pool logs at "debug" the arguments of what it runs: of a message on a queue that is not ours, its text.
     logging.getLogger("celery.pool").setLevel(logging.INFO)

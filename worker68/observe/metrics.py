@@ -32,7 +32,7 @@ class Page:
     """The HTTP server. It listens from the moment it is made, on all addresses. Raises ``SettingsError`` for a taken port."""
 
     def __init__(self, port: int, registry: CollectorRegistry) -> None:
-        # Of the library's own, which nobody asked for: when each series began.
+        # Of the library's own, and not wanted: when each series began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         try:
             self._server: WSGIServer

@@ -15,7 +15,7 @@ from worker68.clock import monotonic
 
 log = structlog.get_logger(__name__)
 
-#: Whoever has failed and does not try again is not waited for: its job may have ended. All try at least every few seconds.
+#: A place that has failed and does not try again is not waited for: its job may have ended. All try at least every few seconds.
 FORGET_SECONDS: Final = 15.0
 
 

@@ -1,6 +1,6 @@
-"""What is overlooked, as figures: entries set aside, messages and jobs that no worker takes. Told by the front door's owner.
+"""What is overlooked, as figures: entries set aside, messages and jobs that no worker takes. Reported by the front door's owner.
 
-In: Redis and the database, when somebody scrapes. Out: figures. Never: more than some ten thousand keys at one scrape; the next one
+In: Redis and the database, at a scrape. Out: figures. Never: more than some ten thousand keys at one scrape; the next one
 goes on where it ended.
 """
 

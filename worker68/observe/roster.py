@@ -1,6 +1,6 @@
 """The roster: which workers there are, and what each of them says about itself in Redis: a few numbers, no ids, no text.
 
-In: a worker's status, every few seconds. Out: the statuses of all workers that told theirs lately, for ``worker68 top`` and
+In: a worker's status, every few seconds. Out: the statuses of all workers that reported lately, for ``worker68 top`` and
 ``check``; the keys that Redis refuses are the only names in them. Never: a decision; ownership is decided by leases alone.
 """
 
@@ -17,9 +17,9 @@ from worker68.redis_calls import redis_errors
 #: Sorted set: a worker's name, and when it was last well (epoch seconds by its own clock). Read by ``worker68 health`` too.
 ROSTER_KEY: Final = "worker68:workers"
 
-#: A worker that has not told anything for so long is gone.
+#: A worker that has not reported for so long is gone.
 TOLD_FOR_SECONDS: Final = 60
-#: A name stays on the roster for a day, for whoever asks in the morning who was there.
+#: A name stays on the roster for a day, so that one can see in the morning which there were.
 LISTED_FOR_SECONDS: Final = 86_400
 
 
@@ -60,7 +60,7 @@ def status_key(worker: str) -> str:
 
 
 class Roster:
-    """Tells and reads. Raises ``RedisAway``. Thread-safe as the client is."""
+    """Writes and reads statuses. Raises ``RedisAway``. Thread-safe as the client is."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -81,7 +81,7 @@ class Roster:
             pipe.execute()
 
     def read(self) -> list[WorkerStatus]:
-        """Return what the workers told last, by their names."""
+        """Return the last status of each worker, by its name."""
         with redis_errors():
             names = cast("list[bytes]", self._client.zrange(ROSTER_KEY, 0, -1))
             keys = [status_key(name.decode()) for name in sorted(names)]

@@ -1,4 +1,4 @@
-"""A worker's vitals: its look at its own health, the status that it tells, the metrics that it serves.
+"""A worker's vitals: its look at its own health, the status that it reports, the metrics that it serves.
 
 In: the parts of the runtime. Out: HEALTH_FILE, the roster in Redis, ``/metrics``. A service of the loop, which begins after the
 parts and ends before them.
@@ -11,12 +11,12 @@ from pathlib import Path
 import structlog
 
 from worker68.errors import SettingsError
-from worker68.observe.beat import Beat
 from worker68.observe.checks import REST_WHILE_DRAINING, make_checks
 from worker68.observe.figures import make_registry
 from worker68.observe.health import Watch
 from worker68.observe.metrics import Page
 from worker68.observe.parts import Parts
+from worker68.observe.status import StatusReport
 from worker68.settings import Settings
 from worker68.watchdog import Watchdog
 
@@ -28,11 +28,11 @@ class Vitals:
 
     def __init__(self, parts: Parts, settings: Settings, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
-        self._beat = Beat(parts)
+        self._status = StatusReport(parts)
         if settings.health_file is not None:
             _clear(settings.health_file)
         self._watch = Watch(
-            make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._beat.tell
+            make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._status.tell
         )
         self._metrics = None
         if settings.metrics_port is not None:
@@ -57,7 +57,7 @@ class Vitals:
     def close(self) -> None:
         """Leave nothing behind that says something about this worker. It waits for Redis, and for a scrape."""
         self._watch.remove_file()
-        self._beat.leave()
+        self._status.leave()
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None

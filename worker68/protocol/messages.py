@@ -1,4 +1,4 @@
-"""What the bridge is told: one call or message in, the JSON text of one frame out.
+"""What is written to the bridge: one call or message in, the JSON text of one frame out.
 
 In: a message for a chat, or the type and data of a call. Out: bytes that equal the documented frames (PROTOCOL.md; the examples
 are in the tests). Never: sockets, ids of its own making, state.
@@ -42,7 +42,7 @@ class FileMessage:
 
 @dataclass(frozen=True)
 class NoticeAnnouncement:
-    """Tells a group its new notice: setting the notice alone does not [doc]."""
+    """Announces a new notice in its group: setting the notice alone does not [doc]."""
 
     group_id: int
     text: str
@@ -54,7 +54,7 @@ class NoticeAnnouncement:
 
 @dataclass(frozen=True)
 class MuteAnnouncement:
-    """Tells a group that it was muted, or is no longer [doc]."""
+    """Announces in a group that it was muted, or is no longer [doc]."""
 
     group_id: int
     text: str
@@ -100,7 +100,7 @@ def encode_message(request_id: str, message: Message, custom_msg_id: str | None,
 def wire_text(text: str, newline: Newline) -> str:
     """Return a text as the bridge wants its line breaks: backslash and n [doc], or as they are.
 
-    A text that itself contains a backslash followed by n cannot be told apart from an escaped line break.
+    A text that itself contains a backslash followed by n cannot be distinguished from an escaped line break.
     """
     text = text.replace("\r\n", "\n")
     return text.replace("\n", "\\n") if newline == "escaped" else text

@@ -82,17 +82,17 @@ def read_time(milliseconds: Any) -> dt.datetime | None:
 
 
 def decode_json(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode a part of a message, mended where it cannot be read as it is.
+    """Decode a part of a message, repaired where it cannot be read as it is.
 
     Raises ``msgspec.ValidationError`` where it has another shape, ``ValueError`` where it is no JSON.
     """
     try:
         return decoder.decode(raw)
     except NOT_JSON as error:
-        mended = mend(bytes(raw))
-        if mended is None:
+        repaired = mend(bytes(raw))
+        if repaired is None:
             raise ValueError("not JSON") from error
-    return decoder.decode(mended)
+    return decoder.decode(repaired)
 
 
 def mend(raw: bytes) -> bytes | None:

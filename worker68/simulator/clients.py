@@ -77,7 +77,7 @@ class Clients:
         self._clients.discard(client)
 
     def post(self, frame: Json) -> int:
-        """Put an event on its way to everybody; return how many that is."""
+        """Put an event on its way to all clients; return how many there are."""
         return self._write(_encoder.encode(frame))
 
     def post_garbage(self, garbage: Garbage) -> int:

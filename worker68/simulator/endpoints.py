@@ -12,7 +12,7 @@ import msgspec
 
 from worker68.simulator import events, shapes
 from worker68.simulator.paging import Listing, Paging, serve
-from worker68.simulator.population import OWNED_GROUP, meet_somebody
+from worker68.simulator.population import OWNED_GROUP, meet_stranger
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import LARGEST_PAGE, Refusal, Refused, World
 
@@ -24,7 +24,7 @@ ONLINE_UIDS: Final = 40
 
 class _Page(msgspec.Struct):
     pageNum: int = 1
-    pageSize: int = LARGEST_PAGE  # what comes when nobody says is not documented
+    pageSize: int = LARGEST_PAGE  # what comes without it is not documented
 
 
 class _Target(msgspec.Struct):
@@ -96,7 +96,7 @@ def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
         write=lambda uid: shapes.contact(world.people[uid]),
         documented_count="number",
         leave=world.drop_contact,
-        join=lambda: world.add_contact(meet_somebody(world), first=True),
+        join=lambda: world.add_contact(meet_stranger(world), first=True),
         changed_ms=world.contacts_changed_ms,
     )
     return Done({**_serve(world, contacts, paging, page, first=1), "pageNum": page.pageNum})
@@ -120,7 +120,7 @@ def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
         write=lambda request: shapes.group_request(world, request),
         documented_count="string",
         leave=world.drop_group_request,
-        join=lambda: world.ask_to_join(meet_somebody(world), OWNED_GROUP),
+        join=lambda: world.ask_to_join(meet_stranger(world), OWNED_GROUP),
     )
     return Done(_serve(world, requests, paging, page, first=0))
 
@@ -134,7 +134,7 @@ def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
         write=lambda uid: shapes.member(world, group, group.members[uid]),
         documented_count="string",
         leave=lambda uid: uid != world.account and group.drop_member(uid),
-        join=lambda: group.add_member(meet_somebody(world), first=True),
+        join=lambda: group.add_member(meet_stranger(world), first=True),
         changed_ms=group.changed_ms,
     )
     return Done(_serve(world, members, paging, page, first=1))

@@ -2,7 +2,7 @@
 
 A plain knob holds until it is turned back; a ``Countdown`` holds for the next N frames that it concerns; a ``Trip`` acts once, on
 the Nth frame from now. Setting one is safe from any thread. Those of paged lists are in ``paging.py``, those of the looseness of
-replies in ``spelling.py``. Never: a fault that nobody asked for.
+replies in ``spelling.py``. Never: a fault that was not asked for.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Faults:
     """What gets a wrong answer, silence or a dropped connection is carried out all the same, its verdict included."""
     double_replies: Countdown = field(default_factory=Countdown)
     wrong_reply_ids: Countdown = field(default_factory=Countdown)
-    """The next N replies bear an id that nobody used."""
+    """The next N replies bear an id that was not used."""
     numeric_reply_ids: bool = False
     """An id of digits comes back as a number."""
     restarting_reply: bool = False

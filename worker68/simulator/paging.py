@@ -1,7 +1,7 @@
 """How a list of the world is cut into pages, and all that can go wrong with that.
 
 In: a list in its order, which page is asked for, the knobs. Out: the reply's fields for that page; where the knobs say so, the
-world changed behind it. ``Paging`` is part of ``Faults``: ``simulator.faults.paging.short_by = 1``. Never: a fault that nobody
+world changed behind it. ``Paging`` is part of ``Faults``: ``simulator.faults.paging.short_by = 1``. Never: a fault that was not
 asked for.
 """
 
@@ -39,9 +39,9 @@ class Paging:
     empty_page: int = 0
     """This page is empty, and the next goes on where the one before ended: nothing is lost. 0: none."""
     leaves: Countdown = field(default_factory=Countdown)
-    """After each of the next N pages, somebody on it is gone from the world: the first of the next page is on no page."""
+    """After each of the next N pages, a person on it is gone from the world: the first of the next page is on no page."""
     joins: Countdown = field(default_factory=Countdown)
-    """After each of the next N pages, somebody is new at the head of the list: the last of the page is on the next one again."""
+    """After each of the next N pages, a person is new at the head of the list: the last of the page is on the next one again."""
     unreadable: Unreadable | None = None
 
     # What a page says of the list
@@ -69,7 +69,7 @@ class Listing(Generic[T]):
     leave: Callable[[T], bool]
     """Take an entry out of the world; False for one that cannot go."""
     join: Callable[[], None]
-    """Put somebody new in front."""
+    """Put a new person in front."""
     changed_ms: int | None = None
 
 

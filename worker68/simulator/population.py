@@ -95,7 +95,7 @@ def build_world(
     )
 
 
-def meet_somebody(world: World) -> int:
+def meet_stranger(world: World) -> int:
     """Make a new person whom the service knows, and return the uid."""
     (uid,) = _meet(world.dice, 1, world.people)
     return uid

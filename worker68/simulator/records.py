@@ -22,7 +22,7 @@ KEPT_RECORDS: Final = 200_000
 
 
 class Received(msgspec.Struct, frozen=True, tag_field="record", tag="received"):
-    """One frame from a client. ``connection`` counts from 1; ``problem`` says why nobody could be answered."""
+    """One frame from a client. ``connection`` counts from 1; ``problem`` says why there was no answer."""
 
     at: float
     connection: int

@@ -33,7 +33,7 @@ BUSY_ERROR: Final[Json] = {"errorCode": BUSY, "errorDesc": "很抱歉，服务�
 
 
 class Malformed(Exception):
-    """A frame that is no request: no JSON object, no type, no id. Nobody can be answered."""
+    """A frame that is no request: no JSON object, no type, no id. It cannot be answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Simulator:
         return self._call(lambda: call(self.world))
 
     def emit(self, event: Json) -> int:
-        """Push an event that nobody asked for (``simulator.events`` builds them); return how many clients it went to."""
+        """Push an unsolicited event (``simulator.events`` builds them); return how many clients it went to."""
         return self._call(lambda: self._clients.post(event))
 
     def send_garbage(self, *kinds: str) -> int:

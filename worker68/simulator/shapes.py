@@ -15,7 +15,7 @@ Json = dict[str, Any]
 #: Messages vanish after this many days; every documented contact and group has it.
 _MSG_CANCEL_DAYS: Final = 30
 _QR_EXPIRE_MS: Final = 4_070_908_800_000
-#: What the service shows in a group instead of somebody's own handle.
+#: What the service shows in a group instead of a person's own handle.
 _HIDDEN_IDENTIFY: Final = "--"
 
 
@@ -151,7 +151,7 @@ def sending_user(person: Person) -> Json:
 
 
 def online_status(person: Person) -> Json:
-    """Write whether somebody is there; ``online`` absent means that he is not."""
+    """Write whether a person is there; ``online`` absent means no."""
     return {
         "uid": str(person.uid),
         **({"online": True} if person.online else {}),

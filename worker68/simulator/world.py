@@ -100,7 +100,7 @@ class Group:
     def order_members(self) -> list[int]:
         """Return the uids in the order of the member list: host, managers, the others, each as they came.
 
-        To sort a hundred thousand takes longer than a page should, so the order is kept until somebody comes or goes. To compare
+        To sort a hundred thousand takes longer than a page should, so the order is kept until a person comes or goes. To compare
         who is here takes about a millisecond, and lets a test change ``members`` as it likes. Who only gets another rank stays
         in place until then.
         """
@@ -128,7 +128,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """Somebody asks to be the account's friend (``group_id`` 0) or a member of one of its groups."""
+    """A person asks to be the account's friend (``group_id`` 0) or a member of one of its groups."""
 
     uid: int
     text: str
@@ -157,7 +157,7 @@ class World:
     _asked_online: dict[int, float] = field(default_factory=dict)
 
     def person(self, uid: int) -> Person:
-        """Raise ``Refusal`` for somebody whom the service does not know."""
+        """Raise ``Refusal`` for a person whom the service does not know."""
         person = self.people.get(uid)
         if person is None:
             raise Refusal(Refused.UNKNOWN)
@@ -199,7 +199,7 @@ class World:
         return group.notice
 
     def mute_member(self, group_id: int, uid: int, seconds: int) -> None:
-        """Mute for ``seconds``; -1 lifts it, -2 is for ever (PROTOCOL.md, seen). Nobody mutes the host, nor for 0 seconds."""
+        """Mute for ``seconds``; -1 lifts it, -2 is for ever (PROTOCOL.md, seen). Not the host, nor for 0 seconds."""
         group = self.moderated_group(group_id)
         member = group.members.get(uid)
         if member is None:
@@ -216,7 +216,7 @@ class World:
             raise Refusal(Refused.INVALID)
 
     def add_contact(self, uid: int, *, first: bool = False) -> None:
-        """Befriend somebody: as the last of the contacts, or as the first."""
+        """Befriend a person: as the last of the contacts, or as the first."""
         self.contacts = {uid: None, **self.contacts} if first else {**self.contacts, uid: None}
         self.contacts_changed_ms = now_ms()
 
@@ -229,7 +229,7 @@ class World:
         return True
 
     def ask_to_join(self, uid: int, group_id: int) -> None:
-        """Let somebody ask to be a member of a group; the newest request is the first."""
+        """Let a person ask to be a member of a group; the newest request is the first."""
         self.group_requests.insert(0, JoinRequest(uid, "我想加入", now_ms(), group_id))
 
     def drop_group_request(self, request: JoinRequest) -> bool:

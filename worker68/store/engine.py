@@ -204,7 +204,7 @@ def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
-    """Replace a connection that was cut while nobody used it, and all that were opened before, as ``pool_pre_ping`` does.
+    """Replace a connection that was cut while it was idle, and all that were opened before, as ``pool_pre_ping`` does.
 
     That asks before each use, which costs a busy worker a tenth of its throughput.
     """

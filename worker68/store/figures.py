@@ -1,4 +1,4 @@
-"""Figures: how many jobs and parcels wait, for metrics, ``worker68 check`` and ``worker68 top``.
+"""Figures: how many jobs and entries wait, for metrics, ``worker68 check`` and ``worker68 top``.
 
 Reads only. What a query costs grows with what waits, not with what has ended: each of them finds the unfinished jobs in the partial
 indexes, whose conditions it repeats word by word. Never: a statement that reads all rows of ``jobs``.
@@ -38,7 +38,7 @@ class Waiting(NamedTuple):
     since: dt.datetime
 
 
-class Parcels(NamedTuple):
+class OutboxCount(NamedTuple):
     """What lies in the outbox for one account. ``since``: when the oldest came."""
 
     account: str
@@ -100,9 +100,9 @@ def count_in_doubt(engine: Engine, since: dt.datetime) -> InDoubt:
     return InDoubt(dict(numbers), oldest is None or oldest < since)
 
 
-def count_parcels(engine: Engine, accounts: Sequence[str]) -> list[Parcels]:
+def count_outbox(engine: Engine, accounts: Sequence[str]) -> list[OutboxCount]:
     """Return how much lies in the outbox for these accounts."""
     query = select(outbox.c.account, outbox.c.kind, func.count(), func.min(outbox.c.created_at))
     query = query.where(outbox.c.account.in_(accounts)).group_by(outbox.c.account, outbox.c.kind)
     with reading(engine) as connection:
-        return [Parcels(*row) for row in connection.execute(query)]
+        return [OutboxCount(*row) for row in connection.execute(query)]

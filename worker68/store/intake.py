@@ -281,7 +281,7 @@ class _Batch:
 
 @functools.cache
 def _find_jobs(dialect: str) -> Select[Any]:
-    """Locked, so that a job that is just being settled either tells the new requester or is seen here as ended."""
+    """Locked, so that a job that is just being settled either answers the new requester or is seen here as ended."""
     batch = batch_of(dialect, jobs.c.account, jobs.c.job_id).c
     query = select(jobs).join_from(batch.account.table, jobs, same(batch, jobs.c.account, jobs.c.job_id))
     return query.order_by(jobs.c.seq).with_for_update(of=jobs)

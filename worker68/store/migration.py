@@ -1,4 +1,4 @@
-"""How a database gets to the version of the schema that this code needs: Alembic, which nobody else imports."""
+"""How a database gets to the version of the schema that this code needs: Alembic, which is imported here alone."""
 
 from __future__ import annotations
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Engine, or_, select
 
 from worker68.store.engine import reading
-from worker68.store.statements.outbox import Parcel
+from worker68.store.statements.outbox import OutboxEntry
 from worker68.store.tables import outbox, requesters
 
 
 def fetch(
     engine: Engine, owned: Sequence[str], others: Sequence[str] | None, stale_before: dt.datetime, limit: int
-) -> list[Parcel]:
-    """Return the oldest parcels that this worker is to publish: those of the accounts that it owns.
+) -> list[OutboxEntry]:
+    """Return the oldest entries that this worker is to publish: those of the accounts that it owns.
 
     With ``others`` (the accounts that have an owner elsewhere; given to the owner of the front door) also those of accounts that
-    nobody configured, and any that were left lying since before ``stale_before``.
+    the settings do not have, and any that were left lying since before ``stale_before``.
     """
     query = select(outbox.c.id, outbox.c.account, outbox.c.kind, outbox.c.address, outbox.c.payload)
     ours: ColumnElement[bool] = outbox.c.account.in_(owned)
@@ -26,7 +26,7 @@ def fetch(
         ours = or_(ours, outbox.c.account.not_in(others), outbox.c.created_at < stale_before)
     with reading(engine) as connection:
         rows = connection.execute(query.where(ours).order_by(outbox.c.id).limit(limit))
-        return [Parcel(*row) for row in rows]
+        return [OutboxEntry(*row) for row in rows]
 
 
 def find_latest_addresses(engine: Engine, limit: int) -> list[str]:

@@ -1,6 +1,6 @@
-"""Parcels that Redis refuses for good: beside the outbox, so that none of them holds up what Redis takes.
+"""Entries of the outbox that Redis refuses for good: beside the outbox, so that none of them holds up what Redis takes.
 
-In: parcels of the outbox, and why Redis refuses them. Out: those that are due to be tried again. Never: more than one result for a
+In: entries of the outbox, and why Redis refuses them. Out: those that are due to be tried again. Never: more than one result for a
 Celery id: an older one would overwrite the newer, whenever Redis takes it.
 """
 
@@ -34,18 +34,18 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker68.store.engine import reading, transaction
 from worker68.store.statements.batches import batch_of, joined, pack
-from worker68.store.statements.outbox import Parcel, forget
+from worker68.store.statements.outbox import OutboxEntry, forget
 from worker68.store.tables import UtcDateTime, outbox, refused
 
-#: Of a parcel, as it lies in the outbox and here.
-_OF_PARCEL: Final = ("account", "kind", "address", "payload", "created_at")
+#: Of an entry, as it lies in the outbox and here.
+_OF_ENTRY: Final = ("account", "kind", "address", "payload", "created_at")
 #: Celery's states: of no use to a producer any more when they would have ended in Redis.
 _ENDING_KINDS: Final = ("result", "deferred")
 
 
 @dataclass(frozen=True)
-class RefusedParcels:
-    """How many parcels of one account and kind Redis refuses, since when the oldest waits, and the words of one refusal."""
+class RefusedCount:
+    """How many entries of one account and kind Redis refuses, since when the oldest waits, and the words of one refusal."""
 
     account: str
     kind: str
@@ -54,27 +54,29 @@ class RefusedParcels:
     problem: str
 
 
-def settle_parcels(
-    engine: Engine, taken: Sequence[Parcel], problems: Sequence[tuple[Parcel, str]], due_at: dt.datetime
+def settle_outbox(
+    engine: Engine, taken: Sequence[OutboxEntry], problems: Sequence[tuple[OutboxEntry, str]], due_at: dt.datetime
 ) -> None:
-    """Delete parcels of the outbox that Redis has; move those that it refuses, with its words, until they are due again."""
+    """Delete entries of the outbox that Redis has; move those that it refuses, with its words, until they are due again."""
     with transaction(engine) as connection:
         dialect = connection.dialect.name
-        parcels = [*taken, *(parcel for parcel, _ in problems)]
-        results = [{"address": parcel.address} for parcel in parcels if parcel.kind == "result"]
+        entries = [*taken, *(entry for entry, _ in problems)]
+        results = [{"address": entry.address} for entry in entries if entry.kind == "result"]
         if results:
             connection.execute(_forget_results(dialect), pack(dialect, results))
         if problems:
-            moved = {_place(parcel): {"id": parcel.id, "problem": problem} for parcel, problem in problems}
+            moved = {_place(entry): {"id": entry.id, "problem": problem} for entry, problem in problems}
             connection.execute(_move(dialect), {**pack(dialect, moved.values()), "due_at": due_at})
-        forget(connection, [parcel.id for parcel in parcels])
+        forget(connection, [entry.id for entry in entries])
 
 
-def settle_refused(engine: Engine, taken: Sequence[Parcel], problems: Mapping[int, tuple[str, dt.datetime]]) -> None:
-    """Delete parcels of this table that Redis has now; put off those that it still refuses: its words, and when they are due."""
+def settle_refused(
+    engine: Engine, taken: Sequence[OutboxEntry], problems: Mapping[int, tuple[str, dt.datetime]]
+) -> None:
+    """Delete entries of this table that Redis has now; put off those that it still refuses: its words, and when they are due."""
     with transaction(engine) as connection:
         dialect = connection.dialect.name
-        connection.execute(_forget(dialect), pack(dialect, ({"id": parcel.id} for parcel in taken)))
+        connection.execute(_forget(dialect), pack(dialect, ({"id": entry.id} for entry in taken)))
         if problems:
             rows = [{"id": id_, "problem": problem, "due_at": due} for id_, (problem, due) in problems.items()]
             connection.execute(_put_off(dialect), pack(dialect, rows))
@@ -87,8 +89,8 @@ def fetch_due(
     now: dt.datetime,
     stale_before: dt.datetime,
     limit: int,
-) -> list[Parcel]:
-    """Return the refused parcels that are due, the longest due first; whose they are is as in ``outbox.fetch``."""
+) -> list[OutboxEntry]:
+    """Return the refused entries that are due, the longest due first; whose they are is as in ``outbox.fetch``."""
     columns = (refused.c.id, refused.c.account, refused.c.kind, refused.c.address, refused.c.payload)
     ours: ColumnElement[bool] = refused.c.account.in_(owned)
     if others is not None:
@@ -96,7 +98,7 @@ def fetch_due(
     query = select(*columns, refused.c.refusals).where(refused.c.due_at <= now, ours)
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(refused.c.due_at, refused.c.id).limit(limit))
-        return [Parcel(*row) for row in rows]
+        return [OutboxEntry(*row) for row in rows]
 
 
 def end_refused(engine: Engine, created_before: dt.datetime) -> int:
@@ -106,7 +108,7 @@ def end_refused(engine: Engine, created_before: dt.datetime) -> int:
         return connection.execute(delete(refused).where(old)).rowcount
 
 
-def count_refused(engine: Engine, accounts: Sequence[str] | None = None) -> list[RefusedParcels]:
+def count_refused(engine: Engine, accounts: Sequence[str] | None = None) -> list[RefusedCount]:
     """Return what Redis refuses, by account and kind; of all accounts without ``accounts``."""
     query = select(
         refused.c.account,
@@ -119,12 +121,12 @@ def count_refused(engine: Engine, accounts: Sequence[str] | None = None) -> list
         query = query.where(refused.c.account.in_(accounts))
     query = query.group_by(refused.c.account, refused.c.kind).order_by(refused.c.account, refused.c.kind)
     with reading(engine) as connection:
-        return [RefusedParcels(*row) for row in connection.execute(query)]
+        return [RefusedCount(*row) for row in connection.execute(query)]
 
 
-def _place(parcel: Parcel) -> tuple[str, str, int]:
-    """Return what tells a parcel from others; of two results for one Celery id the later one alone counts."""
-    return (parcel.kind, parcel.address, 0 if parcel.kind == "result" else parcel.id)
+def _place(entry: OutboxEntry) -> tuple[str, str, int]:
+    """Return what identifies an entry; of two results for one Celery id the later one alone counts."""
+    return (entry.kind, entry.address, 0 if entry.kind == "result" else entry.id)
 
 
 @functools.cache
@@ -140,11 +142,11 @@ def _forget_results(dialect: str) -> Delete:
 @functools.cache
 def _move(dialect: str) -> Insert:
     batch = batch_of(dialect, outbox.c.id, refused.c.problem)
-    given = [outbox.c[name] for name in _OF_PARCEL]
+    given = [outbox.c[name] for name in _OF_ENTRY]
     due_at = bindparam("due_at", type_=UtcDateTime())
     rows = select(*given, batch.c.problem, literal(1), due_at).select_from(batch)
     rows = rows.join(outbox, joined(dialect, outbox.c.id, batch.c)).order_by(outbox.c.id)
-    return insert(refused).from_select([*_OF_PARCEL, "problem", "refusals", "due_at"], rows)
+    return insert(refused).from_select([*_OF_ENTRY, "problem", "refusals", "due_at"], rows)
 
 
 @functools.cache

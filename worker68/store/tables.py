@@ -53,7 +53,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 #: The INSERT of each database that knows ON CONFLICT, by its dialect.
 INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-#: ``jobs.bridge_code`` at most; the bridge's are numbers, but nobody promises that.
+#: ``jobs.bridge_code`` at most; the bridge's are numbers, but that is no promise.
 BRIDGE_CODE_LENGTH = 40
 
 
@@ -191,7 +191,7 @@ outbox = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-#: Parcels that Redis refuses for good, moved here from the outbox so that they hold nothing else up. Each is tried again when due.
+#: What Redis refuses for good, moved here from the outbox so that it holds nothing else up. Each is tried again when due.
 refused = Table(
     "refused",
     metadata,
@@ -349,7 +349,7 @@ snapshot_changes = Table(
     # transaction that writes their snapshot, and never alone.
     Column("snapshot_id", BigInteger, primary_key=True, autoincrement=False),
     Column("subject", BigInteger, primary_key=True, autoincrement=False),
-    #: Tells apart what one user asks of several groups; 0 in the other lists.
+    #: Separates what one user asks of several groups; 0 in the other lists.
     Column("group_id", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("change", String(7), nullable=False),
     #: JSON objects of the fields that differ; null where there was or is no row.

@@ -1,6 +1,6 @@
 """Group commit: many short writes in few transactions.
 
-A commit costs a disk flush, whether it holds one write or fifty. Whoever has something to write hands it to the one writer thread;
+A commit costs a disk flush, whether it holds one write or fifty. What is to be written is handed to the one writer thread;
 it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone. What is urgent goes before
 what is not: the begin of an attempt holds up a frame and its slot, an end no more than a reply.
 """

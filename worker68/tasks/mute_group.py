@@ -23,7 +23,7 @@ from worker68.tasks.turn import Turn, data_of, is_success
 #: ``op`` of GroupUpdate. [doc]
 MUTE_GROUP = 11
 
-#: What the bridge's own client tells a group that it mutes, and the same for the end of it. [doc for the first]
+#: The announcement of the bridge's own client where it mutes a group, and the same for the end of it. [doc for the first]
 MUTED_TEXT, UNMUTED_TEXT = "管理员开了全员禁言", "管理员关闭了全员禁言"
 
 

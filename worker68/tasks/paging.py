@@ -157,12 +157,12 @@ class _Reading:
         return number > self._source.first and page.size >= self._first.size
 
     def _repeats(self, page: _Page, following: _Page) -> bool:
-        """Whether a page, or the first one, has come again: then the service pays no heed to the number."""
+        """Whether a page, or the first one, has come again: then the service ignores the number."""
         keys = list(map(self._key, following.rows))
         return bool(keys) and any(keys == list(map(self._key, seen.rows)) for seen in (page, self._first))
 
     def _end_at_repeat(self, page: _Page, number: int) -> None:
-        """A service may answer a page beyond the end with the last one; only a short one tells that from a fault."""
+        """A service may answer a page beyond the end with the last one; only a short one distinguishes that from a fault."""
         short = self._source.page_size is not None and not self._is_full(page, number)
         if self._announced is not None or not short:
             self._note = f"page {number + 1} came as one before it"
@@ -176,7 +176,7 @@ class _Reading:
             self._note = self._note or "the list changed while it was read"
 
     async def _is_unchanged(self, first: _Page) -> bool:
-        """Whether nothing has changed, by ``lastUpdateTime``, of which nobody knows whether it is a time of the list [open].
+        """Whether nothing has changed, by ``lastUpdateTime``, of which it is not known whether it is a time of the list [open].
 
         One that differs each time it is asked for is the service's clock. Then only the first page and the count speak.
         """

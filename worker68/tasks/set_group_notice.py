@@ -1,6 +1,6 @@
 """``worker68.set_group_notice``: set a group's notice, and announce it in the group.
 
-Frames: GroupUpdate ``op`` 12, then ``sendMsg`` with ``chatType`` 8, because setting the notice does not tell the group. [doc]
+Frames: GroupUpdate ``op`` 12, then ``sendMsg`` with ``chatType`` 8, because setting the notice does not announce it. [doc]
 Read-back: GroupDetail shows the notice.
 """
 

@@ -81,7 +81,7 @@ class Allowance(Protocol):
     async def pause(self, seconds: float) -> None: ...
 
     async def report(self, finding: Outcome | TryAgain) -> None:
-        """Tell the pace how a call in the middle of a step ended."""
+        """Report to the pace how a call in the middle of a step ended."""
 
     async def note_progress(self, words: str) -> None:
         """Show how far the step has come."""

@@ -20,7 +20,7 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.observe.roster import AccountStatus, RefusedKey, Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
-from worker68.store.refused import settle_parcels
+from worker68.store.refused import settle_outbox
 
 HOUR = dt.timedelta(hours=1)
 
@@ -150,8 +150,8 @@ def test_what_has_one_cause_is_one_finding(
     ledger.arrive(b"no message")
     ledger.settled(reply_to="orders")
     problems = {"dead": wrong_type, "reply": no_right}
-    told = [(parcel, problems[parcel.kind]) for parcel in ledger.parcels() if parcel.kind in problems]
-    settle_parcels(ledger.engine, [], told, utc_now())
+    told = [(entry, problems[entry.kind]) for entry in ledger.in_outbox() if entry.kind in problems]
+    settle_outbox(ledger.engine, [], told, utc_now())
     client.acl_setuser("half", enabled=True, nopass=True, keys="*", channels="*", commands=["+@all", "-rpush"])
     url = f"redis://half:any@{redis_url.rpartition('@')[2].removeprefix('redis://')}"
     try:

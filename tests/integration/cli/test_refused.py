@@ -11,11 +11,11 @@ from redis import Redis
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.cli.findings import Ground
-from worker68.cli.refused import find_refused_keys, find_refused_parcels
+from worker68.cli.refused import find_refused_entries, find_refused_keys
 from worker68.observe.roster import RefusedKey, Roster, WorkerStatus
 from worker68.store.migration import upgrade
 from worker68.store.outbox import fetch
-from worker68.store.refused import settle_parcels
+from worker68.store.refused import settle_outbox
 
 STATUS = WorkerStatus("a", 1, NOW, NOW, None, True, {})
 
@@ -45,11 +45,11 @@ def test_a_status_of_an_older_worker_is_read(redis_url: str) -> None:
 def test_the_replies_that_wait_are_counted_with_redis_words(sqlite_url: str) -> None:
     upgrade(sqlite_url)
     ledger = Ledger(sqlite_url)
-    assert list(find_refused_parcels(ground(engine=ledger.engine))) == []
+    assert list(find_refused_entries(ground(engine=ledger.engine))) == []
     ledger.settled()
-    parcels = [parcel for parcel in fetch(ledger.engine, ["main"], None, NOW, 10) if parcel.kind == "result"]
-    settle_parcels(ledger.engine, [], [(parcel, "NOPERM no right") for parcel in parcels], NOW)
-    (finding,) = find_refused_parcels(ground(engine=ledger.engine))
+    entries = [entry for entry in fetch(ledger.engine, ["main"], None, NOW, 10) if entry.kind == "result"]
+    settle_outbox(ledger.engine, [], [(entry, "NOPERM no right") for entry in entries], NOW)
+    (finding,) = find_refused_entries(ground(engine=ledger.engine))
     ledger.engine.dispose()
     assert not finding.ok
     assert finding.found.startswith("1 of kind result for main wait since ")

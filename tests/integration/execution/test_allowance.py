@@ -24,8 +24,8 @@ from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
 from worker68.execution.gate import Gate, Pass
 from worker68.execution.pacing import Pacing
 from worker68.execution.permit import Answer, Permit
+from worker68.execution.row_buffer import MEMORY_BYTES, RowBuffer
 from worker68.execution.slots import Slot, ask_of
-from worker68.execution.spool import MEMORY_BYTES, Spool
 from worker68.jobs.snapshot import MemberRow
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -245,29 +245,29 @@ def test_known_members_are_those_who_are_there_now(allowance: TurnAllowance, loo
 ROWS = [MemberRow(number, "花开富贵🌽" * 20, None, "member", False) for number in range(10_000)]
 
 
-class TestSpool:
+class TestRowBuffer:
     def test_gives_the_rows_back_in_their_order_as_often_as_wanted(self) -> None:
-        spool = Spool(MemberRow)
+        buffer = RowBuffer(MemberRow)
         for start in range(0, len(ROWS), 1000):
-            spool.add(ROWS[start : start + 1000])
-        assert spool._end > MEMORY_BYTES
-        assert list(spool) == ROWS
-        assert list(spool) == ROWS
-        spool.close()
+            buffer.add(ROWS[start : start + 1000])
+        assert buffer._end > MEMORY_BYTES
+        assert list(buffer) == ROWS
+        assert list(buffer) == ROWS
+        buffer.close()
 
     def test_may_be_gone_through_twice_at_once_and_filled_between(self) -> None:
-        spool = Spool(MemberRow)
-        spool.add(ROWS[:3])
-        first, second = iter(spool), iter(spool)
+        buffer = RowBuffer(MemberRow)
+        buffer.add(ROWS[:3])
+        first, second = iter(buffer), iter(buffer)
         assert next(first) == next(second) == ROWS[0]
-        spool.add(ROWS[3:5])
+        buffer.add(ROWS[3:5])
         assert list(second) == ROWS[1:5]
         assert list(first) == ROWS[1:5]
-        spool.close()
+        buffer.close()
 
     def test_is_closed_with_the_attempt(self, allowance: TurnAllowance) -> None:
-        spool = allowance.collect(MemberRow)
-        spool.add(ROWS[:1])
+        buffer = allowance.collect(MemberRow)
+        buffer.add(ROWS[:1])
         allowance.kept.close()
         with pytest.raises(ValueError, match="closed"):
-            list(spool)
+            list(buffer)

@@ -35,7 +35,7 @@ def test_every_message_of_a_mixed_batch_has_its_end(ledger: Ledger) -> None:
         "nobody: unknown_account",
         "unaddressed: invalid_job",
     ]
-    dead = [json.loads(parcel.payload) for parcel in ledger.parcels("dead")]
+    dead = [json.loads(entry.payload) for entry in ledger.in_outbox("dead")]
     assert [entry["task_id"] for entry in dead] == [None, "unaddressed"]
     assert len(ledger.rows()) == 6
 
@@ -87,7 +87,7 @@ def check_that_these_alone_are_set_aside(
     """Return the reasons."""
     assert [job.task_id for job in made] == [f"{when}-{number}" for when in ("before", "after") for number in range(3)]
     assert ledger.lane() == [job.seq for job in made]
-    dead = [json.loads(parcel.payload) for parcel in ledger.parcels("dead")]
+    dead = [json.loads(entry.payload) for entry in ledger.in_outbox("dead")]
     raw = [one["message"].encode() if "message" in one else base64.b64decode(one["message_base64"]) for one in dead]
     assert [json.loads(one)["headers"]["id"] for one in raw] == list(poisons)
     assert ledger.told() == ([f"{poison}: invalid_job" for poison in poisons] if answered else [])
@@ -108,7 +108,7 @@ def test_a_table_that_is_missing_is_no_messages_fault(ledger: Ledger) -> None:
     ledger.run(lambda connection: connection.exec_driver_sql("ALTER TABLE jobs RENAME TO elsewhere"))
     with pytest.raises(DatabaseAway):
         ledger.arrive(*poisoned_batch("poison"))
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 @pytest.mark.parametrize("answerable", [True, False])
@@ -138,7 +138,7 @@ def test_an_error_that_every_batch_raises_sets_nothing_aside(ledger: Ledger, mon
     monkeypatch.setattr(intake_module, "take_in", broken)
     with pytest.raises(RuntimeError):
         ledger.arrive(*poisoned_batch("poison"))
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 def chained(*ids: str) -> bytes:
@@ -187,9 +187,9 @@ def test_a_job_of_an_account_that_was_unknown_runs_when_it_comes_again(ledger: L
 
 def test_an_unknown_task_is_deferred_with_its_reason_and_then_invalid(ledger: Ledger) -> None:
     ledger.arrive(message("worker68.send_mesage", send_fields(reply_to="orders"), task_id="t"))
-    (parcel,) = ledger.parcels("deferred")
-    waiting = json.loads(parcel.payload)
-    assert (parcel.address, waiting["status"]) == ("t", "DEFERRED")
+    (entry,) = ledger.in_outbox("deferred")
+    waiting = json.loads(entry.payload)
+    assert (entry.address, waiting["status"]) == ("t", "DEFERRED")
     assert "did you mean worker68.send_message?" in waiting["result"]["reason"]
 
     ended = end_waiting(

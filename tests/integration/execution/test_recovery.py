@@ -143,7 +143,7 @@ class TestParked:
         self.park(ledger, message(kwargs=send_fields(job_id="a"), task_id="1"))
         recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER)
         assert ledger.arrive(message(kwargs=send_fields(job_id="a", mentions=[]), task_id="2")) == []
-        assert ledger.parcels() == []
+        assert ledger.in_outbox() == []
 
     def test_a_parked_job_that_turns_out_invalid_is_told(self, ledger: Ledger) -> None:
         self.park(ledger, message(kwargs=send_fields(text=""), task_id="t"))

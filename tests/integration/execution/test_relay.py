@@ -169,7 +169,7 @@ def test_an_event_that_redis_refuses_holds_no_reply_up(relay: Relay, sqlite: Led
     assert reader.llen(ORDERS) == 2
 
 
-def test_the_last_parcels_are_sent_before_the_relay_stops(
+def test_the_last_entries_are_sent_before_the_relay_stops(
     relay: Relay, loop_thread: LoopThread, sqlite: Ledger, reader: Any
 ) -> None:
     sqlite.settled(reply_to="orders")
@@ -177,7 +177,7 @@ def test_the_last_parcels_are_sent_before_the_relay_stops(
     assert reader.llen(ORDERS) == 1
 
 
-def test_parcels_of_an_account_with_another_owner_are_left_to_it(
+def test_entries_of_an_account_with_another_owner_are_left_to_it(
     relay: Relay, loop_thread: LoopThread, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "utc_now", lambda: NOW)
@@ -186,4 +186,4 @@ def test_parcels_of_an_account_with_another_owner_are_left_to_it(
     sqlite.settled(reply_to="orders")
     wait_until(lambda: reader.llen(ORDERS) == 1)
     stop_service(loop_thread, relay)
-    assert {parcel.account for parcel in sqlite.parcels()} == {"other"}
+    assert {entry.account for entry in sqlite.in_outbox()} == {"other"}

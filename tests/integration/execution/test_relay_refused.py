@@ -1,4 +1,4 @@
-"""Redis refuses a key or a command for good: each parcel stands for itself, is published once, and what is refused is named."""
+"""Redis refuses a key or a command for good: each entry stands for itself, is published once, and what is refused is named."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.loop import LoopThread
 from worker68.store import refused as store_refused
 from worker68.store.engine import Engine, open_engine
-from worker68.store.statements.outbox import Parcel
+from worker68.store.statements.outbox import OutboxEntry
 from worker68.store.tables import metadata, outbox
 
 ORDERS = "worker68:replies:orders"
@@ -85,7 +85,7 @@ def count_refused(ledger: Ledger) -> int:
     return ledger.count(metadata.tables["refused"])
 
 
-def test_a_reply_is_published_once_where_another_parcel_cannot_be_set_aside(
+def test_a_reply_is_published_once_where_another_entry_cannot_be_set_aside(
     relay: Relay, sqlite: Ledger, reader: Any
 ) -> None:
     reader.set(DEAD, "x")
@@ -184,21 +184,21 @@ def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
 ) -> None:
     """Also where the database fails after Redis has taken the newer one, until the older one's turn has come."""
     failed, retried = threading.Event(), threading.Event()
-    settle, fetch_due = store_refused.settle_parcels, store_refused.fetch_due
+    settle, fetch_due = store_refused.settle_outbox, store_refused.fetch_due
 
-    def fail(engine: Engine, taken: Sequence[Parcel], *others: Any) -> None:
-        if any(parcel.kind == "result" for parcel in taken) and not retried.is_set():
+    def fail(engine: Engine, taken: Sequence[OutboxEntry], *others: Any) -> None:
+        if any(entry.kind == "result" for entry in taken) and not retried.is_set():
             failed.set()
             raise DatabaseAway("for a moment")
         settle(engine, taken, *others)
 
-    def fetch_after_that(*arguments: Any) -> list[Parcel]:
+    def fetch_after_that(*arguments: Any) -> list[OutboxEntry]:
         due = fetch_due(*arguments) if failed.is_set() else []
         if due:
             retried.set()
         return due
 
-    monkeypatch.setattr(relay_module, "settle_parcels", fail)
+    monkeypatch.setattr(relay_module, "settle_outbox", fail)
     monkeypatch.setattr(relay_module, "fetch_due", fetch_after_that)
     job = sqlite.send()
     # A result that is older than REPLY_TTL would not be kept.

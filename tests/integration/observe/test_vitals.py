@@ -215,7 +215,7 @@ def test_a_figure_that_fails_costs_no_other(stand: Stand, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr(figures, "count_parcels", broken)
+    monkeypatch.setattr(figures, "count_outbox", broken)
     with capture_logs() as logs:
         found = stand.figures()
     assert "worker68_outbox" not in found

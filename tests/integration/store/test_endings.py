@@ -12,7 +12,7 @@ from worker68.jobs.outcome import ErrorCode, failed, in_doubt
 from worker68.store import waiting
 from worker68.store.endings import Ending
 from worker68.store.engine import Connection, endings_of
-from worker68.store.figures import count_parcels, count_waiting_jobs
+from worker68.store.figures import count_outbox, count_waiting_jobs
 from worker68.store.statements import attempts
 
 MINUTE = dt.timedelta(minutes=1)
@@ -97,8 +97,8 @@ def test_the_outbox_is_counted_with_the_age_of_its_oldest(ledger: Ledger) -> Non
     later = ledger.send(reply_to="orders", now=NOW + MINUTE)
     ledger.settle(ledger.must_begin(later), now=NOW + MINUTE)
 
-    found = {row.kind: row for row in count_parcels(ledger.engine, ["main"])}
+    found = {row.kind: row for row in count_outbox(ledger.engine, ["main"])}
 
     assert {kind: row.number for kind, row in found.items()} == {"reply": 2, "result": 2}
     assert found["reply"].since == NOW
-    assert count_parcels(ledger.engine, ["other"]) == []
+    assert count_outbox(ledger.engine, ["other"]) == []

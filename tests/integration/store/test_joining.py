@@ -17,8 +17,8 @@ def ask(task_id: str, text: str = "hello", **fields: object) -> bytes:
 def test_whoever_joins_a_waiting_job_gets_its_reply(ledger: Ledger) -> None:
     (job,) = ledger.arrive(ask("1", reply_to="first", metadata={"n": 1}))
     assert ledger.arrive(ask("2", reply_to="second", metadata={"n": 2})) == []
-    assert ledger.parcels() == []
-    assert [parcel.address for parcel in ledger.parcels("deferred")] == ["2"]
+    assert ledger.in_outbox() == []
+    assert [entry.address for entry in ledger.in_outbox("deferred")] == ["2"]
     assert ledger.settle(ledger.must_begin(job))
     replies = ledger.replies()
     assert [(address, reply["task_id"], reply["metadata"]) for address, reply in replies] == [

@@ -1,4 +1,4 @@
-"""Parcels lie in the outbox, oldest first, for whoever owns their account, until they are forgotten."""
+"""OutboxCount lie in the outbox, oldest first, for whoever owns their account, until they are forgotten."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def put(ledger: Ledger, *accounts: str, at: dt.datetime = NOW) -> None:
 
 
 def seen(ledger: Ledger, owned: list[str], others: list[str] | None, stale_before: dt.datetime = NOW) -> list[str]:
-    return [parcel.payload for parcel in fetch(ledger.engine, owned, others, stale_before, 100)]
+    return [entry.payload for entry in fetch(ledger.engine, owned, others, stale_before, 100)]
 
 
-def test_an_owner_sees_the_parcels_of_its_accounts_in_their_order(ledger: Ledger) -> None:
+def test_an_owner_sees_the_entries_of_its_accounts_in_their_order(ledger: Ledger) -> None:
     put(ledger, "main", "other", "main", "third")
     assert seen(ledger, ["main"], None) == ["main", "main"]
     assert seen(ledger, ["main", "third"], None) == ["main", "main", "third"]
     assert seen(ledger, [], None) == []
-    assert [parcel.payload for parcel in fetch(ledger.engine, ["main", "other"], None, NOW, 2)] == ["main", "other"]
+    assert [entry.payload for entry in fetch(ledger.engine, ["main", "other"], None, NOW, 2)] == ["main", "other"]
 
 
 def test_the_owner_of_the_front_door_sees_what_nobody_else_will(ledger: Ledger) -> None:
@@ -39,6 +39,6 @@ def test_the_owner_of_the_front_door_sees_what_nobody_else_will(ledger: Ledger) 
 def test_what_is_forgotten_is_gone_and_nothing_else_is(ledger: Ledger) -> None:
     put(ledger, "main", "other", "main")
     first = fetch(ledger.engine, ["main"], None, NOW, 1)
-    for ids in ([parcel.id for parcel in first], [parcel.id for parcel in first], []):
+    for ids in ([entry.id for entry in first], [entry.id for entry in first], []):
         ledger.run(functools.partial(forget, ids=ids))
     assert seen(ledger, ["main", "other"], None) == ["other", "main"]

@@ -243,9 +243,9 @@ def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
         crowded.run(lambda connection: attempts.resolve(connection, begun[-9:], lambda _: True, NOW))
         assert crowded.run(lambda connection: attempts.find_sent(connection, "main", tries[0].job.custom_msg_id or 0))
         assert crowded.revise(lost[0].seq)
-        parcels = outbox.fetch(engine, ["main"], None, NOW, 500)
-        crowded.run(lambda connection: forget(connection, [parcel.id for parcel in parcels]))
-    assert parcels
+        entries = outbox.fetch(engine, ["main"], None, NOW, 500)
+        crowded.run(lambda connection: forget(connection, [entry.id for entry in entries]))
+    assert entries
     bounded(plans, MOST)
 
 

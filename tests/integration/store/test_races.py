@@ -52,7 +52,7 @@ def test_one_key_taken_in_twice_at_once_is_one_job_with_two_requesters(
     rows = ledger.rows()
     assert len(rows) == ROUNDS
     assert all(sorted(ledger.requesters(row.seq)) == [f"{row.job_id}-a", f"{row.job_id}-b"] for row in rows)
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 def test_one_key_with_two_contents_at_once_is_one_job_and_one_conflict(

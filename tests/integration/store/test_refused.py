@@ -1,4 +1,4 @@
-"""Parcels that Redis refuses for good lie beside the outbox until they are due, and no older result follows a newer one."""
+"""OutboxCount that Redis refuses for good lie beside the outbox until they are due, and no older result follows a newer one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.store.engine import reading
 from worker68.store.outbox import fetch
-from worker68.store.refused import count_refused, end_refused, fetch_due, settle_parcels, settle_refused
-from worker68.store.statements.outbox import Parcel
+from worker68.store.refused import count_refused, end_refused, fetch_due, settle_outbox, settle_refused
+from worker68.store.statements.outbox import OutboxEntry
 from worker68.store.tables import outbox, refused
 
 SOON = NOW + dt.timedelta(seconds=5)
@@ -20,22 +20,24 @@ LATER = NOW + dt.timedelta(seconds=60)
 NOPERM = "NOPERM no right"
 
 
-def put(ledger: Ledger, *parcels: tuple[str, str, str], account: str = "main") -> list[Parcel]:
-    """Put parcels of kind, address and payload into the outbox."""
+def put(ledger: Ledger, *entries: tuple[str, str, str], account: str = "main") -> list[OutboxEntry]:
+    """Put entries of kind, address and payload into the outbox."""
     columns = ("kind", "address", "payload")
-    rows = [dict(zip(columns, one, strict=True)) | {"account": account, "created_at": NOW} for one in parcels]
+    rows = [dict(zip(columns, one, strict=True)) | {"account": account, "created_at": NOW} for one in entries]
     ledger.run(lambda connection: connection.execute(insert(outbox), rows))
     return fetch(ledger.engine, [account], None, NOW, 1000)
 
 
-def refuse(ledger: Ledger, parcels: Sequence[Parcel], taken: Sequence[Parcel] = (), due_at: dt.datetime = SOON) -> None:
-    settle_parcels(ledger.engine, taken, [(parcel, NOPERM) for parcel in parcels], due_at)
+def refuse(
+    ledger: Ledger, entries: Sequence[OutboxEntry], taken: Sequence[OutboxEntry] = (), due_at: dt.datetime = SOON
+) -> None:
+    settle_outbox(ledger.engine, taken, [(entry, NOPERM) for entry in entries], due_at)
 
 
 def due(ledger: Ledger, now: dt.datetime = SOON, others: list[str] | None = None) -> list[tuple[str, int]]:
     owned = [] if others is not None else ["main"]
-    parcels = fetch_due(ledger.engine, owned, others, now, now - dt.timedelta(seconds=10), 100)
-    return [(parcel.payload, parcel.refusals) for parcel in parcels]
+    entries = fetch_due(ledger.engine, owned, others, now, now - dt.timedelta(seconds=10), 100)
+    return [(entry.payload, entry.refusals) for entry in entries]
 
 
 def test_what_is_refused_leaves_the_outbox_and_comes_back_when_due(ledger: Ledger) -> None:
@@ -82,8 +84,8 @@ def test_states_end_as_they_would_have_in_redis_and_replies_wait(ledger: Ledger)
 
 
 def test_a_thousand_are_settled_at_once(ledger: Ledger) -> None:
-    parcels = put(ledger, *(("result", f"{number}", "x") for number in range(1000)))
-    refuse(ledger, parcels)
+    entries = put(ledger, *(("result", f"{number}", "x") for number in range(1000)))
+    refuse(ledger, entries)
     refuse(ledger, [], put(ledger, *(("result", f"{number}", "y") for number in range(999))))
     assert due(ledger) == [("x", 1)]
     assert [one.number for one in count_refused(ledger.engine, ["main"])] == [1]

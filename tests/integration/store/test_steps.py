@@ -49,7 +49,7 @@ def test_between_its_steps_a_job_is_ready_and_knows_what_was_done(ledger: Ledger
     assert (job.now.message, job.is_last_step) == (True, True)
     assert job.custom_msg_id is not None
     assert ledger.tries(job.seq) == [(1, "busy"), (2, "succeeded")]
-    assert ledger.parcels("reply") == []
+    assert ledger.in_outbox("reply") == []
 
 
 def test_the_next_step_counts_its_own_tries(ledger: Ledger) -> None:

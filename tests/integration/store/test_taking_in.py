@@ -58,8 +58,8 @@ def test_the_same_batch_again_changes_nothing(ledger: Ledger) -> None:
     assert again == [None] * 4
     assert ledger.rows() == before
     assert ledger.count(requesters) == 4
-    assert ledger.parcels() == []
-    deferred = [parcel.address for parcel in ledger.parcels("deferred")]
+    assert ledger.in_outbox() == []
+    deferred = [entry.address for entry in ledger.in_outbox("deferred")]
     assert deferred == ["2", "4"], (
         "a requester that joined, and one whose task is unknown, learns once that its job waits"
     )
@@ -93,7 +93,7 @@ def test_what_ends_at_once_has_its_outcome_and_its_reply_with_it(ledger: Ledger)
 
 def test_nobody_is_told_who_did_not_ask(ledger: Ledger) -> None:
     ledger.arrive(message(kwargs=send_fields(expires_at=5), ignore_result=True))
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 def test_a_waiting_job_keeps_its_envelope_until_it_ends(ledger: Ledger) -> None:
@@ -140,8 +140,8 @@ def test_a_drawn_name_is_eleven_digits() -> None:
 
 def test_messages_set_aside_are_written_with_the_batch(ledger: Ledger) -> None:
     intake.take_in(ledger.engine, [], [Dead("main", '{"reason": "\\u0000"}')], NOW)
-    (parcel,) = ledger.parcels()
-    assert (parcel.kind, parcel.account, parcel.payload) == ("dead", "main", '{"reason": "\\u0000"}')
+    (entry,) = ledger.in_outbox()
+    assert (entry.kind, entry.account, entry.payload) == ("dead", "main", '{"reason": "\\u0000"}')
 
 
 def test_an_empty_batch_is_nothing(ledger: Ledger) -> None:

@@ -46,7 +46,7 @@ def test_the_same_odd_text_is_the_same_content(ledger: Ledger, text: str) -> Non
     first = message(kwargs=send_fields(text=text, job_id="a"), task_id="1")
     assert len(ledger.arrive(first)) == 1
     assert ledger.arrive(message(kwargs=send_fields(text=text, job_id="a"), task_id="2")) == []
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 @odd

@@ -119,7 +119,7 @@ def test_what_waits_can_be_ended_and_what_is_being_sent_cannot(ledger: Ledger, e
     assert ledger.row(done.seq).status == "succeeded"
     row = ledger.row(ready.seq)
     assert (row.state, row.status, row.reason, row.finished_at) == ("ended", outcome.status, outcome.reason, LATER)
-    assert len(ledger.parcels("result")) == 3
+    assert len(ledger.in_outbox("result")) == 3
 
 
 def test_what_is_overdue_is_found_while_it_waits(ledger: Ledger) -> None:

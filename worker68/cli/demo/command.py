@@ -17,7 +17,7 @@ import click
 def demo(count: int) -> int:
     """Show worker68 at work: Redis, database, bridge simulator and worker, all embedded, and some dozens of jobs.
 
-    Needs no settings (and heeds none), takes about fifteen seconds, and leaves nothing behind. Exit code 0 if everything came
+    Needs no settings (and reads none), takes about fifteen seconds, and leaves nothing behind. Exit code 0 if everything came
     out as it should.
 
     \b

@@ -40,7 +40,7 @@ def play(count: int) -> int:
     forget_settings()
     console = open_console(WIDTH)
     started = monotonic()
-    with Stage(lambda line: console.print(f"  {line}"), interruption.heed) as stage:
+    with Stage(lambda line: console.print(f"  {line}"), interruption.check) as stage:
         problems = _play(stage, console, interruption, count)
     if stage.worker_exit_code != 0:
         problems.append(f"the worker's exit code was {stage.worker_exit_code}, not 0")
@@ -62,7 +62,7 @@ def _play(stage: Stage, console: Console, interruption: Interruption, count: int
         started = monotonic()
 
         def look() -> None:
-            interruption.heed()
+            interruption.check()
             stage.check_worker()
 
         with Live(console, len(jobs) + len(last)) as live:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the demo: noted when they come, heeded where nothing is half done.
+"""Ctrl-C and SIGTERM in the demo: noted when they come, obeyed where nothing is half done.
 
 An exception out of a signal handler may strike anywhere, also while a lock of ``subprocess`` is held, which then is never released.
 """
@@ -16,7 +16,7 @@ class Interruption:
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, self._note)
 
-    def heed(self) -> None:
+    def check(self) -> None:
         """End the process, by ``SystemExit``, with 128 + the signal if one has come."""
         if self._signal is not None:
             raise SystemExit(128 + self._signal)

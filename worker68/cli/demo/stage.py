@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import worker68
+from worker68.child import bound_to_parent, end_process
 from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import Worker68Error
@@ -28,7 +29,6 @@ from worker68.simulator.population import PLAIN_GROUP, build_world
 from worker68.simulator.server import Simulator
 from worker68.store.migration import upgrade
 from worker68.tasks import TASKS
-from worker68.tether import end_process, tether
 
 #: Some dozens of jobs at the default of 60 a minute would take a minute.
 LIMITS: Final = {
@@ -76,12 +76,12 @@ def forget_settings() -> None:
 class Stage:
     """All parts of one demo. To be entered on the main thread.
 
-    ``announce`` gets a line about each part; ``heed`` is called where the start may be given up.
+    ``announce`` gets a line about each part; ``check`` is called where the start may be given up.
     """
 
-    def __init__(self, announce: Callable[[str], None], heed: Callable[[], None]) -> None:
+    def __init__(self, announce: Callable[[str], None], check: Callable[[], None]) -> None:
         self._announce = announce
-        self._heed = heed
+        self._check = check
         self._stack = ExitStack()
         self.redis = EmbeddedRedis()
         world = build_world(page_size=PAGE_SIZE)
@@ -128,7 +128,7 @@ class Stage:
 
     def _report(self, line: str) -> None:
         self._announce(line)
-        self._heed()
+        self._check()
 
     def _start_worker(self, database_url: str) -> subprocess.Popen[bytes]:
         """Start the worker so that it dies with this process, however that ends."""
@@ -145,7 +145,7 @@ class Stage:
         }
         with self._log.open("wb") as output:
             return subprocess.Popen(
-                tether([sys.executable, "-m", "celery", "-A", "worker68", "worker"], signal.SIGKILL),
+                bound_to_parent([sys.executable, "-m", "celery", "-A", "worker68", "worker"], signal.SIGKILL),
                 env=os.environ
                 | {"PYTHONPATH": os.pathsep.join(paths)}
                 | {PREFIX + name: value for name, value in settings.items()},
@@ -160,7 +160,7 @@ class Stage:
         """Wait until the worker is connected to the bridge and ``hears`` remote control. Raises ``WorkerFailed``."""
         deadline = Deadline.after(START_SECONDS)
         while not (self.bridge.connections and hears()):
-            self._heed()
+            self._check()
             self.check_worker()
             time.sleep(PAUSE_SECONDS)
             if deadline.passed:

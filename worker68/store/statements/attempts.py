@@ -112,7 +112,7 @@ def _identity(attempt: Attempt | AttemptKey) -> dict[str, Any]:
     return {"seq": attempt.seq, "number": attempt.number, "owner": attempt.owner, "fence": attempt.fence}
 
 
-#: What tells one attempt from all others, in a batch.
+#: What identifies an attempt in a batch.
 _IDENTITY: Final = (jobs.c.seq, attempts.c.number, jobs.c.owner, jobs.c.fence)
 _OUTCOME: Final = tuple(
     jobs.c[name] for name in ("status", "result", "error_code", "error_message", "bridge_code", "reason")
@@ -137,7 +137,7 @@ def _begin(dialect: str) -> Update:
 
 @functools.cache
 def _make_attempts(dialect: str) -> Insert:
-    """A commit that nobody knows to have happened may be repeated: then the attempt is there already."""
+    """A commit of which it is not known whether it happened may be repeated: then the attempt is there already."""
     columns = (*_IDENTITY, attempts.c.step, attempts.c.began_at)
     # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
     given = select(*batch_of(dialect, *columns).c).where(true())
@@ -178,13 +178,13 @@ def _end_attempts(dialect: str) -> Update:
 
 
 def is_under_way(connection: Connection, attempt: Attempt) -> bool:
-    """Whether the attempt is still ours to end; if so, nobody else can take it before the transaction is over."""
+    """Whether the attempt is still ours to end; if so, no other worker can take it before the transaction is over."""
     ours = select(jobs.c.seq).where(*_ours(Event.SETTLE, attempt)).with_for_update()
     return connection.scalar(ours) is not None
 
 
 def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now: dt.datetime) -> bool:
-    """Record that a step is done, so that the job goes on at the next one, whoever runs it; False if it is not ours any more.
+    """Record that a step is done, so that the job goes on at the next one, on any worker; False if it is not ours any more.
 
     ``done``: what the steps so far have to show in the job's result.
     """
@@ -293,7 +293,7 @@ class Resolved:
 def resolve(
     connection: Connection, begun: list[Begun], is_repeatable: Callable[[Begun], bool], now: dt.datetime
 ) -> Resolved:
-    """Resolve attempts whose end nobody will record: what is repeatable is ready again, the rest in doubt.
+    """Resolve attempts whose worker is lost: what is repeatable is ready again, the rest in doubt.
 
     What is repeatable has failed where ``DEATHS_ALLOWED`` attempts at the same step ended so. An attempt that has ended
     meanwhile, or was begun anew, is not touched.
@@ -315,7 +315,7 @@ def resolve(
     return Resolved(len(again), len(doubtful), len(abandoned))
 
 
-_DOUBT = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and nobody saw a verdict")
+_DOUBT = in_doubt(ErrorCode.WORKER_LOST, "the worker was lost after it had begun to send, and no verdict was seen")
 _ABANDONED = failed(
     ErrorCode.INTERNAL, f"{DEATHS_ALLOWED} workers were lost while they tried it; it is not tried again by itself"
 )

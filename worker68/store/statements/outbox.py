@@ -20,7 +20,7 @@ from worker68.store.tables import jobs, outbox, requesters
 
 
 @dataclass(frozen=True)
-class Parcel:
+class OutboxEntry:
     """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``.
 
     ``refusals``: how often Redis has refused it for good; above 0 it is a row of ``refused``.
@@ -72,13 +72,13 @@ def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         connection.execute(_post(dialect), pack(dialect, rows))
 
 
-#: What is given of a parcel.
-_OF_PARCEL: Final = tuple(outbox.c[name] for name in ("account", "kind", "address", "payload", "created_at"))
+#: What is given of an entry.
+_OF_ENTRY: Final = tuple(outbox.c[name] for name in ("account", "kind", "address", "payload", "created_at"))
 
 
 @functools.cache
 def _post(dialect: str) -> Insert:
-    return insert(outbox).from_select(_OF_PARCEL, select(*batch_of(dialect, *_OF_PARCEL).c))
+    return insert(outbox).from_select(_OF_ENTRY, select(*batch_of(dialect, *_OF_ENTRY).c))
 
 
 def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime) -> None:
@@ -87,11 +87,11 @@ def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime)
     if not asked:
         return
     rows: list[dict[str, Any]] = []
-    told: set[tuple[str, str]] = set()
+    noted: set[tuple[str, str]] = set()
     dialect = connection.dialect.name
     for row in connection.execute(_who_asked(dialect), pack(dialect, asked)):
-        if (row.account, row.job_id) not in told:
-            told.add((row.account, row.job_id))
+        if (row.account, row.job_id) not in noted:
+            noted.add((row.account, row.job_id))
             note(connection, Ending(row.account, row.task, row.status, row.error_code or "", row.revision > 1))
         to = Requester(row.task_id, row.reply_to, row.metadata, row.ignore_result)
         rows += pack_reply(reply_of(row, to), to, now)
@@ -143,7 +143,7 @@ def reply_of(row: Row[Any], to: Requester) -> Reply:
 
 
 def forget(connection: Connection, ids: Iterable[int]) -> None:
-    """Delete parcels that need not be published any more."""
+    """Delete entries that need not be published any more."""
     dialect = connection.dialect.name
     connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
 

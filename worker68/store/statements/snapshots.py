@@ -81,9 +81,9 @@ def apply(
     if state["applied"]:
         _bring_there(connection, difference, found, snapshot_id, now)
     staged.rows.drop(connection, checkfirst=False)
-    told = {"snapshot_id": snapshot_id, "count": staged.count} | found
+    answer = {"snapshot_id": snapshot_id, "count": staged.count} | found
     abnormal = {name: False for name in ("complete", "applied") if not state[name]}
-    return told | abnormal | ({"note": state["note"]} if abnormal else {})
+    return answer | abnormal | ({"note": state["note"]} if abnormal else {})
 
 
 def take_turn(connection: Connection, *what: object) -> None:

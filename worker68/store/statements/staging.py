@@ -80,7 +80,7 @@ def _stage_in_postgresql(connection: Connection, seen: ListSeen) -> Staged:
 
 def _copy(connection: Connection, rows: Table, values: Iterable[tuple[Any, ...]]) -> None:
     """Write with COPY, past SQLAlchemy, and raise what the driver raises as SQLAlchemy would."""
-    # Only here: whoever uses SQLite needs no driver of PostgreSQL, which takes a while to import.
+    # Only here: with SQLite no driver of PostgreSQL is needed, which takes a while to import.
     import psycopg
     from psycopg import sql
 

@@ -75,7 +75,7 @@ def test_an_outcome_is_written_and_told_once(ledger: Ledger) -> None:
     ((address, reply),) = ledger.replies()
     assert address == "orders"
     assert reply["error"] == {"code": "refused", "message": "no", "bridge_code": 1021}
-    assert len(ledger.parcels("result")) == 1
+    assert len(ledger.in_outbox("result")) == 1
     assert ledger.tries(job.seq) == [(1, "refused")]
 
 
@@ -94,7 +94,7 @@ def test_an_attempt_of_another_owner_settles_nothing(ledger: Ledger) -> None:
         assert not back_off(ledger, other)
         assert not give_back(ledger, other)
     assert ledger.row(job.seq).state == State.SENDING
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 def test_after_a_back_off_the_job_keeps_its_place_and_is_begun_again(ledger: Ledger) -> None:
@@ -162,7 +162,7 @@ def test_what_is_certain_is_not_revised(ledger: Ledger, final: Outcome) -> None:
     assert not ledger.revise(job.seq, IN_DOUBT)
     assert not ledger.revise(job.seq, succeeded({"message_id": 1}))
     assert ledger.row(job.seq).revision == 1
-    assert ledger.parcels() == []
+    assert ledger.in_outbox() == []
 
 
 def test_not_sent_can_turn_out_as_sent(ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""The beat: a worker's status as its parts show it, told to the roster at each look at its health.
+"""A worker's status as its parts show it, written to Redis at each look at its health.
 
 In: the parts, and what is wrong. Out: ``WorkerStatus`` in Redis. Called in the pool.
 """
@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 RATE_SECONDS: Final = 60.0
 
 
-class Beat:
-    """Tells the roster how this worker is."""
+class StatusReport:
+    """Writes this worker's status to the roster."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts

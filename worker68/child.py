@@ -1,7 +1,7 @@
 """Child processes that die with the one that started them, however that one ends.
 
 In: a command. Out: a running process that no Ctrl-C reaches and no crash of ours leaves behind. Never: a guess by name or
-number at processes that somebody else started.
+number at processes of others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RunAs(NamedTuple):
 
 # PDEATHSIG is set by a small Python before it turns into the program: code run between fork and exec of a process with threads
 # (preexec_fn) may deadlock. It comes after setuid, which clears it, and is followed by a look whether the parent died meanwhile.
-_TETHER: Final = """
+_BIND: Final = """
 import ctypes, os, sys
 parent, death_signal, uid, gid, *command = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -43,7 +43,9 @@ os.execv(command[0], command)
 """
 
 
-def tether(command: Sequence[str | Path], death_signal: signal.Signals, run_as: RunAs | None = None) -> list[str]:
+def bound_to_parent(
+    command: Sequence[str | Path], death_signal: signal.Signals, run_as: RunAs | None = None
+) -> list[str]:
     """Return the command line that runs ``command`` so that it gets ``death_signal`` when the thread that started it ends.
 
     Linux only; elsewhere the command comes back as it is. ``run_as`` needs root.
@@ -52,10 +54,10 @@ def tether(command: Sequence[str | Path], death_signal: signal.Signals, run_as: 
     if sys.platform != "linux":
         return words
     uid, gid = run_as or ("-", "-")
-    return [sys.executable, "-I", "-S", "-c", _TETHER, *map(str, (os.getpid(), int(death_signal), uid, gid)), *words]
+    return [sys.executable, "-I", "-S", "-c", _BIND, *map(str, (os.getpid(), int(death_signal), uid, gid)), *words]
 
 
-def start_tethered(
+def start_child(
     command: Sequence[str | Path],
     output: Path,
     *,
@@ -68,7 +70,7 @@ def start_tethered(
     child has ended, so this may be called from any thread, also a short-lived one.
     """
     born: Future[subprocess.Popen[bytes]] = Future()
-    words = tether(command, death_signal, run_as)
+    words = bound_to_parent(command, death_signal, run_as)
 
     def keep() -> None:
         try:

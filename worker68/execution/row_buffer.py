@@ -18,7 +18,7 @@ MEMORY_BYTES = 1024 * 1024
 _LENGTH_BYTES = 4
 
 
-class Spool:
+class RowBuffer:
     """Rows of one type. Used by one thread at a time. Closed, it is empty for good."""
 
     def __init__(self, row: type[Row]) -> None:

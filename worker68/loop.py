@@ -86,19 +86,19 @@ class Waiter(Generic[T]):
 
 
 class Wakeup:
-    """Wakes one coroutine of the loop when there is something to do. ``ring`` from any thread."""
+    """Wakes one coroutine of the loop when there is something to do. ``set`` from any thread."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._event = asyncio.Event()
 
-    def ring(self) -> None:
-        """There is something to do; said before this call, it is seen by whom it wakes. Does not wait."""
+    def set(self) -> None:
+        """There is something to do. What was handed over before this call is seen by whom it wakes. Does not wait."""
         if not self._event.is_set():
             self._loop.tell(self._event.set)
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait until it has been rung since the last wait, so long at most."""
+        """Wait until it was set since the last wait, so long at most."""
         timer = None if seconds is None else self._loop.call_later(max(0.0, seconds), self._event.set)
         try:
             await self._event.wait()

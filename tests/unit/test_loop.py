@@ -350,17 +350,17 @@ class TestServices:
 
 
 class TestWakeup:
-    def test_a_ring_before_the_wait_is_not_lost_and_counts_once(self) -> None:
+    def test_what_is_set_before_the_wait_is_not_lost_and_counts_once(self) -> None:
         async def go() -> None:
             wakeup = Wakeup(this_loop())
-            wakeup.ring()
-            elsewhere(wakeup.ring)
+            wakeup.set()
+            elsewhere(wakeup.set)
             await let_run()
             await soon(wakeup.wait(LONG_SECONDS))
             waiting = asyncio.create_task(wakeup.wait())
             await let_run()
             assert not waiting.done()
-            elsewhere(wakeup.ring)
+            elsewhere(wakeup.set)
             await soon(waiting)
 
         run(go())

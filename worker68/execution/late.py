@@ -74,12 +74,12 @@ class LateOffers:
 
     def stop(self) -> None:
         self._stopping = True
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def hand_in(self, account: str, seen: LateEvidence, *, kept: bool = False) -> None:
         """Offer evidence to its job. ``kept``: Redis keeps it, until it has been offered long enough or was taken."""
         self._new.append(_Offer(account, seen, Deadline.after(OFFER_SECONDS), kept))
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def _take_due(self) -> list[_Offer]:
         """Take what is new, or else what is due again: while the database hangs, that is always so."""

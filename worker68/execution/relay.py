@@ -102,22 +102,22 @@ class Relay:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def defer(self, task_ids: Sequence[str]) -> None:
         """Let Celery's result say DEFERRED where it says nothing yet."""
         if task_ids:
             self.passing.defer(task_ids)
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def publish_event(self, account: str, raw: bytes) -> None:
         """Put an unsolicited event of the bridge on the account's stream."""
         self.passing.add_event(account, raw)
-        self._wakeup.ring()
+        self._wakeup.set()
 
     def _publish_all(self) -> bool:
         """Take every step: a database that is away, or a key that is refused, must hold up no step that does not need it.
@@ -148,7 +148,7 @@ class Relay:
         for outage in {outages.DATABASE, outages.REDIS, _FAILED} - away_or_failed:
             outage.works("relay")
         if away_or_failed or self.passing.waiting:
-            self._wakeup.ring()
+            self._wakeup.set()
         return not away_or_failed
 
     def _publish_outbox(self) -> None:
@@ -197,7 +197,7 @@ class Relay:
             raise published.away
         if taken:
             self._retry_at = 0.0
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def _find_lists(self) -> None:
         """Once, as owner of the front door: care for the lists and streams to which replies went before this process began."""

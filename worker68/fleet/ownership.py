@@ -76,7 +76,7 @@ class Ownership:
     def stop(self) -> None:
         self._stopping = True
         for wakeup in self._wakeups:
-            wakeup.ring()
+            wakeup.set()
 
     def lease(self, name: str) -> Lease | None:
         """Return the lease if it is held now."""

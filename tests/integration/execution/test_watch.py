@@ -35,7 +35,7 @@ def bell() -> Bell:
 
 @pytest.fixture
 def watch(sqlite: Ledger, bell: Bell, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[PauseWatch]:
-    """One that asks SQL only when it is rung."""
+    """One that asks SQL only when it is woken."""
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 60.0)
     watch = PauseWatch(sqlite.engine, "worker-a", loop_thread.loop, bell)
     serve(loop_thread, watch)
@@ -64,23 +64,23 @@ def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) ->
 def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell: Bell) -> None:
     permit = open_account(watch, "main")
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-    watch.ring()
+    watch.look_soon()
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert "paused by ann" in (permit.why_not() or ""), "the row says so only afterwards"
     wait_until(lambda: bell.rung == 2)
 
     pauses.resume(sqlite.engine, "main", "solved", "ann", NOW)
-    watch.ring()
+    watch.look_soon()
     wait_until(lambda: permit.why_not() is None)
     wait_until(lambda: bell.rung == 3)
 
 
-def test_sql_is_asked_again_and_again_without_a_ring(
+def test_sql_is_asked_again_and_again_without_being_woken(
     sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     permit = open_account(watch, "main")
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
-    watch.ring()
+    watch.look_soon()
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
     wait_until(lambda: permit.pause is not None)
 
@@ -91,7 +91,7 @@ def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite
     watch.close("other")
     for account in ("other", "main"):
         pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
-    watch.ring()
+    watch.look_soon()
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     other = pauses.find_pause(sqlite.engine, "other")
     assert other is not None
@@ -105,8 +105,8 @@ def test_an_older_answer_never_replaces_a_newer_one(
     permit = open_account(watch, "main")
     with held_answer(watch, monkeypatch) as asked:  # this one has read "not paused"
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        watch.ring()
-        watch.ring()
+        watch.look_soon()
+        watch.look_soon()
     wait_until(lambda: "paused by ann" in (permit.why_not() or ""))
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert asked.at_once == 1
@@ -153,7 +153,7 @@ def held_answer(watch: PauseWatch, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
     with monkeypatch.context() as patched:
         patched.setattr(pauses, "list_pauses", slow)
-        watch.ring()
+        watch.look_soon()
         assert has_read.wait(10)
         yield asked
         may_act.set()

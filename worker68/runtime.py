@@ -15,10 +15,9 @@ from functools import partial
 import structlog
 from redis import Redis
 
-from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.bridges import Bridges
+from worker68.bridge.exchange import LinkOptions, Listener
 from worker68.bridge.link import Link
-from worker68.bridge.loop import BridgeIO
-from worker68.bridge.session import LinkOptions
 from worker68.broker.bindings import bind_queues
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
@@ -46,6 +45,7 @@ from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import LoopThread, Stopping
 from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed
+from worker68.observe.lag import LoopLag
 from worker68.observe.parts import Parts
 from worker68.observe.runs import Runs
 from worker68.observe.vitals import Vitals
@@ -66,6 +66,8 @@ CUT_AFTER_SECONDS = 35.0
 RECORD_SECONDS = 3.0
 #: Celery's thread waits so long for a stop. The watchdog ends the process before.
 STOP_SECONDS = 60.0
+#: The pump waits so long for the loop, which is never busy for more than milliseconds.
+LOOP_SECONDS = 5.0
 
 
 class Runtime:
@@ -99,12 +101,8 @@ class Runtime:
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._links: dict[str, Link] = {}
-        self._bridge_problems: dict[str, str | None] = {}
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
-        self._bridge = BridgeIO(
-            on_state=self._on_bridge_state, on_late_evidence=self._on_late_evidence, on_event=self._on_event
-        )
         self._intake = Intake(self.engine, self._accounts)
         self._pump = Pump(
             self.engine,
@@ -116,6 +114,13 @@ class Runtime:
             self._defer,
             settings.concurrency,
         )
+        listener = Listener(
+            on_change=self._pump.wake,
+            on_late_evidence=self._late.hand_in,
+            on_event=lambda account, _operator, raw: self._relay.publish_event(account, raw),
+        )
+        self._bridges = Bridges(self.loop.loop, listener)
+        self._lag = LoopLag(self.loop.loop)
         self._watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
         self._lease_seconds = settings.lease_ttl
         leases = Leases(self._redis, self._owner, settings.lease_ttl)
@@ -128,12 +133,12 @@ class Runtime:
             redis=self._redis,
             writer=self._writer,
             relay=self._relay,
-            bridge=self._bridge,
             pump=self._pump,
             ownership=self._ownership,
             links=self._links,
             runs=self.runs,
             loop=self.loop,
+            lag=self._lag,
         )
         self.vitals = Vitals(parts, settings, self._watchdog)
 
@@ -150,9 +155,9 @@ class Runtime:
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
         self.loop.start()
+        self.loop.loop.tell(self._lag.start)
         self._watchdog.start()
         self._writer.start()
-        self._bridge.start()
         self.loop.serve("relay", self._relay)
         self.loop.serve("late", self._late)
         self.loop.serve("pauses", self._watch)
@@ -196,7 +201,7 @@ class Runtime:
             await _try(asyncio.to_thread(self._pump.stop))  # nothing is taken in, nothing begins
             await _try(self._await_verdicts())
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
-            await _try(asyncio.to_thread(self._bridge.stop))  # every wait for a verdict ends
+            await _try(self._close_links())  # every wait for a verdict ends
             await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
             await _try(self.loop.break_off_jobs())  # as a crash would, with a note in Redis
             await _try(self.loop.stop_service("leases", self._lease_seconds))
@@ -229,7 +234,7 @@ class Runtime:
         finally:
             self.runs.end(run, conclusion)
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
-            self._pump.wake()
+            self._pump.job_ended(ready.job.account)
 
     def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
@@ -261,11 +266,12 @@ class Runtime:
         options = LinkOptions(
             match=account.verdict_match, newline=account.newline, guard=permit.why_not, on_busy=gate.note_busy
         )
-        link = self._links[name] = self._bridge.open(name, account.bridge_url, options)
-        if not lease.held:  # lost meanwhile, when there was nothing to close yet
-            self._bridge.close(name)
-            self._watch.close(name)
-            raise LeaseLost(f"the lease of {name} ended while its desk was opened")
+        opening = self.loop.submit(self._open_link(name, lease, options))
+        try:
+            link = opening.result(LOOP_SECONDS)
+        except TimeoutError:
+            opening.cancel()
+            raise
         lead = LeadTime()
         dispatch = Dispatch(
             account,
@@ -294,32 +300,26 @@ class Runtime:
         )
         return Desk(execution, self._intake)
 
+    async def _open_link(self, name: str, lease: Lease, options: LinkOptions) -> Link:
+        if not lease.held:  # lost meanwhile, when there was nothing to close yet
+            self._watch.close(name)
+            raise LeaseLost(f"the lease of {name} ended while its desk was opened")
+        link = self._links[name] = self._bridges.open(name, self._accounts[name].bridge_url, options)
+        return link
+
+    async def _close_links(self) -> None:
+        self._bridges.stop()
+
     def _lost(self, lease: Lease) -> None:
         self._pump.lost(lease)
         if lease.account is not None:
-            self._bridge.close(lease.account)
+            self._bridges.close(lease.account)
             self._watch.close(lease.account)
 
     def _defer(self, jobs: Sequence[Job]) -> None:
         """Say of jobs just taken in that they wait: in Celery's results, and as an event."""
         self._relay.defer([job.task_id for job in jobs if job.wants_result])
         self.feed.note(*map(Deferred, jobs))
-
-    def _on_bridge_state(self, account: str, problem: str | None) -> None:
-        """Say on a change whether the bridge can be used, and let what waits for it go."""
-        if self._bridge_problems.get(account, "") != problem:
-            self._bridge_problems[account] = problem
-            if problem is None:
-                log.info("bridge_ready", account=account)
-            else:
-                log.warning("bridge_not_ready", account=account, reason=problem, remedy="trying again; jobs wait")
-        self._pump.wake()
-
-    def _on_late_evidence(self, account: str, seen: LateEvidence) -> None:
-        self._late.hand_in(account, seen)
-
-    def _on_event(self, account: str, operator: str, raw: bytes) -> None:
-        self._relay.publish_event(account, raw)
 
 
 async def _try(step: Awaitable[object]) -> None:

@@ -18,12 +18,30 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 60.0
 
 
+_lasting: list[asyncio.Runner] = []
+
+
+@contextmanager
+def one_loop() -> Iterator[Loop]:
+    """Let each ``run`` in this block go on with the same loop: for what lives there from one to the next, such as a link."""
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, Loop)
+        _lasting.append(runner)
+        try:
+            yield loop
+        finally:
+            _lasting.remove(runner)
+
+
 def run(way: Awaitable[T]) -> T:
-    """Run a coroutine on a loop of its own; return what it returns."""
+    """Run a coroutine on the loop of ``one_loop``, or on one of its own; return what it returns."""
 
     async def go() -> T:
         return await way
 
+    if _lasting:
+        return _lasting[-1].run(go())
     with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(go())
 

@@ -74,8 +74,8 @@ SEARCH_POINTS: Final[dict[str, Point]] = {
 
 #: On the way of a message of the front door to the queue of its account, and from there.
 SORT_POINTS: Final[dict[str, Point]] = {
-    "before a message is sorted": Point("broker.source", "Source.pass_on", "before", passing=1),
-    "after a message is sorted": Point("broker.source", "Source.pass_on", "after", passing=1),
+    "before a message is sorted": Point("broker.source", "Source.move", "before", passing=1),
+    "after a message is sorted": Point("broker.source", "Source.move", "after", passing=1),
     **{name: POINTS[name] for name in list(POINTS)[:3]},
 }
 

@@ -5,6 +5,7 @@ The real one is tested in ``tests/integration/execution/test_allowance.py``; thi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ class FreeAllowance:
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
+        await asyncio.sleep(0.001)  # the link goes on meanwhile
 
     async def report(self, finding: Outcome | TryAgain) -> None:
         self.reported.append(finding)

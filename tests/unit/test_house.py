@@ -98,7 +98,7 @@ JOBS_THIRD_PARTIES = {"msgspec"}
 #: Call -> where things are built; everybody else is handed them.
 BUILDERS: dict[str, set[str]] = {
     "create_engine": {"store.engine"},
-    "BridgeIO": {"runtime", "cli"},
+    "Bridges": {"runtime", "cli"},
     "Redis": {"runtime", "cli", "embedded"},
     "StrictRedis": set(),
     "from_url": {"runtime", "cli", "embedded"},
@@ -331,7 +331,7 @@ OFFENCES = [
     ("execution.relay", "threading.Thread(target=run)", "Thread(...) is called in"),
     ("fleet.ownership", "lock = threading.Lock()", "Lock(...) is called in"),
     ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
-    ("celery_worker.steps", "BridgeIO(settings)", "BridgeIO(...) is called in cli, runtime only"),
+    ("celery_worker.steps", "Bridges(settings)", "Bridges(...) is called in cli, runtime only"),
     ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),
     ("store.statements.jobs", "from worker68.store.engine import transaction", "does not import store.engine"),
     ("store.jobs", "\n" * 401, "401 lines"),

@@ -1,12 +1,13 @@
-"""A call as its caller holds it: something to wait for, and to give up.
+"""A call as its caller holds it: something to wait for, and to give up. On the loop.
 
-In: what becomes of the call, from the I/O thread. Out: the evidence, on the loop. Never: a wait without end,
-also when the connection, the link or the I/O thread goes away.
+In: what becomes of the call. Out: the evidence. Never: a wait without end, also when the connection or the link goes away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 from collections.abc import Callable
 from types import TracebackType
 
@@ -15,11 +16,18 @@ from msgspec.structs import replace
 from worker68.bridge.pending import Pending
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import Evidence
-from worker68.loop import Waiter
 
-#: Asked on the I/O thread just before the first byte: None lets it go, words refuse it, a point in monotonic time holds it until
-#: then, when it is asked again. It must be quick and must not wait.
+#: Asked just before the first byte: None lets the frame go, words refuse it, a point in monotonic time holds it until then, when
+#: it is asked again. It must be quick, must not wait, and must not make a call.
 Guard = Callable[[], "str | float | None"]
+
+#: Request ids are unique beyond this process: whether a bridge answers clients other than the asker is [open].
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count(1)
+
+
+def new_request_id() -> str:
+    return f"{_PROCESS}-{next(_numbers)}"
 
 
 class Call:
@@ -32,9 +40,10 @@ class Call:
         self,
         pending: Pending,
         frame: bytes,
-        guard: Guard | None,
-        give_up: Callable[[Call], None],
+        *,
+        guard: Guard | None = None,
         needs_login: bool = True,
+        give_up: Callable[[Call], None] | None = None,
     ) -> None:
         """``needs_login``: it goes on to the service, so the client must be logged in to it."""
         self.pending = pending
@@ -44,11 +53,11 @@ class Call:
         self.refusal: str | None = None
         """Why not a byte was written, once that is certain."""
         self.held_since: float | None = None
-        """From when on its guard has held it; for the I/O thread, which sets it once."""
+        """From when on its guard has held it."""
         self.over = False
         """Whether the evidence is complete, and nothing more will be written."""
         self._give_up = give_up
-        self._ended: Waiter[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     @property
     def written(self) -> bool:
@@ -61,12 +70,12 @@ class Call:
         If the deadline passes before a byte was written, none will be: the evidence says which of the two it was. As long as its
         guard held it, so much longer is waited.
         """
-        ended: Waiter[None] = Waiter()
-        self._ended = ended
-        timer = asyncio.get_running_loop().call_later(deadline.remaining(), self._close_once_let_go)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(deadline.remaining(), self._close_once_let_go)
         try:
-            if not self.over:  # the I/O thread tells after it is over, so one of the two is seen
-                await ended
+            if not self.over:
+                self._ended = loop.create_future()
+                await self._ended
         finally:
             timer.cancel()
             self.close()
@@ -84,16 +93,17 @@ class Call:
 
     def close(self) -> None:
         """Give the call up. Idempotent, and does not wait."""
-        if not self.over:
+        if not self.over and self._give_up is not None:
             self._give_up(self)
 
     def finish(self, refusal: str | None = None) -> None:
-        """End the wait for this call. Only for the I/O thread, which changes nothing of the call afterwards."""
-        if not self.over:
-            self.refusal = refusal
-            self.over = True
-            if self._ended is not None:
-                self._ended.tell(None)
+        """End the wait for this call. Nothing of the call is changed afterwards."""
+        if self.over:
+            return
+        self.refusal = refusal
+        self.over = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def __enter__(self) -> Call:
         return self

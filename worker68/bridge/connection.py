@@ -1,7 +1,7 @@
 """One WebSocket to a bridge: how it is opened, read and written. The only room of websocket-client.
 
-In: a URL; frames to write; readiness of the socket. Out: whole messages; why the connection was lost. Never: a wait on the I/O
-thread (only ``Dial`` waits, in a thread of its own), a retry, the meaning of a message.
+In: a URL; frames to write; readiness of the socket. Out: whole messages; why the connection was lost. Never: a wait on the loop
+(only ``Dial`` waits, in a thread of its own), a retry, the meaning of a message.
 
 The library makes the opening handshake and formats what is written. What is read goes through ``framing`` (it says why). It gets
 a socket that is already connected, so that no proxy from the environment and no redirect comes between us and the bridge.
@@ -9,7 +9,6 @@ a socket that is already connected, so that no proxy from the environment and no
 
 from __future__ import annotations
 
-import selectors
 import socket
 import ssl
 import threading
@@ -27,14 +26,14 @@ _HANDSHAKE_LIMIT = 64 * 1024
 
 _READ_SIZE = 64 * 1024
 
-#: Reads from one socket before the others get their turn (1 MiB).
-_READS_PER_TURN = 16
+#: Reads from one socket before the others are looked at (256 KiB): a message of many megabytes comes in over many steps.
+_READS_AT_ONCE = 4
 
 _GOING_AWAY = (1001).to_bytes(2, "big")
 
 
 class Connection:
-    """An open WebSocket, non-blocking. Belongs to the I/O thread.
+    """An open WebSocket, non-blocking. One thread alone reads and writes it: with TLS two at once would break it (CPython 143756).
 
     ``lost`` says why it can no longer be used, and is None until then: nothing here raises for what the peer or the network does.
     ``too_large``: it was lost because of a message over the limit.
@@ -55,31 +54,33 @@ class Connection:
         return self._sock.fileno()
 
     @property
-    def interest(self) -> int:
-        """What the selector should wait for."""
-        return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._write_waits or self._read_waits else 0)
+    def wants_write(self) -> bool:
+        """Whether the selector should wait until it can be written."""
+        return self._write_waits or self._read_waits
 
     @property
     def has_buffered(self) -> bool:
         """Whether TLS holds bytes that the selector cannot see: read again before sleeping."""
         return self._tls and self.lost is None and self._sock.pending() > 0  # type: ignore[attr-defined]  # an SSLSocket
 
-    def receive(self) -> list[Received]:
-        """Return what has come in, at most about 1 MiB of it at a time; also what came before the connection was lost."""
-        received: list[Received] = []
-        for _ in range(_READS_PER_TURN):
+    def read(self) -> None:
+        """Read what the socket has, but not without end."""
+        for _ in range(_READS_AT_ONCE):
+            if self.lost is not None:
+                return
             data = self._read()
-            if not data:
-                break
-            try:
-                received.extend(self._reader.feed(data))
-            except (ProtocolViolation, MessageTooLarge) as error:
-                received.extend(self._reader.take_complete())
-                self.too_large = isinstance(error, MessageTooLarge)
-                self.lose(str(error))
-            if self.lost is not None or (len(data) < _READ_SIZE and not self.has_buffered):
-                break
-        return received
+            self._reader.feed(data)
+            if len(data) < _READ_SIZE and not self.has_buffered:
+                return
+
+    def next_message(self) -> Received | None:
+        """Return the next message that was read, also where the connection was lost after it; None where there is none."""
+        try:
+            return self._reader.take()
+        except (ProtocolViolation, MessageTooLarge) as error:
+            self.too_large = isinstance(error, MessageTooLarge)
+            self.lose(str(error))
+            return None
 
     def begin(self, payload: bytes) -> bool:
         """Start to write a text frame, after ``flush`` has returned True. False: not a byte of it has left.
@@ -157,6 +158,8 @@ class Connection:
 class Dial:
     """One try to open a connection, in a thread of its own that lives no longer than the try.
 
+    ``_sock`` and ``_abandoned`` need no lock: the one thread sets the first and then reads the second, the other one the reverse.
+
     ``done`` is called there, once, with a Connection or the words for why there is none. ``timeout_seconds`` bounds everything
     after the name is resolved, which alone takes as long as the system's resolver does.
     """
@@ -173,7 +176,6 @@ class Dial:
         self._timeout_seconds = timeout_seconds
         self._message_limit = message_limit
         self._done = done
-        self._lock = threading.Lock()  # guards _sock and _abandoned
         self._sock: socket.socket | None = None
         self._abandoned = False
 
@@ -182,10 +184,9 @@ class Dial:
 
     def abandon(self) -> None:
         """End the try soon. From any thread."""
-        with self._lock:
-            self._abandoned = True
-            if self._sock is not None:
-                _cut(self._sock)
+        self._abandoned = True
+        if self._sock is not None:
+            _cut(self._sock)
 
     def _run(self) -> None:
         result: Connection | str
@@ -234,10 +235,9 @@ class Dial:
         return secure
 
     def _hold(self, sock: socket.socket) -> None:
-        with self._lock:
-            self._sock = sock
-            if self._abandoned:
-                raise ConnectionAbortedError("given up")
+        self._sock = sock
+        if self._abandoned:
+            raise ConnectionAbortedError("given up")
 
 
 class _HandshakeSocket:

@@ -1,10 +1,8 @@
 """Ties what the bridge says to the calls that wait for it.
 
-In: the calls under way, the bytes of each inbound message, and the time (monotonic seconds) at which each came. Out: events: what
-the connection must know (``Hello``, ``Network``), who is settled, evidence that came too late, and frames that no call asked for.
-Never: a socket, a clock, a thread; never an exception for what the bridge says. Everything that does not fit is counted by kind.
-
-Not thread-safe: it belongs to the I/O thread.
+In: the calls under way, each inbound frame, and the time (monotonic seconds) at which it came. Out: events: which call is settled,
+evidence that came too late, and frames that no call asked for. Never: a socket, a clock, a thread; never an exception for what the
+bridge says. Everything that does not fit is counted by kind.
 
 How a verdict finds its send: by ``custom_msg_id``, which the caller chose [doc]; a bridge from before that field writes an
 id of its own [doc], so there only the chat is left, and then one send per chat is under way. See the contract, VERDICT_MATCH.
@@ -16,9 +14,9 @@ import datetime as dt
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from worker68.bridge.frames import Event, Hello, Malformed, Network, Reply, Sighting, Sightings, decode, read_data
+from worker68.bridge.frames import Event, Frame, Malformed, Reply, Sighting, Sightings, read_data
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
 from worker68.jobs.evidence import BUSY, BridgeError, Verdict, is_credible
@@ -76,7 +74,7 @@ class LateEvidence:
     attempt: int | None = None
 
 
-CorrelationEvent = Hello | Network | Settled | ToldBusy | LateEvidence | Event
+CorrelationEvent = Settled | ToldBusy | LateEvidence | Event
 
 
 @dataclass(slots=True)
@@ -211,9 +209,12 @@ class Correlation:
 
     # -- what the bridge says
 
-    def receive(self, raw: bytes, now: float) -> list[CorrelationEvent]:
-        """Take in one message of the bridge, whatever it is."""
-        frame = decode(raw)
+    def reply_shapes(self) -> dict[str, Any]:
+        """Return what the data of the replies that are waited for should be, by request id."""
+        return {request_id: pending.reply_shape for request_id, pending in self._calls.items()}
+
+    def receive(self, frame: Frame, now: float) -> list[CorrelationEvent]:
+        """Take in one frame of the bridge."""
         match frame:
             case Reply():
                 return self._take_reply(frame)
@@ -222,8 +223,10 @@ class Correlation:
             case Malformed():
                 self._tally.count("malformed")
                 return []
-            case _:
+            case Event():
                 return [frame]
+            case _:
+                return []  # of the connection, not of a call
 
     def _take_reply(self, reply: Reply) -> list[CorrelationEvent]:
         pending = self._calls.get(reply.request_id)
@@ -257,7 +260,7 @@ class Correlation:
         all_ours = bool(frame.seen)
         for sighting in frame.seen:
             all_ours &= self._take_sighting(sighting, now, events)
-        if not all_ours:
+        if not all_ours and frame.raw:
             events.append(Event(frame.operator, frame.raw))
         return events
 

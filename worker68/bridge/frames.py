@@ -11,9 +11,11 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
@@ -24,6 +26,16 @@ _SERVICE_SUCCESS = 200
 
 #: So much of an error's words reaches rows, replies and terminals: the documented ones have some forty characters.
 MOST_WORDS = 2000
+
+#: JSON that is longer is decoded in slices, as deep as this: whatever is nested deeper is small, or was made to be a nuisance.
+SLICE_BYTES = 64 * 1024
+_SLICED_LEVELS = 4
+
+#: Entries of a verdict that are gone through at once; documented are one or a few.
+_PART_ENTRIES = 500
+
+#: So much of data that is no JSON is kept.
+_QUOTABLE_BYTES = 1000
 
 _BEGINS_WITH_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]{1,100})"')
 
@@ -41,12 +53,13 @@ class Network(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True):
     """The direct answer to a call. ``request_id`` is ``str(id)``: a number may come back for a string [seen].
 
-    ``data`` is not decoded yet: only whoever asked knows what it should be (``read_data``).
+    ``data`` is not decoded yet: only the call knows what it should be (``read_data``). Of a large reply it is: ``content``.
     """
 
     request_id: str
     data: msgspec.Raw
     error: BridgeError | None
+    content: tuple[Any, BridgeError | None] | None = None
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -75,7 +88,10 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 class Sightings(msgspec.Struct, frozen=True):
-    """An unsolicited frame about messages of the account's own. ``unreadable`` entries of it had no meaning."""
+    """An unsolicited frame about messages of the account's own. ``unreadable`` entries of it had no meaning.
+
+    ``raw`` is empty for a part of a frame: the whole frame is an ``Event`` behind its parts.
+    """
 
     operator: str
     raw: bytes
@@ -127,6 +143,25 @@ def decode(raw: bytes) -> Frame:
     return Reply(begins_with_id[1].decode("utf-8", "replace"), msgspec.Raw(raw), None)
 
 
+def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
+    """Read a frame of any size, in the pool: whole, with the data of its reply, and in parts that take no long to go through.
+
+    ``shapes``: what the data of the replies that are waited for should be, by request id. No single call of a library takes long,
+    because it would hold the interpreter, and with it the loop, for as long.
+    """
+    frame = decode(raw)
+    if isinstance(frame, Reply) and frame.request_id in shapes:
+        try:
+            return [replace(frame, content=read_data(frame, shapes[frame.request_id]))]
+        except ValueError:
+            return [replace(frame, data=msgspec.Raw(bytes(frame.data)[:_QUOTABLE_BYTES]))]
+    if not isinstance(frame, Sightings) or len(frame.seen) <= _PART_ENTRIES:
+        return [frame]
+    starts = range(0, len(frame.seen), _PART_ENTRIES)
+    parts = [Sightings(frame.operator, b"", frame.seen[start : start + _PART_ENTRIES]) for start in starts]
+    return [replace(parts[0], unreadable=frame.unreadable), *parts[1:], Event(frame.operator, raw)]
+
+
 def _read(raw: bytes) -> Frame:
     envelope = msgspec.json.decode(raw, type=_Envelope)
     if isinstance(envelope.operator, str):
@@ -144,6 +179,8 @@ def read_data(reply: Reply, shape: Any = Any) -> tuple[Any, BridgeError | None]:
 
     The error is the bridge's own, or the service's, which stands in the data. Raises ValueError where the data is no JSON.
     """
+    if reply.content is not None:
+        return reply.content
     try:
         data = _decode_as(reply.data, shape)
     except NOT_JSON:
@@ -155,10 +192,30 @@ def read_data(reply: Reply, shape: Any = Any) -> tuple[Any, BridgeError | None]:
 
 
 def _decode_as(raw: bytes | msgspec.Raw, shape: Any) -> Any:
+    if shape is Any:
+        return _decode_sliced(raw)
     try:
         return _decoder(shape).decode(raw)
     except msgspec.ValidationError:
-        return _decoder(Any).decode(raw)
+        return _decode_sliced(raw)
+
+
+def _decode_sliced(raw: bytes | msgspec.Raw, levels: int = _SLICED_LEVELS) -> Any:
+    """Decode JSON, what is large in slices: making its values takes five times as long as finding where they begin and end."""
+    view = memoryview(raw)
+    if len(view) <= SLICE_BYTES or levels == 0:
+        return msgspec.json.decode(raw)
+    try:
+        entries = _decoder(list[msgspec.Raw]).decode(raw)
+    except msgspec.ValidationError:
+        pass
+    else:
+        return [_decode_sliced(entry, levels - 1) for entry in entries]
+    try:
+        fields = _decoder(dict[str, msgspec.Raw]).decode(raw)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(raw)
+    return {name: _decode_sliced(value, levels - 1) for name, value in fields.items()}
 
 
 @functools.cache
@@ -168,7 +225,7 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 def _read_unsolicited(operator: str, data: msgspec.Raw, raw: bytes) -> Frame:
     # Decoded even where nobody looks at it: an event passed on must be valid JSON, and the envelope's reader skips over strings.
-    content = msgspec.json.decode(data)
+    content = _decode_sliced(data)
     if operator == "network":
         status = content.get("networkStatusType") if isinstance(content, dict) else None
         return Network(status) if isinstance(status, str) else Malformed("network without a status")

@@ -66,28 +66,24 @@ class FrameReader:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._unread = bytearray()
-        self._complete: list[Received] = []
         self._header: _Header | None = None
         self._message: bytearray | None = None
         self._message_opcode = Opcode.TEXT
 
-    def feed(self, data: bytes) -> list[Received]:
-        """Take the next bytes and return what they complete.
-
-        Raises ProtocolViolation or MessageTooLarge; what was complete before that is in ``take_complete``.
-        """
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
         self._unread += data
-        while (frame := self._take_frame()) is not None:
-            header, payload = frame
-            message = self._assemble(header, payload)
-            if message is not None:
-                self._complete.append(message)
-        return self.take_complete()
 
-    def take_complete(self) -> list[Received]:
-        """Return, once, what is complete."""
-        complete, self._complete = self._complete, []
-        return complete
+    def take(self) -> Received | None:
+        """Return the next message or control frame that is complete, None where there is none.
+
+        Raises ProtocolViolation or MessageTooLarge where what comes next is that; and again with each further call.
+        """
+        while (frame := self._take_frame()) is not None:
+            message = self._assemble(*frame)
+            if message is not None:
+                return message
+        return None
 
     def _take_frame(self) -> tuple[_Header, bytes] | None:
         header = self._header = self._header or self._read_header()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from worker68.clock import utc_now
 
@@ -48,8 +49,8 @@ class Health:
         self._upstream_trouble: str | None = None
         self._connected_at: float | None = None
         self._hello = False
-        self._login_at: float | None = None
-        self._logged_out = False
+        self._login: Literal["awaited", "in", "out"] = "out"
+        self._login_until: float | None = None  # how long it is awaited, or is fresh
         self._heard_at = 0.0
         self._pinged = False
 
@@ -62,31 +63,30 @@ class Health:
     def note_connected(self, now: float) -> None:
         self._connected_at = self._heard_at = now
         self._hello = self._pinged = False
-        self._login_at = None
+        self._login_until = None
 
     def note_heard(self, now: float) -> None:
         """Any frame came in, control frames included."""
         self._heard_at = now
         self._pinged = False
 
-    def note_hello(self) -> None:
+    def note_hello(self, now: float) -> None:
         self._hello = True
-        self._logged_out = False
         self._upstream_trouble = "the 68 client has not said yet that it is logged in to its server"
+        if self._login != "in" or self._login_until is None:
+            self._login, self._login_until = "awaited", now + self._timing.login
 
     def note_network(self, status: str, now: float) -> None:
         """Up is ``socketLogin`` [doc]; down are ``socketLoginout`` [doc] and ``networkAnomaly`` [seen]; others say nothing."""
         if status == "socketLogin":
-            self._login_at = now
-            self._logged_out = False
-        elif status in ("socketLoginout", "networkAnomaly") and not self._logged_out:
+            self._login, self._login_until = "in", now + self._timing.login
+        elif status in ("socketLoginout", "networkAnomaly") and self._login != "out":
             self._upstream_trouble = f"the 68 client is logged out of its server since {_wall_time()}"
-            self._login_at = None
-            self._logged_out = True
+            self._login, self._login_until = "out", None
 
     def note_lost(self, reason: str) -> None:
         self._trouble = f"connection to the bridge lost: {reason} ({self._url})"
-        self._connected_at = self._login_at = None
+        self._connected_at = self._login_until = None
         self._hello = False
 
     # -- what follows
@@ -102,13 +102,17 @@ class Health:
         """Return None if any frame may be written, else the reason in words."""
         if (trouble := self.why_not_reached) is not None:
             return trouble
-        if self._login_at is None:
-            return self._upstream_trouble
-        if now >= self._login_at + self._timing.login:
-            self._login_at = None
+        if self._login_until is not None and now >= self._login_until:
+            self._login_until = None
             self._upstream_trouble = f"no sign since {_wall_time()} that the 68 client is logged in to its server"
-            return self._upstream_trouble
-        return None
+        return None if self._login == "in" and self._login_until is not None else self._upstream_trouble
+
+    @property
+    def coming_up(self) -> bool:
+        """Whether the bridge and the client have some time left to say that all is well, after a connection was made."""
+        return self._connected_at is not None and (
+            not self._hello or (self._login == "awaited" and self._login_until is not None)
+        )
 
     def why_drop(self, now: float) -> str | None:
         """Return why the connection must be given up now, or None."""
@@ -143,8 +147,8 @@ class Health:
         due = self._heard_at + quiet
         if not self._hello:
             due = min(due, self._connected_at + self._timing.hello)
-        if self._login_at is not None:
-            due = min(due, self._login_at + self._timing.login)
+        if self._login_until is not None:
+            due = min(due, self._login_until)
         return due
 
 

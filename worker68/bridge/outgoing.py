@@ -1,7 +1,7 @@
 """The calls of one account that are not written yet, in the order in which they were made.
 
 In: calls, and the time. Out: the one to write now; those whose guards refuse them; when to look again for those that are held.
-Never: a socket, a wait. Belongs to the I/O thread.
+Never: a socket, a wait.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Outgoing:
         """Take a call out, if it is there."""
         if call in self._calls:
             self._calls.remove(call)
+
+    def forget_holds(self) -> None:
+        """Do not look again by time, until the next choice."""
+        self.held_until = math.inf
 
     def choose(
         self, now: float, why_not: Callable[[Call], str | None], refuse: Callable[[Call, str], None]

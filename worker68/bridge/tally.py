@@ -1,6 +1,6 @@
 """Counts what happened on a link, by kind: for metrics, and so that nothing is dropped in silence.
 
-Written by the I/O thread alone; read from anywhere: the kinds are fixed, so a reader never meets a table that grows.
+Written on the loop; read from anywhere: the kinds are fixed, so a reader never meets a table that grows.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ connection to a bridge whose account a worker owns, for it may cost that one its
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ import click
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
+from worker68.bridge.bridges import Bridges
+from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Link
-from worker68.bridge.loop import BridgeIO
 from worker68.cli.findings import RIGHTS, Finding, Ground, cause_of, gather
 from worker68.cli.output import print_json, print_table
 from worker68.cli.overlooked import (
@@ -37,6 +39,7 @@ from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.limits.pace import read_paces
+from worker68.loop import Loop
 from worker68.observe.roster import Roster
 from worker68.settings import AccountSettings, Settings, load_settings
 from worker68.store.engine import Engine
@@ -244,24 +247,19 @@ def check_bridges(
     """
     if not accounts:
         yield Finding("bridge", False, "no account", "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
-    bridges = BridgeIO(on_state=_ignore, on_late_evidence=_ignore, on_event=_ignore)
-    bridges.start()
-    try:
-        free = {} if owners is None else {name: one for name, one in accounts.items() if name not in owners}
-        links = {name: bridges.open(name, one.bridge_url) for name, one in free.items()}
-        deadline = Deadline.after(BRIDGE_SECONDS)
-        for name, account in accounts.items():
-            if name in links:
-                yield _judge(name, links[name], deadline)
-            elif owners is None:
-                unknown = "not connected to, for without Redis a worker may hold its one connection"
-                yield check_port(name, account.bridge_url, unknown)
-            elif (trouble := troubles.get((owners[name], name))) is not None:
-                yield Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
-            else:
-                yield check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
-    finally:
-        bridges.stop()
+    free = {} if owners is None else {name: one.bridge_url for name, one in accounts.items() if name not in owners}
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        found = runner.run(_connect(free))
+    for name, account in accounts.items():
+        if name in found:
+            yield found[name]
+        elif owners is None:
+            unknown = "not connected to, for without Redis a worker may hold its one connection"
+            yield check_port(name, account.bridge_url, unknown)
+        elif (trouble := troubles.get((owners[name], name))) is not None:
+            yield Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
+        else:
+            yield check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
 
 
 def check_port(name: str, bridge_url: str, connection: str) -> Finding:
@@ -275,10 +273,21 @@ def check_port(name: str, bridge_url: str, connection: str) -> Finding:
     return Finding(f"bridge of {name}", True, f"{bridge_url}: the port answers; {connection}")
 
 
-def _judge(name: str, link: Link, deadline: Deadline) -> Finding:
+async def _connect(urls: Mapping[str, str]) -> dict[str, Finding]:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    bridges = Bridges(loop, Listener(on_change=_ignore, on_late_evidence=_ignore, on_event=_ignore))
+    links = {name: bridges.open(name, url) for name, url in urls.items()}
+    deadline = Deadline.after(BRIDGE_SECONDS)
+    while not deadline.passed and not all(link.ready or _has_failed(link) for link in links.values()):
+        await asyncio.sleep(LOOK_SECONDS)
+    found = {name: _judge(name, link) for name, link in links.items()}
+    bridges.stop()
+    return found
+
+
+def _judge(name: str, link: Link) -> Finding:
     part = f"bridge of {name}"
-    while not (link.wait_ready(Deadline.after(LOOK_SECONDS)) or _has_failed(link) or deadline.passed):
-        pass
     if link.ready:
         return Finding(part, True, f"{link.url}: connected, Hello, logged in")
     reason = link.why_not_ready or "not ready"

@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 #: A bridge that is away in the middle of a step is waited for this long; then the job begins anew when it is back.
 BRIDGE_PATIENCE_SECONDS = 60.0
-#: A frame is handed over this long before its slot; the I/O thread keeps the time to the millisecond.
+#: A frame is handed over this long before its slot; the link keeps the time to the millisecond.
 HAND_OVER_SECONDS = 0.05
 #: The longest sleep: whether the account is still ours is looked at in between.
 SLICE_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""The gate: the last word before a frame leaves, asked on the I/O thread.
+"""The gate: the last word before a frame leaves. On the loop.
 
 In: a job's frame with its slot, and the moment. Out: it may leave now, or not before a point in time, or not at all and why. It
 also hears which frames were told "busy", and keeps that until somebody who may wait tells the pace. Never: SQL, Redis, a wait.
@@ -25,7 +25,7 @@ MODERATION_PATIENCE_SECONDS = 2.0
 class Pass:
     """The guard of a job's frames, one after the other, each with a slot: called by the link just before the first byte.
 
-    Renewed on the loop, while none of its frames is under way.
+    Renewed while none of its frames is under way.
     """
 
     def __init__(self, gate: Gate, job: Job, slot: Slot) -> None:
@@ -48,10 +48,10 @@ class Gate:
     def __init__(self, limits: Limits, owned: Callable[[], bool], wake: Callable[[], None]) -> None:
         self._owned = owned
         self._wake = wake
-        self._spacing = Spacing(limits)  # the I/O thread's own, but for what never changes
+        self._spacing = Spacing(limits)
         self._busy: deque[Slot] = deque()
         # Moderations that have their slots and are not written yet, by their numbers: the time of the first slot, and until when
-        # they are waited for. Set by the pump and on the loop, taken out by the I/O thread; each is one step.
+        # they are waited for. Set by the pump too, each in one step; all else is done on the loop.
         self._moderations: dict[int, tuple[float, float]] = {}
 
     def expect(self, job: Job, slot: Slot) -> None:
@@ -70,7 +70,7 @@ class Gate:
         return self._spacing.tolerance_seconds
 
     def is_too_old(self, slot: Slot) -> bool:
-        """Whether a slot was missed by so much that another one is needed. On any thread."""
+        """Whether a slot was missed by so much that another one is needed."""
         return monotonic() - slot.write_at > self._spacing.oldest(slot.ask)
 
     def check(self, job: Job, slot: Slot) -> str | float | None:

@@ -1,8 +1,8 @@
 """What "healthy" means for a worker: the checks that are made in the pool.
 
 A worker that is alive and does no work any more must fail one of them: its threads and services, the round that takes in and lets
-begin, the writer together with the database, Redis, the bridges' I/O loop, the leases, the relay. The watchdog sees a loop that
-stands still. That a *bridge* is down is none of it: no restart repairs that, and jobs wait in the database.
+begin, the writer together with the database, Redis, the leases, the relay. The watchdog sees a loop that stands still. That a
+*bridge* is down is none of it: no restart repairs that, and jobs wait in the database.
 """
 
 from __future__ import annotations
@@ -10,20 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from worker68.observe.health import Check, Progress, Recency, Threads
+from worker68.observe.health import Check, Recency, Threads
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.schema import check_version
 from worker68.store.writer import answers
 
-THREADS: Final = frozenset(
-    {
-        "worker68-loop",
-        "worker68-pump",
-        "worker68-writer",
-        "BridgeIO",
-    }
-)
+THREADS: Final = frozenset({"worker68-loop", "worker68-pump", "worker68-writer"})
 
 #: They end in order while a worker drains; what it has begun goes on without them.
 REST_WHILE_DRAINING: Final = ("threads", "pump", "leases")
@@ -51,7 +44,6 @@ def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
         "pump": Recency("a round of taking in and handing on", lambda: parts.pump.turned_at, PUMP_SECONDS),
         "redis": ask_redis,
         "database": ask_database,
-        "bridge": Progress("the bridges' I/O thread", lambda: parts.bridge.turns, parts.bridge.nudge),
         "leases": Recency("a look after the leases", lambda: parts.ownership.looked_at, lease_ttl_seconds),
         "relay": Recency("a look into the outbox", lambda: parts.relay.passed_at, RELAY_SECONDS),
     }

@@ -58,6 +58,7 @@ def make_registry(parts: Parts, problem: Callable[[], str | None]) -> CollectorR
         parts.relay.refusals.counted,
         parts.relay.passing.events_dropped,
         parts.pump.seconds,
+        parts.lag.seconds,
     ):
         registry.register(counted)
     registry.register(_Asked(parts, problem))

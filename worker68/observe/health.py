@@ -34,25 +34,6 @@ _NOT_TOLD: Final = Outage("health_not_told", "health_told_again", "look at HEALT
 Check = Callable[[], str | None]
 
 
-class Progress:
-    """A check of something that counts what it does: it must go on, once it is asked to.
-
-    ``ask`` makes it count soon, also where it has nothing to do; ``count`` is how far it has come.
-    """
-
-    def __init__(self, what: str, count: Callable[[], int], ask: Callable[[], None]) -> None:
-        self._what = what
-        self._count = count
-        self._ask = ask
-        self._seen: int | None = None
-
-    def __call__(self) -> str | None:
-        count, before = self._count(), self._seen
-        self._seen = count
-        self._ask()
-        return None if before is not None and count != before else f"{self._what} does not go on"
-
-
 class Recency:
     """A check of something that is done again and again: the last time must be less than ``seconds`` ago."""
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from redis import Redis
 
 from worker68.bridge.link import Link
-from worker68.bridge.loop import BridgeIO
 from worker68.broker.pump import Pump
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
 from worker68.loop import LoopThread
+from worker68.observe.lag import LoopLag
 from worker68.observe.runs import Runs
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
@@ -29,9 +29,9 @@ class Parts:
     redis: Redis
     writer: Writer
     relay: Relay
-    bridge: BridgeIO
     pump: Pump
     ownership: Ownership
     links: Mapping[str, Link]
     runs: Runs
     loop: LoopThread
+    lag: LoopLag

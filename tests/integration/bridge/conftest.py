@@ -1,8 +1,9 @@
-"""A BridgeIO that tells the test what it tells the worker, and bridges to connect it to."""
+"""Links on the test's own loop, what they tell, and bridges to connect them to."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import pytest
 
 from tests.integration.bridge.servers import RawBridge, WellBehavedBridge, eventually
+from tests.parts.onloop import let_run, one_loop, run
+from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.exchange import LinkOptions, Listener
 from worker68.bridge.health import Timing
-from worker68.bridge.link import Link, LinkOptions
-from worker68.bridge.loop import BridgeIO
+from worker68.bridge.link import Link
+from worker68.bridge.session import MESSAGE_LIMIT
+from worker68.loop import Loop
 
 #: Comes back quickly after a failure; is otherwise as patient as in production.
 QUICK = Timing(backoff_base=0.01, backoff_cap=0.05)
@@ -21,29 +26,28 @@ QUICK = Timing(backoff_base=0.01, backoff_cap=0.05)
 
 @dataclass
 class Worker:
-    """A BridgeIO and everything it has said."""
+    """Bridges, and everything that they have told."""
 
-    states: list[tuple[str, str | None]] = field(default_factory=list)
+    loop: Loop
+    changes: int = 0
     late: list[tuple[str, LateEvidence]] = field(default_factory=list)
     events: list[tuple[str, str, bytes]] = field(default_factory=list)
-    made: list[BridgeIO] = field(default_factory=list)
+    made: list[Bridges] = field(default_factory=list)
 
-    def io(self, *, frame_limit: int = 64 * 1024 * 1024, **timing: float) -> BridgeIO:
-        io = BridgeIO(
-            on_state=lambda account, problem: self.states.append((account, problem)),
+    def bridges(self, *, message_limit: int = MESSAGE_LIMIT, **timing: float) -> Bridges:
+        listener = Listener(
+            on_change=self._note_change,
             on_late_evidence=lambda account, evidence: self.late.append((account, evidence)),
             on_event=lambda account, operator, raw: self.events.append((account, operator, raw)),
-            frame_limit=frame_limit,
-            timing=replace(QUICK, **timing),
         )
-        io.start()
-        self.made.append(io)
-        return io
+        bridges = Bridges(self.loop, listener, message_limit=message_limit, timing=replace(QUICK, **timing))
+        self.made.append(bridges)
+        return bridges
 
     def link(
-        self, url: str, *, options: LinkOptions | None = None, frame_limit: int = 64 * 1024 * 1024, **timing: float
+        self, url: str, *, options: LinkOptions | None = None, message_limit: int = MESSAGE_LIMIT, **timing: float
     ) -> Link:
-        return self.io(frame_limit=frame_limit, **timing).open("main", url, options)
+        return self.bridges(message_limit=message_limit, **timing).open("main", url, options)
 
     def ready_link(self, url: str, **options: Any) -> Link:
         """Return a link that is ready and knows the API's address."""
@@ -51,14 +55,20 @@ class Worker:
         eventually(lambda: link.ready and link.api_url, "readiness")
         return link
 
+    def _note_change(self) -> None:
+        self.changes += 1
+
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    worker = Worker()
-    yield worker
-    for io in worker.made:
-        io.stop()
-        assert not io._thread.is_alive()
+    with one_loop() as loop:
+        worker = Worker(loop)
+        yield worker
+        for bridges in worker.made:
+            bridges.stop()
+        # A try to connect that is given up hands over its socket all the same, which is closed on the loop.
+        eventually(lambda: not any(thread.name == "bridge-dial" for thread in threading.enumerate()))
+        run(let_run())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -10,16 +11,15 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
-from tests.parts.onloop import PATIENCE_SECONDS
+from tests.parts.onloop import PATIENCE_SECONDS, run
 from tests.parts.worker import wait_until
-from worker68.clock import Deadline
 
 HELLO = {"message": "Hello"}
 LOGIN = {"operator": "network", "data": {"networkStatusType": "socketLogin"}}
@@ -27,19 +27,18 @@ LOGOUT = {"operator": "network", "data": {"networkStatusType": "socketLoginout"}
 API_URL = "https://api.example"
 
 
-def soon() -> Deadline:
-    """Return the point in time at which a test that still waits has failed."""
-    return Deadline.after(PATIENCE_SECONDS)
-
-
 def eventually(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """Wait until the condition is truthy and return its value; fail if it never is."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    pause = threading.Event()
-    while not (value := condition()):
-        assert time.monotonic() < give_up_at, f"{what} never came true"
-        pause.wait(0.005)
-    return value
+    """Let the loop go on until the condition is truthy and return its value; fail if it never is."""
+
+    async def wait() -> Any:
+        while not (value := condition()):
+            await asyncio.sleep(0.005)
+        return value
+
+    try:
+        return run(asyncio.wait_for(wait(), PATIENCE_SECONDS))
+    except TimeoutError:
+        pytest.fail(f"{what} never came true")
 
 
 class WellBehavedBridge:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import (
@@ -18,13 +19,13 @@ from tests.integration.bridge.servers import (
     LOGOUT,
     WellBehavedBridge,
     eventually,
-    soon,
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
-from worker68.bridge import loop as loop_module
+from worker68.bridge import runner as runner_module
 from worker68.bridge.correlation import LateEvidence
+from worker68.bridge.exchange import LinkOptions
 from worker68.bridge.link import Link
-from worker68.bridge.session import LinkOptions, Session
+from worker68.bridge.session import Session
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
@@ -49,14 +50,24 @@ def accept_and_deliver(frame: Any) -> list[Any]:
 class TestState:
     def test_becomes_ready_and_learns_the_api_address(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.link(bridge.url)
-        assert link.wait_ready(soon())
-        assert link.why_not_ready is None
-        assert eventually(lambda: link.api_url) == API_URL
-        assert {account for account, _ in worker.states} == {"main"}
-        assert worker.states[0] == ("main", f"connecting to the bridge ({bridge.url})"), (
-            "before open has returned a link"
-        )
-        assert worker.states[-1] == ("main", None)
+        assert link.why_not_ready == f"connecting to the bridge ({bridge.url})"
+        assert eventually(lambda: link.ready and link.api_url) == API_URL
+        assert worker.changes >= 3
+
+    def test_a_start_in_order_is_two_lines_of_the_log(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        with capture_logs() as logs:
+            worker.ready_link(bridge.url)
+        assert [line["event"] for line in logs] == ["bridge_not_ready", "bridge_ready"]
+        assert logs[0]["reason"] == f"connecting to the bridge ({bridge.url})"
+
+    def test_why_it_does_not_become_ready_is_logged(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridge.greeting = [HELLO]
+        with capture_logs() as logs:
+            link = worker.link(bridge.url, login=0.05)
+            eventually(lambda: "no sign since" in (link.why_not_ready or ""))
+        reasons = [line["reason"] for line in logs if line["event"] == "bridge_not_ready"]
+        assert [reason.partition(" (")[0] for reason in reasons][:1] == ["connecting to the bridge"]
+        assert [reason for reason in reasons if "no sign since" in reason] == reasons[1:]
 
     def test_says_when_the_client_has_lost_its_server(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
@@ -66,7 +77,7 @@ class TestState:
         assert not evidence_of(call).written
         assert "logged out" in (call.refusal or "")
         bridge.say(LOGIN)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
 
     def test_login_goes_stale_by_itself(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.link(bridge.url, login=0.05)
@@ -77,11 +88,7 @@ class TestState:
         link = worker.link(bridge.url)
         eventually(lambda: "no Hello yet" in (link.why_not_ready or ""))
         bridge.say(HELLO)
-        assert link.wait_ready(soon())
-
-    def test_wait_ready_gives_up_at_the_deadline(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        bridge.greeting = []
-        assert not worker.link(bridge.url).wait_ready(Deadline.after(0.01))
+        eventually(lambda: link.ready)
 
     def test_api_address_needs_only_hello(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         bridge.greeting = [HELLO]
@@ -101,7 +108,7 @@ class TestState:
     def test_request_is_refused_while_the_address_is_unknown(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getApiUrl", "data": 5}]
         link = worker.link(bridge.url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         call = link.request("UserInfo", "/user/userInfo")
         assert not evidence_of(call).written
         assert call.refusal == "the bridge has not told the API's address yet"
@@ -109,13 +116,14 @@ class TestState:
     @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:5600", "ws://", ""])
     def test_url_that_is_none(self, worker: Worker, url: str) -> None:
         with pytest.raises(ValueError, match="is no bridge URL"):
-            worker.io().open("main", url)
+            worker.bridges().open("main", url)
 
-    def test_account_opens_once(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        io = worker.io()
-        io.open("main", bridge.url)
-        with pytest.raises(ValueError, match="open already"):
-            io.open("main", bridge.url)
+    def test_an_account_has_one_link(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridges = worker.bridges()
+        first = bridges.open("main", bridge.url)
+        second = bridges.open("main", bridge.url)
+        assert first.why_not_ready == "the link is closed"
+        eventually(lambda: second.ready)
 
 
 class TestCalls:
@@ -153,15 +161,9 @@ class TestCalls:
 
     def test_guard_may_refuse_before_the_first_byte(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
-        asked_on = []
-
-        def guard() -> str:
-            asked_on.append(threading.current_thread().name)
-            return "paused"
-
-        call = link.call("getGroups", guard=guard)
+        call = link.call("getGroups", guard=lambda: "paused")
         assert not evidence_of(call).written
-        assert (call.refusal, asked_on) == ("paused", ["BridgeIO"])
+        assert call.refusal == "paused"
         assert bridge.told("getGroups") == []
 
     def test_guard_may_hold_a_call_and_others_pass_it(self, worker: Worker, bridge: WellBehavedBridge) -> None:
@@ -213,7 +215,7 @@ class TestCalls:
         paused = ["paused by a test"]
         options = LinkOptions(guard=lambda: paused[0] if paused else None)
         link = worker.link(bridge.url, options=options, api_url_retry=0.05)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         call = link.call("getGroups", guard=lambda: None)
         assert not evidence_of(call).written
         assert call.refusal == "paused by a test"
@@ -282,17 +284,8 @@ class TestCalls:
         bridge.answer = lambda frame: (
             [{"id": frame["id"], "type": "echo", "data": frame["data"]}] if "data" in frame else []
         )
-        results: dict[int, Any] = {}
-
-        def ask(number: int) -> None:
-            results[number] = evidence_of(link.call("echo", number + 1000)).data
-
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE_SECONDS)
-        assert results == {number: number + 1000 for number in range(50)}
+        calls = [link.call("echo", number) for number in range(50)]
+        assert [evidence_of(call).data for call in calls] == list(range(50))
 
 
 class TestSends:
@@ -336,7 +329,7 @@ class TestSends:
         eventually(lambda: bridge.told("sendMsg"))
         bridge.drop()
         eventually(lambda: len(bridge.connections) == 2)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         bridge.say(verdict(1, OURS, 77))
         seen = evidence_of(call)
         assert (seen.verdict, seen.connection_lost) == (Verdict.SENT, True)
@@ -353,13 +346,13 @@ class TestSends:
 
     def test_what_the_bridge_knows_of_ids_outlives_the_link(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         bridge.answer = accept_and_deliver
-        io = worker.io()
-        link = io.open("main", bridge.url)
-        assert link.wait_ready(soon())
+        bridges = worker.bridges()
+        link = bridges.open("main", bridge.url)
+        eventually(lambda: link.ready)
         assert link.one_send_per_chat
         evidence_of(link.send(HELLO_TEXT, OURS))
-        io.close("main")
-        assert not io.open("main", bridge.url).one_send_per_chat
+        bridges.close("main")
+        assert not bridges.open("main", bridge.url).one_send_per_chat
 
     def test_a_not_sent_after_the_deadline_is_reported_with_its_attempt(
         self, worker: Worker, bridge: WellBehavedBridge
@@ -428,10 +421,10 @@ class TestFaultsOfOurOwn:
 
     @pytest.fixture(autouse=True)
     def soon_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(loop_module, "REST_SECONDS", 0.01)
+        monkeypatch.setattr(runner_module, "REST_SECONDS", 0.01)
 
     @pytest.mark.parametrize("error", [ValueError, SystemExit])
-    @pytest.mark.parametrize("where", ["on_ready", "on_time", "next_due", "has_buffered", "submit", "_drop", "_show"])
+    @pytest.mark.parametrize("where", ["on_ready", "on_time", "next_due", "has_more", "submit", "_drop", "state"])
     def test_a_fault_even_in_starting_over(
         self,
         worker: Worker,
@@ -442,8 +435,8 @@ class TestFaultsOfOurOwn:
     ) -> None:
         other_bridge = WellBehavedBridge()
         # The bridge says once that it is logged in, which must not grow old while a busy machine starts the session over.
-        io = worker.io(quiet_until_ping=0.05, login=3600.0)
-        broken, other = io.open("main", bridge.url), io.open("other", other_bridge.url)
+        bridges = worker.bridges(quiet_until_ping=0.05, login=3600.0)
+        broken, other = bridges.open("main", bridge.url), bridges.open("other", other_bridge.url)
         eventually(lambda: broken.ready and other.ready and other.api_url)
         faults = {where: Fault(error), "fail": Fault(error, times=3)}
 
@@ -470,17 +463,17 @@ class TestFaultsOfOurOwn:
         other_bridge.answer = bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
         assert evidence_of(other.call("getGroups")).replied
         assert evidence_of(broken.call("getGroups")).replied
-        io.stop()
+        bridges.stop()
         other_bridge.stop()
 
     def test_a_fault_in_closing_ends_only_that_session(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        io = worker.io()
-        links = [io.open(account, bridge.url) for account in ("a", "b", "c")]
+        bridges = worker.bridges()
+        links = [bridges.open(account, bridge.url) for account in ("a", "b", "c")]
         eventually(lambda: all(link.ready for link in links))
         whole = links[1].session.close
         links[1].session.close = links[1].session.fail = Fault(ValueError, times=2).then(whole)  # type: ignore[method-assign]
-        io.close("b")
-        io.stop()
+        bridges.close("b")
+        bridges.stop()
         assert [link.why_not_ready for link in (links[0], links[2])] == ["the link is closed"] * 2
         whole()
 
@@ -529,52 +522,54 @@ class TestEvents:
 
 class TestTheEnd:
     def test_close_ends_waits_and_writes_no_more(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        io = worker.io()
-        link = io.open("main", bridge.url)
-        assert link.wait_ready(soon())
+        bridges = worker.bridges()
+        link = bridges.open("main", bridge.url)
+        eventually(lambda: link.ready)
         call = link.send(HELLO_TEXT, OURS)
         eventually(lambda: bridge.told("sendMsg"))
-        io.close("main")
+        bridges.close("main")
         assert call.over
         seen = evidence_of(call)
         assert (seen.written, seen.connection_lost) == (True, True)
         after = link.call("getGroups")
         assert not evidence_of(after).written
         assert after.refusal == link.why_not_ready == "the link is closed"
-        io.close("main")
+        bridges.close("main")
 
     def test_stop_ends_every_wait(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        io = worker.io()
-        link = io.open("main", bridge.url)
-        assert link.wait_ready(soon())
+        bridges = worker.bridges()
+        link = bridges.open("main", bridge.url)
+        eventually(lambda: link.ready)
         calls = [link.call("getGroups"), link.call("restart68")]
         eventually(lambda: all(call.written for call in calls))
 
         async def stop_under_waits() -> list[Evidence]:
             waits = [asyncio.create_task(call.wait(Deadline.after(3600))) for call in calls]
             await asyncio.sleep(0)  # they wait
-            io.stop()
+            bridges.stop()
             return await asyncio.wait_for(asyncio.gather(*waits), PATIENCE_SECONDS)
 
         assert [(seen.written, seen.replied) for seen in run(stop_under_waits())] == [(True, False)] * 2
         assert not evidence_of(link.call("getGroups")).written
         assert not evidence_of(link.send(HELLO_TEXT, OURS)).written
-        io.close("main")
-        assert not io.open("other", bridge.url).ready
-        io.stop()
+        bridges.close("main")
+        assert not bridges.open("other", bridge.url).ready
+        bridges.stop()
 
     def test_stop_while_nothing_was_reached(self, worker: Worker) -> None:
-        io = worker.io()
-        link = io.open("main", "ws://127.0.0.1:1")
-        io.stop()
+        bridges = worker.bridges()
+        link = bridges.open("main", "ws://127.0.0.1:1")
+        bridges.stop()
         assert link.why_not_ready == "the link is closed"
 
     def test_a_link_that_was_closed_on_purpose_is_not_told_as_trouble(
         self, worker: Worker, bridge: WellBehavedBridge
     ) -> None:
-        io = worker.io()
-        links = [io.open(account, bridge.url) for account in ("main", "other")]
+        bridges = worker.bridges()
+        links = [bridges.open(account, bridge.url) for account in ("main", "other")]
         eventually(lambda: all(link.ready and link.api_url for link in links))
-        io.close("main")
-        io.stop()
-        assert "the link is closed" not in {problem for _, problem in worker.states}
+        with capture_logs() as logs:
+            bridges.close("main")
+            bridges.stop()
+        assert [line["event"] for line in logs] == ["bridge_connection_lost"] * 2
+        assert {line["log_level"] for line in logs} == {"info"}

@@ -10,7 +10,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +23,6 @@ from tests.integration.bridge.servers import (
     hear,
     hear_messages,
     shake_hands,
-    soon,
     text,
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of
@@ -87,7 +85,7 @@ class TestReading:
                     sock.sendall(bytes([byte]))
 
         link = worker.link(raw_bridge(script).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         assert evidence_of(link.call("getGroups")).data == ["x" * 300]
 
     def test_greeting_in_the_same_packet_as_the_handshake(self, worker: Worker, raw_bridge: MakeBridge) -> None:
@@ -97,13 +95,15 @@ class TestReading:
             sock.sendall(b"".join(whole) + GREETING)
             listen(sock)
 
-        assert worker.link(raw_bridge(script).url).wait_ready(soon())
+        link = worker.link(raw_bridge(script).url)
+        eventually(lambda: link.ready)
 
     def test_message_in_fragments_with_a_ping_between(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         hello = json.dumps(HELLO).encode()
         fragments = text(hello[:5], final=False) + text(b"?", opcode=9) + text(b"", opcode=0, final=False)
         portions = fragments + text(hello[5:], opcode=0) + text(LOGIN)
-        assert worker.link(raw_bridge(then(portions)).url).wait_ready(soon())
+        link = worker.link(raw_bridge(then(portions)).url)
+        eventually(lambda: link.ready)
 
     def test_ping_is_answered_with_its_payload(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         pongs: list[bytes] = []
@@ -114,7 +114,7 @@ class TestReading:
             pongs.extend(payload for opcode, payload in hear(sock) if opcode == 10)
 
         link = worker.link(raw_bridge(script).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         worker.made[0].stop()
         assert eventually(lambda: pongs) == [b"are you there"]
 
@@ -124,7 +124,7 @@ class TestReading:
         eventually(lambda: link.counters["connections"] == 2 and link.ready)
 
     def test_frame_limit_is_a_setting(self, worker: Worker, raw_bridge: MakeBridge) -> None:
-        link = worker.link(raw_bridge(then(GREETING, text(b"x" * 2000)), GOOD).url, frame_limit=1000)
+        link = worker.link(raw_bridge(then(GREETING, text(b"x" * 2000)), GOOD).url, message_limit=1000)
         eventually(lambda: link.counters["too_large"] == 1)
         eventually(lambda: link.counters["connections"] == 2 and link.ready)
 
@@ -158,7 +158,7 @@ class TestReading:
                     return
 
         link = worker.link(raw_bridge(script, GOOD).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         seen = evidence_of(link.send(TextMessage(Chat("group", 1), "hello"), OURS))
         assert (seen.verdict, seen.message_id) == (Verdict.SENT, 77)
 
@@ -197,12 +197,12 @@ class TestConnecting:
     def test_comes_back_once_the_bridge_does(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         refuse = instead_of_a_handshake(b"HTTP/1.1 503 Busy\r\n\r\n")
         link = worker.link(raw_bridge(refuse, refuse, GOOD).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         assert link.counters["connection_failures"] == 2
 
     def test_handshake_without_end(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         link = worker.link(raw_bridge(drip_without_end, GOOD).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         assert link.counters["connection_failures"] == 1
 
     def test_handshake_without_an_answer(self, worker: Worker, raw_bridge: MakeBridge) -> None:
@@ -246,7 +246,7 @@ class TestWriting:
             told.extend(message["type"] for message in hear_messages(sock))
 
         link = worker.link(raw_bridge(script).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         flood = [link.call("flood", "x" * 1_000_000) for _ in range(20)]
         withdrawn = link.call("withdrawn")
         seen = evidence_of(withdrawn, 0.05)
@@ -268,7 +268,7 @@ class TestWriting:
             told.extend(message["type"] for message in hear_messages(sock))
 
         link = worker.link(raw_bridge(script).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         for _ in range(20):
             link.call("flood", "x" * 1_000_000)
         guarded = link.call("guarded", guard=lambda: "paused" if paused.is_set() else None)
@@ -287,7 +287,7 @@ class TestWriting:
             sock.close()
 
         link = worker.link(raw_bridge(script, GOOD).url)
-        assert link.wait_ready(soon())
+        eventually(lambda: link.ready)
         flood = [link.call("flood", "x" * 1_000_000) for _ in range(20)]
         eventually(lambda: flood[0].written)
         cut.set()
@@ -328,17 +328,9 @@ class TestTls:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
         link = worker.ready_link(tls_bridge.url)
         tls_bridge.answer = lambda frame: [{"id": frame["id"], "type": "echo", "data": frame["data"]}]
-        results: dict[int, Any] = {}
-
-        def ask(number: int) -> None:
-            results[number] = evidence_of(link.call("echo", str(number) * 500_000)).data
-
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE_SECONDS)
-        assert results == {number: str(number) * 500_000 for number in range(8)}
+        texts = [str(number) * 500_000 for number in range(8)]
+        calls = [link.call("echo", text) for text in texts]
+        assert [evidence_of(call).data for call in calls] == texts
         assert link.counters["connection_drops"] == 0
 
     def test_certificate_that_nobody_trusts(self, worker: Worker, tls_bridge: WellBehavedBridge) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled, ToldBusy
-from worker68.bridge.frames import Event
+from worker68.bridge.frames import Event, Sightings, decode
 from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
 from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Verdict
@@ -56,7 +57,10 @@ class Desk:
         return pending
 
     def hear(self, frame: Any, after: float = 1.0) -> list[CorrelationEvent]:
-        return self.correlation.receive(json.dumps(frame).encode(), NOW + after)
+        return self.hear_raw(json.dumps(frame).encode(), after)
+
+    def hear_raw(self, raw: bytes, after: float = 0.0) -> list[CorrelationEvent]:
+        return self.correlation.receive(decode(raw), NOW + after)
 
     def lose(self, after: float = 1.0) -> list[CorrelationEvent]:
         return self.correlation.note_connection_lost(NOW + after)
@@ -104,14 +108,14 @@ class TestPlainCall:
         desk = Desk()
         call = desk.call()
         raw = b'{"id":"' + call.request_id.encode() + b'","data":{"x":tru}}'
-        assert desk.correlation.receive(raw, NOW) == settled(call)
+        assert desk.hear_raw(raw) == settled(call)
         assert call.evidence.error == BridgeError(None, f"its reply cannot be read: {raw.decode()}")
         assert desk.counted() == {"malformed": 1}
 
     def test_but_to_a_send_it_says_nothing(self) -> None:
         desk = Desk()
         send = desk.send(confirm="reply")
-        assert desk.correlation.receive(b'{"id":"' + send.request_id.encode() + b'","data":{"x":tru}}', NOW) == []
+        assert desk.hear_raw(b'{"id":"' + send.request_id.encode() + b'","data":{"x":tru}}') == []
         assert not send.evidence.replied
         assert desk.hear(verdict(1)) == settled(send)
 
@@ -546,7 +550,7 @@ class TestAfterALostConnection:
 
 def test_malformed_frames_are_counted() -> None:
     desk = Desk()
-    assert desk.correlation.receive(b"\xff", NOW) == []
+    assert desk.hear_raw(b"\xff") == []
     frame = verdict(1)
     frame["data"]["list"] = [None, 5]
     desk.hear(frame)
@@ -628,7 +632,7 @@ class Witness:
         self._check(self.desk.correlation.note_connection_lost(NOW + self.clock))
 
     def noise(self, raw: bytes) -> None:
-        self._check(self.desk.correlation.receive(raw, NOW + self.clock))
+        self._check(self.desk.hear_raw(raw, self.clock))
 
     def _pick(self, number: int) -> Pending | None:
         return self.sends[number] if number < len(self.sends) else None
@@ -679,3 +683,21 @@ class Witness:
 @given(steps=st.lists(STEP, min_size=2, max_size=30))
 def test_no_sequence_raises_or_settles_wrongly(match: Match, steps: list[Any]) -> None:
     Witness(match).run(steps)
+
+
+def test_a_part_of_a_frame_is_no_event_of_its_own() -> None:
+    desk = Desk()
+    sighting = decode(json.dumps(verdict(1, FOREIGN)).encode())
+    assert isinstance(sighting, Sightings)
+    assert (
+        len(desk.correlation.receive(sighting, NOW))
+        == len(desk.correlation.receive(replace(sighting, raw=b""), NOW)) + 1
+    )
+
+
+def test_the_shapes_of_replies_are_those_of_the_calls_under_way() -> None:
+    desk = Desk()
+    call = desk.call()
+    assert desk.correlation.reply_shapes() == {call.request_id: Any}
+    desk.correlation.end(call)
+    assert desk.correlation.reply_shapes() == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from worker68.bridge.frames import (
     MOST_WORDS,
+    SLICE_BYTES,
     Event,
     Hello,
     Malformed,
@@ -22,6 +23,7 @@ from worker68.bridge.frames import (
     Sighting,
     Sightings,
     decode,
+    decode_large,
     read_data,
 )
 from worker68.jobs.evidence import BridgeError, Verdict
@@ -386,3 +388,67 @@ def test_no_object_is_too_strange(frame: Any) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_are_too_strange(raw: bytes) -> None:
     assert isinstance(decode(raw), Malformed | Reply | Hello | Event | Network | Sightings)
+
+
+class TestLargeFrames:
+    """What is decoded in the pool is what would have been decoded at once."""
+
+    MEMBERS: ClassVar = [
+        {"uid": str(number), "more": {"nick": "n" * 80, "roles": [1, {"of": None}]}} for number in range(3000)
+    ]
+    FIELDS: ClassVar = {f"field {number}": number / 7 for number in range(20_000)}
+
+    def read_large(self, frame: Any, shapes: dict[str, Any]) -> list[Any]:
+        raw = json.dumps(frame).encode()
+        assert len(raw) > 2 * SLICE_BYTES
+        return self.decode(raw, shapes)
+
+    def decode(self, raw: bytes, shapes: dict[str, Any]) -> list[Any]:
+        return list(decode_large(raw, shapes))
+
+    @pytest.mark.parametrize(
+        "data", [MEMBERS, FIELDS, {"list": MEMBERS, "count": 3000}, [[MEMBERS, MEMBERS]], "text " * 50_000]
+    )
+    def test_a_reply_has_its_data(self, data: Any) -> None:
+        (reply,) = self.read_large({"id": "r1", "data": data}, {"r1": Any})
+        assert reply.content == (data, None)
+        assert read_data(reply, Any) == (data, None)
+
+    def test_a_reply_has_the_shape_that_is_wanted_or_plain_values(self) -> None:
+        frame = {"id": "r1", "data": self.MEMBERS}
+        (reply,) = self.read_large(frame, {"r1": list[msgspec.Raw]})
+        assert [type(entry) for entry in reply.content[0]] == [msgspec.Raw] * 3000
+        (reply,) = self.read_large(frame, {"r1": dict[str, int]})
+        assert reply.content[0] == self.MEMBERS
+
+    def test_the_data_of_a_reply_that_is_not_waited_for_is_left_alone(self) -> None:
+        (reply,) = self.read_large({"id": "r1", "data": self.MEMBERS}, {"r2": Any})
+        assert reply.content is None
+
+    def test_an_error_of_the_service_is_one(self) -> None:
+        data = {"commonResult": {"errCode": 1021, "errMsg": "no"}, "list": self.MEMBERS}
+        (reply,) = self.read_large({"id": "r1", "data": data}, {"r1": Any})
+        assert reply.content[1] == BridgeError(1021, "no")
+
+    def test_data_that_cannot_be_read_still_cannot(self) -> None:
+        raw = b'{"id": "r1", "data": [' + b"tru," * 100_000 + b"]}"
+        (reply,) = self.decode(raw, {"r1": Any})
+        with pytest.raises(ValueError, match="not JSON"):
+            read_data(reply, Any)
+        assert len(bytes(reply.data)) <= 1000
+
+    def test_what_is_nested_without_end_is_read_all_the_same(self) -> None:
+        raw = b'{"id": "r1", "data": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+        (reply,) = self.decode(raw, {"r1": Any})
+        assert read_data(reply, Any)[1] is None
+
+    def test_a_verdict_with_many_entries_comes_in_parts_and_then_whole(self) -> None:
+        entries = [{"customMsgId": str(number), "updated": {"readStatus": 1}} for number in range(1200)]
+        frame = verdict_frame(None)
+        frame["data"]["list"] = [*entries, "no entry"]
+        raw = json.dumps(frame).encode()
+        *parts, event = self.decode(raw, {})
+        assert [len(part.seen) for part in parts] == [500, 500, 200]
+        assert [part.unreadable for part in parts] == [1, 0, 0]
+        assert [one.custom_msg_id for part in parts for one in part.seen] == [str(number) for number in range(1200)]
+        assert event == Event("msgListPropertyUpdate", raw)

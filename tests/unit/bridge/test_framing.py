@@ -22,6 +22,12 @@ def frame(opcode: int, payload: bytes = b"", *, final: bool = True, announced: i
     return struct.pack("!BBQ", first, 127, length) + payload
 
 
+def take_all(reader: FrameReader, data: bytes = b"") -> list[Received]:
+    """Return what these bytes complete."""
+    reader.feed(data)
+    return list(iter(reader.take, None))
+
+
 STREAM = (
     frame(1, b"short")
     + frame(9, b"ping")
@@ -47,12 +53,12 @@ MESSAGES = [
 
 
 def test_stream_in_one_piece() -> None:
-    assert FrameReader(100_000).feed(STREAM) == MESSAGES
+    assert take_all(FrameReader(100_000), STREAM) == MESSAGES
 
 
 def test_stream_byte_by_byte() -> None:
     reader = FrameReader(100_000)
-    assert [message for byte in STREAM for message in reader.feed(bytes([byte]))] == MESSAGES
+    assert [message for byte in STREAM for message in take_all(reader, bytes([byte]))] == MESSAGES
 
 
 @given(st.lists(st.integers(min_value=0, max_value=len(STREAM)), max_size=8))
@@ -60,24 +66,24 @@ def test_stream_in_any_portions(cuts: list[int]) -> None:
     reader = FrameReader(100_000)
     edges = [0, *sorted(cuts), len(STREAM)]
     portions = [STREAM[start:end] for start, end in itertools.pairwise(edges)]
-    assert [message for portion in portions for message in reader.feed(portion)] == MESSAGES
+    assert [message for portion in portions for message in take_all(reader, portion)] == MESSAGES
 
 
 def test_terabyte_is_refused_at_its_header() -> None:
     reader = FrameReader(100_000)
     with pytest.raises(MessageTooLarge):
-        reader.feed(frame(1, announced=10**12))
+        take_all(reader, frame(1, announced=10**12))
 
 
 def test_limit_counts_all_fragments_together() -> None:
     reader = FrameReader(10)
-    reader.feed(frame(1, b"123456", final=False))
+    assert take_all(reader, frame(1, b"123456", final=False)) == []
     with pytest.raises(MessageTooLarge):
-        reader.feed(frame(0, b"12345", final=False))
+        take_all(reader, frame(0, b"12345", final=False))
 
 
 def test_message_of_exactly_the_limit_is_taken() -> None:
-    assert FrameReader(10).feed(frame(1, b"1" * 10)) == [Received(Opcode.TEXT, b"1" * 10)]
+    assert take_all(FrameReader(10), frame(1, b"1" * 10)) == [Received(Opcode.TEXT, b"1" * 10)]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +101,16 @@ def test_message_of_exactly_the_limit_is_taken() -> None:
 )
 def test_violation_of_the_protocol(data: bytes) -> None:
     with pytest.raises(ProtocolViolation):
-        FrameReader(100_000).feed(data)
+        take_all(FrameReader(100_000), data)
 
 
 def test_what_was_complete_before_a_violation_is_kept() -> None:
     reader = FrameReader(100_000)
-    with pytest.raises(ProtocolViolation):
-        reader.feed(frame(1, b"verdict") + b"\x83\x00")
-    assert reader.take_complete() == [Received(Opcode.TEXT, b"verdict")]
+    reader.feed(frame(1, b"verdict") + b"\x83\x00")
+    assert reader.take() == Received(Opcode.TEXT, b"verdict")
+    for _ in range(2):
+        with pytest.raises(ProtocolViolation):
+            reader.take()
 
 
 def test_reason_of_a_close() -> None:

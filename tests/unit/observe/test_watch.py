@@ -12,7 +12,7 @@ from tests.parts.onloop import running_loop, serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic
 from worker68.loop import LoopThread
-from worker68.observe.health import Check, Progress, Recency, Threads, Watch
+from worker68.observe.health import Recency, Threads, Watch
 
 #: Looks come as fast as they can; what is ill must be so for two or three of them.
 LOOK, PATIENCE = 0.01, 0.05
@@ -160,19 +160,6 @@ def test_nothing_is_left_behind(watched: Watched) -> None:
 
 
 class TestChecks:
-    def test_progress_is_seen_from_the_second_look_on(self) -> None:
-        done, asked = [0], [0]
-
-        def ask() -> None:
-            asked[0] += 1
-
-        check: Check = Progress("the loop", lambda: done[0], ask)
-        assert check() == "the loop does not go on"
-        done[0] += 1
-        assert check() is None
-        assert check() == "the loop does not go on"
-        assert asked == [3]
-
     def test_recency(self) -> None:
         assert Recency("a round", monotonic, 10)() is None
         assert Recency("a round", lambda: monotonic() - 11, 10)() == "a round: the last time was 11 s ago"

@@ -1,0 +1,53 @@
+"""The base URL of the service's HTTP API, as a bridge says it on this connection.
+
+In: the replies to ``getApiUrl``. Out: the URL. It changes over time, so it is asked for after each Hello [doc].
+"""
+
+from __future__ import annotations
+
+import math
+
+from worker68.bridge.calls import Call, new_request_id
+from worker68.bridge.exchange import Exchange
+from worker68.bridge.pending import Pending
+from worker68.protocol.messages import encode_call
+
+
+class ApiUrl:
+    """One account's. ``ask_at``: when to ask (again), in monotonic seconds."""
+
+    def __init__(self, exchange: Exchange, retry_seconds: float) -> None:
+        self._exchange = exchange
+        self._retry_seconds = retry_seconds
+        self._call: Call | None = None
+        self.url: str | None = None
+        self.ask_at = math.inf
+
+    def ask(self, now: float) -> None:
+        """Ask the bridge; again after a while, as long as it does not say it."""
+        self._end_call("asked again")
+        pending = Pending(new_request_id())
+        self._call = Call(pending, encode_call(pending.request_id, "getApiUrl"), needs_login=False)
+        self.ask_at = now + self._retry_seconds
+        self._exchange.add(self._call)
+
+    def look(self) -> None:
+        """Take the URL, if the bridge has said it."""
+        if self._call is None or not self._call.over:
+            return
+        seen = self._call.pending.evidence
+        self._call = None
+        if seen.error is None and isinstance(seen.data, str) and seen.data.startswith(("http://", "https://")):
+            self.url = seen.data.rstrip("/")
+            self.ask_at = math.inf
+
+    def forget(self) -> None:
+        """The connection was lost."""
+        self._end_call("the connection was lost")
+        self.url = None
+        self.ask_at = math.inf
+
+    def _end_call(self, reason: str) -> None:
+        call, self._call = self._call, None
+        if call is not None and not call.over:
+            self._exchange.end(call, reason)

@@ -1,0 +1,162 @@
+"""The calls of one account: those that wait to be written, and those that wait for what the bridge says.
+
+In: calls; a connection that takes frames; what the bridge said. Out: frames on the connection, calls that are over, late evidence,
+events. Never: a wait; a decision about the connection (``session``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from worker68.bridge.calls import Call, Guard
+from worker68.bridge.connection import Connection
+from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled, ToldBusy
+from worker68.bridge.frames import Event, Frame
+from worker68.bridge.outgoing import Outgoing
+from worker68.bridge.tally import Tally
+from worker68.jobs.judge import Confirm
+from worker68.protocol.messages import Newline
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """What one account's settings and owner say about its bridge. ``max_pending`` bounds the calls under way.
+
+    ``guard`` is asked before every frame, also before those that the link writes of its own accord. ``on_busy`` is called with the
+    guard of a call that was answered with "busy", at once: its evidence may be waited for much longer.
+    """
+
+    match: Match = "auto"
+    newline: Newline = "escaped"
+    confirm: Confirm = "verdict"
+    max_pending: int = 1024
+    guard: Guard | None = None
+    on_busy: Callable[[Guard | None], None] | None = None
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What links call, on the loop. Each must be quick, and must neither wait nor make a call. An exception is logged and counted.
+
+    ``on_change``: a link's state has changed. ``on_event``: an account, the operator, and the bytes of an unsolicited frame that is
+    not only about sends of ours.
+    """
+
+    on_change: Callable[[], None]
+    on_late_evidence: Callable[[str, LateEvidence], None]
+    on_event: Callable[[str, str, bytes], None]
+
+
+class Exchange:
+    """One account's calls, over all of its connections."""
+
+    def __init__(self, account: str, options: LinkOptions, listener: Listener, *, ids_given_back: bool) -> None:
+        self._account = account
+        self._on_busy = options.on_busy
+        self._listener = listener
+        self.tally = Tally()
+        self.correlation = Correlation(
+            options.match, self.tally, max_pending=options.max_pending, ids_given_back=ids_given_back
+        )
+        self._calls: dict[str, Call] = {}
+        self._outgoing = Outgoing(account, options.guard, self.tally)
+        self._writing: Call | None = None
+
+    @property
+    def held_until(self) -> float:
+        """When the first of the calls that are held may be written, in monotonic seconds."""
+        return self._outgoing.held_until
+
+    # -- calls
+
+    def add(self, call: Call) -> None:
+        """Take a call that is to be written, or refuse it."""
+        try:
+            self.correlation.add(call.pending)
+        except Refused as refusal:
+            self.refuse(call, str(refusal))
+            return
+        self._calls[call.pending.request_id] = call
+        self._outgoing.add(call)
+
+    def refuse(self, call: Call, reason: str) -> None:
+        self.tally.count("calls_refused")
+        self.end(call, reason)
+
+    def withdraw(self, call: Call) -> None:
+        """End a call whose caller has given up. If no byte was written yet, none will be."""
+        if call.over:
+            return
+        if not call.written:
+            self.tally.count("calls_withdrawn")
+        self.end(call, None if call.written else "given up before a byte was written")
+
+    def end(self, call: Call, refusal: str | None = None) -> None:
+        self._outgoing.discard(call)
+        self._calls.pop(call.pending.request_id, None)
+        self.correlation.end(call.pending)
+        call.finish(refusal)
+
+    def end_all(self) -> None:
+        for call in list(self._calls.values()):
+            self.end(call)
+
+    # -- writing
+
+    def write(self, connection: Connection, now: float, why_not: Callable[[Call], str | None]) -> None:
+        """Write what may be written now, as far as the connection takes it."""
+        self._outgoing.forget_holds()  # while a frame is half written nothing else may go, however long it waits
+        while connection.flush():
+            self._finish_writing(now)
+            call = self._outgoing.choose(now, why_not, self.refuse)
+            if call is None or not connection.begin(call.frame):
+                break
+            self._outgoing.discard(call)
+            self.correlation.note_written(call.pending, now)
+            self.tally.count("messages_out")
+            self._writing = call
+
+    def _finish_writing(self, now: float) -> None:
+        if self._writing is not None:
+            call, self._writing = self._writing, None
+            self._dispatch(self.correlation.note_written_whole(call.pending))
+
+    def lose_connection(self, now: float, reason: str) -> None:
+        """End what no other connection can answer, and refuse what was not written."""
+        self._writing = None
+        self._outgoing.forget_holds()
+        for call in self._outgoing:
+            self.refuse(call, f"the connection was lost before the write: {reason}")
+        self._dispatch(self.correlation.note_connection_lost(now))
+
+    # -- what the bridge said
+
+    def take(self, frame: Frame, now: float) -> None:
+        self._dispatch(self.correlation.receive(frame, now))
+
+    def _dispatch(self, events: list[CorrelationEvent]) -> None:
+        for event in events:
+            match event:
+                case Settled(pending):
+                    call = self._calls.pop(pending.request_id)
+                    self._outgoing.discard(call)
+                    call.finish()
+                case ToldBusy(pending):
+                    if self._on_busy is not None:
+                        self.call_back(self._on_busy, self._calls[pending.request_id].guard)
+                case LateEvidence():
+                    self.call_back(self._listener.on_late_evidence, self._account, event)
+                case Event(operator, raw):
+                    self.call_back(self._listener.on_event, self._account, operator, raw)
+
+    def call_back(self, callback: Callable[..., None], *about: object) -> None:
+        try:
+            callback(*about)
+        except Exception:
+            log.exception("bridge_callback_failed", account=self._account)
+            self.tally.count("callback_errors")

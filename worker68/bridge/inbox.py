@@ -1,0 +1,72 @@
+"""What has come in on one connection, message by message, read as frames.
+
+In: a connection. Out: control frames, and the frames that messages are. Never: a wait; the decoding of a large message on the loop.
+While one is decoded in the pool nothing else is taken from the connection, so the order stays.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from worker68.bridge.connection import Connection
+from worker68.bridge.exchange import Exchange
+from worker68.bridge.frames import Frame, decode, decode_large
+from worker68.bridge.framing import Opcode, Received
+
+#: A message longer than this is decoded in the pool: on the loop it would take more than some milliseconds.
+LARGE_BYTES: Final = 256 * 1024
+
+_MESSAGES: Final = (Opcode.TEXT, Opcode.BINARY)
+
+#: Computes something in the pool, and gives the result to a step of the session.
+InPool = Callable[[Callable[[], list[Frame]], Callable[[list[Frame]], None]], None]
+
+
+class Inbox:
+    """``behind``: ``take`` was not called until it returned None. Nothing more is read meanwhile."""
+
+    def __init__(self, connection: Connection, exchange: Exchange, in_pool: InPool) -> None:
+        self.connection = connection
+        self._exchange = exchange
+        self._in_pool = in_pool
+        self._frames: deque[Frame] = deque()  # of a large message
+        self._is_decoding = False  # a large message, in the pool
+        self.behind = False
+
+    @property
+    def wants_read(self) -> bool:
+        """Whether there is room for more."""
+        return not (self._is_decoding or self.behind or self._frames)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be something to take although the selector does not say so."""
+        return not self._is_decoding and (self.behind or bool(self._frames) or self.connection.has_buffered)
+
+    def read(self) -> None:
+        """Take in what the socket has, unless there is something to hear first."""
+        if self.wants_read:
+            self.connection.read()
+        self.behind = False
+
+    def take(self) -> Received | Frame | None:
+        """Return the next control frame or frame; None where there is none now."""
+        if self._frames:
+            return self._frames.popleft()
+        received = None if self._is_decoding else self.connection.next_message()
+        if received is None or received.opcode not in _MESSAGES:
+            return received
+        self._exchange.tally.count("messages_in")
+        if len(received.payload) <= LARGE_BYTES:
+            return decode(received.payload)
+        self._is_decoding = True
+        shapes = self._exchange.correlation.reply_shapes()
+        self._in_pool(partial(decode_large, received.payload, shapes), self._take_frames)
+        return None
+
+    def _take_frames(self, frames: list[Frame]) -> None:
+        self._is_decoding = False
+        self._frames.extend(frames)

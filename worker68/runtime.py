@@ -26,7 +26,7 @@ from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.faults import run_apart
 from worker68.execution.gate import Gate
@@ -52,6 +52,7 @@ from worker68.observe.vitals import Vitals
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
+from worker68.store.lanes import load_lanes
 from worker68.store.writer import Writer
 from worker68.watchdog import Watchdog
 
@@ -276,7 +277,7 @@ class Runtime:
         dispatch = Dispatch(
             account,
             self._limiter,
-            lambda lanes: waiting.load_lanes(self.engine, name, LANE_DEPTH, lanes),
+            lambda lanes, depth: load_lanes(self.engine, name, depth, lanes),
             lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(

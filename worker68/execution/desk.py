@@ -32,6 +32,8 @@ LANES_AT_ONCE = 500
 REVOKED_FOR = dt.timedelta(days=1)
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
 LOOK_SECONDS = 2.0
+#: What waits for a permit looks again this often.
+PERMIT_LOOK_SECONDS = 1.0
 
 
 class Desk:
@@ -126,8 +128,10 @@ class Desk:
     async def choose(self, room: int) -> Choice:
         """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
         link, permit = self.execution.link, self.execution.permit
-        if not self._knows_lanes or permit.why_not() or link.why_not_reached or not self.execution.owned():
+        if not self._knows_lanes or link.why_not_reached or not self.execution.owned():
             return Choice([], [], None)
+        if permit.why_not():  # that SQL answers again, nothing tells
+            return Choice([], [], monotonic() + PERMIT_LOOK_SECONDS if self.execution.dispatch.has_lanes else None)
         choice = await self.execution.dispatch.choose(
             room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
         )

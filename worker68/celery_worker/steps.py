@@ -23,7 +23,7 @@ from worker68.runtime import Runtime
 __all__ = ["RuntimeStep", "ShowStep"]
 
 #: How often Celery is shown what has changed: heartbeats and Flower look every two seconds.
-SHOW_SECONDS: Final = 0.5
+SHOW_SECONDS: Final = 1.0
 
 
 class RuntimeStep(bootsteps.StartStopStep):

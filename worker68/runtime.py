@@ -23,7 +23,7 @@ from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import utc_now
-from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import Dispatch
@@ -124,9 +124,11 @@ class Runtime:
         self._lag = LoopLag(self.loop.loop)
         self._watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
         self._lease_seconds = settings.lease_ttl
-        leases = Leases(self._redis, self._owner, settings.lease_ttl)
+        self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
-        self._ownership = Ownership(leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost)
+        self._ownership = Ownership(
+            self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
+        )
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
@@ -152,6 +154,15 @@ class Runtime:
             raise SettingsError(str(unfit)) from None
         except DatabaseAway:
             return  # the pump says so
+
+    def look_at_redis(self) -> None:
+        """Raise ``SettingsError`` where its user may not run scripts: Celery cannot start then. One that is away is waited for."""
+        try:
+            self._leases.acquire([])
+        except RedisForbids as forbidden:
+            raise SettingsError(str(forbidden)) from None
+        except RedisAway:
+            return  # the leases say so
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))

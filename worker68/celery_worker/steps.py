@@ -40,6 +40,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             _refuse_options(worker)
             self._runtime = Runtime(worker.app.worker68_settings)
             self._runtime.look_at_database()
+            self._runtime.look_at_redis()
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None

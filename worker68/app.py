@@ -49,7 +49,6 @@ def make_app(settings: Settings) -> Celery:
         enable_utc=True,
         task_default_queue=FRONT_DOOR,
         task_queues=[_bind(FRONT_DOOR), *(_bind(queue_of(name)) for name in settings.account_settings())],
-        task_acks_late=False,
         # Nothing runs there: jobs begin on the loop. A pool that forks would lose the threads of this process.
         worker_pool="threads",
         worker_concurrency=settings.concurrency,

@@ -234,7 +234,7 @@ class Runtime:
         finally:
             self.runs.end(run, conclusion)
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
-            self._pump.wake()
+            self._pump.job_ended(ready.job.account)
 
     def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Stage, StageMaker, name
+from tests.parts.events import hear_events
 from tests.parts.worker import WORKER68, WorkerProcess, environment
 
 #: What takes long to import, and what a worker (of a SQLite database) needs none of.
@@ -45,6 +46,7 @@ def test_it_takes_celerys_options(make_stage: StageMaker) -> None:
 
     stage.worker.wait_for_log("sender@", " ready.")
     stage.worker.wait_for_log("concurrency: 3 ")
+    assert re.search(r"\.> worker68\.main +exchange=worker68\.main\(direct\) key=worker68\.main", stage.worker.log)
     assert stage.end_of(stage.send(name()))["status"] == "succeeded"
     assert stage.worker.stop() == 0
 
@@ -82,6 +84,15 @@ def test_it_detaches_itself_with_its_options(make_stage: StageMaker, monkeypatch
     assert stage.end_of(stage.send(name()))["status"] == "succeeded"
     assert stage.worker.log_file.with_name("pid").read_text().strip() == str(stage.worker.pid)
     assert stage.worker.stop() == 0
+
+
+def test_its_option_switches_the_events_of_tasks_on(make_stage: StageMaker) -> None:
+    stage = start(make_stage, (*WORKER68, "-E"))
+    stage.worker.wait_ready()
+
+    with hear_events(stage.celery, stage.redis) as events:
+        result = stage.send(name())
+        events.hear_until(lambda: events.types_of(result.id)[-1:] == ["task-succeeded"])
 
 
 def test_it_imports_nothing_needless(make_stage: StageMaker) -> None:

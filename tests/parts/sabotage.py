@@ -44,7 +44,7 @@ POINTS: Final[dict[str, Point]] = {
     "between pop and intake": Point("execution.intake", "Intake.take_in", passing=1),
     "between the intake's commit and the acknowledgement": Point("broker.source", "Source.ack", passing=1),
     "after the acknowledgement": Point("broker.source", "Source.ack", "after", passing=1),
-    "between delivery and the attempt": Point("execution.execute", "Execution._begin"),
+    "between its beginning and the attempt": Point("execution.execute", "Execution._begin"),
     "between the attempt's commit and the write": Point("bridge.link", "Link.send"),
     "after the first byte": Point(
         "bridge.correlation", "Correlation.note_written", "after", lambda _self, pending, _now: pending.send is not None
@@ -74,8 +74,8 @@ SEARCH_POINTS: Final[dict[str, Point]] = {
 
 #: On the way of a message of the front door to the queue of its account, and from there.
 SORT_POINTS: Final[dict[str, Point]] = {
-    "before a message is sorted": Point("broker.source", "Source.pass_on", "before", passing=1),
-    "after a message is sorted": Point("broker.source", "Source.pass_on", "after", passing=1),
+    "before a message is sorted": Point("broker.source", "Source.move", "before", passing=1),
+    "after a message is sorted": Point("broker.source", "Source.move", "after", passing=1),
     **{name: POINTS[name] for name in list(POINTS)[:3]},
 }
 

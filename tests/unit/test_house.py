@@ -49,10 +49,21 @@ DOORS: dict[str, set[str]] = {
     "embedded": {"cli"},
     "observe": {"observe", "runtime", "celery_worker", "cli"},
     "celery_tasks": {"app"},
-    "celery_worker": {"app"},
+    "celery_worker": {"app", "cli.start"},
 }
 
 _CELERY = {"app", "celery_tasks", "celery_worker", "cli", "client", "__init__"}
+
+#: What Celery documents for applications. Its inside may change, so what is used of it stands in one module; Flower's command
+#: stands in the one that starts it.
+CELERY_DOCUMENTED = {
+    "celery",
+    "celery.exceptions",
+    "celery.result",
+    "celery.signals",
+    "celery.worker.control",
+}
+CELERY_INSIDE = {"celery_worker.internals", "cli.flower"}
 
 #: Library -> the modules and rooms that may import it.
 THIRD_PARTIES: dict[str, set[str]] = {
@@ -212,6 +223,12 @@ def offences_of_libraries(module: Module) -> Iterator[str]:
             yield f"{module.name}:{imported.line}: jobs imports the standard library and msgspec only, not {imported.library}"
 
 
+def offences_of_celery(module: Module) -> Iterator[str]:
+    for imported in find_imports(module):
+        if imported.library == "celery" and imported.name not in CELERY_DOCUMENTED and not module.is_in(CELERY_INSIDE):
+            yield f"{module.name}:{imported.line}: {imported.name} is no documented part of Celery; use celery_worker.internals"
+
+
 def is_free_for_jobs(library: str) -> bool:
     return library == "worker68" or library in JOBS_THIRD_PARTIES or library in sys.stdlib_module_names
 
@@ -274,6 +291,7 @@ def find_circle(modules: list[Module]) -> list[str]:
 RULES = (
     offences_of_rooms,
     offences_of_libraries,
+    offences_of_celery,
     offences_of_building,
     offences_of_transactions,
     offences_of_form,
@@ -325,6 +343,7 @@ OFFENCES = [
     ("execution.dispatch", "import redis", "redis stays in"),
     ("execution.execute", "from sqlalchemy.orm import Session", "sqlalchemy stays in store"),
     ("limits.limiter", "from celery import Celery", "celery stays in"),
+    ("celery_worker.steps", "from celery.worker import state", "celery.worker is no documented part of Celery"),
     ("bridge.session", "import websocket", "websocket stays in bridge.connection"),
     ("bridge.connection", "import websockets", "websockets stays in simulator"),
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),

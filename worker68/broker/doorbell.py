@@ -1,7 +1,8 @@
 """Wakes the intake when a producer pushes, without polling.
 
 In: nothing but the bell of Redis: the connection that pops has *client tracking* on, and Redis tells a second, subscribed
-connection when a key that the pop script read is changed by somebody else (0.2 ms). Out: a descriptor that becomes readable.
+connection when a key that the pop script read is changed by another client (0.2 ms). Each key rings once after each pop. Out: a
+descriptor that becomes readable, and the keys that rang.
 
 The bell may fail in silence (a half-open connection, an evicted subscriber, a server that does not allow tracking), so it
 never is the only way: who waits for it also polls each second. Used by the one thread that pops. Never reads a queue.
@@ -10,6 +11,7 @@ never is the only way: who waits for it also polls each second. Used by the one 
 from __future__ import annotations
 
 import selectors
+from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import ResponseError
@@ -33,6 +35,17 @@ _BELL_GONE = "redirect to does not exist"
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The keys that rang. ``missed``: any other key may have rung unheard, because a connection was lost or is new."""
+
+    keys: frozenset[bytes] = frozenset()
+    missed: bool = False
+
+    def __bool__(self) -> bool:
+        return self.missed or bool(self.keys)
+
+
 class Doorbell:
     """The bell for the keys that are read over ``pops``; ``bell`` must be a wire of its own."""
 
@@ -48,6 +61,8 @@ class Doorbell:
         self._next_check = 0.0
         self._pong_due = False
         self._refused_until = 0.0
+        self._rung: set[bytes] = set()
+        self._missed = False
 
     @property
     def armed(self) -> bool:
@@ -62,10 +77,10 @@ class Doorbell:
     def arm(self) -> None:
         """Make sure that what is read over ``pops`` from now on will ring.
 
-        Call it right before a pop, because rings until now are forgotten. Raises ``RedisAway`` if ``pops`` cannot be opened.
-        Trouble with the bell alone is logged and left to the poll.
+        Call it right before a pop. Raises ``RedisAway`` if ``pops`` cannot be opened. Trouble with the bell alone is logged and
+        left to the poll.
         """
-        self.drain()
+        self._listen()
         self._pops.connect()
         self._watch(self._pops)
         if monotonic() < self._refused_until:
@@ -89,37 +104,40 @@ class Doorbell:
             self._refused_until = monotonic() + _REFUSED_SECONDS
             log.warning("doorbell_refused", reason=str(error), remedy="jobs are looked for each second instead")
 
-    def drain(self) -> bool:
-        """Silence the bell without waiting. Return whether to look into the queues now.
-
-        That is so after a ring, and after the loss of either connection: something may have happened meanwhile.
-        """
-        ready = {key.data for key, _ in self._selector.select(0)}
-        rung = False
-        if self._pops in ready:
-            # Nobody is waiting for a reply here, so there is only one thing that Redis can have to say: good-bye.
-            self._pops.close()
-            rung = True
-        if self._bell in ready:
-            rung = self._drain_bell() or rung
-        return rung
+    def take_changed(self) -> Changed:
+        """Silence the bell without waiting. Return what rang since the last time."""
+        self._listen()
+        changed = Changed(frozenset(self._rung), self._missed)
+        self._rung.clear()
+        self._missed = False
+        return changed
 
     def close(self) -> None:
         self._bell.close()
         self._selector.close()
 
-    def _drain_bell(self) -> bool:
-        rung = False
+    def _listen(self) -> None:
+        ready = {key.data for key, _ in self._selector.select(0)}
+        if self._pops in ready:
+            # No reply is awaited here, so there is only one thing that Redis can have to say: good-bye.
+            self._pops.close()
+            self._missed = True
+        if self._bell in ready:
+            self._read_bell()
+
+    def _read_bell(self) -> None:
         try:
             while self._bell.connected and self._bell.has_reply():
-                if self._bell.read()[0] == b"pong":
+                message = self._bell.read()
+                if message[0] == b"pong":
                     self._pong_due = False
-                else:
-                    rung = True
+                elif message[0] == b"message" and message[-1] is None:  # all keys are gone
+                    self._missed = True
+                elif message[0] == b"message":
+                    self._rung.update(message[-1])
         except (RedisAway, ResponseError):
             self._bell.close()
-            rung = True
-        return rung
+            self._missed = True
 
     def _hang_up_new_bell(self) -> None:
         if not self._bell.connected:
@@ -129,6 +147,7 @@ class Doorbell:
             self._pong_due = False
         self._pops.call("CLIENT", "TRACKING", "ON", "REDIRECT", self._bell_id, "NOLOOP")
         self._armed = (self._pops.epoch, self._bell.epoch)
+        self._missed = True  # no key is watched before its next pop
 
     def _check(self) -> None:
         """Drop a bell that did not answer the last question, or to which Redis no longer redirects; ask the next one."""

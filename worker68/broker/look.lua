@@ -1,7 +1,7 @@
 -- Reads on in lists, from their old ends towards the new ones. Changes nothing.
 --
--- KEYS  the lists.
--- ARGV  most messages, most bytes; then for each list: how many messages at its old end are known already.
+-- ARGV  most messages, most bytes; then for each list: its key, how many messages at its old end are known already. The keys are
+--       not declared, or client tracking would remember all of them at each read.
 -- Reply for each list: {length, SHA-1 of the newest known message (empty: none), {the messages after it, the oldest first}}.
 --
 -- The SHA-1 shows the caller whether the list still begins with what it knows. A key of a wrong type counts as an empty list.
@@ -34,8 +34,8 @@ local function read_on(list, length, known)
 end
 
 local reply = {}
-for i, list in ipairs(KEYS) do
-  local known = tonumber(ARGV[i + 2])
+for i = 3, #ARGV, 2 do
+  local list, known = ARGV[i], tonumber(ARGV[i + 1])
   local length = redis.pcall('LLEN', list)
   if type(length) ~= 'number' then
     length = 0
@@ -44,6 +44,6 @@ for i, list in ipairs(KEYS) do
   if known > 0 and known <= length then
     last = redis.sha1hex(redis.call('LINDEX', list, known <= length / 2 and -known or length - known))
   end
-  reply[i] = {length, last, read_on(list, length, known)}
+  reply[#reply + 1] = {length, last, read_on(list, length, known)}
 end
 return reply

@@ -88,30 +88,33 @@ class ModerationSearch:
             if known.count > count:
                 self._known[name] = _Known(known.count - count, known.last)
 
-    def search(self, places: Sequence[Place], numbers_used: int) -> tuple[list[Popped], bool]:
-        """Read on in the lists of these places; return the moderation taken out, and whether more is to be read.
+    def search(self, places: Sequence[Place], numbers_used: int) -> tuple[list[Popped], list[str]]:
+        """Read on in the lists of these places; return the moderation taken out, and the names of those with more to read.
 
         Its fields have numbers above ``numbers_used``, at most ``MOST_TAKEN`` of them.
         """
         lists = [(place, key) for place in places for key in lists_of(place.queue)]
         if not lists:
-            return [], False
-        keys = [key for _, key in lists]
-        counts = [self._known.get(key, _NOTHING).count for key in keys]
-        replies = self._wire.run(_LOOK, keys, [MOST_READ, MOST_READ_BYTES, *counts])
+            return [], []
+        arguments: list[str | bytes | int] = [MOST_READ, MOST_READ_BYTES]
+        for _, key in lists:
+            arguments += [key, self._known.get(key, _NOTHING).count]
+        replies = self._wire.run(_LOOK, [], arguments)
         finds: list[_Find] = []
-        unread = False
+        unread: list[str] = []
         for (place, key), (length, last, messages) in zip(lists, replies, strict=True):
             known = self._known.get(key, _NOTHING)
             if last.decode() != known.last:  # changed by another hand: read it from its beginning
                 del self._known[key]
-                unread = unread or length > 0
+                if length:
+                    unread.append(place.name)
                 continue
             read, found = self._sort(place, key, messages, MOST_TAKEN - len(finds))
             finds += found
-            unread = unread or known.count + read < length
-        taken = self._take_out(finds, numbers_used)
-        return taken, unread or len(taken) < len(finds)
+            if known.count + read < length:
+                unread.append(place.name)
+        unread += [find.place.name for find in finds]
+        return self._take_out(finds, numbers_used), unread
 
     def _sort(self, place: Place, key: str, messages: Sequence[bytes], room: int) -> tuple[int, list[_Find]]:
         """Take note of what was read, up to the first moderation that has no room; return how many and the moderation."""

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 
 FRONT_DOOR = "worker68"
+#: The name of the front door's place: no account can be called so.
+FRONT_NAME = ""
 
 # Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers were told to
 # set so that the keys can be typed (CONTRACT 1).
@@ -30,6 +32,14 @@ def lists_of(queue: str) -> tuple[str, ...]:
     )
 
 
+def place_of(key: bytes) -> str:
+    """Return the name of the place to which a list belongs."""
+    queue = key.decode(errors="replace")
+    for separator in _SEPARATORS:
+        queue = queue.partition(separator)[0]
+    return queue.removeprefix(FRONT_DOOR).removeprefix(".")
+
+
 @dataclass(frozen=True)
 class Place:
     """A queue that this worker may take from as long as ``lease_key`` holds ``lease_value``.
@@ -46,6 +56,11 @@ class Place:
     unacked_key: str
     lost_key: str
     room: int = sys.maxsize
+
+    @property
+    def is_front(self) -> bool:
+        """Whether it is the queue for every account."""
+        return self.name == FRONT_NAME
 
     @classmethod
     def of_account(
@@ -64,9 +79,9 @@ class Place:
 
     @classmethod
     def front_door(cls, *, lease_key: str, lease_value: str, fence: int, room: int = sys.maxsize) -> Place:
-        """Return the place of the queue for every account. Its name is empty, which no account can be called."""
+        """Return the place of the queue for every account."""
         return cls(
-            name="",
+            name=FRONT_NAME,
             queue=FRONT_DOOR,
             lease_key=lease_key,
             lease_value=lease_value,

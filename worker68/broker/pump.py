@@ -13,20 +13,18 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
 
 import structlog
 
-from worker68.broker.place import Place, Popped
+from worker68.broker.inbox import Inbox
 from worker68.broker.source import Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.intake import Arrival, Intake
+from worker68.execution.intake import Intake
 from worker68.execution.slots import Choice, Ready
-from worker68.fleet.leases import Lease, lease_key
+from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
@@ -35,10 +33,6 @@ from worker68.store.schema import check_version
 
 log = structlog.get_logger(__name__)
 
-#: Messages in one batch: one transaction, whose commit is the cost.
-BATCH = 200
-#: The bell may fail in silence, and deferred jobs become due: look at least this often.
-POLL_SECONDS = 1.0
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
 
@@ -70,16 +64,16 @@ class Pump:
         concurrency: int,
     ) -> None:
         self._engine = engine
-        self._intake = intake
         self._source = source
+        self._inbox = Inbox(source, intake, lambda account: self._desks[account].room, announce)
         self._begin = begin
         self._open_desk = open_desk
         self._announce = announce
         self._defer = defer
         self._concurrency = concurrency
         self._desks: dict[str, Desk] = {}
-        self._leases: dict[str, Lease] = {}
         self._front: Lease | None = None
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._changes: queue.SimpleQueue[tuple[Lease, bool]] = queue.SimpleQueue()
         self._unopened: dict[str, Lease] = {}
         self._failing: dict[
@@ -91,8 +85,6 @@ class Pump:
         self._stopping = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._rung = False  # the bell's descriptor is readable, or is about to be
-        self._pop_at = 0.0  # when to look into Redis without a ring of its own bell (monotonic seconds)
-        self._pop_when_woken = True
         self._thread = threading.Thread(target=self._run, name="worker68-pump", daemon=True)
 
     def start(self) -> None:
@@ -110,6 +102,11 @@ class Pump:
         if not self._rung:
             self._rung = True
             os.eventfd_write(self._bell, 1)
+
+    def job_ended(self, account: str) -> None:
+        """A job of the account is not under way any more: the next one may be ready, and there may be room for another."""
+        self._ended.put(account)
+        self.wake()
 
     def gained(self, lease: Lease) -> None:
         self._changes.put((lease, True))
@@ -133,11 +130,10 @@ class Pump:
         while not self._stopping.is_set():
             try:
                 began = monotonic()
-                more, look_again_at = self._turn()
+                look_again_at = self._turn()
                 self.turned_at = monotonic()
                 self.seconds.observe(self.turned_at - began)
-                if not more:
-                    self._wait(look_again_at)
+                self._wait(look_again_at)
             except (DatabaseAway, RedisAway) as away:
                 self._note_away(away)
                 self._pause()
@@ -145,38 +141,33 @@ class Pump:
                 _FAILED.fails("pump", error)
                 self._pause()
 
-    def _turn(self) -> tuple[bool, float | None]:
-        """Tend, take in and let begin once; return whether there is more to take in, and when to look again at the latest."""
+    def _turn(self) -> float:
+        """Tend, take in and let begin once; return when to do so again at the latest (monotonic seconds)."""
         self._apply_changes()
         if not self._database_seen:
             check_version(self._engine)
             self._database_seen = True
         self._open_desks()
         self._tend()  # first, because it counts how much room a new desk has
-        more = self._take_in()
+        self._take_in()
         _, look_again_at = self._begin_ready()
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
             outage.works("pump")
-        return more, look_again_at
+        next_look_at = self._inbox.next_look_at
+        return next_look_at if look_again_at is None else min(look_again_at, next_look_at)
 
     def _pause(self) -> None:
         """Something failed half-way, so what was written may not have come into memory, nor what was popped."""
-        self._pop_at = 0.0
         for desk in self._desks.values():
             desk.distrust()
         self._stopping.wait(PAUSE_SECONDS)
 
-    def _wait(self, until: float | None) -> None:
-        times = [self._pop_at, *([] if until is None else [until])]
-        timeout = max(0.0, min(times) - monotonic())
+    def _wait(self, until: float) -> None:
+        timeout = max(0.0, until - monotonic())
         readable, _, _ = select.select([self._bell, self._source.fileno()], [], [], timeout)
         if self._bell in readable:
             os.eventfd_read(self._bell)
             self._rung = False  # before the look at what there is, or a ring in between is lost
-            if self._pop_when_woken:
-                self._pop_at = 0.0
-        if self._source.fileno() in readable and self._source.drain():
-            self._pop_at = 0.0
 
     def _note_away(self, away: DatabaseAway | RedisAway) -> None:
         """Look at the database's version before anything else when what is away may be back."""
@@ -188,16 +179,18 @@ class Pump:
 
     def _apply_changes(self) -> None:
         while not self._changes.empty():
-            self._pop_at = 0.0
             lease, gained = self._changes.get()
+            if not gained:
+                self._inbox.lose(lease)
             if lease.account is None:
                 self._front = lease if gained else None
+                if gained:
+                    self._inbox.gain(lease)
             elif gained:
                 self._unopened[lease.account] = lease
             else:
                 self._unopened.pop(lease.account, None)
                 self._desks.pop(lease.account, None)
-                self._leases.pop(lease.account, None)
 
     def _open_desks(self) -> None:
         """Open a desk for each account gained; one that the database did not let open is tried again."""
@@ -207,7 +200,7 @@ class Pump:
             with self._apart(account):
                 try:
                     self._desks[account] = self._open_desk(account, lease)
-                    self._leases[account] = lease
+                    self._inbox.gain(lease)
                 except LeaseLost as lost:
                     log.warning("desk_not_opened", account=account, problem=str(lost))
                 del self._unopened[account]
@@ -245,66 +238,11 @@ class Pump:
 
     # Intake
 
-    def _places(self) -> list[Place]:
-        desks = self._desks.values()
-        places = [
-            Place.of_account(desk.account, **_terms(self._leases[desk.account]), room=desk.room) for desk in desks
-        ]
-        if self._front is not None:
-            places.append(Place.front_door(**_terms(self._front)))
-        return places
-
-    def _take_in(self) -> bool:
-        """Take one batch in; return whether there is more to take in at once."""
-        if monotonic() < self._pop_at:
-            return False
-        places = self._places()
-        batch = self._source.pop(places, BATCH) if places else None
-        front = [popped for popped in batch.popped if not popped.place.name] if batch else []
-        own = [popped for popped in batch.popped if popped.place.name] if batch else []
-        at_once = batch is not None and (batch.unread or bool(front) or (batch.popped and batch.more))
-        self._pop_at = 0.0 if at_once else monotonic() + POLL_SECONDS
-        # A job that ends makes room for the next; and a bell that does not ring is no reason to wait.
-        self._pop_when_woken = not self._source.bell_armed or any(place.room <= BATCH for place in places)
-        if front:
-            self._sort(front)
-        if own:
-            self._hand_over(self._write(list(map(_arrival, own)), own))
-        return bool(front) or (batch is not None and bool(batch.popped) and batch.more)
-
-    def _sort(self, messages: Sequence[Popped]) -> None:
-        """Move messages of the front door to the queues of their accounts.
-
-        What belongs to no account of the settings is answered or set aside here: no such message becomes a job.
-        """
-        arrivals = dict(zip(messages, map(_arrival, messages), strict=True))
-        moves = [(popped, account) for popped in messages if (account := self._intake.account_of(arrivals[popped]))]
-        stuck = self._source.pass_on(messages[0].place, moves) if moves else {}
-        for popped in stuck:
-            arrivals[popped] = replace(
-                arrivals[popped], problem=f"the queue of its account cannot take it: {stuck[popped]}"
-            )
-        moved = {popped for popped, _ in moves} - stuck.keys()
-        rest = [popped for popped in messages if popped not in moved]
-        if rest:
-            self._write([arrivals[popped] for popped in rest], rest)
-
-    def _write(self, arrivals: Sequence[Arrival], messages: Sequence[Popped]) -> list[Job]:
-        """Write messages to SQL and acknowledge them; return the new jobs. What SQL does not take goes back to its queue."""
-        by_place: dict[str, tuple[Place, list[bytes]]] = {}
-        for popped in messages:
-            by_place.setdefault(popped.place.name, (popped.place, []))[1].append(popped.field)
-        try:
-            jobs = self._intake.take_in(arrivals, utc_now())
-        except DatabaseAway:
-            for place, fields in by_place.values():
-                self._source.give_back(place, fields)
-            raise
-        for place, fields in by_place.values():
-            self._source.ack(place, fields)
-        if len(jobs) < len(messages):  # the others were answered, or set aside
-            self._announce()
-        return jobs
+    def _take_in(self) -> None:
+        while not self._ended.empty():
+            self._inbox.note_room(self._ended.get())
+        if jobs := self._inbox.take_in():
+            self._hand_over(jobs)
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:
         """Let new jobs enter their lanes."""
@@ -343,11 +281,3 @@ class Pump:
             with self._apart(desk.account):
                 return desk.choose(room)
         return Choice([], [], self._failing[desk.account])
-
-
-def _arrival(popped: Popped) -> Arrival:
-    return Arrival(popped.raw, popped.place.queue, popped.place.name or None, popped.losses)
-
-
-def _terms(lease: Lease) -> dict[str, Any]:
-    return {"lease_key": lease_key(lease.name), "lease_value": lease.value, "fence": lease.fence}

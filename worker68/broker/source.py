@@ -9,13 +9,15 @@ out at least once, and never overtaken by a later one of its list, unless that i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
+from redis.exceptions import ResponseError
 
-from worker68.broker.doorbell import Doorbell
+from worker68.broker.doorbell import Changed, Doorbell
 from worker68.broker.moderation import MOST_TAKEN, ModerationSearch
 from worker68.broker.place import Place, Popped, lists_of, queue_of
 from worker68.broker.wire import Wire
@@ -28,7 +30,7 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 _FIELDS_PER_COMMAND = 1000
 
 _POP = Script(__package__, "pop.lua")
-_PASS_ON = Script(__package__, "pass_on.lua")
+_MOVE = Script(__package__, "move.lua")
 _GIVE_BACK = Script(__package__, "give_back.lua")
 
 T = TypeVar("T")
@@ -38,18 +40,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one pop found. Names are those of places.
+    """What one pop found. The others are names of places.
 
-    ``not_owned`` places were left alone because their lease is no longer ours. ``waiting`` counts what the pop has left in the
-    lists. ``more`` says: ack, and pop again at once.
-    ``unread``: some of what waits has not been searched for moderation yet, so pop again at once as well.
+    ``not_owned`` were left alone because their lease is no longer ours. ``again``: acknowledge, and pop these again at once, in
+    this order. ``crowded``: as many messages were taken as there is room for, and more lie there.
     """
 
-    popped: tuple[Popped, ...]
-    not_owned: frozenset[str]
-    waiting: dict[str, int]
-    more: bool
-    unread: bool
+    popped: tuple[Popped, ...] = ()
+    not_owned: frozenset[str] = frozenset()
+    again: tuple[str, ...] = ()
+    crowded: frozenset[str] = frozenset()
 
 
 class Source:
@@ -60,16 +60,15 @@ class Source:
         self._doorbell = Doorbell(self._pops, Wire(url, f"{client_name}-bell"))
         self._moderation = ModerationSearch(self._pops)
         self._numbers_used = 0
-        self._turn = 0
         self._broken_keys: set[bytes] = set()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when ``drain`` has something to say; the same one for ever."""
+        """Return a descriptor that is readable when ``take_changed`` has something to say; the same one for ever."""
         return self._doorbell.fileno()
 
-    def drain(self) -> bool:
-        """Silence the bell; return whether to pop now. The bell may fail in silence, so pop each second all the same."""
-        return self._doorbell.drain()
+    def take_changed(self) -> Changed:
+        """Silence the bell; return which keys rang. It may fail in silence, so pop now and then all the same."""
+        return self._doorbell.take_changed()
 
     @property
     def bell_armed(self) -> bool:
@@ -77,49 +76,56 @@ class Source:
         return self._doorbell.armed
 
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
-        """Take up to ``limit`` messages, and little more than ``MAX_BATCH_BYTES``, over all places in fair turns.
+        """Take up to ``limit`` messages, and little more than ``MAX_BATCH_BYTES``: of each place an equal share, at least one.
 
         Within a place the lists come in order of priority and each list from its old end; after them comes moderation that lies
         behind, up to ``MOST_TAKEN`` messages, whatever the limit and the place's room. A place with unacknowledged messages
-        hands out those alone, oldest fence first. Acknowledge or give back a batch before the next pop. If this raises, messages
-        may have been popped; the next pop hands them out.
+        hands out those alone, oldest fence first. Acknowledge or give back a batch before the next pop of its places. If this
+        raises, messages may have been popped; the next pop hands them out.
         """
         self._doorbell.arm()
-        places = self._rotate(places)
-        keys: list[str] = []
-        arguments: list[str | bytes | int] = [limit, MAX_BATCH_BYTES, self._numbers_used]
+        if not places:
+            return Batch()
+        share = max(1, limit // max(1, len(places)))
+        most_bytes = MAX_BATCH_BYTES // max(1, len(places))
+        runs: list[tuple[Sequence[str], Sequence[str | bytes | int]]] = []
         for place in places:
-            lists = lists_of(place.queue)
-            keys += lists
+            arguments = (share, most_bytes, self._numbers_used, place.lease_key, place.lease_value)
             fence = f"{place.fence:016d}"
-            arguments += [place.lease_key, place.lease_value, fence, place.unacked_key]
-            arguments += [place.lost_key, place.room, len(lists)]
-        # Counted before the call: a number must not come twice under one fence, also when the reply is lost, or a
-        # late acknowledgement could hit another message.
-        self._numbers_used += limit
-        return self._read_reply(places, self._pops.run(_POP, keys, arguments))
+            runs.append((lists_of(place.queue), (*arguments, fence, place.unacked_key, place.lost_key, place.room)))
+            # Counted before the call: a number must not come twice under one fence, also when the reply is lost, or a
+            # late acknowledgement could hit another message.
+            self._numbers_used += share
+        return self._read_replies(places, self._pops.run_each(_POP, runs))
 
-    def ack(self, place: Place, fields: Iterable[bytes]) -> None:
-        """Forget messages for good. Harmless when repeated, and after the lease was lost."""
-        for chunk in _chunks(fields):
-            self._pops.call("HDEL", place.unacked_key, *chunk)
+    def ack(self, messages: Iterable[Popped]) -> None:
+        """Forget messages for good, in one trip. Harmless when repeated, and after the lease was lost."""
+        commands: list[tuple[str | bytes | int, ...]] = []
+        for place, fields in _fields_by_place(messages).items():
             # Only what an earlier owner had popped can have been counted as lost.
-            counted = [field for field in chunk if not field.startswith(f"{place.fence:016d}:".encode())]
-            if counted and place.lost_key.encode() not in self._broken_keys:
-                self._pops.call("HDEL", place.lost_key, *counted)
+            own = f"{place.fence:016d}:".encode()
+            counted = [field for field in fields if not field.startswith(own)]
+            if place.lost_key.encode() in self._broken_keys:
+                counted = []
+            for key, forgotten in ((place.unacked_key, fields), (place.lost_key, counted)):
+                commands += [("HDEL", key, *chunk) for chunk in _chunks(forgotten)]
+        for refusal in self._pops.call_each(commands):
+            if isinstance(refusal, ResponseError):
+                raise refusal
 
-    def give_back(self, place: Place, fields: Iterable[bytes]) -> int:
+    def give_back(self, messages: Iterable[Popped]) -> int:
         """Put messages back into their lists in the old order; return how many. Harmless when repeated.
 
         Messages of a place whose lease was lost are left to its next owner, who finds them unacknowledged.
         """
         given_back = 0
-        for chunk in _chunks(sorted(fields, reverse=True)):
-            arguments: list[str | bytes | int] = [place.lease_key, place.lease_value, *chunk]
-            given_back += max(0, self._pops.run(_GIVE_BACK, [place.unacked_key], arguments))
+        for place, fields in _fields_by_place(messages).items():
+            for chunk in _chunks(sorted(fields, reverse=True)):
+                arguments: list[str | bytes | int] = [place.lease_key, place.lease_value, *chunk]
+                given_back += max(0, self._pops.run(_GIVE_BACK, [place.unacked_key], arguments))
         return given_back
 
-    def pass_on(self, place: Place, messages: Iterable[tuple[Popped, str]]) -> dict[Popped, str]:
+    def move(self, place: Place, messages: Iterable[tuple[Popped, str]]) -> dict[Popped, str]:
         """Move messages of the front door to the queue of the account named with each, in their order.
 
         Return those whose queue refused them (its key is no list), with the reason: they stay unacknowledged. Harmless when
@@ -132,7 +138,7 @@ class Source:
                 suffix = popped.list_key.removeprefix(place.queue.encode())
                 arguments += [popped.field, queue_of(account).encode() + suffix]
             by_field = {popped.field: popped for popped, _ in chunk}
-            reply: list[bytes] = self._pops.run(_PASS_ON, [place.unacked_key], arguments)
+            reply: list[bytes] = self._pops.run(_MOVE, [place.unacked_key], arguments)
             refused |= {
                 by_field[field]: reason.decode(errors="replace")
                 for field, reason in zip(reply[::2], reply[1::2], strict=True)
@@ -143,16 +149,12 @@ class Source:
         self._doorbell.close()
         self._pops.close()
 
-    def _rotate(self, places: Sequence[Place]) -> list[Place]:
-        """Let another place be the first each time, so that with a full batch the last ones get their turn too."""
-        self._turn = (self._turn + 1) % max(1, len(places))
-        return [*places[self._turn :], *places[: self._turn]]
-
-    def _read_reply(self, places: Sequence[Place], reply: list[Any]) -> Batch:
+    def _read_replies(self, places: Sequence[Place], replies: Sequence[Any]) -> Batch:
         popped: list[Popped] = []
-        not_owned, waiting, more = set(), {}, False
+        not_owned, crowded = set(), set()
+        again: dict[str, None] = {}
         to_search: list[Place] = []
-        for place, (owned, in_lists, entries, broken, leftover) in zip(places, reply, strict=True):
+        for place, (owned, waiting, entries, broken, leftover) in zip(places, replies, strict=True):
             if not owned:
                 not_owned.add(place.name)
                 continue
@@ -161,16 +163,22 @@ class Source:
             triples = zip(entries[::3], entries[1::3], entries[2::3], strict=True)
             own = [_parse(place, field, value, bool(leftover), losses) for field, value, losses in triples]
             popped += own
-            if not leftover and in_lists and place.unacked_key.encode() not in broken:
-                to_search.append(place)
+            if leftover and own:
+                again[place.name] = None
+            elif waiting and place.unacked_key.encode() not in broken:
+                if len(own) < place.room:
+                    again[place.name] = None
+                else:
+                    crowded.add(place.name)
                 self._moderation.note_popped(one.list_key for one in own)
-            waiting[place.name] = in_lists
-            more = more or bool(leftover) or (in_lists > 0 and len(entries) // 3 < place.room)
+                if not place.is_front:  # that is sorted as fast as it could be searched
+                    to_search.append(place)
         numbers_used = self._numbers_used
         self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
         found, unread = self._moderation.search(to_search, numbers_used)
-        everything = (*popped, *found)
-        return Batch(everything, frozenset(not_owned), waiting, more or bool(found), unread)
+        again |= dict.fromkeys(unread)
+        first, rest = list(again)[:1], list(again)[1:]  # so that a long list keeps no other from being searched
+        return Batch((*popped, *found), frozenset(not_owned), (*rest, *first), frozenset(crowded))
 
     def _report(self, place: Place, key: bytes) -> None:
         if key not in self._broken_keys:
@@ -181,6 +189,13 @@ class Source:
 def _parse(place: Place, field: bytes, value: bytes, leftover: bool, losses: int) -> Popped:
     length, _, rest = value.partition(b":")
     return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover, losses=losses)
+
+
+def _fields_by_place(messages: Iterable[Popped]) -> dict[Place, list[bytes]]:
+    by_place: dict[Place, list[bytes]] = defaultdict(list)
+    for popped in messages:
+        by_place[popped.place].append(popped.field)
+    return by_place
 
 
 def _chunks(things: Iterable[T]) -> Iterable[Sequence[T]]:

@@ -6,6 +6,7 @@ subscriptions belong to the connection. A lost connection is opened again by the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -104,7 +105,36 @@ class Wire:
             self.close()
             raise
 
-    def run(self, script: Script, keys: list[str], arguments: list[str | bytes | int]) -> Any:
+    def call_each(self, commands: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
+        """Send commands in one trip; return their replies. A refusal stands in its place."""
+        if not commands:
+            return []
+        try:
+            self.connect()
+            with redis_errors():
+                self._connection.send_packed_command(self._connection.pack_commands(commands))
+            return [self._read_or_refusal() for _ in commands]
+        except RedisAway:
+            self.close()
+            raise
+
+    def _read_or_refusal(self) -> Any:
+        try:
+            return self.read()
+        except ResponseError as refusal:
+            return refusal
+
+    def run_each(self, script: Script, runs: Sequence[tuple[Sequence[str], Sequence[str | bytes | int]]]) -> list[Any]:
+        """Run a script once for each (keys, arguments), in one trip; each run is a step of its own. Raises the first refusal."""
+        replies = self.call_each([("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in runs])
+        for place, (reply, (keys, arguments)) in enumerate(zip(replies, runs, strict=True)):
+            if isinstance(reply, NoScriptError):
+                replies[place] = self.run(script, keys, arguments)
+            elif isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
         """Run a script, also on a Redis that has forgotten it."""
         try:
             try:

@@ -6,9 +6,12 @@ them before the pin in pyproject.toml is raised. Only Celery's own thread may ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from celery.bin.base import CLIContext
+from celery.bin.worker import worker as worker_command
 from celery.concurrency import thread
 from celery.worker import state
 from celery.worker.control import Panel, control_command
@@ -17,6 +20,13 @@ from worker68.observe.runs import Run, Runs
 
 #: So many events in one message at most.
 EVENTS_IN_MESSAGE: Final = 200
+
+
+def run_worker_command(app: Any, options: Sequence[str]) -> Any:
+    """Run ``celery worker`` for the application; return what it exits with."""
+    context = CLIContext(app, no_color=bool(os.environ.get("NO_COLOR")), workdir=None)
+    # The prefix is that of the variables by which Celery's options may be given as well.
+    return worker_command.main(options, prog_name="worker68 worker", obj=context, auto_envvar_prefix="CELERY_WORKER")
 
 
 def is_thread_pool(pool: type) -> bool:

@@ -32,11 +32,7 @@ def become_celery(options: Sequence[str]) -> NoReturn:
     # As if it had been called so: with these words Celery restarts and detaches itself.
     sys.argv = [os.path.join(os.path.dirname(sys.executable), "celery"), "-A", "worker68", "worker", *options]
     with importing():
-        from celery.bin.base import CLIContext
-        from celery.bin.worker import worker
-
         from worker68 import celery
+        from worker68.celery_worker.internals import run_worker_command
 
-    context = CLIContext(celery, no_color=bool(os.environ.get("NO_COLOR")), workdir=None)
-    # The prefix is that of the variables by which Celery's options may be given as well.
-    sys.exit(worker.main(options, prog_name="worker68 worker", obj=context, auto_envvar_prefix="CELERY_WORKER"))
+    sys.exit(run_worker_command(celery, options))

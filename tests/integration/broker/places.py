@@ -25,6 +25,5 @@ def raws(source: Source, *places: Place, limit: int = 100) -> list[bytes]:
 
 def pop_and_ack(source: Source, *places: Place, limit: int = 100) -> list[bytes]:
     popped = source.pop(places, limit).popped
-    for place in places:
-        source.ack(place, [p.field for p in popped if p.place.name == place.name])
+    source.ack(popped)
     return [p.raw for p in popped]

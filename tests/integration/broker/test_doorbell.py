@@ -27,7 +27,7 @@ Readable = Callable[[int, float], bool]
 
 def pop_all(source: Source, place: Place) -> list[bytes]:
     popped = source.pop([place], 100).popped
-    source.ack(place, [p.field for p in popped])
+    source.ack(popped)
     return [p.raw for p in popped]
 
 
@@ -50,7 +50,7 @@ def test_a_push_to_any_list_rings(
     client.lpush(key, b"1")
 
     assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.drain()
+    assert source.take_changed()
     assert pop_all(source, main) == [b"1"]
 
 
@@ -61,7 +61,7 @@ def test_the_bell_rings_again_after_each_batch(
     for message in (b"1", b"2", b"3"):
         client.lpush("worker68.main", message)
         assert readable(source.fileno(), RINGS_WITHIN)
-        assert source.drain()
+        assert source.take_changed()
         assert pop_all(source, main) == [message]
 
 
@@ -69,7 +69,7 @@ def test_what_is_left_in_the_list_after_a_full_batch_does_not_silence_the_bell(
     source: Source, client: redis.Redis, main: Place, readable: Readable
 ) -> None:
     client.lpush("worker68.main", b"1", b"2")
-    source.ack(main, [p.field for p in source.pop([main], 1).popped])
+    source.ack(source.pop([main], 1).popped)
 
     client.lpush("worker68.main", b"3")
 
@@ -81,16 +81,16 @@ def test_a_drained_bell_is_silent(source: Source, client: redis.Redis, main: Pla
     client.lpush("worker68.main", b"1")
     assert readable(source.fileno(), RINGS_WITHIN)
 
-    source.drain()
+    source.take_changed()
 
     assert not readable(source.fileno(), STAYS_SILENT)
-    assert not source.drain()
+    assert not source.take_changed()
 
 
 def test_own_work_does_not_ring(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
     client.lpush("worker68.main", b"1", b"2", b"3")
     pop_all(source, main)
-    source.give_back(main, [])
+    source.give_back([])
 
     assert not readable(source.fileno(), STAYS_SILENT)
 
@@ -127,7 +127,7 @@ def test_a_killed_connection_is_noticed_and_the_bell_hung_up_again(
     kill(client, name)
 
     assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.drain()
+    assert source.take_changed()
     assert pop_all(source, main) == []
     client.lpush("worker68.main", b"1")
     assert readable(source.fileno(), RINGS_WITHIN)
@@ -178,7 +178,7 @@ def test_the_bell_rings_after_a_restart_of_redis(
     redis_server.restart()
 
     assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.drain()
+    assert source.take_changed()
     assert pop_all(source, main) == []
     client.lpush("worker68.main", b"1")
     assert readable(source.fileno(), RINGS_WITHIN)
@@ -218,10 +218,12 @@ def test_a_bell_that_answers_its_checks_stays(
     monkeypatch.setattr(doorbell, "_CHECK_SECONDS", 0.0)
     pop_all(source, main)
     bell = client_id(client, "worker68-intake-bell")
+    assert source.take_changed().missed, "no key was watched before this pop"
     for _ in range(3):
         pop_all(source, main)
         assert readable(source.fileno(), RINGS_WITHIN)  # the answer is there
-        assert not source.drain()
+        assert not source.take_changed()
+        assert not source.take_changed()
 
     assert client_id(client, "worker68-intake-bell") == bell
 

@@ -40,6 +40,13 @@ def test_the_minor_versions_are_those_that_were_read(library: Any) -> None:
     assert library.__version__.startswith("5.7.")
 
 
+def test_the_command_of_a_worker_takes_its_application_and_options(app: Celery, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as left:
+        internals.run_worker_command(app, ["--help"])
+    assert left.value.code == 0
+    assert "worker68 worker" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("pool", "is_ours"), [(thread, True), (prefork, False), (solo, False)])
 def test_only_a_pool_of_threads_is_taken(pool: Any, is_ours: bool) -> None:
     assert internals.is_thread_pool(pool.TaskPool) == is_ours

@@ -1,0 +1,150 @@
+"""The inbox: messages leave Redis for the queues of their accounts, and for SQL.
+
+In: the places that this worker owns (the front door, accounts), and what rings there. Out: new jobs in SQL, whose messages are
+acknowledged; messages of the front door in the queues of their accounts. A batch that SQL does not take goes back in its order.
+Never: anything that acts on a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+from worker68.broker.due import DuePlaces
+from worker68.broker.place import FRONT_NAME, Place, Popped, place_of
+from worker68.broker.source import Batch, Source
+from worker68.clock import monotonic, utc_now
+from worker68.errors import DatabaseAway
+from worker68.execution.intake import Arrival, Intake
+from worker68.fleet.leases import Lease, lease_key
+from worker68.jobs.job import Job
+
+#: Messages in one batch: one transaction, whose commit is the cost.
+BATCH: Final = 200
+#: Places popped in one batch: some 20 microseconds of Redis each.
+PLACES: Final = 100
+#: Messages of the front door that are sorted at once; none of them costs a commit.
+SORTED: Final = 1000
+#: Places looked at each second although they did not ring: 0.2 % of a core. Without a doorbell it is all there is.
+SAFETY_SLICE: Final = 50
+POLL_SLICE: Final = 500
+
+
+class Inbox:
+    """Takes messages in. Used by one thread. Everything may raise ``RedisAway`` and ``DatabaseAway``.
+
+    ``room_of``: how many more jobs of an account may wait in SQL. ``announce``: replies have come into the outbox.
+    """
+
+    def __init__(
+        self, source: Source, intake: Intake, room_of: Callable[[str], int], announce: Callable[[], None]
+    ) -> None:
+        self._source = source
+        self._intake = intake
+        self._room_of = room_of
+        self._announce = announce
+        self._places: dict[str, Place] = {}
+        self._due = DuePlaces()
+        self._crowded: set[str] = set()
+
+    def gain(self, lease: Lease) -> None:
+        """Take from the place of this lease from now on."""
+        place = _place(lease)
+        self._places[place.name] = place
+        self._due.add(place.name)
+
+    def lose(self, lease: Lease) -> None:
+        """Take nothing any more from the place of this lease."""
+        name = _place(lease).name
+        self._places.pop(name, None)
+        self._crowded.discard(name)
+        self._due.remove(name)
+
+    def note_room(self, account: str) -> None:
+        """A job of the account has ended: what waits in Redis for room may come."""
+        if account in self._crowded and self._room_of(account) > 0:
+            self._due.mark([account])
+
+    @property
+    def next_look_at(self) -> float:
+        """When there is something to take in, as far as is known (monotonic seconds); the doorbell rings before."""
+        return self._due.next_at
+
+    def take_in(self) -> list[Job]:
+        """Sort the front door and take one batch in, as far as anything is due; return the new jobs."""
+        self._hear()
+        self._due.poll(monotonic(), SAFETY_SLICE if self._source.bell_armed else POLL_SLICE)
+        if self._due.take_one(FRONT_NAME):
+            self._pop([FRONT_NAME], SORTED, self._sort)
+        names = self._due.take(PLACES, but=FRONT_NAME)  # which may be due again
+        return self._pop(names, BATCH, self._write) if names else []
+
+    def _pop(self, names: Sequence[str], most: int, use: Callable[[Sequence[Popped]], list[Job]]) -> list[Job]:
+        """Pop from these places, and use what was popped. Where that fails they are due again: what was popped is there."""
+        places = [self._place_with_room(name) for name in names]
+        try:
+            batch = self._source.pop(places, most)
+            self._hear(watched=names)  # this pop may have been the one that hung the bell up
+            jobs = use(batch.popped) if batch.popped else []
+        except BaseException:
+            self._due.mark(names)
+            raise
+        self._note(names, batch)
+        return jobs
+
+    def _hear(self, watched: Collection[str] = ()) -> None:
+        """Note what rang. ``watched``: places that have just been popped, so that an armed bell watches them."""
+        changed = self._source.take_changed()
+        self._due.mark(map(place_of, changed.keys))
+        if changed.missed:
+            self._due.mark_all(but=watched if self._source.bell_armed else ())
+
+    def _place_with_room(self, name: str) -> Place:
+        place = self._places[name]
+        return place if place.is_front else replace(place, room=self._room_of(name))
+
+    def _note(self, names: Sequence[str], batch: Batch) -> None:
+        self._crowded.difference_update(names)
+        self._crowded.update(batch.crowded)
+        self._due.mark(batch.again)
+
+    def _sort(self, messages: Sequence[Popped]) -> list[Job]:
+        """Move messages of the front door to the queues of their accounts.
+
+        What belongs to no account of the settings is answered or set aside here: no such message becomes a job.
+        """
+        arrivals = {popped: _arrival(popped) for popped in messages}
+        moves = [(popped, account) for popped in messages if (account := self._intake.account_of(arrivals[popped]))]
+        refused = self._source.move(messages[0].place, moves) if moves else {}
+        self._due.mark(account for _, account in moves)  # the doorbell does not ring for what this worker pushes
+        for popped, reason in refused.items():
+            arrivals[popped] = replace(arrivals[popped], problem=f"the queue of its account cannot take it: {reason}")
+        moved = {popped for popped, _ in moves} - refused.keys()
+        rest = {popped: arrival for popped, arrival in arrivals.items() if popped not in moved}
+        return self._write(list(rest), list(rest.values())) if rest else []
+
+    def _write(self, messages: Sequence[Popped], arrivals: Sequence[Arrival] | None = None) -> list[Job]:
+        """Write messages to SQL and acknowledge them; return the new jobs. What SQL does not take goes back to its queue."""
+        if arrivals is None:
+            arrivals = list(map(_arrival, messages))
+        try:
+            jobs = self._intake.take_in(arrivals, utc_now())
+        except DatabaseAway:
+            self._source.give_back(messages)
+            raise
+        self._source.ack(messages)
+        if len(jobs) < len(messages):  # the others were answered, or set aside
+            self._announce()
+        return jobs
+
+
+def _place(lease: Lease) -> Place:
+    if lease.account is None:
+        return Place.front_door(lease_key=lease_key(lease.name), lease_value=lease.value, fence=lease.fence)
+    return Place.of_account(lease.account, lease_key=lease_key(lease.name), lease_value=lease.value, fence=lease.fence)
+
+
+def _arrival(popped: Popped) -> Arrival:
+    account = None if popped.place.is_front else popped.place.name
+    return Arrival(popped.raw, popped.place.queue, account, popped.losses)

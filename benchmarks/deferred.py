@@ -23,9 +23,11 @@ from benchmarks.stage import OFF, Stage, open_stage, to
 from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic, utc_now
-from worker68.execution.dispatch import LANE_DEPTH
+from worker68.execution.backlog import LANE_DEPTH
+from worker68.execution.desk import LANES_AT_ONCE
 from worker68.store import waiting
 from worker68.store.engine import transaction
+from worker68.store.lanes import find_lanes, load_lanes
 
 CALLS = 5
 FRIENDS = 200
@@ -49,10 +51,11 @@ FROM generate_series(1, :count) AS number
 VERBS: dict[str, Callable[[Engine], object]] = {
     "next_due": lambda engine: waiting.next_due(engine, "main"),
     "release_due (nothing due)": lambda engine: waiting.release_due(engine, "main", utc_now()),
+    "next_expiry": lambda engine: waiting.next_expiry(engine, "main"),
     "find_overdue": lambda engine: waiting.find_overdue(engine, "main", utc_now()),
     "find_parked": lambda engine: waiting.find_parked(engine, "main"),
-    "load_lanes (all)": lambda engine: waiting.load_lanes(engine, "main", LANE_DEPTH),
-    "load_lanes (one)": lambda engine: waiting.load_lanes(engine, "main", LANE_DEPTH, ["send:friend:7"]),
+    "find_lanes": lambda engine: find_lanes(engine, "main", "", LANES_AT_ONCE),
+    "load_lanes (one)": lambda engine: load_lanes(engine, "main", LANE_DEPTH, ["send:friend:7"]),
     "count_waiting": lambda engine: waiting.count_waiting(engine, "main"),
 }
 

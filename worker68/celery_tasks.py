@@ -27,7 +27,6 @@ def register(app: Celery) -> None:
             _function_of(task),
             bind=True,
             name=name,
-            ignore_result=True,
             throws=(RuntimeError,),
             shared=False,
             typing=False,

@@ -23,10 +23,10 @@ from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import utc_now
-from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, SettingsError
+from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.faults import run_apart
 from worker68.execution.gate import Gate
@@ -52,6 +52,7 @@ from worker68.observe.vitals import Vitals
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
+from worker68.store.lanes import load_lanes
 from worker68.store.writer import Writer
 from worker68.watchdog import Watchdog
 
@@ -123,9 +124,11 @@ class Runtime:
         self._lag = LoopLag(self.loop.loop)
         self._watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
         self._lease_seconds = settings.lease_ttl
-        leases = Leases(self._redis, self._owner, settings.lease_ttl)
+        self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
-        self._ownership = Ownership(leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost)
+        self._ownership = Ownership(
+            self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
+        )
         parts = Parts(
             owner=self._owner,
             accounts=self._accounts,
@@ -151,6 +154,15 @@ class Runtime:
             raise SettingsError(str(unfit)) from None
         except DatabaseAway:
             return  # the pump says so
+
+    def look_at_redis(self) -> None:
+        """Raise ``SettingsError`` where its user may not run scripts: Celery cannot start then. One that is away is waited for."""
+        try:
+            self._leases.acquire([])
+        except RedisForbids as forbidden:
+            raise SettingsError(str(forbidden)) from None
+        except RedisAway:
+            return  # the leases say so
 
     def start(self) -> None:
         log.info("worker_starts", owner=self._owner, accounts=sorted(self._accounts))
@@ -276,7 +288,7 @@ class Runtime:
         dispatch = Dispatch(
             account,
             self._limiter,
-            lambda lanes: waiting.load_lanes(self.engine, name, LANE_DEPTH, lanes),
+            lambda lanes, depth: load_lanes(self.engine, name, depth, lanes),
             lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(

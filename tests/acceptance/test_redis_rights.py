@@ -71,3 +71,19 @@ def test_a_worker_works_with_the_rights_of_the_page(make_stage: StageMaker, miss
         assert {what for _, what in denials(stage)} <= {"client", "info"}
         assert all(right in found["found"] for right in ("CLIENT SETNAME", "CLIENT TRACKING", "INFO"))
     assert "Traceback" not in stage.worker.log
+
+
+@pytest.mark.parametrize(("rule", "named"), [("-evalsha", "'evalsha'"), ("-time", "the right to TIME")])
+def test_without_scripts_a_worker_says_in_one_line_why_it_does_not_start(
+    make_stage: StageMaker, rule: str, named: str
+) -> None:
+    """Celery's own scripts would fail as well, with a traceback."""
+    stage = make_stage()
+    acl.make_user(stage.redis, [*acl.lines_of_page(), rule])
+    stage.worker.settings["REDIS_URL"] = acl.url_of(stage.redis_server.url)
+    stage.worker.start()
+    assert stage.worker.wait_for_end() == 2
+    (line,) = [line for line in stage.worker.log_since_start.splitlines() if line.startswith("worker68:")]
+    assert named in line
+    assert "docs/redis.md" in line
+    assert "Traceback" not in stage.worker.log_since_start

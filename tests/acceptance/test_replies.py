@@ -10,12 +10,15 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.exceptions import TaskRevokedError
 
 from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, name
+from worker68.app import make_app
 from worker68.client import JobFailed
+from worker68.settings import Settings
 
 WEEK = 7 * 86400
 
@@ -49,6 +52,20 @@ def test_a_reply_has_every_field_in_the_contracts_order(stage: Stage) -> None:
     assert received.utcoffset() == finished.utcoffset() == timedelta(0)
     assert received <= finished
     assert reply["error"] is None
+
+
+def test_our_own_application_puts_jobs_in_and_gets_their_results(stage: Stage) -> None:
+    settings: dict[str, Any] = {
+        key.lower(): stage.worker.settings[key] for key in ("REDIS_URL", "DATABASE_URL", "BRIDGE_URL")
+    }
+    with make_app(Settings(**settings)) as app:
+        task = app.tasks[SEND]
+        results = (
+            task.delay(chat=GROUP_CHAT, text=name()),
+            task.apply_async(kwargs={"chat": GROUP_CHAT, "text": name()}, countdown=1, priority=3),
+        )
+        assert [result.get(timeout=180)["status"] for result in results] == ["succeeded"] * 2
+        app.backend.result_consumer.stop()
 
 
 def test_the_celery_result_is_the_reply(stage: Stage) -> None:

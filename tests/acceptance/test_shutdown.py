@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.conftest import Stage, StageMaker, name
+from tests.parts.events import hear_events
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
 
 
@@ -42,6 +44,18 @@ def test_a_send_under_way_ends_with_its_verdict(stage: Stage) -> None:
     stage.worker.start()
     assert stage.end_of(waiting)["status"] == "succeeded"
     assert stage.sent(waiting_words) == 1
+
+
+def test_events_tell_how_the_last_job_ended(stage: Stage) -> None:
+    stage.celery.control.enable_events(reply=True, timeout=PATIENCE_SECONDS, limit=1)
+    stage.bridge.faults.extra_verdict_delay_seconds = 2
+    words = name()
+    with hear_events(stage.celery, stage.redis) as events:
+        result = stage.send(words)
+        stage.wait(lambda: stage.frames(words))
+        stage.worker.ask_to_stop()
+        events.hear_until(lambda: events.types_of(result.id)[-1:] == ["task-succeeded"])
+    assert stage.worker.wait_for_end() == 0
 
 
 def test_a_backlog_is_neither_lost_nor_doubled_by_restarts(stage: Stage) -> None:

@@ -18,7 +18,7 @@ from worker68.execution.intake import Arrival, Intake
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, succeeded
 from worker68.settings import AccountSettings
-from worker68.store import intake, waiting
+from worker68.store import intake, lanes
 from worker68.store.engine import open_engine, reading, transaction
 from worker68.store.intake import Entry, Taken
 from worker68.store.outbox import fetch
@@ -150,7 +150,12 @@ class Ledger:
 
     def lane(self, name: str = "main", depth: int = 100) -> list[int]:
         """Return the numbers of the jobs that stand in the account's lanes, in their order."""
-        return [job.seq for job in waiting.load_lanes(self.engine, name, depth)]
+        return [job.seq for job in self.load(name, depth)]
+
+    def load(self, name: str = "main", depth: int = 100) -> list[Job]:
+        """Return the first jobs of all lanes of the account, in their order."""
+        heads, _ = lanes.find_lanes(self.engine, name, "", 1000)
+        return lanes.load_lanes(self.engine, name, depth, [head.lane for head in heads])
 
 
 def _how(entry: OutboxEntry) -> str:

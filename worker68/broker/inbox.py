@@ -147,4 +147,4 @@ def _place(lease: Lease) -> Place:
 
 def _arrival(popped: Popped) -> Arrival:
     account = None if popped.place.is_front else popped.place.name
-    return Arrival(popped.raw, popped.place.queue, account, popped.losses)
+    return Arrival(popped.raw, popped.place.queue, account)

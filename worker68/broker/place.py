@@ -54,7 +54,6 @@ class Place:
     lease_value: str
     fence: int
     unacked_key: str
-    lost_key: str
     room: int = sys.maxsize
 
     @property
@@ -73,7 +72,6 @@ class Place:
             lease_value=lease_value,
             fence=fence,
             unacked_key=f"{FRONT_DOOR}:unacked:{account}",
-            lost_key=f"{FRONT_DOOR}:lost:{account}",
             room=room,
         )
 
@@ -87,21 +85,16 @@ class Place:
             lease_value=lease_value,
             fence=fence,
             unacked_key=f"{FRONT_DOOR}:unacked",
-            lost_key=f"{FRONT_DOOR}:lost",
             room=room,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Popped:
-    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker.
-
-    ``losses``: so many owners were lost while they had it.
-    """
+    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker."""
 
     place: Place
     field: bytes
     list_key: bytes
     raw: bytes
     leftover: bool
-    losses: int

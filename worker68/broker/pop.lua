@@ -1,12 +1,8 @@
 -- Takes messages from the lists of one place and records each as unacknowledged, in one step.
 --
 -- KEYS  the place's lists in order of priority. They are watched also where there is no room.
--- ARGV  most messages, most bytes, running number before the first message, lease key, lease value, fence, unacked key, lost key,
---       room.
--- Reply {owned, messages waiting, {field, value, losses, ...}, {keys of a wrong type}, leftover}.
---
--- The lost key counts for a message how many owners were lost while they had it: field to <fence of the last one>:<count>. What
--- two have lost is handed out alone, so that the third loss counts for it and for no message beside it.
+-- ARGV  most messages, most bytes, running number before the first message, lease key, lease value, fence, unacked key, room.
+-- Reply {owned, messages waiting, {field, value, ...}, {keys of a wrong type}, leftover}.
 --
 -- Client tracking arms the keys that a script reads after its last write to them, on Redis 6 and 7.0 all declared keys at each read:
 -- one place a call, or the cost grows with the square of the places. Hence lists are declared and read, and the lease is neither:
@@ -14,8 +10,7 @@
 
 local most_messages, most_bytes, number = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease_key, lease_value, fence = ARGV[4], ARGV[5], ARGV[6]
-local unacked, lost, room = ARGV[7], ARGV[8], tonumber(ARGV[9])
-local alone_after_losses, losses_kept_seconds = 2, 24 * 3600
+local unacked, room = ARGV[7], tonumber(ARGV[8])
 local entries, broken, messages, bytes, waiting = {}, {}, 0, 0, 0
 
 local function full()
@@ -32,48 +27,20 @@ local function read(command, key)
   return value
 end
 
-local function hand_out(field, value, losses)
+local function hand_out(field, value)
   entries[#entries + 1] = field
   entries[#entries + 1] = value
-  entries[#entries + 1] = losses
   messages, bytes = messages + 1, bytes + #value
 end
 
--- How many owners have lost a message, and whether the last of them is new to the count.
-local function count_losses(field)
-  local holder, losses = string.sub(field, 1, #fence), 0
-  local counted = redis.call('HGET', lost, field)
-  if counted then
-    holder, losses = string.sub(counted, 1, #fence), tonumber(string.sub(counted, #fence + 2))
-  end
-  if holder < fence then
-    return losses + 1, true
-  end
-  return losses, false
-end
-
--- Where losses cannot be counted, what was left is handed out all the same.
 local function take_leftovers()
-  local countable = read('HLEN', lost) ~= nil
   local fields = redis.call('HKEYS', unacked)
   table.sort(fields)
   for _, field in ipairs(fields) do
-    local losses, new = 0, false
-    if countable then
-      losses, new = count_losses(field)
-    end
-    local alone = losses >= alone_after_losses
-    if full() or (alone and messages > 0) then
+    if full() then
       return
     end
-    if new then
-      redis.call('HSET', lost, field, fence .. ':' .. losses)
-      redis.call('EXPIRE', lost, losses_kept_seconds)
-    end
-    hand_out(field, redis.call('HGET', unacked, field), losses)
-    if alone then
-      return
-    end
+    hand_out(field, redis.call('HGET', unacked, field))
   end
 end
 
@@ -84,7 +51,7 @@ local function take(list, length)
     local field = string.format('%s:%012d', fence, number)
     local value = #list .. ':' .. list .. redis.call('RPOP', list)
     redis.call('HSET', unacked, field, value)
-    hand_out(field, value, 0)
+    hand_out(field, value)
     left, waiting = left - 1, waiting - 1
   end
   if left < length then

@@ -92,7 +92,7 @@ class Source:
         for place in places:
             arguments = (share, most_bytes, self._numbers_used, place.lease_key, place.lease_value)
             fence = f"{place.fence:016d}"
-            runs.append((lists_of(place.queue), (*arguments, fence, place.unacked_key, place.lost_key, place.room)))
+            runs.append((lists_of(place.queue), (*arguments, fence, place.unacked_key, place.room)))
             # Counted before the call: a number must not come twice under one fence, also when the reply is lost, or a
             # late acknowledgement could hit another message.
             self._numbers_used += share
@@ -102,13 +102,7 @@ class Source:
         """Forget messages for good, in one trip. Harmless when repeated, and after the lease was lost."""
         commands: list[tuple[str | bytes | int, ...]] = []
         for place, fields in _fields_by_place(messages).items():
-            # Only what an earlier owner had popped can have been counted as lost.
-            own = f"{place.fence:016d}:".encode()
-            counted = [field for field in fields if not field.startswith(own)]
-            if place.lost_key.encode() in self._broken_keys:
-                counted = []
-            for key, forgotten in ((place.unacked_key, fields), (place.lost_key, counted)):
-                commands += [("HDEL", key, *chunk) for chunk in _chunks(forgotten)]
+            commands += [("HDEL", place.unacked_key, *chunk) for chunk in _chunks(fields)]
         for refusal in self._pops.call_each(commands):
             if isinstance(refusal, ResponseError):
                 raise refusal
@@ -160,8 +154,8 @@ class Source:
                 continue
             for key in broken:
                 self._report(place, key)
-            triples = zip(entries[::3], entries[1::3], entries[2::3], strict=True)
-            own = [_parse(place, field, value, bool(leftover), losses) for field, value, losses in triples]
+            pairs = zip(entries[::2], entries[1::2], strict=True)
+            own = [_parse(place, field, value, bool(leftover)) for field, value in pairs]
             popped += own
             if leftover and own:
                 again[place.name] = None
@@ -186,9 +180,9 @@ class Source:
             log.error("intake_key_of_wrong_type", place=place.name, key=key, remedy="look at the key, then delete it")
 
 
-def _parse(place: Place, field: bytes, value: bytes, leftover: bool, losses: int) -> Popped:
+def _parse(place: Place, field: bytes, value: bytes, leftover: bool) -> Popped:
     length, _, rest = value.partition(b":")
-    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover, losses=losses)
+    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover)
 
 
 def _fields_by_place(messages: Iterable[Popped]) -> dict[Place, list[bytes]]:

@@ -23,7 +23,7 @@ from worker68.runtime import Runtime
 __all__ = ["RuntimeStep", "ShowStep"]
 
 #: How often Celery is shown what has changed: heartbeats and Flower look every two seconds.
-SHOW_SECONDS: Final = 0.5
+SHOW_SECONDS: Final = 1.0
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -40,6 +40,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             _refuse_options(worker)
             self._runtime = Runtime(worker.app.worker68_settings)
             self._runtime.look_at_database()
+            self._runtime.look_at_redis()
         except SettingsError as error:
             print(f"worker68: {error}", file=sys.stderr)
             raise SystemExit(2) from None

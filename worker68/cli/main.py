@@ -1,6 +1,6 @@
 """The ``worker68`` command: which commands there are, and what a failure looks like.
 
-In: the words of a command line. Out: an exit code (0 done, 1 not done or the answer is no, 2 asked wrongly or a setting is wrong,
+In: the words of a command line. Out: an exit code (0 done, 1 not done or the answer is no, 2 wrong arguments or a wrong setting,
 130 after Ctrl-C) and, for a failure, one line on standard error. Never: a traceback for anything but a fault of ours.
 """
 
@@ -47,7 +47,7 @@ COMMANDS: Final = {
 #: Packages that not every installation has, and the extra that brings each.
 EXTRAS: Final = {"websockets": "simulator", "flower": "flower", "tornado": "flower"}
 
-DONE, NOT_DONE, ASKED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
+DONE, NOT_DONE, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 
 
 class Commands(click.Group):
@@ -89,10 +89,10 @@ class Commands(click.Group):
             code = INTERRUPTED
         except click.exceptions.NoArgsIsHelpError as help_:
             click.echo(help_.format_message(), err=True)
-            code = ASKED_WRONGLY
+            code = WRONG_ARGUMENTS
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "worker68"
-            code = _fail(f"{command}: {error.format_message().rstrip('.')} (see `{command} --help`)", ASKED_WRONGLY)
+            code = _fail(f"{command}: {error.format_message().rstrip('.')} (see `{command} --help`)", WRONG_ARGUMENTS)
         except click.ClickException as error:
             code = _fail(f"worker68: {error.format_message()}", error.exit_code)
         except ModuleNotFoundError as missing:
@@ -101,7 +101,7 @@ class Commands(click.Group):
             extra_ = EXTRAS[missing.name]
             code = _fail(f"worker68: this needs the package {missing.name}: pip install 'worker68[{extra_}]'", NOT_DONE)
         except SettingsError as error:
-            code = _fail(f"worker68: {error}", ASKED_WRONGLY)
+            code = _fail(f"worker68: {error}", WRONG_ARGUMENTS)
         except DatabaseAway as away:
             # Only now: the database's libraries take a while to import, and most commands need none of them.
             from worker68.cli.reach import explain_database

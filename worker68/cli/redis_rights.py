@@ -113,8 +113,8 @@ def _of_place(place: Place) -> Iterator[Command]:
         yield from (("LLEN", key), ("RPOP", key), ("RPUSH", key, ""), ("LPUSH", key, ""), ("LRANGE", key, 0, 0))
         yield from (("LINDEX", key, 0), ("LSET", key, 0, ""), ("LREM", key, 0, ""))
     yield from (("GETEX", place.lease_key), ("GET", place.lease_key), ("PEXPIRE", place.lease_key, 1))
-    for key in (place.unacked_key, place.lost_key):
-        yield from (("HLEN", key), ("HKEYS", key), ("HGET", key, ""), ("HSET", key, "", ""), ("HDEL", key, ""))
+    key = place.unacked_key
+    yield from (("HLEN", key), ("HKEYS", key), ("HGET", key, ""), ("HSET", key, "", ""), ("HDEL", key, ""))
 
 
 def _of_account(account: str) -> Iterator[Command]:

@@ -13,14 +13,19 @@ from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
 from worker68.execution.execute import Execution
 from worker68.execution.intake import Intake
+from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
+from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import State
 from worker68.store import waiting
+from worker68.store.lanes import LaneHead, find_lanes
 
-#: What memory may have missed is looked up in SQL this often.
+#: What memory may have missed is looked up in SQL this often, a part of the lanes at each look.
 SWEEP_SECONDS = 30.0
+#: Lanes of which SQL says the first jobs in one step, and lanes that are explained in one.
+LANES_AT_ONCE = 500
 #: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
 REVOKED_FOR = dt.timedelta(days=1)
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
@@ -37,6 +42,11 @@ class Desk:
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._due: dt.datetime | None = None
+        self._expires: dt.datetime | None = None
+        self._expiring: dict[int, dt.datetime] = {}  # jobs that had their turn, and may come back
+        self._knows_lanes = False  # all of them, as SQL had them after the last failure
+        self._found_to: str | None = ""  # while lanes are looked up: the last one so far
+        self._unexplained: list[str] = []
         self._reasons = RowReasons()
         # Unfinished jobs that SQL counted last and those taken in since; which were under way and how many had finished by then.
         self._taken_in = 0
@@ -61,20 +71,23 @@ class Desk:
         return self._taken_in - max(0, ended - seen)
 
     def distrust(self) -> None:
-        """Memory may have missed something that stands in SQL: look there next."""
+        """Memory may have missed something that stands in SQL: nothing starts before that was looked at."""
         self._sweep_at = 0.0
+        self._knows_lanes, self._found_to = False, ""
 
     @property
     def look_again_at(self) -> float | None:
-        """When the next deferred job is due, in monotonic seconds."""
+        """When the next deferred job is due, in monotonic seconds; at once while not all lanes are known."""
+        if not self._knows_lanes:
+            return monotonic()
         return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
         self._taken_in += len(jobs)
         self.execution.dispatch.add(job for job in jobs if job.state is State.READY)
-        times = [job.due_at for job in jobs if job.due_at is not None]
-        self._due = min([*times, *([self._due] if self._due else [])], default=None)
+        self._due = _earliest(self._due, *(job.due_at for job in jobs))
+        self._expires = _earliest(self._expires, *(job.expires_at for job in jobs))
 
     def tend(self) -> bool:
         """Do what is due; return whether replies may have come into the outbox."""
@@ -83,39 +96,63 @@ class Desk:
         dispatch, engine = self.execution.dispatch, self.execution.engine
         swept = monotonic() >= self._sweep_at
         if swept:
-            self._sweep(now)
+            self._begin_sweep(now)
+        looks = monotonic() >= self._look_at
+        if self._found_to is not None and (looks or not self._knows_lanes):
+            self._find_lanes(now)
         if self._due is not None and self._due <= now:
             dispatch.add(waiting.release_due(engine, self.account, now))
             self._due = waiting.next_due(engine, self.account)
-        if monotonic() < self._look_at:
+        if not looks:
             return swept
         self._look_at = monotonic() + LOOK_SECONDS
         if self.room == 0:
             self._count()  # what was cancelled or has expired makes room, and nobody tells
         self._explain()
-        return recovery.expire_overdue(engine, self.account, now) > 0 or swept
+        return self._expire(now) or swept
 
     def choose(self, room: int) -> Choice:
         """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
         link, permit = self.execution.link, self.execution.permit
-        if self._sweep_at == 0.0 or permit.why_not() or link.why_not_reached or not self.execution.owned():
+        if not self._knows_lanes or permit.why_not() or link.why_not_reached or not self.execution.owned():
             return Choice([], [], None)
         choice = self.execution.dispatch.choose(
             room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
         )
         for ready in choice.ready:
             self.execution.gate.expect(ready.job, ready.slot)
+            if ready.job.expires_at is not None:
+                self._expiring[ready.job.seq] = ready.job.expires_at
         return choice
 
-    def _sweep(self, now: dt.datetime) -> None:
+    def _begin_sweep(self, now: dt.datetime) -> None:
         execution, dispatch = self.execution, self.execution.dispatch
         recovery.resolve_abandoned(execution.engine, self.account, dispatch.is_under_way, now)
-        recovery.revive_parked(execution.engine, self._intake, self.account, now)
-        dispatch.rebuild()
+        self.take(recovery.revive_parked(execution.engine, self._intake, self.account, now))
         waiting.forget_cancellations(execution.engine, now - REVOKED_FOR)
         self._due = waiting.next_due(execution.engine, self.account)
+        self._expires = waiting.next_expiry(execution.engine, self.account)
         self._count()
+        dispatch.unload()
+        self._found_to = self._found_to or ""
         self._sweep_at = monotonic() + SWEEP_SECONDS
+
+    def _find_lanes(self, now: dt.datetime) -> None:
+        """Let memory know of further lanes, and of those that it knows what SQL has as their first job."""
+        assert self._found_to is not None
+        heads, self._found_to = find_lanes(self.execution.engine, self.account, self._found_to, LANES_AT_ONCE)
+        self.execution.dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
+        if self._found_to is None:
+            self._knows_lanes = True
+
+    def _expire(self, now: dt.datetime) -> bool:
+        back = [seq for seq in self._expiring if not self.execution.dispatch.is_under_way(seq)]
+        self._expires = _earliest(self._expires, *map(self._expiring.pop, back))
+        if self._expires is None or self._expires > now:
+            return False
+        ended = recovery.expire_overdue(self.execution.engine, self.account, now)
+        self._expires = waiting.next_expiry(self.execution.engine, self.account)
+        return ended > 0
 
     def _count(self) -> None:
         self._under_way = self.execution.dispatch.under_way()  # before the number: what ends in between is in both
@@ -124,10 +161,26 @@ class Desk:
 
     def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
-        permit, link = self.execution.permit, self.execution.link
+        permit, link, dispatch = self.execution.permit, self.execution.link, self.execution.dispatch
+        names = self._unexplained or dispatch.lanes()
+        part, rest = names[:LANES_AT_ONCE], names[LANES_AT_ONCE:]
         outside = {needs_login: permit.why_not() or link.why_not(needs_login) for needs_login in (False, True)}
-        held = self.execution.dispatch.explain(lambda step: outside[step.needs_login])
-        changes = self._reasons.changes(held)
+        held = dispatch.explain(lambda kind: outside[kind.needs_login], part)
+        changes = self._reasons.changes(held, ends=not rest)
         if changes:
             waiting.write_reasons(self.execution.engine, changes, utc_now())
-        self._reasons.note(held, changes)
+        self._reasons.note(held, changes, ends=not rest)
+        self._unexplained = rest
+
+
+def _earliest(*times: dt.datetime | None) -> dt.datetime | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _head_of(found: LaneHead) -> Head:
+    return Head(found.step, found.priority, found.seq, kind_of(found.task.job_class, found.now, found.task.exclusive))
+
+
+def _due_in(found: LaneHead, now: dt.datetime) -> float:
+    """Return for how long a job still backs off: not longer than any may, also where the clock was set back."""
+    return 0.0 if found.due_at is None else min((found.due_at - now).total_seconds(), BACK_OFF_CAP_SECONDS)

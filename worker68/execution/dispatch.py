@@ -1,42 +1,38 @@
 """Dispatch: what is ready, decided in one place.
 
 In: the waiting jobs of one account, the state of its bridge, the limits. Out: the jobs that may start now, each with its slot;
-and for the rest why they wait. It keeps the first few jobs of each lane in memory; SQL holds the others and can rebuild it at any
-time. Never: a write to SQL, a frame, a wait.
+and for the rest why they wait. Never: a write to SQL, a frame, a wait.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
-from worker68.clock import monotonic, utc_now
+from worker68.clock import monotonic
 from worker68.execution import reasons
+from worker68.execution.backlog import Backlog
 from worker68.execution.custody import Custody
-from worker68.execution.lanes import (
-    Lane,
-    heed_exclusive,
-    is_overdue,
-    is_read,
-    leave_room_beside_reads,
-    limit_sends,
-)
+from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
 from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.execution.under_way import UnderWay
+from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
-from worker68.jobs.task import JobClass, Nature, Step
+from worker68.jobs.task import JobClass
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.settings import AccountSettings
 
 log = structlog.get_logger(__name__)
 
-#: Jobs of one lane in memory: enough that a busy lane is refilled from SQL once in as many jobs.
-LANE_DEPTH = 20
+#: One look asks the limits for so many jobs at most, takes out so many whose time is over, and loads lanes so often: then the other
+#: accounts have their turn.
+MOST_AT_ONCE = 500
+MOST_LOADS = 10
 
 #: A job whose frame was not written is not tried again before this: whatever refused it needs a moment.
 NOT_WRITTEN_PAUSE_SECONDS = 0.5
@@ -46,83 +42,92 @@ NOT_WRITTEN_PAUSE_SECONDS = 0.5
 API_PATIENCE_SECONDS = 5.0
 
 
-class Dispatch:
-    """The waiting jobs of one account. All methods may be called from any thread, but one thread alone chooses and rebuilds.
+@dataclass
+class _Outside:
+    """What holds jobs up from outside, as of the last look."""
 
-    Whoever brings word of a job (``make_room``, ``finish``, ``put_back``) never waits for the lock: with many lanes it is held for
-    long, and the loop would stand still with every other job. ``finished`` counts the jobs that have left for good.
+    room: int = 1
+    one_send_per_chat: bool = False
+    logged_in: bool = True
+    api_missing_since: float | None = None
+
+
+class Dispatch:
+    """The waiting jobs of one account. All methods may be called from any thread, but one thread alone chooses and learns.
+
+    Whoever brings word of a job (``make_room``, ``finish``, ``put_back``) never waits for the lock. ``finished`` counts the jobs
+    that have left for good.
     """
 
     def __init__(
         self,
         account: AccountSettings,
         limiter: Limiter,
-        load: Callable[[Sequence[str] | None], list[Job]],
+        load: Callable[[Sequence[str], int], list[Job]],
         ready_in: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """``load`` gives the first ``LANE_DEPTH`` jobs of these lanes, or of all, as SQL has them.
+        """``load`` gives the first jobs of these lanes as SQL has them, so many of each.
 
         ``ready_in``: how many seconds from now on a job that starts now can be written.
         """
         self._ready_in = ready_in
         self._account = account
-        self._most_reads = max(1, account.max_in_flight // 2)
         self._limiter = limiter
         self._load = load
         self._custody = Custody()  # guards everything below
-        self._lanes: dict[str, Lane] = {}
-        self._starting = UnderWay()
+        self._under_way = UnderWay()
+        self._backlog = Backlog(self._under_way)
+        # The limits that refuse all jobs that meet them, until when (monotonic seconds), and why in words.
         self._blocked: dict[str, tuple[float, str]] = {}
-        # Jobs that keep their place but must not start before (monotonic seconds), and why.
-        self._resting: dict[int, tuple[float, str]] = {}
-        # While SQL is read: what came meanwhile, which the query may not have seen.
-        self._missed: list[Job] | None = None
-        self._api_missing_since: float | None = None
-        self._one_send_per_chat, self._room, self._logged_in = False, 1, True
+        self._outside = _Outside()
         self.finished = 0
 
     @property
     def in_flight(self) -> int:
-        return len(self._starting)
+        return len(self._under_way)
+
+    @property
+    def in_memory(self) -> int:
+        """How many waiting jobs are in memory."""
+        return len(self._backlog)
 
     @property
     def occupied(self) -> int:
         """How many of those in flight take room: all but those that wait only for their end to be written down."""
         with self._custody.held():
-            return self._starting.occupied
+            return self._under_way.occupied
 
     def is_under_way(self, seq: int) -> bool:
         """Whether the job is on its way in this worker, from its turn to its end."""
-        return seq in self._starting
+        return seq in self._under_way
 
     def under_way(self) -> frozenset[int]:
         """Return the numbers of the jobs that are on their way."""
         with self._custody.held():
-            return frozenset(job.seq for job in self._starting)
+            return frozenset(job.seq for job in self._under_way)
 
     def has_more_urgent(self) -> bool:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
         with self._custody.held():
-            at = monotonic()
-            heads = [lane for lane in self._lanes.values() if self._is_open(lane, at, heed_account_limit=False)]
-            return any(lane.jobs[0].now.nature is not Nature.READ for lane in heads)
+            kinds = [kind for kind in self._backlog.open_kinds() if not kind.read and not self._holds(kind)]
+            return any(map(self._has_free, kinds))
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Let ready jobs enter their lanes, by priority and order of arrival. A job that is there already stays as it is."""
         with self._custody.held():
             for job in jobs:
-                if job.seq not in self._starting:
-                    self._enter(job)
+                self._backlog.enter(job)
 
-    def rebuild(self) -> None:
-        """Forget all waiting jobs and begin anew with the heads of the lanes as SQL has them. Raises ``DatabaseAway``."""
-        jobs = self._read_sql(None)
+    def learn(self, heads: Iterable[tuple[str, Head, float]]) -> None:
+        """SQL has these lanes: with each its name, its first job, and the seconds until that may start."""
         with self._custody.held():
-            running = {name: lane.running for name, lane in self._lanes.items() if lane.running}
-            self._lanes = {name: Lane(name, running=count) for name, count in running.items()}
-            self._enter_loaded(jobs)
-            present = {job.seq for lane in self._lanes.values() for job in lane.jobs}
-            self._resting = {seq: rest for seq, rest in self._resting.items() if seq in present}
+            for name, head, due_in in heads:
+                self._backlog.learn(name, head, due_in)
+
+    def unload(self) -> None:
+        """Ask SQL again for the jobs that are in memory, when their turn comes."""
+        with self._custody.held():
+            self._backlog.unload()
 
     def choose(
         self,
@@ -136,35 +141,38 @@ class Dispatch:
         """Return what may start, at most ``room`` jobs; they count as in flight until ``finish``.
 
         Classes first, then priority, then the lane that has waited longest. ``one_send``: new sends go one at a time. Raises
-        ``RedisAway`` (nothing may start then).
+        ``RedisAway`` and ``DatabaseAway``: nothing may start then.
         """
-        self._refill_lanes()
         with self._custody.held():
             at = monotonic()
-            self._api_missing_since = None if api_known else self._api_missing_since or at
-            self._one_send_per_chat, self._room, self._logged_in = one_send_per_chat, room, logged_in
-            self._starting.heed_one_send(one_send)
-            self._blocked = {scope: block for scope, block in self._blocked.items() if block[0] > at}
+            missing_since = None if api_known else self._outside.api_missing_since or at
+            self._outside = _Outside(room, one_send_per_chat, logged_in, missing_since)
+            self._under_way.heed_one_send(one_send)
+            self._lift(at)
         ready: list[Ready] = []
         overdue: list[Job] = []
-        while True:
+        asked = loads = 0
+        while asked < MOST_AT_ONCE and len(overdue) < MOST_AT_ONCE and loads < MOST_LOADS:
             with self._custody.held():
-                lanes = self._startable(at, room - len(ready))
-                late = self._take_overdue(lanes, now)
-                # The next of a lane whose first was late may be late as well.
-                taken = [] if late else self._take_heads(lanes)
-            overdue += late
-            if not taken and not late:
-                break
+                taken, unloaded = self._take(room - len(ready), at, now, overdue)
+            if not taken and not unloaded:
+                with self._custody.held():
+                    return Choice(ready, overdue, self._next_look(at))
             try:
-                ready += self._ask_limits(taken)
+                if taken:
+                    asked += len(taken)
+                    ready += self._ask_limits(taken)
+                elif overdue:
+                    break  # SQL would give them again: they end first
+                else:
+                    loads += 1
+                    self._load_lanes(unloaded)
             except Exception as problem:
                 if not ready and not overdue:
                     raise
                 log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
                 break
-        with self._custody.held():
-            return Choice(ready, overdue, self._next_look(at))
+        return Choice(ready, overdue, at)
 
     def take_new_slot(self, job: Job) -> Slot | None:
         """Return another slot for a job that missed its own, None where a limit refuses it now. Raises ``RedisAway``."""
@@ -173,7 +181,7 @@ class Dispatch:
 
     def make_room(self, job: Job) -> None:
         """The outcome is known: another job may start while it is written down, but none behind it in its lane. Does not wait."""
-        self._custody.leave(partial(self._starting.make_room, job.seq))
+        self._custody.leave(partial(self._under_way.make_room, job.seq))
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or somebody else has it. Does not wait."""
@@ -181,109 +189,125 @@ class Dispatch:
 
     def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
         """The job did not end and keeps its place: it may start again ``after_seconds`` from now, ``why`` in words. No wait."""
-        self._custody.leave(partial(self._put_back, job, (monotonic() + after_seconds, why)))
+        self._custody.leave(partial(self._put_back, job, monotonic() + after_seconds, why))
 
     def forget(self, seqs: Collection[int]) -> None:
         """These have ended while they waited, by somebody else's hand: the next of their lanes need not wait for their slots."""
         with self._custody.held():
-            for lane in self._lanes.values():
-                self.finished += len(lane.jobs)
-                lane.jobs = [job for job in lane.jobs if job.seq not in seqs]
-                self.finished -= len(lane.jobs)
-            self._forget_empty_lanes()
+            self.finished += self._backlog.forget(seqs)
 
-    def explain(self, why_not: Callable[[Step], str | None] = lambda step: None) -> dict[int, str | None]:
-        """Return in words why the first job of each lane waits, or None; ``why_not``: what outside holds its step up."""
+    def lanes(self) -> list[str]:
+        """Return the names of all lanes, for ``explain``."""
         with self._custody.held():
-            at = monotonic()
-            waiting = [lane for lane in self._lanes.values() if lane.jobs]
-            return {lane.jobs[0].seq: why_not(lane.jobs[0].now) or self._why(lane, at) for lane in waiting}
+            return self._backlog.lanes()
+
+    def explain(
+        self, why_not: Callable[[Kind], str | None] = lambda kind: None, lanes: Iterable[str] | None = None
+    ) -> dict[int, str | None]:
+        """Return in words why the first job of each lane, or of these, waits, or None.
+
+        ``why_not``: what holds its kind up outside of here.
+        """
+        with self._custody.held():
+            names = self._backlog.lanes() if lanes is None else lanes
+            waiting = [lane for lane in map(self._backlog.waiting_lane, names) if lane is not None]
+            found = [(lane, lane.first(self._backlog.rests) or lane.front) for lane in waiting]
+            return {job.seq: self._why(lane, job, why_not) for lane, job in found}
 
     def _finish(self, job: Job) -> None:
         self._release(job)
         self.finished += 1
 
-    def _put_back(self, job: Job, rest: tuple[float, str]) -> None:
+    def _put_back(self, job: Job, until: float, why: str) -> None:
         self._release(job)
-        self._resting[job.seq] = rest
-        self._enter(job)
+        self._backlog.put_back(job, until, why)
 
-    def _enter(self, job: Job) -> None:
-        if self._missed is not None:
-            self._missed.append(job)
-        lane = self._lanes.setdefault(job.lane, Lane(job.lane))
-        if any(there.seq == job.seq for there in lane.jobs):
-            return
-        if not lane.jobs:
-            lane.since = monotonic()
-        if (
-            lane.enter(job, LANE_DEPTH) is job
-        ):  # SQL holds it behind others; if it rests, it does so also when it comes again
-            return
-        if job.due_at is not None and job.seq not in self._resting:
-            self._resting[job.seq] = monotonic() + (job.due_at - utc_now()).total_seconds(), reasons.BACKS_OFF
+    def _release(self, job: Job) -> None:
+        was = self._backlog.release(job)
+        if was is not None and (chat := chat_of_send(was)) is not None:
+            self._backlog.release_all(chat)
 
-    def _refill_lanes(self) -> None:
-        """Load further jobs of lanes that have run empty in memory, but for some that rest, and not in SQL."""
-        with self._custody.held():
-            at = monotonic()
-            few = [lane for lane in self._lanes.values() if lane.more and len(lane.jobs) < LANE_DEPTH // 2]
-            empty = [lane.name for lane in few if all(self._rests(job, at) for job in lane.jobs)]
-        if not empty:
-            return
-        jobs = self._read_sql(empty)
-        with self._custody.held():
-            for name in empty:
-                if name in self._lanes:
-                    self._lanes[name].more = False
-            self._enter_loaded(jobs)
-            self._forget_empty_lanes()
+    def _lift(self, at: float) -> None:
+        """Let what no limit blocks any more, and what has rested, stand in the order again."""
+        for scope in [scope for scope, (until, _) in self._blocked.items() if until <= at]:
+            del self._blocked[scope]
+            self._backlog.release_all(scope)
+        if not self._outside.one_send_per_chat:
+            for cause in self._backlog.causes():
+                if isinstance(cause, Chat):
+                    self._backlog.release_all(cause)
+        self._backlog.wake()
 
-    def _read_sql(self, lanes: Sequence[str] | None) -> list[Job]:
-        """Load heads of lanes without the lock. Only one thread reads; what others let enter meanwhile is not overlooked."""
-        with self._custody.held():
-            self._missed = []
-        try:
-            return self._load(lanes)
-        except BaseException:
-            self._missed = None
-            raise
+    # Choosing
 
-    def _forget_empty_lanes(self) -> None:
-        self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.empty}
+    def _take(
+        self, room: int, at: float, now: dt.datetime, overdue: list[Job]
+    ) -> tuple[list[tuple[Job, int]], list[Lane]]:
+        """Take out the jobs whose turn it is, as under way: so nothing else happens to them while the limits are asked.
 
-    def _enter_loaded(self, jobs: Sequence[Job]) -> None:
-        """Enter the heads of lanes as SQL has them. A lane of which it gave ``LANE_DEPTH`` jobs may hold more."""
-        missed, self._missed = self._missed or [], None
-        for job in [*missed, *jobs]:  # what came meanwhile is newer than what the query saw
-            if job.seq not in self._starting:
-                self._enter(job)
-        for name, count in Counter(job.lane for job in jobs).items():
-            if name in self._lanes:
-                self._lanes[name].more = self._lanes[name].more or count >= LANE_DEPTH
-
-    def _take_overdue(self, lanes: Sequence[Lane], now: dt.datetime) -> list[Job]:
-        """Take out the first jobs of these lanes whose time is over."""
-        late = [lane for lane in lanes if is_overdue(lane.jobs[0], self._account.max_age, now)]
-        taken = [self._leave(lane) for lane in late]
-        if taken:
-            self._forget_empty_lanes()
-        return taken
-
-    def _take_heads(self, lanes: Sequence[Lane]) -> list[tuple[Job, float]]:
-        """Take out the first jobs of these lanes, as under way: so nothing else happens to them while the limits are asked.
-
-        Returns with each from when on its lane had waited.
+        Return with each since when its lane has waited; or the lanes that must be loaded before anything else has its turn. Those
+        whose time is over are added to ``overdue``.
         """
-        taken = []
-        for lane in lanes:
-            since, job = lane.since, self._leave(lane)
-            lane.running += 1
-            self._starting.add(job)
-            taken.append((job, since))
-        return taken
+        taken: list[tuple[Job, int]] = []
+        patient = self._api_patience_until() > at
+        room = min(room, self._account.max_in_flight - self._under_way.occupied, MOST_AT_ONCE)
+        while len(taken) < room and len(overdue) < MOST_AT_ONCE:
+            found = self._backlog.first(lambda kind: self._may_start(kind, patient))
+            if found is None:
+                break
+            kind, lane, job = found
+            if job is None:
+                return taken, [] if taken else self._backlog.unloaded(kind)
+            if kind.exclusive and len(self._under_way) > self._under_way.reads:
+                break  # it waits until no send or change is under way; reads may be: what breaks off is read again
+            if (cause := self._held_by(job)) is not None:
+                self._backlog.set_aside(lane, cause)
+            elif is_overdue(job, self._account.max_age, now):
+                self._backlog.drop(lane, job)
+                overdue.append(job)  # the next of its lane may be late as well
+            else:
+                taken.append((job, self._backlog.take(lane, job)))
+        return taken, []
 
-    def _ask_limits(self, taken: list[tuple[Job, float]]) -> list[Ready]:
+    def _may_start(self, kind: Kind, patient: bool) -> bool:
+        """Whether the account lets jobs of this kind start; ``patient``: only moderation may."""
+        if "account" in self._blocked or self._under_way.exclusive:
+            return False
+        if patient and kind.job_class is not JobClass.MODERATION:
+            return False
+        return not (self._holds(kind) or (kind.read and self._under_way.reads >= self._most_reads))
+
+    @property
+    def _most_reads(self) -> int:
+        """A long list is read for minutes, and sends and moderation must find a place."""
+        return max(1, self._account.max_in_flight // 2)
+
+    def _holds(self, kind: Kind) -> bool:
+        """Whether something other than the account's limit, and than what is to run alone, holds up all jobs of this kind."""
+        if kind.limit in self._blocked or (kind.message and self._under_way.holds_sends):
+            return True
+        if kind.through_api and self._outside.api_missing_since is not None:
+            return True
+        return kind.needs_login and not self._outside.logged_in
+
+    def _held_by(self, job: Job) -> str | Chat | None:
+        """Return what of its chat holds a job up: a limit, or a send under way."""
+        chat = chat_of_send(job)
+        if chat is not None and self._outside.one_send_per_chat and self._under_way.has_send_to(chat):
+            return chat
+        scope = scopes_of(job)[-1]
+        return scope if job.chat is not None and scope in self._blocked else None
+
+    def _has_free(self, kind: Kind) -> bool:
+        """Whether a lane of this kind is held up by nothing of its chat."""
+        while (found := self._backlog.first_of(kind)) is not None:
+            lane, job = found
+            if job is None or (cause := self._held_by(job)) is None:
+                return True
+            self._backlog.set_aside(lane, cause)
+        return False
+
+    def _ask_limits(self, taken: list[tuple[Job, int]]) -> list[Ready]:
         """Ask for the slots of jobs that were taken out, without the lock; what is refused goes back. Raises ``RedisAway``."""
         answers: Sequence[Grant | Refusal | None] = [None] * len(taken)
         asks, at, ready = [ask_of(job) for job, _ in taken], monotonic(), []
@@ -293,108 +317,77 @@ class Dispatch:
             at = monotonic()
         finally:
             with self._custody.held():
-                for (job, since), answer in zip(taken, answers, strict=True):
+                for (job, since), ask, answer in reversed(list(zip(taken, asks, answers, strict=True))):
                     if isinstance(answer, Grant):
-                        ready.append(Ready(job, slot_of(ask_of(job), answer, at)))
-                        continue
-                    self._go_back(job, since)
-                    if answer is not None:
-                        words = reasons.refused(answer, self._account.limits)
-                        self._blocked[scope_of(answer, job)] = (ask_again_at(answer, at), words)
-        return ready
+                        ready.append(Ready(job, slot_of(ask, answer, at)))
+                    else:
+                        self._go_back(job, since, answer, at)
+        return ready[::-1]
 
-    def _go_back(self, job: Job, since: float) -> None:
+    def _go_back(self, job: Job, since: int, refusal: Refusal | None, at: float) -> None:
         """Put a job that did not start where it was, as if nothing had been."""
-        self._release(job, leave_lane=False)
-        lane = self._lanes[job.lane]
-        lane.insert(job)
-        lane.since = since
+        if refusal is not None:
+            scope, block = (
+                scope_of(refusal, job),
+                (ask_again_at(refusal, at), reasons.refused(refusal, self._account.limits)),
+            )
+            self._blocked[scope] = max(block, self._blocked.get(scope, block))
+        self._backlog.go_back(job, since)
+        if (chat := chat_of_send(job)) is not None:
+            self._backlog.release_all(chat)
 
-    def _startable(self, at: float, room: int) -> list[Lane]:
-        """Return the lanes whose first job may start now, the most urgent first, as many as have room."""
-        room = min(room, self._account.max_in_flight - self._starting.occupied)
-        if "account" in self._blocked or room <= 0:
-            return []
-        lanes = [lane for lane in self._lanes.values() if self._is_open(lane, at)]
-        lanes.sort(key=lambda lane: (lane.jobs[0].kind.job_class, lane.jobs[0].priority, lane.since))
-        if self._api_patience_until() > at:
-            lanes = [lane for lane in lanes if lane.jobs[0].kind.job_class is JobClass.MODERATION]
-        lanes = heed_exclusive(lanes, self._starting.exclusive > 0, len(self._starting) > self._starting.reads)
-        lanes = leave_room_beside_reads(lanes, self._most_reads - self._starting.reads)
-        return limit_sends(lanes, self._one_send_per_chat, self._starting.one_send)[:room]
+    def _load_lanes(self, lanes: list[Lane]) -> None:
+        """Load further jobs of these lanes, without the lock. Only one thread loads; what happens meanwhile is not overlooked."""
+        with self._custody.held():
+            depth = self._backlog.begin_load(lanes)
+        jobs = None
+        try:
+            jobs = self._load([lane.name for lane in lanes], depth)
+        finally:
+            with self._custody.held():
+                self._backlog.end_load(lanes, depth, jobs)
 
-    def _is_open(self, lane: Lane, at: float, heed_account_limit: bool = True) -> bool:
-        if not lane.jobs or (lane.running and lane.exclusive):
-            return False
-        job = lane.jobs[0]
-        if self._rests(job, at):
-            if lane.exclusive or (other := lane.bring_forward(lambda one: self._rests(one, at))) is None:
-                return False
-            job = other
-        if self._starting.why_not_send(job, self._one_send_per_chat) is not None:
-            return False
-        if job.now.through_api and self._api_missing_since is not None:
-            return False
-        if job.now.needs_login and not self._logged_in:
-            return False
-        if not self._blocked:
-            return True
-        scopes = scopes_of(job) if heed_account_limit else [each for each in scopes_of(job) if each != "account"]
-        return not any(scope in self._blocked for scope in scopes)
-
-    def _rests(self, job: Job, at: float) -> bool:
-        rest = self._resting.get(job.seq)
-        return rest is not None and rest[0] > at
+    # Saying when, and why
 
     def _api_patience_until(self) -> float:
         """Until when nothing but moderation starts, because one waits only for the API's address."""
-        if self._api_missing_since is None:
+        since = self._outside.api_missing_since
+        if since is None:
             return -math.inf
-        heads = [lane.jobs[0] for lane in self._lanes.values() if lane.jobs]
-        waits = any(job.now.through_api and job.kind.job_class is JobClass.MODERATION for job in heads)
-        return self._api_missing_since + API_PATIENCE_SECONDS if waits else -math.inf
-
-    def _leave(self, lane: Lane) -> Job:
-        lane.since = monotonic()
-        job = lane.jobs.pop(0)
-        self._resting.pop(job.seq, None)
-        return job
-
-    def _release(self, job: Job, leave_lane: bool = True) -> None:
-        if self._starting.pop(job.seq) is None:
-            return
-        lane = self._lanes.get(job.lane)
-        if lane is None:
-            return
-        lane.running -= 1
-        if lane.empty and leave_lane:
-            del self._lanes[job.lane]
+        kinds = self._backlog.open_kinds()
+        waits = any(kind.through_api and kind.job_class is JobClass.MODERATION for kind in kinds)
+        return since + API_PATIENCE_SECONDS if waits else -math.inf
 
     def _next_look(self, at: float) -> float | None:
-        times = [until for until, _ in self._resting.values() if until > at]
-        times += [until for until, _ in self._blocked.values()]
+        times = [until for until, _ in self._blocked.values()]
         times += [until for until in [self._api_patience_until()] if until > at]
+        times += [until for until in [self._backlog.wakes_at] if until is not None]
         return min(times, default=None)
 
-    def _why(self, lane: Lane, at: float) -> str | None:
-        job = lane.jobs[0]
-        if lane.running and lane.exclusive:
-            return reasons.behind(one.job_id for one in self._starting if one.lane == lane.name)
-        if self._starting.exclusive:
-            return "until the restart of the client is over"
-        if job.exclusive and self._starting:
-            return "until no send or change of the account is under way"
-        if self._rests(job, at):
-            return self._resting[job.seq][1]
-        if (words := self._starting.why_not_send(job, self._one_send_per_chat)) is not None:
+    def _why(self, lane: Lane, first: Job | Head, why_not: Callable[[Kind], str | None]) -> str | None:
+        """Say in words why the next job of a lane waits; of one that SQL alone holds as far as memory knows."""
+        job, kind = (None, first.kind) if isinstance(first, Head) else (first, head_of(first).kind)
+        if words := why_not(kind):
             return words
-        if is_read(job) and self._starting.reads >= self._most_reads:
+        if lane.busy:
+            return reasons.behind(one.job_id for one in self._under_way if one.lane == lane.name)
+        if self._under_way.exclusive:
+            return "until the restart of the client is over"
+        if kind.exclusive and self._under_way:
+            return "until no send or change of the account is under way"
+        if words := self._backlog.why_rests(first.seq):
+            return words
+        cause = self._backlog.cause_of(lane)
+        chat = cause if isinstance(cause, Chat) else chat_of_send(job) if job is not None else None
+        if chat is not None and (words := self._under_way.why_not_send(chat, self._outside.one_send_per_chat)):
+            return words
+        if kind.read and self._under_way.reads >= self._most_reads:
             return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
-        if job.now.through_api and self._api_missing_since is not None:
+        if kind.through_api and self._outside.api_missing_since is not None:
             return "the bridge has not told the address of the service's API yet"
-        for scope in scopes_of(job):
+        for scope in scopes_of(job) if job is not None else ("account", kind.limit, cause):
             if scope in self._blocked:
                 return self._blocked[scope][1]
-        if (occupied := self._starting.occupied) >= self._account.max_in_flight:
+        if (occupied := self._under_way.occupied) >= self._account.max_in_flight:
             return f"{occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
-        return "the worker has as many jobs under way as CONCURRENCY allows" if self._room <= 0 else None
+        return "the worker has as many jobs under way as CONCURRENCY allows" if self._outside.room <= 0 else None

@@ -30,7 +30,6 @@ from worker68.jobs.envelope import LOWEST_PRIORITY, Envelope, read_envelope, rea
 from worker68.jobs.fields import Common
 from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
 from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
-from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
 from worker68.jobs.task import JobClass
 from worker68.jobs.validation import COMMON_FIELDS
@@ -51,15 +50,11 @@ PARKED_FOR = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Arrival:
-    """A popped message. ``account``: whose queue it lay on, None for the front door. ``losses``: of workers that had it.
-
-    ``problem``: why it is set aside unread.
-    """
+    """A popped message. ``account``: whose queue it lay on, None for the front door. ``problem``: why it is set aside unread."""
 
     raw: bytes
     queue: str
     account: str | None
-    losses: int = 0
     problem: str | None = None
 
 
@@ -129,8 +124,6 @@ class Intake:
 
         Such a message is answered or set aside by ``take_in``. Never raises.
         """
-        if arrival.losses >= DEATHS_ALLOWED:
-            return None
         try:
             account = read_envelope(arrival.raw).kwargs.get("account")
         except Exception:  # noqa: BLE001 - ``read`` says what is wrong with it
@@ -149,9 +142,6 @@ class Intake:
             return _set_aside(arrival, reason, now, _sender_of(arrival))
 
     def _read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
-        if arrival.losses >= DEATHS_ALLOWED:
-            reason = f"{arrival.losses} workers were lost while they took it in; it may be what kills them"
-            return _set_aside(arrival, reason, now)  # unanswered: it may have been written down, and its job may run
         if arrival.problem is not None:
             return _set_aside(arrival, arrival.problem, now)  # unanswered: it may be put back, and run
         try:

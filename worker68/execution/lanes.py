@@ -1,7 +1,7 @@
-"""The heads of lanes in memory, and which of them may start beside what is under way.
+"""A lane: jobs of which only the first may run, and how much of it memory knows.
 
-In: lanes in the order of their turn; the jobs under way. Out: those lanes whose first job nothing else of the account keeps
-waiting. Never: limits, a lock, a clock.
+In: jobs that wait; the heads of lanes as SQL has them. Out: the first job of each lane, and what kind of job it is. Never: a lock,
+a clock, SQL.
 """
 
 from __future__ import annotations
@@ -9,55 +9,121 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from worker68.jobs.fields import Chat
-from worker68.jobs.job import Job
-from worker68.jobs.task import Nature
+from worker68.jobs.job import Job, is_shared_lane
+from worker68.jobs.task import JobClass, LimitClass, Nature, Step
+
+#: Where a job stands in its lane; the lowest is first.
+Place = tuple[int, int, int]
 
 
-@dataclass
+class Kind(NamedTuple):
+    """What decides, with the state of its account alone, whether a job may start: all jobs of one kind wait together."""
+
+    job_class: JobClass
+    limit: LimitClass
+    read: bool
+    message: bool
+    through_api: bool
+    needs_login: bool
+    #: It lets nothing start beside it.
+    exclusive: bool
+
+
+@lru_cache(maxsize=1024)
+def kind_of(job_class: JobClass, step: Step, exclusive: bool) -> Kind:
+    """Return the kind of a job that makes this step next."""
+    read = step.nature is Nature.READ
+    return Kind(job_class, step.limit, read, step.message, step.through_api, step.needs_login, exclusive)
+
+
+class Head(NamedTuple):
+    """As much of a job as the order of the lanes needs, where the job itself is not in memory."""
+
+    step: int
+    priority: int
+    seq: int
+    kind: Kind
+
+    @property
+    def place(self) -> Place:
+        return -self.step, self.priority, self.seq
+
+
+def head_of(job: Job) -> Head:
+    """Return what the order of the lanes needs to know of a job."""
+    return Head(job.step, job.priority, job.seq, kind_of(job.kind.job_class, job.now, job.exclusive))
+
+
 class Lane:
-    """The head of a lane. ``more``: SQL holds further jobs of it. ``since``: from when on its head has waited."""
+    """One lane of an account.
 
-    name: str
-    jobs: list[Job] = field(default_factory=list)
-    more: bool = False
-    running: int = 0
-    since: float = 0.0
+    ``jobs``: its first ones, in memory. ``beyond``: no job that waits in SQL alone comes before this one; None where memory holds
+    all of them. ``running``: how many of it are under way. ``since``: its turn is before that of lanes with a higher number.
+    ``ticket`` and ``stand``: where it stands in the order, which sets them.
+    """
+
+    __slots__ = ("beyond", "jobs", "name", "running", "shared", "since", "stand", "ticket")
+
+    def __init__(self, name: str, since: int) -> None:
+        self.name = name
+        self.shared = is_shared_lane(name)
+        self.jobs: list[Job] = []
+        self.beyond: Head | None = None
+        self.running = 0
+        self.since = since
+        self.ticket = 0
+        self.stand: Any = None
 
     @property
-    def exclusive(self) -> bool:
-        """Whether its head may not run beside another one: only messages to a chat can opt out of their order."""
-        return self.jobs[0].ordered or self.jobs[0].chat is None
+    def waits(self) -> bool:
+        """Whether a job of it waits."""
+        return bool(self.jobs) or self.beyond is not None
 
     @property
-    def empty(self) -> bool:
-        return not self.jobs and not self.more and not self.running
+    def busy(self) -> bool:
+        """Whether none of it may start, because one is under way."""
+        return self.running > 0 and not self.shared
 
-    def enter(self, job: Job, depth: int) -> Job | None:
-        """Let a job take its place; return the one that SQL alone holds then, so that no more than ``depth`` are in memory."""
-        if self.more and (not self.jobs or _place(job) > _place(self.jobs[-1])):
-            return job
-        self.insert(job)
-        if len(self.jobs) <= depth:
-            return None
-        self.more = True
-        return self.jobs.pop()
+    @property
+    def front(self) -> Job | Head:
+        """The first of those that wait, whether it rests or not."""
+        front = self.jobs[0] if self.jobs else self.beyond
+        assert front is not None, "no job of this lane waits"
+        return front
 
-    def bring_forward(self, rests: Callable[[Job], bool]) -> Job | None:
-        """Without order no job waits for one that rests: let the first that does not be the head, and return it, if any."""
-        for place, job in enumerate(self.jobs):
-            if not rests(job):
-                self.jobs.insert(0, self.jobs.pop(place))
+    def first(self, rests: Callable[[int], bool]) -> Job | Head | None:
+        """Return the job whose turn is next, None where it rests or none waits; in a shared lane none waits for one that rests."""
+        for job in self.jobs:
+            if not rests(job.seq):
                 return job
-        return None
+            if not self.shared:
+                return None
+        beyond = self.beyond
+        # Of a shared lane only SQL can say whether all that it holds rest.
+        return beyond if beyond is not None and (self.shared or not rests(beyond.seq)) else None
 
-    def insert(self, job: Job) -> None:
-        bisect.insort(self.jobs, job, key=_place)
+    def enter(self, job: Job) -> bool:
+        """Let a job take its place in memory; return whether it did: not where SQL holds it behind others."""
+        if self.beyond is not None and place_of(job) >= self.beyond.place:
+            return False
+        bisect.insort(self.jobs, job, key=place_of)
+        return True
+
+    def leave_to_sql(self, head: Head) -> list[Job]:
+        """SQL alone holds this job and all behind it from now on; return those of them that were in memory."""
+        cut = bisect.bisect_left(self.jobs, head.place, key=place_of)
+        left = self.jobs[cut:]
+        del self.jobs[cut:]
+        if self.beyond is None or head.place < self.beyond.place:
+            self.beyond = head
+        return left
 
 
-def _place(job: Job) -> tuple[int, int, int]:
+def place_of(job: Job) -> Place:
     """A job whose change is made goes on before all others of its lane: its announcement belongs to it."""
     return -job.step, job.priority, job.seq
 
@@ -78,36 +144,3 @@ def is_overdue(job: Job, max_age_seconds: float | None, now: dt.datetime) -> boo
         return False
     waiting_since = max(job.received_at, job.due_at or job.received_at)
     return (now - waiting_since).total_seconds() > max_age_seconds
-
-
-def leave_room_beside_reads(lanes: list[Lane], room: int) -> list[Lane]:
-    """Leave out reads beyond their room: a long list is read for minutes, and sends and moderation must find a place."""
-    too_many = {lane.name for lane in [lane for lane in lanes if is_read(lane.jobs[0])][max(0, room) :]}
-    return [lane for lane in lanes if lane.name not in too_many] if too_many else lanes
-
-
-def heed_exclusive(lanes: list[Lane], exclusive_runs: bool, change_runs: bool) -> list[Lane]:
-    """Leave out what may not start because of an exclusive job: it waits until no send or change is under way.
-
-    Reads may be under way: what breaks off is read again.
-    """
-    if exclusive_runs:
-        return []
-    for place, lane in enumerate(lanes):
-        if lane.jobs[0].exclusive:
-            if place > 0:
-                return lanes[:place]
-            return [] if change_runs else [lane]
-    return lanes
-
-
-def limit_sends(lanes: list[Lane], one_each_chat: bool, one_in_all: bool) -> list[Lane]:
-    """Leave out lanes that would start a send too many: its ordered and its unordered jobs give a chat two lanes."""
-    chats: set[Chat] = set()
-    chosen = []
-    for lane in lanes:
-        chat = chat_of_send(lane.jobs[0])
-        if chat is None or not ((one_each_chat and chat in chats) or (one_in_all and chats)):
-            chosen.append(lane)
-            chats |= {chat} if chat else set()
-    return chosen

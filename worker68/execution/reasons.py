@@ -53,19 +53,31 @@ def behind(job_ids: Iterable[str]) -> str:
 
 
 class RowReasons:
-    """What the rows of waiting jobs say, so that a reason is written once it lasts, and none stays that holds no more."""
+    """What the rows of waiting jobs say, so that a reason is written once it lasts, and none stays that holds no more.
+
+    A look at all lanes may come in parts; ``ends`` says of each whether it is the last of its look.
+    """
 
     def __init__(self) -> None:
         self._held: dict[int, str | None] = {}  # at the last look
+        self._seen: dict[int, str | None] = {}  # in the parts of this one so far
         self._rows: dict[int, str | None] = {}  # as far as this owner has written them
 
-    def changes(self, held: Mapping[int, str | None]) -> dict[int, str | None]:
+    def changes(self, held: Mapping[int, str | None], ends: bool = True) -> dict[int, str | None]:
         """Return what to write where ``held`` is why the first job of each lane waits now, None where nothing holds it up."""
-        over = {seq: None for seq, words in self._rows.items() if words and held.get(seq) != words}
+        over: dict[int, str | None] = {seq: None for seq in held if (said := self._rows.get(seq)) and said != held[seq]}
+        if ends:
+            first_before = self._rows.keys() - self._seen.keys() - held.keys()
+            over |= {seq: None for seq in first_before if self._rows[seq]}
         lasting = {seq: words for seq, words in held.items() if seq in self._held and self._held[seq] == words}
-        return over | dict(lasting.items() - self._rows.items())
+        return over | {
+            seq: words for seq, words in lasting.items() if seq not in self._rows or self._rows[seq] != words
+        }
 
-    def note(self, held: dict[int, str | None], written: dict[int, str | None]) -> None:
-        """This look is over, and what changed is written."""
-        self._held = held
-        self._rows = {seq: words for seq, words in (self._rows | written).items() if seq in held}
+    def note(self, held: Mapping[int, str | None], written: Mapping[int, str | None], ends: bool = True) -> None:
+        """This part of the look is over, and what changed is written."""
+        self._seen.update(held)
+        self._rows.update(written)
+        if ends:
+            self._held, self._seen = self._seen, {}
+            self._rows = {seq: words for seq, words in self._rows.items() if seq in self._held}

@@ -53,11 +53,16 @@ class UnderWay:
         elif self._sends_before is None:
             self._sends_before = {job.seq for job in self if chat_of_send(job) is not None}
 
-    def why_not_send(self, job: Job, one_each_chat: bool) -> str | None:
-        """Say in words which sends under way keep this one waiting; None where none does, or where it is no send."""
-        chat = chat_of_send(job)
-        if chat is None:
-            return None
+    @property
+    def holds_sends(self) -> bool:
+        """Whether a send is under way beside which none may start, while new ones go one at a time."""
+        return self._sends_before is not None and self._sends.total() > len(self._sends_before)
+
+    def has_send_to(self, chat: Chat) -> bool:
+        return self._sends[chat] > 0
+
+    def why_not_send(self, chat: Chat, one_each_chat: bool) -> str | None:
+        """Say in words which sends under way keep one to this chat waiting; None where none does."""
         if one_each_chat and self._sends[chat] > 0:
             rivals = [one.job_id for one in self if chat_of_send(one) == chat]
             return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
@@ -67,6 +72,7 @@ class UnderWay:
         return f"{reasons.behind(new)}; {reasons.ONE_SEND}" if new else None
 
     def add(self, job: Job) -> None:
+        """A job has its turn."""
         self._jobs[job.seq] = job
         self._count(job, 1)
 

@@ -1,8 +1,8 @@
 """The watch over kill switches: a service of the loop that asks SQL which accounts are paused.
 
-In: the accounts that this worker owns. Out: one answer for all their permits, once a second and whenever it is woken; the owner's
-word in the row of a pause that it has seen. One question at a time, so that no older answer replaces a newer one. Never: a frame; a
-permit without SQL's word.
+In: the accounts that this worker owns. Out: one answer for all their permits, once a second and when an account was opened; the
+owner's word in the row of a pause that it has seen. One question at a time, so that no older answer replaces a newer one. Never: a
+frame; a permit without SQL's word.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker68.store.pauses import Pause
 
 log = structlog.get_logger(__name__)
 
-#: SQL is asked this often even if it is not woken; an answer counts five times as long.
+#: SQL is asked this often; an answer counts five times as long.
 LOOK_SECONDS: Final = 1.0
 
 _FAILED: Final = outages.Outage(
@@ -39,7 +39,7 @@ _FAILED: Final = outages.Outage(
 class PauseWatch:
     """Keeps the permits of one worker's accounts. ``changed`` is called on the loop when an account may be written for, or not.
 
-    ``open``, ``close`` and ``look_soon`` may be called from any thread.
+    ``open`` and ``close`` may be called from any thread.
     """
 
     def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[], None]) -> None:
@@ -71,10 +71,6 @@ class PauseWatch:
         self._stopping = True
         self._wakeup.set()
 
-    def look_soon(self) -> None:
-        """Look now. Does not wait."""
-        self._wakeup.set()
-
     def open(self, account: str) -> Permit:
         """Return the permit of an account that this worker owns from now on. Nothing may be written before SQL has been asked."""
         permit = Permit(account, lambda: self._answer)
@@ -89,7 +85,7 @@ class PauseWatch:
         self._remove(account)
         self._permits[account] = permit
         self._new.add(account)
-        self.look_soon()
+        self._wakeup.set()
 
     def _remove(self, account: str) -> None:
         self._permits.pop(account, None)
@@ -103,7 +99,7 @@ class PauseWatch:
         opened = {account for account in self._new if self._permits[account].counts(answer)}
         self._new -= opened
         if self._new:  # opened during the question: ask again at once
-            self.look_soon()
+            self._wakeup.set()
         told = {
             name: pause
             for name, pause in answer.pauses.items()

@@ -16,7 +16,7 @@ from worker68.execution.slots import StepDone
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 
-#: The reader takes what there is every half second, and nothing while it has no connection: then the oldest is dropped.
+#: The reader takes what there is every second, and nothing while it has no connection: then the oldest is dropped.
 MOST_KEPT: Final = 10_000
 
 #: What a run came to; None where it changed nothing.

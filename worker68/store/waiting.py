@@ -6,23 +6,18 @@ import datetime as dt
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import msgspec
 import structlog
 from sqlalchemy import (
-    Connection,
     Engine,
     Insert,
-    Row,
     Select,
     and_,
-    case,
     delete,
     func,
     or_,
     select,
-    text,
     true,
     update,
 )
@@ -30,13 +25,12 @@ from sqlalchemy import (
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed
-from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, draw_custom_msg_id
 from worker68.store.statements import outcomes
 from worker68.store.statements.batches import batch_of, look_up, pack
-from worker68.store.statements.outcomes import decode_done
+from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import (
     IN_LANE,
     INSERT,
@@ -45,7 +39,6 @@ from worker68.store.tables import (
     PARKED,
     PARKED_LANE,
     SENDING,
-    attempts,
     cancellations,
     jobs,
     plain,
@@ -55,68 +48,19 @@ from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
-#: Lanes whose heads are looked for in one statement; SQLite takes 500 parts at most.
-LANES_PER_STATEMENT = 100
-
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
 
-#: Goes from lane to lane along the index, however many jobs there are in each.
-_LANES = f"""
-WITH RECURSIVE found(lane) AS (
-    SELECT min(lane) FROM jobs WHERE account = :account AND {IN_LANE}
-    UNION ALL
-    SELECT (SELECT min(jobs.lane) FROM jobs WHERE account = :account AND {IN_LANE} AND jobs.lane > found.lane)
-    FROM found WHERE found.lane IS NOT NULL
-)
-SELECT lane FROM found WHERE lane IS NOT NULL
-"""
-
-#: The first jobs of one lane, likewise. One whose change is made goes on before all others: its announcement belongs to it.
-_HEADS = f"""
-SELECT seq FROM (
-    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE}
-    ORDER BY step DESC, priority, seq LIMIT :depth
-) AS lane_%d
-"""
-
-#: The same on PostgreSQL. It takes fifty times as long to plan a statement of a hundred parts as to run it, and keeps no plan.
-_HEADS_OF_EACH = f"""
-SELECT heads.seq FROM unnest(CAST(:lanes AS text[])) AS given(lane) CROSS JOIN LATERAL (
-    SELECT seq FROM jobs WHERE account = :account AND lane = given.lane AND {IN_LANE}
-    ORDER BY step DESC, priority, seq LIMIT :depth
-) AS heads
-"""
-
-
-def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str] | None = None) -> list[Job]:
-    """Return the first ``depth`` jobs of each lane of the account (of ``lanes`` only, if given), in their order.
-
-    What it costs grows with the lanes, not with the jobs that wait in them.
-    """
-    heads: list[Job] = []
-    with reading(engine) as connection:
-        names = lanes if lanes is not None else connection.scalars(text(_LANES), {"account": account}).all()
-        for start in range(0, len(names), LANES_PER_STATEMENT):
-            chunk = names[start : start + LANES_PER_STATEMENT]
-            seqs = _find_heads(connection, account, depth, chunk)
-            heads += _load(connection, select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS)))
-    return sorted(heads, key=lambda job: (-job.step, job.priority, job.seq))
-
-
-def _find_heads(connection: Connection, account: str, depth: int, lanes: Sequence[str]) -> Sequence[int]:
-    terms: dict[str, Any] = {"account": account, "depth": depth}
-    if connection.dialect.name == "postgresql":
-        return connection.scalars(text(_HEADS_OF_EACH), terms | {"lanes": list(lanes)}).all()
-    query = text(" UNION ALL ".join(_HEADS % (place, place) for place in range(len(lanes))))
-    return connection.scalars(query, terms | {f"lane_{place}": lane for place, lane in enumerate(lanes)}).all()
+_UNREADABLE = failed(ErrorCode.INTERNAL, "its row in the database cannot be read by this worker; see its log")
 
 
 def load_jobs(engine: Engine, seqs: Sequence[int]) -> list[Job]:
     """Return these jobs, as far as their tasks are known, in the order of their arrival."""
     query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS), jobs.c.lane != PARKED_LANE)
     with reading(engine) as connection:
-        return _load(connection, query.order_by(jobs.c.seq))
+        found, unreadable = read_jobs(connection, query.order_by(jobs.c.seq))
+    end_unreadable(engine, unreadable)
+    return found
 
 
 def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[Job]:
@@ -150,6 +94,14 @@ def next_due(engine: Engine, account: str) -> dt.datetime | None:
     with reading(engine) as connection:
         due: dt.datetime | None = connection.scalar(query.order_by(jobs.c.due_at).limit(1))
         return due
+
+
+def next_expiry(engine: Engine, account: str) -> dt.datetime | None:
+    """Return when the time of the next waiting job of the account is over."""
+    query = select(jobs.c.expires_at).where(jobs.c.account == account, MAY_EXPIRE)
+    with reading(engine) as connection:
+        expires: dt.datetime | None = connection.scalar(query.order_by(jobs.c.expires_at).limit(1))
+        return expires
 
 
 def find_overdue(engine: Engine, account: str, now: dt.datetime, limit: int = 1000) -> list[int]:
@@ -291,56 +243,7 @@ def _chunks(seqs: Sequence[int]) -> Iterator[Sequence[int]]:
     return (seqs[start : start + SEQS_PER_STATEMENT] for start in range(0, len(seqs), SEQS_PER_STATEMENT))
 
 
-def _load(connection: Connection, query: Any) -> list[Job]:
-    # A sum has no index: for the first by its id, PostgreSQL would walk the primary key until it meets one of this job.
-    oldest = requesters.c.id + 0
-    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(oldest).limit(1)
-    task_id = first.scalar_subquery().label("task_id")
-    lost = and_(attempts.c.step == jobs.c.step, attempts.c.ending == ErrorCode.WORKER_LOST)
-    counted = select(func.count()).where(attempts.c.seq == jobs.c.seq, lost).scalar_subquery()
-    deaths = case((jobs.c.attempts > 0, counted), else_=0).label("deaths")
-    rows = connection.execute(query.add_columns(task_id, deaths)).all()
-    loaded, unreadable = [], []
-    for row in rows:
-        try:
-            loaded.append(_job(row))
-        except Exception:
-            log.exception("row_not_readable", seq=row.seq, task=row.task)
-            unreadable.append(row.seq)
-    if unreadable:
-        end_waiting(connection.engine, unreadable, Event.REFUSE, _UNREADABLE, utc_now())
-    return loaded
-
-
-#: One such row must not keep its account's other jobs from being loaded, and it would be as unreadable the next time.
-_UNREADABLE = failed(ErrorCode.INTERNAL, "its row in the database cannot be read by this worker; see its log")
-
-
-def _due_at(row: Row[Any]) -> dt.datetime | None:
-    """Return when the job is due; a back-off ends within its longest time, also where the clock was set back meanwhile."""
-    if row.due_at is None or row.attempts == 0:
-        return cast(dt.datetime | None, row.due_at)
-    return cast(dt.datetime, min(row.due_at, utc_now() + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS)))
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        seq=row.seq,
-        job_id=row.job_id,
-        task_id=row.task_id,
-        account=row.account,
-        kind=(kind := TASKS[row.task]),
-        fields=msgspec.json.decode(row.fields, type=kind.fields),
-        priority=row.priority,
-        ordered=row.ordered,
-        state=State(row.state),
-        attempts=row.attempts,
-        custom_msg_id=row.custom_msg_id,
-        received_at=row.received_at,
-        due_at=_due_at(row),
-        expires_at=row.expires_at,
-        step=row.step,
-        attempts_before=row.attempts_before,
-        done=decode_done(row.done),
-        deaths=row.deaths,
-    )
+def end_unreadable(engine: Engine, seqs: Sequence[int]) -> None:
+    """End jobs whose rows cannot be read: they would keep their lanes for ever."""
+    if seqs:
+        end_waiting(engine, seqs, Event.REFUSE, _UNREADABLE, utc_now())

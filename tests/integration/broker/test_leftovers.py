@@ -77,17 +77,6 @@ def test_a_late_acknowledgement_does_not_hit_a_message_of_the_next_batch(
     assert raws(source, main) == [b"2"]
 
 
-def test_losses_that_cannot_be_counted_hold_nothing_up(source: Source, client: redis.Redis, main: Place) -> None:
-    push(client, "worker68.main", b"1", b"2")
-    raws(source, main)
-    client.set("worker68:lost:main", "not a hash")
-    heir = own(client, "main", fence=2)
-
-    assert [(one.raw, one.losses) for one in source.pop([heir], 10).popped] == [(b"1", 0), (b"2", 0)]
-    assert pop_and_ack(source, heir) == [b"1", b"2"]
-    assert client.hlen("worker68:unacked:main") == 0
-
-
 def test_what_was_popped_survives_a_restart_of_redis(
     source: Source, client: redis.Redis, main: Place, redis_server: EmbeddedRedis
 ) -> None:
@@ -101,26 +90,3 @@ def test_what_was_popped_survives_a_restart_of_redis(
 
     assert pop_and_ack(source, main) == [b"1"]
     assert pop_and_ack(source, main) == [b"2"]
-
-
-def test_what_two_owners_have_lost_comes_alone_and_only_its_own_losses_count(
-    source: Source, client: redis.Redis, main: Place
-) -> None:
-    push(client, "worker68.main", b"1", b"2", b"3")
-    source.pop([main], 10)
-
-    def losses(place: Place) -> list[tuple[bytes, int]]:
-        return [(popped.raw, popped.losses) for popped in source.pop([place], 10).popped]
-
-    assert losses(main) == [(b"1", 0), (b"2", 0), (b"3", 0)], "a lost reply is no lost owner"
-    assert losses(own(client, "main", fence=2)) == [(b"1", 1), (b"2", 1), (b"3", 1)]
-    third = own(client, "main", fence=3)
-    assert losses(third) == [(b"1", 2)]
-    assert pop_and_ack(source, third) == [b"1"]
-    assert losses(third) == [(b"2", 2)]
-    assert losses(own(client, "main", fence=4)) == [(b"2", 3)]
-    assert pop_and_ack(source, own(client, "main", fence=4)) == [b"2"]
-    assert losses(own(client, "main", fence=4)) == [(b"3", 2)]
-    assert client.hlen("worker68:lost:main") == 1, "what is acknowledged is not counted any more"
-    assert pop_and_ack(source, own(client, "main", fence=4)) == [b"3"]
-    assert client.exists("worker68:lost:main") == 0

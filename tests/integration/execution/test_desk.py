@@ -9,16 +9,17 @@ from tests.parts.jobs import account, message, send_fields
 from tests.parts.ledger import Ledger
 from tests.parts.slots import Slots
 from worker68.execution.desk import Desk
-from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.jobs.job import Job
-from worker68.store import waiting
+from worker68.store.lanes import load_lanes
 
 
 def desk_of(ledger: Ledger, max_waiting: int) -> Desk:
     settings = account(max_waiting=max_waiting)
-    load = lambda lanes: waiting.load_lanes(ledger.engine, "main", LANE_DEPTH, lanes)  # noqa: E731
-    dispatch = Dispatch(settings, Slots().as_limiter(), load)
+    dispatch = Dispatch(
+        settings, Slots().as_limiter(), lambda lanes, depth: load_lanes(ledger.engine, "main", depth, lanes)
+    )
     pacing = SimpleNamespace(tell_busy=lambda: None)
     link = SimpleNamespace(
         why_not=lambda needs_login: None, why_not_reached=None, one_send_per_chat=False, api_url="", ready=True

@@ -83,7 +83,7 @@ def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
         fence=FENCE,
         owned=lambda: True,
         link=cast(Link, ReadyLink()),
-        dispatch=Dispatch(account(), limiter, lambda lanes: []),
+        dispatch=Dispatch(account(), limiter, lambda lanes, depth: []),
         limiter=limiter,
         permit=permit,
         gate=gate,

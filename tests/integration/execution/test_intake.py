@@ -58,10 +58,6 @@ def test_a_message_of_the_front_door_belongs_to_an_account_of_the_settings_or_to
     assert sqlite.intake.account_of(Arrival(raw, "worker68", None)) == account
 
 
-def test_what_killed_its_workers_at_the_front_door_is_not_read_again(sqlite: Ledger) -> None:
-    assert sqlite.intake.account_of(Arrival(message(), "worker68", None, losses=3)) is None
-
-
 #: Rules that an operator's database may have and worker68 does not know. PostgreSQL calls its limits (class 54) "operational".
 TRIGGERS = {
     "sqlite": """CREATE TRIGGER picky BEFORE INSERT ON jobs WHEN new.job_id LIKE 'poison%' AND new.envelope IS NOT NULL

@@ -35,8 +35,8 @@ def bell() -> Bell:
 
 @pytest.fixture
 def watch(sqlite: Ledger, bell: Bell, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[PauseWatch]:
-    """One that asks SQL only when it is woken."""
-    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 60.0)
+    """One that asks SQL again and again."""
+    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
     watch = PauseWatch(sqlite.engine, "worker-a", loop_thread.loop, bell)
     serve(loop_thread, watch)
     yield watch
@@ -64,25 +64,21 @@ def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) ->
 def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell: Bell) -> None:
     permit = open_account(watch, "main")
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-    watch.look_soon()
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert "paused by ann" in (permit.why_not() or ""), "the row says so only afterwards"
     wait_until(lambda: bell.rung == 2)
 
     pauses.resume(sqlite.engine, "main", "solved", "ann", NOW)
-    watch.look_soon()
     wait_until(lambda: permit.why_not() is None)
     wait_until(lambda: bell.rung == 3)
 
 
-def test_sql_is_asked_again_and_again_without_being_woken(
-    sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
+def test_an_account_that_is_opened_need_not_wait_for_the_next_look(
+    watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    permit = open_account(watch, "main")
-    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
-    watch.look_soon()
-    pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-    wait_until(lambda: permit.pause is not None)
+    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 3600.0)
+    for account in ("main", "other", "third"):
+        open_account(watch, account)
 
 
 def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite: Ledger, watch: PauseWatch) -> None:
@@ -91,7 +87,6 @@ def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite
     watch.close("other")
     for account in ("other", "main"):
         pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
-    watch.look_soon()
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     other = pauses.find_pause(sqlite.engine, "other")
     assert other is not None
@@ -105,8 +100,6 @@ def test_an_older_answer_never_replaces_a_newer_one(
     permit = open_account(watch, "main")
     with held_answer(watch, monkeypatch) as asked:  # this one has read "not paused"
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        watch.look_soon()
-        watch.look_soon()
     wait_until(lambda: "paused by ann" in (permit.why_not() or ""))
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert asked.at_once == 1
@@ -153,7 +146,6 @@ def held_answer(watch: PauseWatch, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
     with monkeypatch.context() as patched:
         patched.setattr(pauses, "list_pauses", slow)
-        watch.look_soon()
         assert has_read.wait(10)
         yield asked
         may_act.set()

@@ -166,7 +166,7 @@ class AnySequence(RuleBasedStateMachine):
             assert death < 2 * DEATHS_ALLOWED - 1 or not open_
             self.now += dt.timedelta(hours=2)
             waiting.release_due(self.ledger.engine, "main", self.now)
-            for job in waiting.load_lanes(self.ledger.engine, "main", 100):
+            for job in self.ledger.load():
                 assert self._begin(Attempt(job, job.attempts + 1, "the next", self.fence))
             self.the_owner_dies()
         self.nothing_leaves_the_table()

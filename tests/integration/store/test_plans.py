@@ -22,7 +22,7 @@ from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
-from worker68.store import figures, history, outbox, reports, snapshots, standing, waiting
+from worker68.store import figures, history, lanes, outbox, reports, snapshots, standing, waiting
 from worker68.store.engine import Engine, reading
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
@@ -179,11 +179,13 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
     engine, now = crowded.engine, utc_now()
     some = seqs_of(crowded, "ready", 50)
     with explained(engine) as plans:
-        assert len(waiting.load_lanes(engine, "main", 2)) > 2 * LANES
+        heads, _ = lanes.find_lanes(engine, "main", "", 9 * LANES)
+        assert len(lanes.load_lanes(engine, "main", 2, [head.lane for head in heads])) > 2 * LANES
         assert len(waiting.load_jobs(engine, some)) == len(some)
         assert len(waiting.find_overdue(engine, "main", now)) == 50
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
+        waiting.next_expiry(engine, "main")
         waiting.find_parked(engine, "main")
         waiting.count_waiting(engine, "main")
         waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
@@ -196,8 +198,8 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
 def test_the_heads_of_many_lanes_are_found_by_a_plan_of_few_parts(crowded: Ledger) -> None:
     """No plan is kept, so each part is planned at every sweep, which takes far longer than to look into a lane."""
     with explained(crowded.engine) as plans:
-        assert len(waiting.load_lanes(crowded.engine, "main", 2)) > 2 * LANES
-    assert max(len(plan.nodes) for plan in plans) < 10
+        assert len(crowded.load(depth=2)) > 2 * LANES
+    assert max(len(plan.nodes) for plan in plans) < 20
 
 
 def test_the_first_who_asked_for_a_job_is_not_looked_for_among_all(ledger: Ledger, knowledge: str) -> None:
@@ -270,10 +272,12 @@ def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> No
         snapshots.accept(engine, number, now)
         _, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
         ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
-        waiting.load_lanes(engine, "main", 2)
+        lanes.find_lanes(engine, "main", "", 100)
+        lanes.load_lanes(engine, "main", 2, [second.lane])
         waiting.find_overdue(engine, "main", now)
         waiting.release_due(engine, "main", now)
         waiting.next_due(engine, "main")
+        waiting.next_expiry(engine, "main")
         waiting.find_parked(engine, "main")
         waiting.count_waiting(engine, "main")
         waiting.cancel(engine, ["again"], "no", now)

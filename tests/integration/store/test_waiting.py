@@ -34,21 +34,6 @@ def back_off(ledger: Ledger, job: Job, until: dt.datetime) -> None:
     ledger.run(lambda connection: attempts.back_off(connection, attempt, until, "busy", "busy", NOW))
 
 
-def test_a_lane_is_ordered_by_priority_and_arrival(ledger: Ledger) -> None:
-    made = ledger.arrive(*[message(priority=priority) for priority in (5, 0, 9, 5, 0)])
-    seqs = [job.seq for job in made]
-    assert ledger.lane() == [seqs[1], seqs[4], seqs[0], seqs[3], seqs[2]]
-
-
-def test_the_depth_holds_for_each_lane(ledger: Ledger) -> None:
-    made = ledger.arrive(*[message(kwargs=to(chat)) for chat in (1, 2, 1, 2, 1, 1)], message(SYNC, {}))
-    seqs = [job.seq for job in made]
-    assert ledger.lane(depth=2) == [seqs[0], seqs[1], seqs[2], seqs[3], seqs[6]]
-    assert [job.seq for job in waiting.load_lanes(ledger.engine, "main", 1, [made[1].lane])] == [seqs[1]]
-    assert waiting.load_lanes(ledger.engine, "other", 5) == []
-    assert waiting.load_lanes(ledger.engine, "main", 5, []) == []
-
-
 def test_jobs_come_back_from_the_tables_as_they_went_in(ledger: Ledger) -> None:
     made = ledger.arrive(
         message(kwargs=send_fields(metadata={"a": 1}, ordered=False, expires_at=LATER.timestamp()), priority=3),
@@ -176,15 +161,6 @@ def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     assert ledger.row(begun.seq).reason is None
     ledger.must_begin(ready)
     assert ledger.row(ready.seq).reason is None
-
-
-def test_heads_are_found_of_more_lanes_than_one_statement_takes(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "LANES_PER_STATEMENT", 3)
-    made = ledger.arrive(*[message(kwargs=to(chat)) for chat in (*range(1, 9), *range(1, 9))])
-    assert ledger.lane(depth=1) == [job.seq for job in made[:8]]
-    assert ledger.lane(depth=5) == [job.seq for job in made]
 
 
 def test_a_parked_job_whose_time_is_over_is_nothing_that_is_due(ledger: Ledger) -> None:

@@ -23,10 +23,9 @@ def test_a_queue_is_celerys_lists_in_order_with_both_separators() -> None:
 def test_the_keys_of_an_account() -> None:
     place = Place.of_account("main", lease_key="k", lease_value="v", fence=3)
 
-    assert (place.queue, place.unacked_key, place.lost_key) == (
+    assert (place.queue, place.unacked_key) == (
         "worker68.main",
         "worker68:unacked:main",
-        "worker68:lost:main",
     )
 
 
@@ -35,9 +34,7 @@ def test_the_front_door_shares_no_key_with_an_account_whatever_its_name() -> Non
 
     for name in ("", "front", "worker68"):
         account = Place.of_account(name, lease_key="k", lease_value="v", fence=3)
-        assert {front.queue, front.unacked_key, front.lost_key}.isdisjoint(
-            {account.queue, account.unacked_key, account.lost_key}
-        )
+        assert {front.queue, front.unacked_key}.isdisjoint({account.queue, account.unacked_key})
 
 
 @pytest.mark.parametrize(

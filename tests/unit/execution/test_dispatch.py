@@ -17,12 +17,13 @@ from tests.parts.slots import Slots, refuse
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution import reasons
+from worker68.execution.backlog import LANE_DEPTH
 from worker68.execution.custody import Custody
-from worker68.execution.dispatch import LANE_DEPTH, Dispatch
+from worker68.execution.dispatch import Dispatch
+from worker68.execution.lanes import Kind, head_of
 from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
-from worker68.jobs.task import Step
 from worker68.limits.limiter import Ask, Grant, Refusal
 from worker68.limits.rates import parse_limits
 
@@ -38,12 +39,18 @@ class Room:
         self.loads = 0
         self.dispatch = Dispatch(account(**({"max_in_flight": PLENTY} | settings)), self.slots.as_limiter(), self.load)
 
-    def load(self, lanes: Sequence[str] | None) -> list[Job]:
+    def load(self, lanes: Sequence[str], depth: int) -> list[Job]:
         self.loads += 1
-        if lanes is None:
-            lanes = sorted({there.lane for there in self.sql})
         waiting = sorted((there for there in self.sql if there.lane in lanes), key=lambda j: (j.priority, j.seq))
-        return [there for lane in lanes for there in [w for w in waiting if w.lane == lane][:LANE_DEPTH]]
+        return [there for lane in lanes for there in [w for w in waiting if w.lane == lane][:depth]]
+
+    def learn(self) -> None:
+        """Let the dispatch know of all lanes, as SQL has them."""
+        self.dispatch.unload()
+        firsts: dict[str, Job] = {}
+        for waiting in sorted(self.sql, key=lambda j: (j.priority, j.seq)):
+            firsts.setdefault(waiting.lane, waiting)
+        self.dispatch.learn((lane, head_of(first), due_in(first)) for lane, first in firsts.items())
 
     def add(self, *jobs: Job) -> None:
         self.dispatch.add(jobs)
@@ -56,10 +63,15 @@ class Room:
         return [ready.job.seq for ready in self.look(room, one_send_per_chat).ready]
 
 
+def due_in(waiting: Job) -> float:
+    return 0.0 if waiting.due_at is None else (waiting.due_at - dt.datetime.now(dt.UTC)).total_seconds()
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     clock.drive(monkeypatch, "worker68.execution.dispatch")
+    clock.drive(monkeypatch, "worker68.execution.backlog")
     return clock
 
 
@@ -270,13 +282,8 @@ def test_without_order_the_rest_of_a_long_lane_goes_past_what_rests(room: Room) 
     tired = send(1, ordered=False, state=State.DEFERRED, attempts=1, due_at=later)
     others = [send(seq, ordered=False) for seq in range(2, 2 * LANE_DEPTH)]
     room.sql = [tired, *others]
-    room.dispatch.rebuild()
-    first = room.choose()
-    assert first == list(range(2, LANE_DEPTH + 1))
-    for seq in first:
-        room.sql.remove(others[seq - 2])
-        room.dispatch.finish(others[seq - 2])
-    assert room.choose() == list(range(LANE_DEPTH + 1, 2 * LANE_DEPTH))
+    room.learn()
+    assert room.choose() == list(range(2, 2 * LANE_DEPTH))
 
 
 def test_says_why_a_job_was_put_back_that_was_never_tried(room: Room) -> None:
@@ -289,7 +296,7 @@ def test_says_why_a_job_was_put_back_that_was_never_tried(room: Room) -> None:
 def test_a_job_that_backs_off_in_sql_rests_here_too(room: Room) -> None:
     tired = send(1, state=State.DEFERRED, attempts=1, due_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60))
     room.sql = [tired, send(2)]
-    room.dispatch.rebuild()
+    room.learn()
     choice = room.look()
     assert choice.ready == []
     assert choice.look_again_at is not None
@@ -371,12 +378,13 @@ def test_what_is_overdue_is_told_even_without_redis(room: Room) -> None:
     assert [late.seq for late in room.look().overdue] == [1]
 
 
-def test_a_rebuild_takes_sqls_word_and_leaves_what_is_under_way(room: Room) -> None:
+def test_what_sql_says_of_its_lanes_leaves_what_is_under_way(room: Room) -> None:
     room.add(send(1), send(2), send(9, chat=2))
     assert room.choose(room=1) == [1]
     room.sql = [send(1), send(2), send(3)]
-    room.dispatch.rebuild()
+    room.learn()
     assert room.choose() == [], "the lane's first is still under way"
+    room.sql = [send(2), send(3)]
     room.dispatch.finish(send(1))
     assert room.choose() == [2]
 
@@ -659,7 +667,7 @@ def test_whoever_brings_a_job_back_does_not_wait_while_the_lanes_are_looked_at(
     assert room.choose(room=1) == [1]
     begun, brought_back, seen = threading.Event(), threading.Event(), []
 
-    def look(step: Step) -> str | None:
+    def look(_kind: Kind) -> str | None:
         begun.set()
         seen.append(brought_back.wait(10))
         return None

@@ -203,14 +203,6 @@ def test_an_unreadable_body_is_answered_as_celerys_failure_and_set_aside(intake:
     assert silent.requester.ignore_result
 
 
-def test_a_message_that_three_workers_have_died_of_is_set_aside_unread_and_unanswered(intake: Intake) -> None:
-    """It may have been written down before the worker died, and then its job runs: a failure as its result would be a lie."""
-    reading = intake.read(Arrival(message(task_id="t"), "worker68", None, losses=3), NOW)
-    assert reading.entry is None
-    assert reading.dead is not None
-    assert "3 workers were lost" in json.loads(reading.dead.payload)["reason"]
-
-
 @pytest.mark.parametrize("fault", [RecursionError(), MemoryError(), OverflowError("secret"), AssertionError("secret")])
 def test_whatever_a_message_raises_it_is_answered_and_set_aside(
     intake: Intake, monkeypatch: pytest.MonkeyPatch, fault: Exception

@@ -214,7 +214,7 @@ def test_what_loses_a_worker_each_time_is_given_up(ledger: Ledger) -> None:
     for number in range(1, DEATHS_ALLOWED + 1):
         ledger.must_begin(mute, number)
         ended.append(resolve(ledger))
-        alone.append([job.exclusive for job in waiting.load_lanes(ledger.engine, "main", 1)])
+        alone.append([job.exclusive for job in ledger.load(depth=1)])
     assert ended == [Resolved(again=1)] * (DEATHS_ALLOWED - 1) + [Resolved(abandoned=1)]
     assert alone == [[False]] * (DEATHS_ALLOWED - 2) + [[True], []], "on its last chance it runs alone"
     row = ledger.row(mute.seq)

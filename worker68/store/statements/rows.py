@@ -1,0 +1,71 @@
+"""Rows of waiting jobs, as jobs. One that cannot be read must not keep its account's other jobs from being loaded."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, cast
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Row, and_, case, func, select
+
+from worker68.clock import utc_now
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import ErrorCode
+from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
+from worker68.jobs.states import State
+from worker68.store.statements.outcomes import decode_done
+from worker68.store.tables import attempts, jobs, requesters
+from worker68.tasks import TASKS
+
+log = structlog.get_logger(__name__)
+
+
+def read_jobs(connection: Connection, query: Any) -> tuple[list[Job], list[int]]:
+    """Return the jobs whose rows this query selects, in its order, and the numbers of those that cannot be read."""
+    # A sum has no index: for the first by its id, PostgreSQL would walk the primary key until it meets one of this job.
+    oldest = requesters.c.id + 0
+    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(oldest).limit(1)
+    task_id = first.scalar_subquery().label("task_id")
+    lost = and_(attempts.c.step == jobs.c.step, attempts.c.ending == ErrorCode.WORKER_LOST)
+    counted = select(func.count()).where(attempts.c.seq == jobs.c.seq, lost).scalar_subquery()
+    deaths = case((jobs.c.attempts > 0, counted), else_=0).label("deaths")
+    rows = connection.execute(query.add_columns(task_id, deaths)).all()
+    loaded, unreadable = [], []
+    for row in rows:
+        try:
+            loaded.append(_job(row))
+        except Exception:
+            log.exception("row_not_readable", seq=row.seq, task=row.task)
+            unreadable.append(row.seq)
+    return loaded, unreadable
+
+
+def _due_at(row: Row[Any]) -> dt.datetime | None:
+    """Return when the job is due; a back-off ends within its longest time, also where the clock was set back meanwhile."""
+    if row.due_at is None or row.attempts == 0:
+        return cast(dt.datetime | None, row.due_at)
+    return cast(dt.datetime, min(row.due_at, utc_now() + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS)))
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        seq=row.seq,
+        job_id=row.job_id,
+        task_id=row.task_id,
+        account=row.account,
+        kind=(kind := TASKS[row.task]),
+        fields=msgspec.json.decode(row.fields, type=kind.fields),
+        priority=row.priority,
+        ordered=row.ordered,
+        state=State(row.state),
+        attempts=row.attempts,
+        custom_msg_id=row.custom_msg_id,
+        received_at=row.received_at,
+        due_at=_due_at(row),
+        expires_at=row.expires_at,
+        step=row.step,
+        attempts_before=row.attempts_before,
+        done=decode_done(row.done),
+        deaths=row.deaths,
+    )

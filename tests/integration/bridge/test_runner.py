@@ -15,12 +15,15 @@ from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
 from worker68.bridge import runner as runner_module
 from worker68.bridge import session as session_module
 from worker68.clock import Deadline
+from worker68.observe.outages import Outage
 
 
 def test_a_session_that_cannot_start_over_is_one_traceback_however_often_it_is_tried(
     worker: Worker, bridge: WellBehavedBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner_module, "REST_SECONDS", 0.01)
+    outage = Outage("bridge_start_over_failed", "bridge_started_over", "nothing", fault=True)
+    monkeypatch.setattr(runner_module, "_START_OVER", outage)  # that of the process may last, from another test
     link = worker.ready_link(bridge.url)
     session, tries = link.session, [0]
     whole = session.fail

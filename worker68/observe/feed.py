@@ -1,4 +1,4 @@
-"""What happens to jobs, kept for one reader for as long as it wants it: Celery's events, and so Flower.
+"""A queue of what happens to jobs, filled only while its one reader wants it: Celery's events, and so Flower.
 
 In: jobs that wait, begin, end or are cancelled. Out: these in their order, with their times. Never: a wait; more than
 ``MOST_KEPT`` of them.

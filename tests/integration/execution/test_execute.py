@@ -254,7 +254,7 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
     act(SEND, lambda turn: succeeded({"message_id": 1}))
     dispatch = execution.dispatch
     dispatch.add([arrive(ledger, SEND)])
-    (chosen,) = dispatch.choose(1, False, utc_now()).ready
+    (chosen,) = loop.run_until_complete(dispatch.choose(1, False, utc_now())).ready
     seen: list[tuple[int, int, str]] = []
 
     def note() -> None:

@@ -231,13 +231,18 @@ class LoopThread:
         task.add_done_callback(self._jobs.discard)
 
     def _serve(self, name: str, service: Service) -> None:
-        task = self.loop.create_task(service.run())
-        self._services[name] = (service, task)
-        task.add_done_callback(partial(self._note_end, name))
+        self._services[name] = (service, self.loop.create_task(self._run_service(name, service)))
 
-    def _note_end(self, name: str, task: asyncio.Task[None]) -> None:
-        if name in self._services and not task.cancelled():
-            log.error("service_ended", service=name, remedy="restart the worker", exc_info=task.exception())
+    async def _run_service(self, name: str, service: Service) -> None:
+        fault: BaseException | None = None
+        try:
+            await service.run()
+        except asyncio.CancelledError:
+            raise  # the loop ends
+        except BaseException as error:  # noqa: BLE001 - a SystemExit would end the loop, and all jobs with it
+            fault = error
+        if fault is not None or name in self._services:
+            log.error("service_ended", service=name, remedy="restart the worker", exc_info=fault)
 
 
 def _end(over: asyncio.Future[None]) -> None:

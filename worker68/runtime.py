@@ -16,6 +16,7 @@ import structlog
 from redis import Redis
 
 from worker68.bridge.bridges import Bridges
+from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import LinkOptions, Listener
 from worker68.bridge.link import Link
 from worker68.broker.bindings import bind_queues
@@ -67,8 +68,6 @@ CUT_AFTER_SECONDS = 35.0
 RECORD_SECONDS = 3.0
 #: Celery's thread waits so long for a stop. The watchdog ends the process before.
 STOP_SECONDS = 60.0
-#: The pump waits so long for the loop, which is never busy for more than milliseconds.
-LOOP_SECONDS = 5.0
 
 
 class Runtime:
@@ -114,6 +113,7 @@ class Runtime:
             self._relay.wake,
             self._defer,
             settings.concurrency,
+            self.loop.loop,
         )
         listener = Listener(
             on_change=self._pump.wake,
@@ -173,7 +173,7 @@ class Runtime:
         self.loop.serve("relay", self._relay)
         self.loop.serve("late", self._late)
         self.loop.serve("pauses", self._watch)
-        self._pump.start()
+        self.loop.serve("intake", self._pump)
         self.loop.serve("leases", self._ownership)
         self.loop.serve("health", self.vitals)
 
@@ -210,7 +210,7 @@ class Runtime:
         try:
             self._stopping.set()  # what waits for its slot is given back
             self.vitals.drain()
-            await _try(asyncio.to_thread(self._pump.stop))  # nothing is taken in, nothing begins
+            await _try(self.loop.stop_service("intake"))  # nothing is taken in, nothing begins
             await _try(self._await_verdicts())
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
             await _try(self._close_links())  # every wait for a verdict ends
@@ -264,26 +264,23 @@ class Runtime:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
         return sorted(self._accounts) if self._pump.owns_front else None
 
-    def _open_desk(self, name: str, lease: Lease) -> Desk:
+    async def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.
 
         Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
         account = self._accounts[name]
-        for seen in recovery.record_kept(self.engine, self._kept, name, utc_now()):
+        for seen in await asyncio.to_thread(self._take_over, lease, name):
             self._late.hand_in(name, seen, kept=True)
-        recovery.take_over(self.engine, name, lease.fence, utc_now())
+        if not lease.held:  # lost meanwhile, when there was nothing to close yet
+            raise LeaseLost(f"the lease of {name} ended while its desk was opened")
         permit = self._watch.open(name)
-        gate = Gate(account.limits, lambda: lease.held, self._pump.wake)
+        wake = partial(self._pump.wake, name)
+        gate = Gate(account.limits, lambda: lease.held, wake)
         options = LinkOptions(
             match=account.verdict_match, newline=account.newline, guard=permit.why_not, on_busy=gate.note_busy
         )
-        opening = self.loop.submit(self._open_link(name, lease, options))
-        try:
-            link = opening.result(LOOP_SECONDS)
-        except TimeoutError:
-            opening.cancel()
-            raise
+        link = self._links[name] = self._bridges.open(name, account.bridge_url, options)
         lead = LeadTime()
         dispatch = Dispatch(
             account,
@@ -308,16 +305,15 @@ class Runtime:
             recorder=Recorder(name, self._kept, self._stopping),
             stopping=self._stopping,
             announce=self._relay.wake,
-            wake=self._pump.wake,
+            wake=wake,
         )
         return Desk(execution, self._intake)
 
-    async def _open_link(self, name: str, lease: Lease, options: LinkOptions) -> Link:
-        if not lease.held:  # lost meanwhile, when there was nothing to close yet
-            self._watch.close(name)
-            raise LeaseLost(f"the lease of {name} ended while its desk was opened")
-        link = self._links[name] = self._bridges.open(name, self._accounts[name].bridge_url, options)
-        return link
+    def _take_over(self, lease: Lease, name: str) -> list[LateEvidence]:
+        """Write down what older owners of an account left; return the late evidence among it. In the pool."""
+        seen = recovery.record_kept(self.engine, self._kept, name, utc_now())
+        recovery.take_over(self.engine, name, lease.fence, utc_now())
+        return seen
 
     async def _close_links(self) -> None:
         self._bridges.stop()

@@ -114,14 +114,13 @@ BUILDERS: dict[str, set[str]] = {
     "StrictRedis": set(),
     "from_url": {"runtime", "cli", "embedded"},
     # What belongs to the loop needs neither: docs/architecture.md says what each of them is for.
-    "Thread": {"loop", "watchdog", "store.writer", "broker.pump", "bridge", "child", "simulator"},
+    "Thread": {"loop", "watchdog", "store.writer", "bridge", "child", "simulator"},
     "ThreadPoolExecutor": {"loop"},
     "Lock": {
         "observe.outages",
         "observe.overlooked",
         "store.endings",
         "store.engine",
-        "execution.custody",
         "bridge",
         "simulator",
     },

@@ -293,7 +293,7 @@ class TestStopping:
 class Calling:
     """A service that makes a call in the pool, and then waits for its stop."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         self.called = False
         self._error = error
         self._stopped = asyncio.Event()
@@ -312,12 +312,16 @@ class Calling:
 
 
 class TestServices:
-    def test_one_that_ends_by_itself_is_a_fault(self, jobs: LoopThread) -> None:
+    @pytest.mark.parametrize("fault", [ValueError("a fault"), SystemExit(1)])
+    def test_one_that_ends_by_itself_is_a_fault_and_ends_nothing_else(
+        self, jobs: LoopThread, fault: BaseException
+    ) -> None:
         with capture_logs() as log:
             jobs.serve("well", Calling())
-            jobs.serve("broken", Calling(ValueError("a fault")))
+            jobs.serve("broken", Calling(fault))
             wait_until(lambda: jobs.ended_services() == ["broken"])
             wait_until(lambda: [entry["service"] for entry in log if entry["event"] == "service_ended"] == ["broken"])
+        goes_on(jobs)
 
     def test_one_that_is_stopped_is_none(self, jobs: LoopThread) -> None:
         with capture_logs() as log:

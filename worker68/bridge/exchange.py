@@ -43,11 +43,11 @@ class LinkOptions:
 class Listener:
     """What links call, on the loop. Each must be quick, and must neither wait nor make a call. An exception is logged and counted.
 
-    ``on_change``: a link's state has changed. ``on_event``: an account, the operator, and the bytes of an unsolicited frame that is
-    not only about sends of ours.
+    ``on_change``: the state of an account's link has changed. ``on_event``: an account, the operator, and the bytes of an
+    unsolicited frame that is not only about sends of ours.
     """
 
-    on_change: Callable[[], None]
+    on_change: Callable[[str], None]
     on_late_evidence: Callable[[str, LateEvidence], None]
     on_event: Callable[[str, str, bytes], None]
 

@@ -6,6 +6,7 @@ kept for later: while the link is down every call is refused at once, with not a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import structlog
@@ -33,7 +34,7 @@ class Link:
         self.account = account
         self.url = url
         self.options = options
-        self._on_change = terms.listener.on_change
+        self._on_change = partial(terms.listener.on_change, account)
         self._runner = Runner(loop, self._show)
         self.session = Session(account, url, options, terms, self._runner, ids_given_back=ids_given_back)
         self._runner.attach(self.session)

@@ -110,13 +110,7 @@ class Session:
         inbox = self._inbox
         if inbox is None:
             return
-        until = now + STEP_SECONDS
-        inbox.read()
-        while (heard := inbox.take()) is not None:
-            self._hear(inbox, heard, now)
-            if monotonic() >= until:
-                inbox.behind = True
-                break
+        self._hear_all(inbox, now, until=now + STEP_SECONDS)
         self._write(now)
 
     def on_time(self) -> None:
@@ -124,6 +118,8 @@ class Session:
         now = monotonic()
         if now >= self._redial.due_at:
             self._start_dial()
+        if self._health.why_drop(now) is not None:
+            self.on_ready()  # where the process stood still, its timers come before what came in meanwhile
         reason = self._health.why_drop(now)
         if reason is not None:
             self._drop(reason)
@@ -154,10 +150,15 @@ class Session:
             self._redial.plan(monotonic())
 
     def close(self) -> None:
-        """Drop the connection and end every call. Afterwards nothing is written and every new call is refused."""
+        """Drop the connection and end every call. Afterwards nothing is written and every new call is refused.
+
+        What has come in is heard before: it may be a verdict that nothing repeats, also where the account was lost.
+        """
         if self._closed:
             return
         self._closed = True
+        if self._inbox is not None:
+            self._hear_all(self._inbox, monotonic())
         self._drop("closed by worker68")
         self._redial.stop()
         self.exchange.end_all()
@@ -178,6 +179,15 @@ class Session:
         return self._health.why_not_ready(now) if call.needs_login else self._health.why_not_reached
 
     # -- hearing
+
+    def _hear_all(self, inbox: Inbox, now: float, until: float = math.inf) -> None:
+        """Hear what has come in, or what there is time for."""
+        inbox.read()
+        while (heard := inbox.take()) is not None:
+            self._hear(inbox, heard, now)
+            if monotonic() >= until:
+                inbox.behind = True
+                break
 
     def _hear(self, inbox: Inbox, heard: Received | Frame, now: float) -> None:
         self._health.note_heard(now)

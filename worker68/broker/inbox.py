@@ -116,8 +116,8 @@ class Inbox:
         """
         arrivals = {popped: _arrival(popped) for popped in messages}
         moves = [(popped, account) for popped in messages if (account := self._intake.account_of(arrivals[popped]))]
-        refused = self._source.move(messages[0].place, moves) if moves else {}
         self._due.mark(account for _, account in moves)  # the doorbell does not ring for what this worker pushes
+        refused = self._source.move(messages[0].place, moves) if moves else {}
         for popped, reason in refused.items():
             arrivals[popped] = replace(arrivals[popped], problem=f"the queue of its account cannot take it: {reason}")
         moved = {popped for popped, _ in moves} - refused.keys()

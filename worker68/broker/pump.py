@@ -1,21 +1,20 @@
-"""The pump: the one thread that takes jobs in from Redis and lets begin what is ready.
+"""The pump: the service of the loop that takes jobs in from Redis and lets begin what is ready.
 
 In: the places and accounts that this worker owns. Out: rows in SQL, acknowledgements to Redis, jobs that begin on the loop.
-Nothing is popped while the database is away; a popped batch that could not be written goes back in its order. Never: a frame.
+An account is looked at when something has changed for it, or when its next time has come. Nothing is popped while the database is
+away; a popped batch that could not be written goes back in its order. Never: a frame; a wait of the loop for SQL or Redis.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import select
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 
+from worker68.broker.agenda import Agenda
 from worker68.broker.inbox import Inbox
 from worker68.broker.source import Source
 from worker68.clock import monotonic, utc_now
@@ -26,6 +25,7 @@ from worker68.execution.intake import Intake
 from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
+from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
@@ -50,7 +50,7 @@ _LOCKED = outages.Outage(
 
 
 class Pump:
-    """Moves jobs. ``gained``, ``lost`` and ``wake`` may be called from any thread."""
+    """Moves jobs. On the loop."""
 
     def __init__(
         self,
@@ -58,63 +58,77 @@ class Pump:
         intake: Intake,
         source: Source,
         begin: Callable[[Desk, Ready], None],
-        open_desk: Callable[[str, Lease], Desk],
+        open_desk: Callable[[str, Lease], Awaitable[Desk]],
         announce: Callable[[], None],
         defer: Callable[[Sequence[Job]], None],
         concurrency: int,
+        loop: Loop,
     ) -> None:
         self._engine = engine
         self._source = source
         self._inbox = Inbox(source, intake, lambda account: self._desks[account].room, announce)
+        self._rung = True
         self._begin = begin
         self._open_desk = open_desk
         self._announce = announce
         self._defer = defer
         self._concurrency = concurrency
+        self._loop = loop
+        self._wakeup = Wakeup(loop)
         self._desks: dict[str, Desk] = {}
         self._front: Lease | None = None
-        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._changes: queue.SimpleQueue[tuple[Lease, bool]] = queue.SimpleQueue()
+        self._ended: deque[str] = deque()
+        self._changes: deque[tuple[Lease, bool]] = deque()
         self._unopened: dict[str, Lease] = {}
-        self._failing: dict[
-            str, float
-        ] = {}  # accounts of which something of ours broke, and until when each is left alone
+        # Accounts of which something of ours broke, and until when each is left alone.
+        self._failing: dict[str, float] = {}
+        self._agenda = Agenda()
+        self._busy: dict[str, Desk] = {}  # those of which jobs are under way
         self._database_seen = False
         self.seconds = histogram("worker68_pump_seconds", "One round of taking in and handing on.")
         self.turned_at = monotonic()  # the end of one that ended well
-        self._stopping = threading.Event()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._rung = False  # the bell's descriptor is readable, or is about to be
-        self._thread = threading.Thread(target=self._run, name="worker68-pump", daemon=True)
+        self._stopping = Stopping(loop)
 
-    def start(self) -> None:
-        self._thread.start()
+    async def run(self) -> None:
+        """Take jobs in and let them begin until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                began = monotonic()
+                look_again_at = await self._turn()
+                self.turned_at = monotonic()
+                self.seconds.observe(self.turned_at - began)
+                await self._wait(look_again_at)
+            except (DatabaseAway, RedisAway) as away:
+                self._note_away(away)
+                await self._pause()
+            except Exception as error:  # noqa: BLE001 - a worker whose pump has ended is alive and takes nothing in
+                _FAILED.fails("pump", error)
+                await self._pause()
+        await asyncio.to_thread(self._source.close)
 
     def stop(self) -> None:
         """Take nothing in and begin nothing any more."""
         self._stopping.set()
-        self.wake()
-        self._thread.join()
-        self._source.close()
+        self._wakeup.set()
 
-    def wake(self) -> None:
-        """Something may be ready now."""
-        if not self._rung:
-            self._rung = True
-            os.eventfd_write(self._bell, 1)
+    def wake(self, account: str | None = None) -> None:
+        """Something may be ready now, of this account or of any."""
+        for name in self._desks if account is None else [account]:
+            self._agenda.mark(name)
+        self._wakeup.set()
 
     def job_ended(self, account: str) -> None:
         """A job of the account is not under way any more: the next one may be ready, and there may be room for another."""
-        self._ended.put(account)
-        self.wake()
+        self._ended.append(account)
+        self.wake(account)
 
     def gained(self, lease: Lease) -> None:
-        self._changes.put((lease, True))
-        self.wake()
+        self._changes.append((lease, True))
+        self._wakeup.set()
 
     def lost(self, lease: Lease) -> None:
-        self._changes.put((lease, False))
-        self.wake()
+        self._changes.append((lease, False))
+        self._wakeup.set()
 
     def owned_accounts(self) -> list[str]:
         return list(self._desks)
@@ -126,48 +140,41 @@ class Pump:
     def owns_front(self) -> bool:
         return self._front is not None
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                began = monotonic()
-                look_again_at = self._turn()
-                self.turned_at = monotonic()
-                self.seconds.observe(self.turned_at - began)
-                self._wait(look_again_at)
-            except (DatabaseAway, RedisAway) as away:
-                self._note_away(away)
-                self._pause()
-            except BaseException as error:  # noqa: BLE001 - a worker whose pump has ended is alive and takes nothing in
-                _FAILED.fails("pump", error)
-                self._pause()
-
-    def _turn(self) -> float:
+    async def _turn(self) -> float:
         """Tend, take in and let begin once; return when to do so again at the latest (monotonic seconds)."""
         self._apply_changes()
         if not self._database_seen:
-            check_version(self._engine)
+            await asyncio.to_thread(check_version, self._engine)
             self._database_seen = True
-        self._open_desks()
-        self._tend()  # first, because it counts how much room a new desk has
-        self._take_in()
-        _, look_again_at = self._begin_ready()
+        await self._open_desks()
+        accounts = [name for name in self._agenda.take(monotonic(), self._room() > 0) if name in self._desks]
+        await self._tend(accounts)  # first, because it counts how much room a new desk has
+        await self._begin_ready(accounts)
+        await self._take_in()
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
             outage.works("pump")
-        next_look_at = self._inbox.next_look_at
-        return next_look_at if look_again_at is None else min(look_again_at, next_look_at)
+        return min(self._agenda.next_at, self._inbox.next_look_at)
 
-    def _pause(self) -> None:
+    async def _pause(self) -> None:
         """Something failed half-way, so what was written may not have come into memory, nor what was popped."""
-        for desk in self._desks.values():
+        for account, desk in self._desks.items():
             desk.distrust()
-        self._stopping.wait(PAUSE_SECONDS)
+            self._agenda.mark(account)
+        await self._stopping.rest(PAUSE_SECONDS)
 
-    def _wait(self, until: float) -> None:
-        timeout = max(0.0, until - monotonic())
-        readable, _, _ = select.select([self._bell, self._source.fileno()], [], [], timeout)
-        if self._bell in readable:
-            os.eventfd_read(self._bell)
-            self._rung = False  # before the look at what there is, or a ring in between is lost
+    async def _wait(self, until: float) -> None:
+        """Wait until then, or until something rings or changes."""
+        # Not watched while it is read: it would ring all the time.
+        self._loop.add_reader(self._source.fileno(), self._ring)
+        try:
+            await self._wakeup.wait(until - monotonic())
+        finally:
+            self._loop.remove_reader(self._source.fileno())
+
+    def _ring(self) -> None:
+        self._rung = True
+        self._loop.remove_reader(self._source.fileno())
+        self._wakeup.set()
 
     def _note_away(self, away: DatabaseAway | RedisAway) -> None:
         """Look at the database's version before anything else when what is away may be back."""
@@ -178,8 +185,9 @@ class Pump:
     # Ownership
 
     def _apply_changes(self) -> None:
-        while not self._changes.empty():
-            lease, gained = self._changes.get()
+        """Take note of leases. Between two turns alone: so an account that a turn looks at stays there to its end."""
+        while self._changes:
+            lease, gained = self._changes.popleft()
             if not gained:
                 self._inbox.lose(lease)
             if lease.account is None:
@@ -191,29 +199,36 @@ class Pump:
             else:
                 self._unopened.pop(lease.account, None)
                 self._desks.pop(lease.account, None)
+                self._busy.pop(lease.account, None)
+                self._agenda.forget(lease.account)
 
-    def _open_desks(self) -> None:
+    async def _open_desks(self) -> None:
         """Open a desk for each account gained; one that the database did not let open is tried again."""
         for account, lease in list(self._unopened.items()):
             if not self._may_try(account):
                 continue
             with self._apart(account):
                 try:
-                    self._desks[account] = self._open_desk(account, lease)
+                    self._desks[account] = await self._open_desk(account, lease)
                     self._inbox.gain(lease)
+                    self._agenda.mark(account)
                 except LeaseLost as lost:
                     log.warning("desk_not_opened", account=account, problem=str(lost))
                 del self._unopened[account]
 
-    def _tend(self) -> None:
-        for account, desk in self._desks.items():
+    async def _tend(self, accounts: Sequence[str]) -> None:
+        for account in accounts:
             if self._may_try(account):
                 with self._apart(account):
-                    if desk.tend():
+                    if await self._desks[account].tend():
                         self._announce()
 
     def _may_try(self, account: str) -> bool:
-        return self._failing.get(account, 0.0) <= monotonic()
+        until = self._failing.get(account)
+        if until is None or until > monotonic():
+            return until is None
+        del self._failing[account]
+        return True
 
     @contextmanager
     def _apart(self, account: str) -> Iterator[None]:
@@ -232,52 +247,67 @@ class Pump:
             self._rest(account)
 
     def _rest(self, account: str) -> None:
-        self._failing[account] = monotonic() + PAUSE_SECONDS
+        self._failing[account] = until = monotonic() + PAUSE_SECONDS
         if account in self._desks:
             self._desks[account].distrust()
+        self._agenda.plan(account, until)
 
     # Intake
 
-    def _take_in(self) -> None:
-        while not self._ended.empty():
-            self._inbox.note_room(self._ended.get())
-        if jobs := self._inbox.take_in():
-            self._hand_over(jobs)
+    async def _take_in(self) -> None:
+        while self._ended:
+            self._inbox.note_room(self._ended.popleft())
+        if not self._rung and monotonic() < self._inbox.next_look_at:
+            return
+        self._rung = False
+        if jobs := await asyncio.to_thread(self._inbox.take_in):
+            await self._hand_over(jobs)
 
-    def _hand_over(self, jobs: Sequence[Job]) -> None:
+    async def _hand_over(self, jobs: Sequence[Job]) -> None:
         """Let new jobs enter their lanes."""
         by_account: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
             by_account[job.account].append(job)
         for account, own in by_account.items():
             self._desks[account].take(own)
-        begun, _ = self._begin_ready()
+        begun = await self._begin_ready(list(by_account))
         self._defer([job for job in jobs if job.seq not in begun])
 
     # Beginning
 
-    def _begin_ready(self) -> tuple[set[int], float | None]:
-        """Let begin what is ready; return the numbers of these jobs, and when to look again (monotonic seconds)."""
+    def _room(self) -> int:
+        """How many more jobs may be under way in this worker."""
+        self._busy = {name: desk for name, desk in self._busy.items() if desk.execution.dispatch.in_flight}
+        return self._concurrency - sum(desk.execution.dispatch.occupied for desk in self._busy.values())
+
+    async def _begin_ready(self, accounts: Sequence[str]) -> set[int]:
+        """Let begin what is ready of these accounts; return the numbers of these jobs."""
         begun: set[int] = set()
-        times: list[float] = []
-        room = self._concurrency - sum(desk.execution.dispatch.occupied for desk in self._desks.values())
-        for desk in self._desks.values():
+        room = self._room()
+        for account in accounts:
             if self._stopping.is_set():
                 break
-            choice = self._choose(desk, room)
-            room -= len(choice.ready)
+            desk = self._desks[account]
+            choice = await self._choose(desk, room)
             for ready in choice.ready:
                 begun.add(ready.job.seq)
+                self._busy[account] = desk
                 self._begin(desk, ready)
             if choice.overdue:
-                recovery.expire(self._engine, choice.overdue, utc_now())
+                await asyncio.to_thread(recovery.expire, self._engine, choice.overdue, utc_now())
                 self._announce()
-                self.wake()  # the next of their lanes may not be in memory yet, and thousands may be as late
-            times += [time for time in (choice.look_again_at, desk.look_again_at) if time is not None]
-        return begun, min(times, default=None)
+                self._agenda.mark(
+                    account
+                )  # the next of their lanes may not be in memory yet, and thousands may be as late
+            room -= len(choice.ready)
+            if room <= 0:
+                self._agenda.wait_for_room(account)
+            times = [desk.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
+            self._agenda.plan(account, max(min(times), self._failing.get(account, 0.0)))
+        return begun
 
-    def _choose(self, desk: Desk, room: int) -> Choice:
+    async def _choose(self, desk: Desk, room: int) -> Choice:
         if self._may_try(desk.account):
             with self._apart(desk.account):
-                return desk.choose(room)
+                return await desk.choose(room)
         return Choice([], [], self._failing[desk.account])

@@ -40,14 +40,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one pop found. The others are names of places.
+    """What one pop found. Places whose lease is no longer ours were left alone.
 
-    ``not_owned`` were left alone because their lease is no longer ours. ``again``: acknowledge, and pop these again at once, in
-    this order. ``crowded``: as many messages were taken as there is room for, and more lie there.
+    ``again``: acknowledge, and pop these places again at once, in this order. ``crowded``: from these as many messages were taken
+    as there is room for, and more lie there.
     """
 
     popped: tuple[Popped, ...] = ()
-    not_owned: frozenset[str] = frozenset()
     again: tuple[str, ...] = ()
     crowded: frozenset[str] = frozenset()
 
@@ -145,12 +144,11 @@ class Source:
 
     def _read_replies(self, places: Sequence[Place], replies: Sequence[Any]) -> Batch:
         popped: list[Popped] = []
-        not_owned, crowded = set(), set()
+        crowded: set[str] = set()
         again: dict[str, None] = {}
         to_search: list[Place] = []
         for place, (owned, waiting, entries, broken, leftover) in zip(places, replies, strict=True):
             if not owned:
-                not_owned.add(place.name)
                 continue
             for key in broken:
                 self._report(place, key)
@@ -172,7 +170,7 @@ class Source:
         found, unread = self._moderation.search(to_search, numbers_used)
         again |= dict.fromkeys(unread)
         first, rest = list(again)[:1], list(again)[1:]  # so that a long list keeps no other from being searched
-        return Batch((*popped, *found), frozenset(not_owned), (*rest, *first), frozenset(crowded))
+        return Batch((*popped, *found), (*rest, *first), frozenset(crowded))
 
     def _report(self, place: Place, key: bytes) -> None:
         if key not in self._broken_keys:

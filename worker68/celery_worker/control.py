@@ -47,7 +47,7 @@ REFUSED: Final = {
     "autoscale": f"{_CONCURRENCY} (`worker68 worker`)",
     "terminate": f"what is under way cannot be killed; {_CANCEL}",
     "revoke_by_stamped_headers": f"the stamps of a message are not kept; {_CANCEL}",
-    "election": "workers elect nobody: an account belongs to the worker that holds its lease; `worker68 top` shows which",
+    "election": "workers hold no elections: an account belongs to the worker that holds its lease; `worker68 top` shows which",
 }
 
 

@@ -17,7 +17,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import JobError, Outcome, Status, TryAgain
 from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed, Happening
 
-#: Deferred jobs that are told of in one second: a burst of 100 000 would only push everything else out of Flower's memory.
+#: Deferred jobs announced in one second at most: a burst of 100 000 would push everything else out of Flower's memory.
 MOST_A_SECOND: Final = 100
 #: Jobs remembered as deferred; a forgotten one is shown as deferred until it ends.
 REMEMBERED: Final = 20_000
@@ -31,7 +31,7 @@ class JobEvents:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._deferred: OrderedDict[str, None] = OrderedDict()  # told of, and not yet ended
+        self._deferred: OrderedDict[str, None] = OrderedDict()  # announced, and not yet begun
         self._second = 0
         self._left = 0
 
@@ -64,7 +64,7 @@ class JobEvents:
                 yield "task-cancelled", {"uuid": task_id}
 
     def _remember(self, task_id: str, second: int) -> bool:
-        """Remember that a job is told of as deferred; False where enough were told in this second."""
+        """Remember that a job is announced as deferred; False where enough were announced in this second."""
         if second != self._second:
             self._second, self._left = second, MOST_A_SECOND
         if self._left == 0:
@@ -80,7 +80,7 @@ class JobEvents:
 
 
 def end_event(task_id: str, conclusion: Conclusion) -> Event | None:
-    """Return what is told of a run's end; None where there is nothing to tell: between two steps a task stays started."""
+    """Return the event of a run's end; None where nothing has changed: between two steps a task stays started."""
     if conclusion is None or isinstance(conclusion, StepDone):
         return None
     if isinstance(conclusion, TryAgain):

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-#: So long Celery's thread waits for SQL: a look takes milliseconds, and whoever asks waits for a second.
+#: Celery's thread waits so long for SQL: a look takes milliseconds, and the client waits a second.
 PATIENCE_SECONDS: Final = 0.5
 
 Entry = dict[str, Any]

@@ -1,7 +1,7 @@
-"""How the runtime hangs on a Celery worker: two bootsteps.
+"""The two bootsteps that tie the runtime to a Celery worker.
 
-``RuntimeStep`` starts and stops the runtime with the worker. ``ShowStep`` runs on each connection of Celery's to Redis and shows
-Celery what the runtime does. No job passes Celery: while it has no connection, only remote control and events are away.
+``RuntimeStep`` starts and stops the runtime with the worker. ``ShowStep`` starts anew on each connection of Celery's to Redis, and
+shows Celery what the runtime does. No job depends on it: without a connection, only remote control and events stop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker68.runtime import Runtime
 __all__ = ["RuntimeStep", "ShowStep"]
 
 #: How often Celery is shown what has changed: heartbeats and Flower look every two seconds.
-SHOW_SECONDS: Final = 0.5
+SHOW_SECONDS: Final = 1.0
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -74,7 +74,7 @@ class RuntimeStep(bootsteps.StartStopStep):
 
 
 class ShowStep(bootsteps.StartStopStep):
-    """Shows Celery, a moment later, what is under way and what has happened. A step of its consumer."""
+    """Shows Celery, once a second, what is under way and what has happened. A step of its consumer."""
 
     requires = ("celery.worker.consumer.events:Events",)
 
@@ -99,7 +99,7 @@ class ShowStep(bootsteps.StartStopStep):
             self._timer = None
 
     def shutdown(self, consumer: Any) -> None:
-        """The worker has ended all jobs: tell how, while there is a connection."""
+        """Publish how the last jobs ended, before the connection closes."""
         self._publish(consumer)
 
     def _show(self, consumer: Any) -> None:
@@ -124,14 +124,14 @@ class ShowStep(bootsteps.StartStopStep):
 
 
 def _put_into(app: Any, runtime: Runtime) -> None:
-    """Let the other step, and the commands of remote control, find what they need."""
+    """Put what the other step and the commands of remote control use where they find it: in Celery's application."""
     app.worker68_runtime = runtime
     app.worker68_inspection = Inspection(runtime.engine, runtime.owned_accounts, runtime.loop, runtime.runs)
     app.worker68_revocation = Revocation(runtime.engine, runtime.loop, runtime.note_cancelled)
 
 
 def _refuse_options(worker: Any) -> None:
-    """Celery takes these options, and nothing good would come of them."""
+    """Refuse options of Celery's that would break the worker, or do nothing."""
     if not internals.is_thread_pool(worker.pool_cls):
         raise SettingsError("jobs run on one event loop, not in a pool of Celery's: leave out the option --pool (-P)")
     if worker.autoscale:

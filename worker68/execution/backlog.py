@@ -54,6 +54,10 @@ class Backlog:
         """How many jobs are in memory."""
         return len(self._held)
 
+    @property
+    def has_lanes(self) -> bool:
+        return bool(self._lanes)
+
     def lanes(self) -> list[str]:
         """Return the names of all lanes."""
         return list(self._lanes)

@@ -1,11 +1,12 @@
 """The desk: an account that this worker owns, and what is due there from time to time.
 
 In: new jobs, and the passing of time. Out: jobs in their lanes; ended ones where their time was over; the reasons why others wait,
-in their rows. Used by the pump's thread. Never: a frame, a message from Redis.
+in their rows. On the loop; SQL is asked in the pool. Never: a frame, a message from Redis.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import State
 from worker68.store import waiting
+from worker68.store.engine import Engine
 from worker68.store.lanes import LaneHead, find_lanes
 
 #: What memory may have missed is looked up in SQL this often, a part of the lanes at each look.
@@ -30,10 +32,15 @@ LANES_AT_ONCE = 500
 REVOKED_FOR = dt.timedelta(days=1)
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
 LOOK_SECONDS = 2.0
+#: What waits for a permit looks again this often.
+PERMIT_LOOK_SECONDS = 1.0
 
 
 class Desk:
-    """One account's waiting room as its owner keeps it. Everything here may raise ``DatabaseAway``: then ``distrust`` it."""
+    """One account's waiting room as its owner keeps it, used by one coroutine.
+
+    Everything here may raise ``DatabaseAway``: then ``distrust`` it.
+    """
 
     def __init__(self, execution: Execution, intake: Intake) -> None:
         self.execution = execution
@@ -75,13 +82,6 @@ class Desk:
         self._sweep_at = 0.0
         self._knows_lanes, self._found_to = False, ""
 
-    @property
-    def look_again_at(self) -> float | None:
-        """When the next deferred job is due, in monotonic seconds; at once while not all lanes are known."""
-        if not self._knows_lanes:
-            return monotonic()
-        return None if self._due is None else monotonic() + (self._due - utc_now()).total_seconds()
-
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
         self._taken_in += len(jobs)
@@ -89,34 +89,50 @@ class Desk:
         self._due = _earliest(self._due, *(job.due_at for job in jobs))
         self._expires = _earliest(self._expires, *(job.expires_at for job in jobs))
 
-    def tend(self) -> bool:
+    async def tend(self) -> bool:
         """Do what is due; return whether replies may have come into the outbox."""
-        self.execution.pacing.tell_busy()
-        now = utc_now()
+        await self.execution.pacing.tell_busy()
+        now, announce = utc_now(), False
         dispatch, engine = self.execution.dispatch, self.execution.engine
-        swept = monotonic() >= self._sweep_at
-        if swept:
-            self._begin_sweep(now)
+        if monotonic() >= self._sweep_at:
+            await self._begin_sweep(now)
+            announce = True
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self._knows_lanes):
-            self._find_lanes(now)
+            await self._find_lanes(now)
         if self._due is not None and self._due <= now:
-            dispatch.add(waiting.release_due(engine, self.account, now))
-            self._due = waiting.next_due(engine, self.account)
-        if not looks:
-            return swept
-        self._look_at = monotonic() + LOOK_SECONDS
-        if self.room == 0:
-            self._count()  # what was cancelled or has expired makes room, and nobody tells
-        self._explain()
-        return self._expire(now) or swept
+            self._due = None  # what comes meanwhile is counted again
+            released, due = await asyncio.to_thread(_release_due, engine, self.account, now)
+            dispatch.add(released)
+            self._due = _earliest(self._due, due)
+        if looks:
+            self._look_at = monotonic() + LOOK_SECONDS
+            if self.room == 0:
+                await self._count()  # what was cancelled or has expired makes room, and nobody tells
+            await self._explain()
+            announce = await self._expire(now) or announce
+        return announce
 
-    def choose(self, room: int) -> Choice:
+    @property
+    def tend_at(self) -> float:
+        """When something is due here, as far as is known (monotonic seconds): to be tended then."""
+        if not self._knows_lanes:
+            return 0.0
+        times = [self._sweep_at]
+        if self._found_to is not None or self._expires or self.execution.dispatch.has_lanes or self.room == 0:
+            times.append(self._look_at)
+        if self._due is not None:
+            times.append(monotonic() + (self._due - utc_now()).total_seconds())
+        return min(times)
+
+    async def choose(self, room: int) -> Choice:
         """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
         link, permit = self.execution.link, self.execution.permit
-        if not self._knows_lanes or permit.why_not() or link.why_not_reached or not self.execution.owned():
+        if not self._knows_lanes or link.why_not_reached or not self.execution.owned():
             return Choice([], [], None)
-        choice = self.execution.dispatch.choose(
+        if permit.why_not():  # that SQL answers again, nothing tells
+            return Choice([], [], monotonic() + PERMIT_LOOK_SECONDS if self.execution.dispatch.has_lanes else None)
+        choice = await self.execution.dispatch.choose(
             room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
         )
         for ready in choice.ready:
@@ -125,41 +141,48 @@ class Desk:
                 self._expiring[ready.job.seq] = ready.job.expires_at
         return choice
 
-    def _begin_sweep(self, now: dt.datetime) -> None:
-        execution, dispatch = self.execution, self.execution.dispatch
-        recovery.resolve_abandoned(execution.engine, self.account, dispatch.is_under_way, now)
-        self.take(recovery.revive_parked(execution.engine, self._intake, self.account, now))
-        waiting.forget_cancellations(execution.engine, now - REVOKED_FOR)
-        self._due = waiting.next_due(execution.engine, self.account)
-        self._expires = waiting.next_expiry(execution.engine, self.account)
-        self._count()
-        dispatch.unload()
+    async def _begin_sweep(self, now: dt.datetime) -> None:
+        execution = self.execution
+        self._due = self._expires = None
+        revived, due, expires = await asyncio.to_thread(self._resolve, now)
+        self.take(revived)
+        self._due, self._expires = _earliest(self._due, due), _earliest(self._expires, expires)
+        await self._count()
+        execution.dispatch.unload()
         self._found_to = self._found_to or ""
         self._sweep_at = monotonic() + SWEEP_SECONDS
 
-    def _find_lanes(self, now: dt.datetime) -> None:
+    def _resolve(self, now: dt.datetime) -> tuple[list[Job], dt.datetime | None, dt.datetime | None]:
+        """Resolve in SQL what nothing else looks after. Return jobs that may start now, and what is due next. In the pool."""
+        engine, dispatch = self.execution.engine, self.execution.dispatch
+        recovery.resolve_abandoned(engine, self.account, dispatch.is_under_way, now)
+        revived = recovery.revive_parked(engine, self._intake, self.account, now)
+        waiting.forget_cancellations(engine, now - REVOKED_FOR)
+        return revived, waiting.next_due(engine, self.account), waiting.next_expiry(engine, self.account)
+
+    async def _find_lanes(self, now: dt.datetime) -> None:
         """Let memory know of further lanes, and of those that it knows what SQL has as their first job."""
         assert self._found_to is not None
-        heads, self._found_to = find_lanes(self.execution.engine, self.account, self._found_to, LANES_AT_ONCE)
+        engine, after = self.execution.engine, self._found_to
+        heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self.account, after, LANES_AT_ONCE)
         self.execution.dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
         if self._found_to is None:
             self._knows_lanes = True
 
-    def _expire(self, now: dt.datetime) -> bool:
+    async def _expire(self, now: dt.datetime) -> bool:
         back = [seq for seq in self._expiring if not self.execution.dispatch.is_under_way(seq)]
         self._expires = _earliest(self._expires, *map(self._expiring.pop, back))
         if self._expires is None or self._expires > now:
             return False
-        ended = recovery.expire_overdue(self.execution.engine, self.account, now)
-        self._expires = waiting.next_expiry(self.execution.engine, self.account)
+        ended, self._expires = await asyncio.to_thread(_expire_overdue, self.execution.engine, self.account, now)
         return ended > 0
 
-    def _count(self) -> None:
+    async def _count(self) -> None:
         self._under_way = self.execution.dispatch.under_way()  # before the number: what ends in between is in both
         self._finished = self.execution.dispatch.finished
-        self._taken_in = waiting.count_waiting(self.execution.engine, self.account)
+        self._taken_in = await asyncio.to_thread(waiting.count_waiting, self.execution.engine, self.account)
 
-    def _explain(self) -> None:
+    async def _explain(self) -> None:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
         permit, link, dispatch = self.execution.permit, self.execution.link, self.execution.dispatch
         names = self._unexplained or dispatch.lanes()
@@ -168,9 +191,17 @@ class Desk:
         held = dispatch.explain(lambda kind: outside[kind.needs_login], part)
         changes = self._reasons.changes(held, ends=not rest)
         if changes:
-            waiting.write_reasons(self.execution.engine, changes, utc_now())
+            await asyncio.to_thread(waiting.write_reasons, self.execution.engine, changes, utc_now())
         self._reasons.note(held, changes, ends=not rest)
         self._unexplained = rest
+
+
+def _release_due(engine: Engine, account: str, now: dt.datetime) -> tuple[list[Job], dt.datetime | None]:
+    return waiting.release_due(engine, account, now), waiting.next_due(engine, account)
+
+
+def _expire_overdue(engine: Engine, account: str, now: dt.datetime) -> tuple[int, dt.datetime | None]:
+    return recovery.expire_overdue(engine, account, now), waiting.next_expiry(engine, account)
 
 
 def _earliest(*times: dt.datetime | None) -> dt.datetime | None:

@@ -6,18 +6,17 @@ and for the rest why they wait. Never: a write to SQL, a frame, a wait.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
 from worker68.clock import monotonic
 from worker68.execution import reasons
 from worker68.execution.backlog import Backlog
-from worker68.execution.custody import Custody
 from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
 from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
 from worker68.execution.under_way import UnderWay
@@ -53,10 +52,9 @@ class _Outside:
 
 
 class Dispatch:
-    """The waiting jobs of one account. All methods may be called from any thread, but one thread alone chooses and learns.
+    """The waiting jobs of one account. On the loop; one coroutine alone chooses. ``finished``: how many jobs have left for good.
 
-    Whoever brings word of a job (``make_room``, ``finish``, ``put_back``) never waits for the lock. ``finished`` counts the jobs
-    that have left for good.
+    While ``choose`` waits for Redis or SQL, jobs may come, end and come back.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class Dispatch:
         self._account = account
         self._limiter = limiter
         self._load = load
-        self._custody = Custody()  # guards everything below
         self._under_way = UnderWay()
         self._backlog = Backlog(self._under_way)
         # The limits that refuse all jobs that meet them, until when (monotonic seconds), and why in words.
@@ -94,8 +91,7 @@ class Dispatch:
     @property
     def occupied(self) -> int:
         """How many of those in flight take room: all but those that wait only for their end to be written down."""
-        with self._custody.held():
-            return self._under_way.occupied
+        return self._under_way.occupied
 
     def is_under_way(self, seq: int) -> bool:
         """Whether the job is on its way in this worker, from its turn to its end."""
@@ -103,33 +99,28 @@ class Dispatch:
 
     def under_way(self) -> frozenset[int]:
         """Return the numbers of the jobs that are on their way."""
-        with self._custody.held():
-            return frozenset(job.seq for job in self._under_way)
+        return frozenset(job.seq for job in self._under_way)
 
     def has_more_urgent(self) -> bool:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
-        with self._custody.held():
-            kinds = [kind for kind in self._backlog.open_kinds() if not kind.read and not self._holds(kind)]
-            return any(map(self._has_free, kinds))
+        kinds = [kind for kind in self._backlog.open_kinds() if not kind.read and not self._holds(kind)]
+        return any(map(self._has_free, kinds))
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Let ready jobs enter their lanes, by priority and order of arrival. A job that is there already stays as it is."""
-        with self._custody.held():
-            for job in jobs:
-                self._backlog.enter(job)
+        for job in jobs:
+            self._backlog.enter(job)
 
     def learn(self, heads: Iterable[tuple[str, Head, float]]) -> None:
         """SQL has these lanes: with each its name, its first job, and the seconds until that may start."""
-        with self._custody.held():
-            for name, head, due_in in heads:
-                self._backlog.learn(name, head, due_in)
+        for name, head, due_in in heads:
+            self._backlog.learn(name, head, due_in)
 
     def unload(self) -> None:
         """Ask SQL again for the jobs that are in memory, when their turn comes."""
-        with self._custody.held():
-            self._backlog.unload()
+        self._backlog.unload()
 
-    def choose(
+    async def choose(
         self,
         room: int,
         one_send_per_chat: bool,
@@ -143,30 +134,27 @@ class Dispatch:
         Classes first, then priority, then the lane that has waited longest. ``one_send``: new sends go one at a time. Raises
         ``RedisAway`` and ``DatabaseAway``: nothing may start then.
         """
-        with self._custody.held():
-            at = monotonic()
-            missing_since = None if api_known else self._outside.api_missing_since or at
-            self._outside = _Outside(room, one_send_per_chat, logged_in, missing_since)
-            self._under_way.heed_one_send(one_send)
-            self._lift(at)
+        at = monotonic()
+        missing_since = None if api_known else self._outside.api_missing_since or at
+        self._outside = _Outside(room, one_send_per_chat, logged_in, missing_since)
+        self._under_way.heed_one_send(one_send)
+        self._lift(at)
         ready: list[Ready] = []
         overdue: list[Job] = []
         asked = loads = 0
         while asked < MOST_AT_ONCE and len(overdue) < MOST_AT_ONCE and loads < MOST_LOADS:
-            with self._custody.held():
-                taken, unloaded = self._take(room - len(ready), at, now, overdue)
+            taken, unloaded = self._take(room - len(ready), at, now, overdue)
             if not taken and not unloaded:
-                with self._custody.held():
-                    return Choice(ready, overdue, self._next_look(at))
+                return Choice(ready, overdue, self._next_look(at))
             try:
                 if taken:
                     asked += len(taken)
-                    ready += self._ask_limits(taken)
+                    ready += await self._ask_limits(taken)
                 elif overdue:
                     break  # SQL would give them again: they end first
                 else:
                     loads += 1
-                    self._load_lanes(unloaded)
+                    await self._load_lanes(unloaded)
             except Exception as problem:
                 if not ready and not overdue:
                     raise
@@ -175,31 +163,36 @@ class Dispatch:
         return Choice(ready, overdue, at)
 
     def take_new_slot(self, job: Job) -> Slot | None:
-        """Return another slot for a job that missed its own, None where a limit refuses it now. Raises ``RedisAway``."""
+        """Return another slot for a job that missed its own, None where a limit refuses it. Raises ``RedisAway``. In the pool."""
         (answer,) = self._limiter.acquire(self._account.name, self._account.limits, [ask_of(job)])
         return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
 
     def make_room(self, job: Job) -> None:
-        """The outcome is known: another job may start while it is written down, but none behind it in its lane. Does not wait."""
-        self._custody.leave(partial(self._under_way.make_room, job.seq))
+        """The outcome is known: another job may start while it is written down, but none behind it in its lane."""
+        self._under_way.make_room(job.seq)
 
     def finish(self, job: Job) -> None:
-        """The job has left: it ended, or somebody else has it. Does not wait."""
-        self._custody.leave(partial(self._finish, job))
+        """The job has left: it ended, or another worker has it."""
+        self._release(job)
+        self.finished += 1
 
     def put_back(self, job: Job, after_seconds: float, why: str = reasons.BACKS_OFF) -> None:
-        """The job did not end and keeps its place: it may start again ``after_seconds`` from now, ``why`` in words. No wait."""
-        self._custody.leave(partial(self._put_back, job, monotonic() + after_seconds, why))
+        """The job did not end and keeps its place: it may start again ``after_seconds`` from now, ``why`` in words."""
+        self._release(job)
+        self._backlog.put_back(job, monotonic() + after_seconds, why)
 
     def forget(self, seqs: Collection[int]) -> None:
         """These have ended while they waited, by somebody else's hand: the next of their lanes need not wait for their slots."""
-        with self._custody.held():
-            self.finished += self._backlog.forget(seqs)
+        self.finished += self._backlog.forget(seqs)
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether a job waits or is under way."""
+        return self._backlog.has_lanes
 
     def lanes(self) -> list[str]:
         """Return the names of all lanes, for ``explain``."""
-        with self._custody.held():
-            return self._backlog.lanes()
+        return self._backlog.lanes()
 
     def explain(
         self, why_not: Callable[[Kind], str | None] = lambda kind: None, lanes: Iterable[str] | None = None
@@ -208,19 +201,10 @@ class Dispatch:
 
         ``why_not``: what holds its kind up outside of here.
         """
-        with self._custody.held():
-            names = self._backlog.lanes() if lanes is None else lanes
-            waiting = [lane for lane in map(self._backlog.waiting_lane, names) if lane is not None]
-            found = [(lane, lane.first(self._backlog.rests) or lane.front) for lane in waiting]
-            return {job.seq: self._why(lane, job, why_not) for lane, job in found}
-
-    def _finish(self, job: Job) -> None:
-        self._release(job)
-        self.finished += 1
-
-    def _put_back(self, job: Job, until: float, why: str) -> None:
-        self._release(job)
-        self._backlog.put_back(job, until, why)
+        names = self._backlog.lanes() if lanes is None else lanes
+        waiting = [lane for lane in map(self._backlog.waiting_lane, names) if lane is not None]
+        found = [(lane, lane.first(self._backlog.rests) or lane.front) for lane in waiting]
+        return {job.seq: self._why(lane, job, why_not) for lane, job in found}
 
     def _release(self, job: Job) -> None:
         was = self._backlog.release(job)
@@ -307,21 +291,21 @@ class Dispatch:
             self._backlog.set_aside(lane, cause)
         return False
 
-    def _ask_limits(self, taken: list[tuple[Job, int]]) -> list[Ready]:
-        """Ask for the slots of jobs that were taken out, without the lock; what is refused goes back. Raises ``RedisAway``."""
+    async def _ask_limits(self, taken: list[tuple[Job, int]]) -> list[Ready]:
+        """Ask for the slots of jobs that were taken out; what is refused goes back. Raises ``RedisAway``."""
         answers: Sequence[Grant | Refusal | None] = [None] * len(taken)
         asks, at, ready = [ask_of(job) for job, _ in taken], monotonic(), []
         try:
-            answers = self._limiter.acquire(self._account.name, self._account.limits, asks, self._ready_in())
+            ask = self._limiter.acquire
+            answers = await asyncio.to_thread(ask, self._account.name, self._account.limits, asks, self._ready_in())
             # Reckoned from the reply: Redis meant a moment before it, and a slot is never used too early.
             at = monotonic()
         finally:
-            with self._custody.held():
-                for (job, since), ask, answer in reversed(list(zip(taken, asks, answers, strict=True))):
-                    if isinstance(answer, Grant):
-                        ready.append(Ready(job, slot_of(ask, answer, at)))
-                    else:
-                        self._go_back(job, since, answer, at)
+            for (job, since), asked, answer in reversed(list(zip(taken, asks, answers, strict=True))):
+                if isinstance(answer, Grant):
+                    ready.append(Ready(job, slot_of(asked, answer, at)))
+                else:
+                    self._go_back(job, since, answer, at)
         return ready[::-1]
 
     def _go_back(self, job: Job, since: int, refusal: Refusal | None, at: float) -> None:
@@ -336,16 +320,14 @@ class Dispatch:
         if (chat := chat_of_send(job)) is not None:
             self._backlog.release_all(chat)
 
-    def _load_lanes(self, lanes: list[Lane]) -> None:
-        """Load further jobs of these lanes, without the lock. Only one thread loads; what happens meanwhile is not overlooked."""
-        with self._custody.held():
-            depth = self._backlog.begin_load(lanes)
+    async def _load_lanes(self, lanes: list[Lane]) -> None:
+        """Load further jobs of these lanes. What happens to them meanwhile is not overlooked."""
+        depth = self._backlog.begin_load(lanes)
         jobs = None
         try:
-            jobs = self._load([lane.name for lane in lanes], depth)
+            jobs = await asyncio.to_thread(self._load, [lane.name for lane in lanes], depth)
         finally:
-            with self._custody.held():
-                self._backlog.end_load(lanes, depth, jobs)
+            self._backlog.end_load(lanes, depth, jobs)
 
     # Saying when, and why
 

@@ -150,7 +150,7 @@ class Execution:
             return None
         began_at = monotonic()
         begun = await self.recorder.until_written(
-            lambda: written(self.writer, _begin, attempt, urgent=True), NotWritten(attempt.key)
+            lambda: written(self.writer, _begin, attempt), NotWritten(attempt.key)
         )
         self.lead.note(monotonic() - began_at)
         return attempt if begun else None

@@ -60,11 +60,11 @@ class Pacing:
         self._pace = pace
         self._gate = gate
 
-    def tell_busy(self) -> None:
+    async def tell_busy(self) -> None:
         """Slow down for the frames that were told "busy" since the last call. Raises ``RedisAway``; then they are kept."""
         while (slot := self._gate.take_busy()) is not None:
             try:
-                self._pace.report_busy(self._account, slot.age_seconds)
+                await asyncio.to_thread(self._pace.report_busy, self._account, slot.age_seconds)
             except BaseException:
                 self._gate.put_back_busy(slot)
                 raise

@@ -97,9 +97,9 @@ class Recorder:
             await self.stopping.rest(PAUSE_SECONDS)
 
 
-async def written(writer: Writer, verb: Verb[I, T], item: I, *, urgent: bool = False) -> T:
+async def written(writer: Writer, verb: Verb[I, T], item: I) -> T:
     """Hand something to the writer and wait until it is committed, as ``Writer.write`` does. On the loop."""
     answer: Waiter[Any] = Waiter()
-    writer.hand_in(verb, item, answer.tell, urgent=urgent)
+    writer.hand_in(verb, item, answer.tell)
     result: T = await answer
     return result

@@ -16,7 +16,7 @@ from worker68.redis_calls import redis_errors
 from worker68.store.schema import check_version
 from worker68.store.writer import answers
 
-THREADS: Final = frozenset({"worker68-loop", "worker68-pump", "worker68-writer"})
+THREADS: Final = frozenset({"worker68-loop", "worker68-writer"})
 
 #: They end in order while a worker drains; what it has begun goes on without them.
 REST_WHILE_DRAINING: Final = ("threads", "pump", "leases")

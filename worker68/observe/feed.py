@@ -1,4 +1,4 @@
-"""What happens to jobs, kept for one reader for as long as it wants it: Celery's events, and so Flower.
+"""A queue of what happens to jobs, filled only while its one reader wants it: Celery's events, and so Flower.
 
 In: jobs that wait, begin, end or are cancelled. Out: these in their order, with their times. Never: a wait; more than
 ``MOST_KEPT`` of them.
@@ -16,7 +16,7 @@ from worker68.execution.slots import StepDone
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 
-#: The reader takes what there is every half second, and nothing while it has no connection: then the oldest is dropped.
+#: The reader takes what there is every second, and nothing while it has no connection: then the oldest is dropped.
 MOST_KEPT: Final = 10_000
 
 #: What a run came to; None where it changed nothing.

@@ -1,15 +1,13 @@
 """Group commit: many short writes in few transactions.
 
 A commit costs a disk flush, whether it holds one write or fifty. What is to be written is handed to the one writer thread;
-it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone. What is urgent goes before
-what is not: the begin of an attempt holds up a frame and its slot, an end no more than a reply.
+it runs all that wait in one transaction. A write that fails is run again alone, so that it fails alone.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, literal, select
 
-from worker68.clock import monotonic
 from worker68.errors import DatabaseAway
 from worker68.observe.metrics import histogram
 from worker68.store.engine import transaction
@@ -28,14 +25,8 @@ Work = Callable[[Connection], T]
 #: Does the same for many: its answers stand in the order of what it was given.
 Verb = Callable[[Connection, Sequence[I]], Sequence[T]]
 
-#: Urgent writes in one transaction at most, and as many others: it bounds how long the first one waits for the last. What is not
-#: urgent has its own share, or ends would pile up behind begins that never leave room for one.
-GROUP_LIMIT = 64
-
-#: A transaction of so many writes means that much is written: then what is not urgent waits for more of its kind, and lets what is
-#: urgent go first, but so long at most.
-BURST = 4
-GATHER_SECONDS = 0.01
+#: Writes in one transaction at most: it bounds how long the first one waits for the last.
+GROUP_LIMIT = 128
 
 #: Is told what became of a write, on the writer's thread: its answer, or the error. It must not wait.
 Told = Callable[[Any, BaseException | None], None]
@@ -47,7 +38,6 @@ class _Write(NamedTuple):
     verb: Verb[Any, Any]
     item: Any
     told: Told
-    urgent: bool
 
 
 class Writer:
@@ -58,11 +48,6 @@ class Writer:
         self.seconds = histogram("worker68_writer_seconds", "One transaction of the writer, its commit included.")
         self._ended = False
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        # The thread's own: what it has taken out of that, and until when what is not urgent may wait.
-        self._urgent: deque[_Write] = deque()
-        self._patient: deque[_Write] = deque()
-        self._patient_until = 0.0
-        self._busy = False
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="worker68-writer", daemon=True)
 
@@ -88,15 +73,14 @@ class Writer:
         self.hand_in(each, work, tell)
         return answer.result()
 
-    def hand_in(self, verb: Verb[I, T], item: I, told: Told, *, urgent: bool = False) -> None:
+    def hand_in(self, verb: Verb[I, T], item: I, told: Told) -> None:
         """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``told`` hears what came of it.
 
         The same holds as for ``write``: after the writer has ended, ``told`` hears ``DatabaseAway``.
         """
-        self._waiting.put(_Write(verb, item, told, urgent))
-        if (
-            self._ended
-        ):  # looked at after the put, as it is set before the last look: so one of the two threads sees the other
+        self._waiting.put(_Write(verb, item, told))
+        # Looked at after the put, as it is set before the last look: so one of the two threads sees the other.
+        if self._ended:
             self._refuse_waiting()
 
     def _run(self) -> None:
@@ -114,35 +98,15 @@ class Writer:
 
     def _next_group(self) -> list[_Write]:
         """Wait for what goes into the next transaction; nothing where the thread is to end."""
-        self._take_all()
-        while not self._urgent and not self._ending:
-            left = self._patient_until - monotonic() if self._patient else None
-            if left is not None and left <= 0:
-                break
-            with suppress(queue.Empty):
-                self._take(self._waiting.get(timeout=left))
-            self._take_all()
-        its_time = self._ending or self._patient_until <= monotonic()
         group: list[_Write] = []
-        for waiting in (self._urgent, self._patient) if its_time else (self._urgent,):
-            group += [waiting.popleft() for _ in range(min(len(waiting), GROUP_LIMIT))]
-        self._busy = len(group) >= BURST
-        return group
-
-    def _take_all(self) -> None:
         with suppress(queue.Empty):
-            while True:
-                self._take(self._waiting.get_nowait())
-
-    def _take(self, write: _Write | None) -> None:
-        if write is None:
-            self._ending = True
-        elif write.urgent:
-            self._urgent.append(write)
-        else:
-            if not self._patient:
-                self._patient_until = monotonic() + (GATHER_SECONDS if self._busy else 0.0)
-            self._patient.append(write)
+            while len(group) < GROUP_LIMIT:
+                write = self._waiting.get(block=not group and not self._ending)
+                if write is None:
+                    self._ending = True
+                else:
+                    group.append(write)
+        return group
 
     def _commit(self, group: list[_Write]) -> None:
         answers: list[tuple[_Write, Any]] = []

@@ -55,7 +55,7 @@ class Worker:
         eventually(lambda: link.ready and link.api_url, "readiness")
         return link
 
-    def _note_change(self) -> None:
+    def _note_change(self, _account: str) -> None:
         self.changes += 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,12 @@ def accept_and_deliver(frame: Any) -> list[Any]:
     if frame["type"] != "sendMsg":
         return []
     return [{"id": frame["id"], "type": "sendMsg", "data": "success"}, verdict(1, frame["data"]["custom_msg_id"], 77)]
+
+
+def let_arrive(link: Link) -> None:
+    """Wait until the socket has something that was not read yet."""
+    assert link.session.connection is not None
+    assert select.select([link.session.connection], [], [], PATIENCE_SECONDS)[0]
 
 
 class TestState:
@@ -535,6 +542,29 @@ class TestTheEnd:
         assert not evidence_of(after).written
         assert after.refusal == link.why_not_ready == "the link is closed"
         bridges.close("main")
+
+    def test_what_came_in_before_the_close_is_heard(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        bridges = worker.bridges()
+        link = bridges.open("main", bridge.url)
+        eventually(lambda: link.ready)
+        call = link.send(HELLO_TEXT, OURS)
+        eventually(lambda: bridge.told("sendMsg"))
+        bridge.say(verdict(1, OURS, 77))
+        let_arrive(link)
+        bridges.close("main")
+        assert evidence_of(call).verdict is Verdict.SENT
+
+    def test_what_came_in_while_the_process_stood_still_is_heard_before_the_silence_is_judged(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        link = worker.link(bridge.url, quiet_until_ping=3600.0, quiet_until_drop=3600.0)
+        eventually(lambda: link.ready and link.api_url)
+        bridge.say({"operator": "while it stood still", "data": {}})
+        let_arrive(link)
+        link.session._health.note_heard(-10_000.0)
+        link._runner.step(link.session.on_time)
+        assert (link.connections, link.counters["connection_drops"]) == (1, 0)
+        assert [operator for _, operator, _ in worker.events] == ["while it stood still"]
 
     def test_stop_ends_every_wait(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         bridges = worker.bridges()

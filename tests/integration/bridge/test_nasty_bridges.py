@@ -6,7 +6,6 @@ import json
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.integration.bridge.servers import (
     text,
 )
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of
+from tests.parts.tls_proxy import make_certificate
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.fields import Chat
 from worker68.protocol.messages import TextMessage
@@ -299,12 +299,7 @@ class TestWriting:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True, timeout=180)
-    return key, certificate
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

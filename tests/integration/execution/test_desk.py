@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from tests.parts.jobs import account, message, send_fields
 from tests.parts.ledger import Ledger
+from tests.parts.onloop import run
 from tests.parts.slots import Slots
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import Dispatch
@@ -15,12 +16,15 @@ from worker68.jobs.job import Job
 from worker68.store.lanes import load_lanes
 
 
+async def nothing() -> None: ...
+
+
 def desk_of(ledger: Ledger, max_waiting: int) -> Desk:
     settings = account(max_waiting=max_waiting)
     dispatch = Dispatch(
         settings, Slots().as_limiter(), lambda lanes, depth: load_lanes(ledger.engine, "main", depth, lanes)
     )
-    pacing = SimpleNamespace(tell_busy=lambda: None)
+    pacing = SimpleNamespace(tell_busy=nothing)
     link = SimpleNamespace(
         why_not=lambda needs_login: None, why_not_reached=None, one_send_per_chat=False, api_url="", ready=True
     )
@@ -45,10 +49,10 @@ def arrive(ledger: Ledger, desk: Desk, count: int) -> list[Job]:
 
 def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
     desk = desk_of(sqlite, max_waiting=2)
-    desk.tend()
+    run(desk.tend())
     arrive(sqlite, desk, 2)
     assert desk.room == 0
-    job = desk.choose(1).ready[0].job
+    job = run(desk.choose(1)).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     desk.execution.dispatch.finish(job)
     assert desk.room == 1
@@ -56,17 +60,17 @@ def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
 
 def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_room(sqlite: Ledger) -> None:
     desk = desk_of(sqlite, max_waiting=2)
-    desk.tend()
+    run(desk.tend())
     arrive(sqlite, desk, 3)
-    job = desk.choose(1).ready[0].job
+    job = run(desk.choose(1)).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     desk.distrust()
-    desk.tend()
+    run(desk.tend())
     assert desk.room == 0, "two wait, as SQL counted them"
 
     desk.execution.dispatch.finish(job)
 
     assert desk.room == 0, "SQL had counted it as ended"
     desk.distrust()
-    desk.tend()
+    run(desk.tend())
     assert desk.room == 0

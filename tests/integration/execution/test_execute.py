@@ -254,7 +254,7 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
     act(SEND, lambda turn: succeeded({"message_id": 1}))
     dispatch = execution.dispatch
     dispatch.add([arrive(ledger, SEND)])
-    (chosen,) = dispatch.choose(1, False, utc_now()).ready
+    (chosen,) = loop.run_until_complete(dispatch.choose(1, False, utc_now())).ready
     seen: list[tuple[int, int, str]] = []
 
     def note() -> None:
@@ -264,22 +264,3 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
 
     note()
     assert seen == [(1, 0, "sending"), (0, 0, "ended")]
-
-
-def test_a_begin_is_urgent_and_an_end_is_not(
-    ledger: Ledger, execution: Execution, run: Run, act: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first holds up a frame, the other no more than a reply."""
-    handed_in: list[tuple[str, bool]] = []
-    hand_in = execution.writer.hand_in
-
-    def note(verb: Any, item: Any, told: Any, *, urgent: bool = False) -> None:
-        handed_in.append((verb.__name__.strip("_"), urgent))
-        hand_in(verb, item, told, urgent=urgent)
-
-    monkeypatch.setattr(execution.writer, "hand_in", note)
-    act(SEND, lambda turn: succeeded({"message_id": 1}))
-
-    run(ready(arrive(ledger, SEND)))
-
-    assert handed_in == [("begin", True), ("end", False)]

@@ -17,11 +17,10 @@ from tests.parts.jobs import NOW, message
 from tests.parts.ledger import FENCE, OWNER, SENT, Ledger
 from worker68.errors import DatabaseAway
 from worker68.jobs.job import Job
-from worker68.store import writer as writer_module
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.tables import attempts as attempts_table
-from worker68.store.writer import BURST, GROUP_LIMIT, Writer, each
+from worker68.store.writer import GROUP_LIMIT, Writer
 
 
 @pytest.fixture
@@ -174,7 +173,8 @@ class TestWhatIsHandedIn:
     def test_is_answered_also_where_the_writer_ends_meanwhile(self, ledger: Ledger) -> None:
         """Looked at from both sides: just before the put, and just after the thread's last look."""
         writer, heard = Writer(ledger.engine), Heard()
-        put = writer._waiting.put
+        waiting = writer._waiting
+        put = waiting.put
 
         def end_first(write: Any) -> None:
             put(None)
@@ -183,7 +183,9 @@ class TestWhatIsHandedIn:
 
         writer.start()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writer, "_waiting", SimpleNamespace(put=end_first, get_nowait=writer._waiting.get_nowait))
+            patch.setattr(
+                writer, "_waiting", SimpleNamespace(put=end_first, get=waiting.get, get_nowait=waiting.get_nowait)
+            )
             writer.hand_in(lambda connection, batch: batch, 1, heard.of(1))
         assert isinstance(heard.told.get(timeout=180)[2], DatabaseAway)
 
@@ -212,88 +214,18 @@ def begin(job: Job) -> Callable[[Connection], object]:
     return lambda connection: attempts.begin(connection, [attempt], NOW)[0]
 
 
-class Order:
-    """The names of writes as they are made, and of those of which somebody was told."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self.made: list[str] = []
-        self.told: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def hand_in(self, name: str, *, urgent: bool) -> None:
-        self._writer.hand_in(each, lambda _: self.made.append(name), lambda *_: self.told.put(name), urgent=urgent)
-
-
-def write_a_burst(writer: Writer, threads: ThreadPoolExecutor) -> None:
-    """Let the writer see that much is written."""
-    burst = Gate(writer, threads).write_together([lambda _: None] * BURST)
-    for done in burst:
-        done.result(30)
-
-
-def test_what_is_urgent_is_written_first(writer: Writer, threads: ThreadPoolExecutor) -> None:
-    order = Order(writer)
-    with Gate(writer, threads).held_up():
-        for number in range(2):
-            order.hand_in(f"patient {number}", urgent=False)
-            order.hand_in(f"urgent {number}", urgent=True)
-    for _ in range(4):
-        order.told.get(timeout=180)
-    assert order.made == ["urgent 0", "urgent 1", "patient 0", "patient 1"]
-
-
-def test_while_much_is_written_what_is_not_urgent_waits_and_what_is_does_not(
-    writer: Writer, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer_module, "GATHER_SECONDS", 3600.0)
-    order = Order(writer)
-    write_a_burst(writer, threads)
-    order.hand_in("patient", urgent=False)
-    order.hand_in("urgent", urgent=True)
-    assert order.told.get(timeout=180) == "urgent"
-    assert order.made == ["urgent"]
-    writer.stop()
-    assert order.told.get(timeout=180) == "patient"
-
-
-def test_what_is_not_urgent_is_not_put_off_for_ever_by_what_is(
-    writer: Writer, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer_module, "GATHER_SECONDS", 0.0)
-    order = Order(writer)
-    write_a_burst(writer, threads)
-    further = iter(range(20))
-    done = threading.Event()
-
-    def hand_in_the_next(*_: object) -> None:
-        if (number := next(further, None)) is None:
-            done.set()
-        else:
-            writer.hand_in(each, lambda _: order.made.append(f"urgent {number}"), hand_in_the_next, urgent=True)
-
-    with Gate(writer, threads).held_up():
-        order.hand_in("patient", urgent=False)
-        hand_in_the_next()
-    assert done.wait(30)
-    assert order.told.get(timeout=180) == "patient"
-    assert order.made[:2] == ["urgent 0", "patient"]
-
-
-def test_what_is_not_urgent_has_its_place_in_a_transaction_however_much_is_urgent(
+def test_a_transaction_takes_so_many_writes_and_the_others_come_next_in_their_order(
     writer: Writer, threads: ThreadPoolExecutor
 ) -> None:
-    order = Order(writer)
+    groups: list[list[int]] = []
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def note(_: Connection, numbers: Sequence[int]) -> Sequence[int]:
+        groups.append(list(numbers))
+        return numbers
+
     with Gate(writer, threads).held_up():
-        for number in range(2 * GROUP_LIMIT):
-            order.hand_in(f"urgent {number}", urgent=True)
-        order.hand_in("patient", urgent=False)
-    for _ in range(2 * GROUP_LIMIT + 1):
-        order.told.get(timeout=180)
-    assert order.made.index("patient") == GROUP_LIMIT
-
-
-def test_what_is_not_urgent_is_written_when_nothing_else_comes(writer: Writer, threads: ThreadPoolExecutor) -> None:
-    order = Order(writer)
-    write_a_burst(writer, threads)
-    order.hand_in("patient", urgent=False)
-    assert order.told.get(timeout=180) == "patient"
+        for number in range(2 * GROUP_LIMIT + 1):
+            writer.hand_in(note, number, lambda answer, _: told.put(answer))
+    assert [told.get(timeout=180) for _ in range(2 * GROUP_LIMIT + 1)] == list(range(2 * GROUP_LIMIT + 1))
+    assert [len(group) for group in groups] == [GROUP_LIMIT, GROUP_LIMIT, 1]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +11,14 @@ import pytest
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fields
-from tests.parts.lines import before_line
+from tests.parts.onloop import run
 from tests.parts.slots import Slots, refuse
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution import reasons
 from worker68.execution.backlog import LANE_DEPTH
-from worker68.execution.custody import Custody
 from worker68.execution.dispatch import Dispatch
-from worker68.execution.lanes import Kind, head_of
+from worker68.execution.lanes import head_of
 from worker68.execution.slots import Choice
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
@@ -56,7 +54,7 @@ class Room:
         self.dispatch.add(jobs)
 
     def look(self, room: int = PLENTY, one_send_per_chat: bool = False, now: dt.datetime = NOW) -> Choice:
-        return self.dispatch.choose(room, one_send_per_chat, now)
+        return run(self.dispatch.choose(room, one_send_per_chat, now))
 
     def choose(self, room: int = PLENTY, one_send_per_chat: bool = False) -> list[int]:
         """Return the numbers of the jobs that may start now."""
@@ -180,19 +178,6 @@ def test_what_only_waits_for_its_end_to_be_written_down_takes_no_room_but_holds_
     room.dispatch.finish(first)
     assert (room.dispatch.in_flight, room.dispatch.occupied) == (0, 0)
     assert room.choose() == [2]
-
-
-@pytest.mark.parametrize("makes_room", [Dispatch.make_room, Dispatch.finish])
-def test_whoever_counts_room_counts_what_was_left_at_the_lock(
-    room: Room, makes_room: Callable[[Dispatch, Job], None]
-) -> None:
-    running = send(1)
-    room.add(running)
-    assert room.choose() == [1]
-    seen: list[int] = []
-    with before_line(Custody.leave, 1, lambda: seen.append(room.dispatch.occupied)):
-        makes_room(room.dispatch, running)
-    assert seen == [0]
 
 
 def test_what_has_left_takes_no_room_twice() -> None:
@@ -408,7 +393,7 @@ def test_after_a_lost_connection_sends_start_one_at_a_time(room: Room) -> None:
     before = [seq for seq in range(1, 7) if room.dispatch.is_under_way(seq)]
 
     def choose() -> list[int]:
-        choice = room.dispatch.choose(PLENTY, False, NOW, one_send=True)
+        choice = run(room.dispatch.choose(PLENTY, False, NOW, one_send=True))
         return [ready.job.seq for ready in choice.ready]
 
     assert before == [1, 6], "a mute goes first"
@@ -440,7 +425,7 @@ def test_a_job_that_missed_its_slot_may_get_another(room: Room, clock: Clock) ->
 
 def test_a_moderation_that_waits_for_the_apis_address_still_passes_sends(room: Room) -> None:
     room.add(mute(1), send(2))
-    choice = room.dispatch.choose(PLENTY, False, NOW, api_known=False)
+    choice = run(room.dispatch.choose(PLENTY, False, NOW, api_known=False))
     assert choice.ready == []
     assert choice.look_again_at is not None
     assert room.choose() == [1, 2]
@@ -449,7 +434,7 @@ def test_a_moderation_that_waits_for_the_apis_address_still_passes_sends(room: R
 def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch_module, "API_PATIENCE_SECONDS", 0.0)
     room.add(mute(1), send(2))
-    choice = room.dispatch.choose(PLENTY, False, NOW, api_known=False)
+    choice = run(room.dispatch.choose(PLENTY, False, NOW, api_known=False))
     assert [ready.job.seq for ready in choice.ready] == [2]
     assert room.dispatch.explain()[1] == "the bridge has not told the address of the service's API yet"
     assert room.choose() == [1]
@@ -574,7 +559,7 @@ class TestReads:
         assert room.choose() == [1]
 
 
-def test_the_limits_are_asked_without_the_lock(room: Room) -> None:
+def test_jobs_come_and_end_while_the_limits_are_asked(room: Room) -> None:
     """What ends while Redis is slow need not wait for it, and what comes in meanwhile neither."""
     first, second = send(1), send(2, chat=2)
     room.add(first)
@@ -654,29 +639,3 @@ def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
     room.add(send(2))
     room.choose(one_send_per_chat=True)
     assert "behind job-1, which is under way; this bridge's verdicts" in str(room.dispatch.explain()[2])
-
-
-@pytest.mark.parametrize(
-    "back", [lambda room, job: room.dispatch.finish(job), lambda room, job: room.dispatch.put_back(job, 0.0)]
-)
-def test_whoever_brings_a_job_back_does_not_wait_while_the_lanes_are_looked_at(
-    room: Room, back: Callable[[Room, Job], None]
-) -> None:
-    running, waiting = send(1), send(2, chat=2)
-    room.add(running, waiting)
-    assert room.choose(room=1) == [1]
-    begun, brought_back, seen = threading.Event(), threading.Event(), []
-
-    def look(_kind: Kind) -> str | None:
-        begun.set()
-        seen.append(brought_back.wait(10))
-        return None
-
-    looking = threading.Thread(target=room.dispatch.explain, args=[look])
-    looking.start()
-    begun.wait(10)
-    back(room, running)
-    brought_back.set()
-    looking.join()
-    assert seen == [True]
-    assert room.dispatch.in_flight == 0

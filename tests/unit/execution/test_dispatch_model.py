@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, account, job, mute_fields, send_fields
+from tests.parts.onloop import run
 from tests.parts.slots import Slots
 from worker68.execution import backlog as backlog_module
 from worker68.execution import dispatch as dispatch_module
@@ -286,9 +287,9 @@ class DispatchAgainstReference(RuleBasedStateMachine):
 
         self.sql.while_reading = happen
         self.look_up(200)
-        choice = self.dispatch.choose(0, False, NOW)
+        choice = run(self.dispatch.choose(0, False, NOW))
         assert choice.ready == []
-        choice = self.dispatch.choose(ROOM, False, NOW)
+        choice = run(self.dispatch.choose(ROOM, False, NOW))
         self.sql.while_reading = None
         for one in [*choice.overdue, *(ready.job for ready in choice.ready)]:
             rivals = [waiting for waiting in self.sql.ready.values() if waiting.lane == one.lane]
@@ -326,7 +327,7 @@ class DispatchAgainstReference(RuleBasedStateMachine):
         ready: list[int] = []
         overdue: set[int] = set()
         while True:  # what is late ends in SQL before more is looked at
-            choice = self.dispatch.choose(room - len(ready), one_send_per_chat, NOW, api_known)
+            choice = run(self.dispatch.choose(room - len(ready), one_send_per_chat, NOW, api_known))
             ready += [one.job.seq for one in choice.ready]
             overdue |= {one.seq for one in choice.overdue}
             for one in choice.overdue:
@@ -361,7 +362,7 @@ def test_more_than_the_depth_of_a_lane_is_handed_out_in_order_with_few_loads() -
     dispatch.add(made)
     handed_out = []
     for _ in made:
-        (ready,) = dispatch.choose(1, False, NOW).ready
+        (ready,) = run(dispatch.choose(1, False, NOW)).ready
         handed_out.append(sql.ready.pop(ready.job.seq))
         dispatch.finish(ready.job)
     assert handed_out == made
@@ -381,7 +382,7 @@ def test_what_comes_back_while_its_lane_is_loaded_keeps_its_place() -> None:
     dispatch = Dispatch(account(max_in_flight=ROOM), Slots().as_limiter(), load)
 
     def choose(room: int) -> list[Job]:
-        return [ready.job for ready in dispatch.choose(room, False, NOW).ready]
+        return [ready.job for ready in run(dispatch.choose(room, False, NOW)).ready]
 
     dispatch.add(made)
     assert choose(LANE_DEPTH) == made[:LANE_DEPTH]

@@ -201,7 +201,7 @@ def test_busy_is_told_once_though_it_is_heard_of_twice() -> None:
     scene, told = Scene(), Told()
     pacing, frame = Pacing("main", told, scene.gate), scene.frame()
     scene.gate.note_busy(frame)
-    pacing.tell_busy()
+    run(pacing.tell_busy())
     run(pacing.tell(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
     assert told.said == ["busy"]
     frame.renew(scene.frame().slot)
@@ -216,9 +216,9 @@ def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
     run(pacing.tell(succeeded({}), frame))
     scene.gate.note_busy(frame)
     with pytest.raises(ConnectionError):
-        pacing.tell_busy()
+        run(pacing.tell_busy())
     told.away = False
-    pacing.tell_busy()
+    run(pacing.tell_busy())
     assert told.said == ["busy"]
 
 

@@ -167,4 +167,4 @@ class TestChecks:
     def test_threads(self) -> None:
         here = threading.current_thread().name
         assert Threads(frozenset({here}))() is None
-        assert Threads(frozenset({here, "worker68-pump"}))() == "ended: worker68-pump"
+        assert Threads(frozenset({here, "worker68-writer"}))() == "ended: worker68-writer"

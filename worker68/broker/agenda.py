@@ -1,0 +1,61 @@
+"""The agenda: which accounts to look at now, and when to look at the others.
+
+In: accounts for which something has changed, and times. Out: those that are due. What a round costs follows what changed and what
+is due, not how many accounts there are. Never: a clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+
+class Agenda:
+    """Accounts by name, and the next time of each (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self._marked: dict[str, None] = {}
+        self._without_room: dict[str, None] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._times: dict[str, float] = {}  # an entry of the heap with another time counts no more
+
+    def mark(self, account: str) -> None:
+        """Something has changed for this account: it is due."""
+        self._marked[account] = None
+
+    def wait_for_room(self, account: str) -> None:
+        """This account is due once the worker has room for another job."""
+        self._without_room[account] = None
+
+    def plan(self, account: str, at: float) -> None:
+        """This account is due then, whatever was planned before."""
+        if self._times.get(account) != at:
+            self._times[account] = at
+            heapq.heappush(self._heap, (at, account))
+
+    def forget(self, account: str) -> None:
+        """This account is never due any more."""
+        for register in (self._marked, self._without_room, self._times):
+            register.pop(account, None)
+
+    def take(self, now: float, has_room: bool) -> list[str]:
+        """Return the accounts that are due, first those that have waited for room; they are due no more."""
+        due: dict[str, None] = {}
+        if has_room:
+            due, self._without_room = self._without_room, {}
+        due.update(self._marked)
+        self._marked = {}
+        while self.next_at <= now:
+            account = heapq.heappop(self._heap)[1]
+            del self._times[account]
+            due[account] = None
+        return list(due)
+
+    @property
+    def next_at(self) -> float:
+        """When the next account is due: 0 for now."""
+        if self._marked:
+            return 0.0
+        while self._heap and self._times.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf

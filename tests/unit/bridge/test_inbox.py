@@ -40,7 +40,7 @@ class Stage:
     def __init__(self) -> None:
         ours, self.peer = socket.socketpair()
         self.pool = Pool()
-        listener = Listener(on_change=lambda: None, on_late_evidence=lambda *_: None, on_event=lambda *_: None)
+        listener = Listener(on_change=lambda _: None, on_late_evidence=lambda *_: None, on_event=lambda *_: None)
         self.exchange = Exchange("main", LinkOptions(), listener, ids_given_back=False)
         self.connection = Connection(ours, 64 * 1024 * 1024)
         self.inbox = Inbox(self.connection, self.exchange, self.pool)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery.worker.control import Panel
 
+from tests.parts.onloop import running_loop
 from tests.parts.worker import wait_until
 from worker68.celery_worker import control, inspection  # noqa: F401 - registers the commands
 from worker68.celery_worker.inspection import Inspection
@@ -23,10 +24,8 @@ SECONDS = 10.0
 
 @pytest.fixture
 def jobs() -> Iterator[LoopThread]:
-    jobs = LoopThread(2)
-    jobs.start()
-    yield jobs
-    jobs.stop()
+    with running_loop() as jobs:
+        yield jobs
 
 
 @pytest.fixture

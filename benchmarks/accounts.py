@@ -65,15 +65,16 @@ def main() -> int:
     first: list[float] = []
     for accounts in given.accounts:
         report.say(f"{accounts:,} accounts")
-        figures = measure(given, accounts, report)
-        say(report, accounts, figures, first)
-        first = first or figures.get("own p50", [])
+        own = measure(given, accounts, report)
+        if own and first:
+            compare(report, accounts, own, first)
+        first = first or own
     report.say(f"load average {os.getloadavg()[0]:.1f} at the end")
     return report.exit_code
 
 
-def measure(given: argparse.Namespace, accounts: int, report: Report) -> dict[str, list[float]]:
-    """Return the figures of a worker with so many accounts; without those under load if it never had all of them."""
+def measure(given: argparse.Namespace, accounts: int, report: Report) -> list[float]:
+    """Print the figures of a worker with so many accounts; return the p50 of its own part, nothing if it never had all accounts."""
     with open_bridges(max(2, CHATS // accounts), given.verdict) as bridges:
         settings = {
             "BRIDGE_URL": "",
@@ -83,6 +84,7 @@ def measure(given: argparse.Namespace, accounts: int, report: Report) -> dict[st
             "MAX_IN_FLIGHT": AT_ONCE,
         }
         names = list(bridges.accounts(accounts))
+        chats = [Chat(name, friend) for friend in bridges.friends for name in names]
         with open_stage(given.database, 2, 0.0, **settings) as stage:
             worker, before = stage.worker("worker", WORKER68), children()
             began = monotonic()
@@ -90,26 +92,29 @@ def measure(given: argparse.Namespace, accounts: int, report: Report) -> dict[st
             (pid,) = children() - before
             try:
                 ready = wait_for_accounts(stage, worker, accounts)
-                figures = {"start": [monotonic() - began]}
-                if not ready:
-                    report.say(f"  not all of them after {PATIENCE_SECONDS:g} s")
-                    report.missed.append(f"{accounts:,} accounts, all of them owned and ready")
-                chats = [Chat(name, friend) for friend in bridges.friends for name in names]
+                report.say(f"  {'all' if ready else 'NOT all'} bridges ready after {monotonic() - began:.1f} s")
                 sleep(SETTLE_SECONDS)
                 with watch_leases(stage, names) as lost:
-                    for _ in range(given.rounds):
-                        note(figures, rest(stage, pid, given.seconds))
-                    for number in range(given.rounds if ready else 0):
-                        times = arrival_times(given.seconds, given.jobs, seed=number)
-                        note(figures, load(stage, worker, pid, chats, times, given.verdict))
-                return figures | {"lost": [float(len(lost))], "memory": [resident_megabytes(pid)]}
+                    say_idle(report, accounts, [rest(stage, pid, given.seconds) for _ in range(given.rounds)])
+                    own = say_load(report, run_load(given, stage, worker, pid, chats)) if ready else []
+                report.goal(f"{accounts:,} accounts, leases lost", len(lost), at_most=0)
+                report.say(f"  memory {resident_megabytes(pid):.0f} MB")
             finally:
                 worker.kill()
+    if not ready:
+        report.missed.append(f"{accounts:,} accounts, all of them owned and ready")
+    return own
 
 
-def note(figures: dict[str, list[float]], of_round: dict[str, float]) -> None:
-    for name, figure in of_round.items():
-        figures.setdefault(name, []).append(figure)
+def run_load(
+    given: argparse.Namespace, stage: Stage, worker: WorkerProcess, pid: int, chats: Sequence[Chat]
+) -> list[dict[str, float]]:
+    """Return the figures of each round; of fewer rounds where the worker does not keep up, for each would begin behind the last."""
+    rounds: list[dict[str, float]] = []
+    while len(rounds) < given.rounds and not (rounds and rounds[-1]["missing"]):
+        times = arrival_times(given.seconds, given.jobs, seed=len(rounds))
+        rounds.append(load(stage, worker, pid, chats, times, given.verdict))
+    return rounds
 
 
 def wait_for_accounts(stage: Stage, worker: WorkerProcess, accounts: int) -> bool:
@@ -117,8 +122,10 @@ def wait_for_accounts(stage: Stage, worker: WorkerProcess, accounts: int) -> boo
     deadline = Deadline.after(PATIENCE_SECONDS)
     while not deadline.passed:
         assert worker.running, worker.last_words
-        for key in stage.redis.scan_iter("worker68:worker:*"):
-            status = json.loads(cast("bytes | None", stage.redis.get(key)) or b'{"accounts": {}}')
+        for name in cast("list[bytes]", stage.redis.zrange("worker68:workers", 0, -1)):
+            status = json.loads(
+                cast("bytes | None", stage.redis.get(b"worker68:worker:" + name)) or b'{"accounts": {}}'
+            )
             if sum(one["bridge"] is None for one in status["accounts"].values()) == accounts:
                 return True
         sleep(0.1)
@@ -176,30 +183,30 @@ def load(
     }
 
 
-def say(report: Report, accounts: int, figures: dict[str, list[float]], first: Sequence[float]) -> None:
-    report.say(
-        f"  start until all bridges are ready: {figures['start'][0]:.1f} s; memory {figures['memory'][0]:.0f} MB"
-    )
-    idle = report.figure("idle CPU of the worker", figures["idle"], "%", 2)
-    report.figure("idle CPU of Redis", figures["idle Redis"], "%", 2)
+def say_idle(report: Report, accounts: int, rounds: list[dict[str, float]]) -> None:
+    idle = report.figure("idle CPU of the worker", [one["idle"] for one in rounds], "%", 2)
+    report.figure("idle CPU of Redis", [one["idle Redis"] for one in rounds], "%", 2)
     if accounts in IDLE_GOALS:
         report.goal(f"{accounts:,} accounts, idle CPU in percent", idle, at_most=IDLE_GOALS[accounts])
-    report.goal(f"{accounts:,} accounts, leases lost", figures["lost"][0], at_most=0)
-    if "p50" not in figures:
-        return
-    report.figure("from the push to the reply, p50", figures["p50"], "ms")
-    report.figure("from the push to the reply, p95", figures["p95"], "ms")
-    report.figure("without the verdict's delay, p50", figures["own p50"], "ms")
-    report.figure("without the verdict's delay, p95", figures["own p95"], "ms")
-    report.figure("CPU a job", figures["CPU a job"], "ms", 2)
-    if any(figures["missing"]):
-        report.say(f"  {sum(figures['missing']):.0f} jobs had no reply in time")
-    if first:
-        ratio = report.figure(
-            "without the verdict's delay, p50: to the first", ratios(figures["own p50"], first), "", 2
-        )
-        if accounts in LATENCY_GOALS:
-            report.goal(f"{accounts:,} accounts, p50 to the first", ratio, at_most=LATENCY_GOALS[accounts])
+
+
+def say_load(report: Report, rounds: list[dict[str, float]]) -> list[float]:
+    """Print the figures; return the p50 of the worker's own part."""
+    report.figure("from the push to the reply, p50", [one["p50"] for one in rounds], "ms")
+    report.figure("from the push to the reply, p95", [one["p95"] for one in rounds], "ms")
+    report.figure("without the verdict's delay, p50", own := [one["own p50"] for one in rounds], "ms")
+    report.figure("without the verdict's delay, p95", [one["own p95"] for one in rounds], "ms")
+    report.figure("CPU a job", [one["CPU a job"] for one in rounds], "ms", 2)
+    report.goal("jobs without a reply in time", sum(one["missing"] for one in rounds), at_most=0)
+    return own
+
+
+def compare(report: Report, accounts: int, own: list[float], first: list[float]) -> None:
+    """Print how the worker's own part compares with that of the first number of accounts, round by round."""
+    shared = min(len(own), len(first))
+    ratio = report.figure("without the verdict's delay, p50: to the first", ratios(own[:shared], first[:shared]), "", 2)
+    if accounts in LATENCY_GOALS:
+        report.goal(f"{accounts:,} accounts, p50 to the first", ratio, at_most=LATENCY_GOALS[accounts])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from worker68.clock import monotonic
 
 _REPLIES: Final = "arrivals"
 #: A reply that has not come so long after the last push counts as if it came then.
-PATIENCE_SECONDS: Final = 120.0
+PATIENCE_SECONDS: Final = 60.0
 
 
 class Chat(NamedTuple):

@@ -30,7 +30,7 @@ refuse_pipelines()
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[EmbeddedRedis]:
-    """A Redis for the whole run. A test that kills or pauses it need not mend it: ``redis_url`` does before the next one."""
+    """A Redis for the whole run. A test that kills or pauses it need not repair it: ``redis_url`` does before the next one."""
     with EmbeddedRedis(append_only=True) as server:
         yield server
 
@@ -44,7 +44,7 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL for the whole run. A test that kills it need not mend it: ``postgres_url`` does before the next one."""
+    """A PostgreSQL for the whole run. A test that kills it need not repair it: ``postgres_url`` does before the next one."""
     with PostgresServer() as server:
         yield server
 

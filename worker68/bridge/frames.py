@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
-from worker68.protocol.values import NOT_JSON, mend, read_id, read_id_text, read_int, read_time
+from worker68.protocol.values import NOT_JSON, read_id, read_id_text, read_int, read_time, repair
 
 #: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
 _SERVICE_SUCCESS = 200
@@ -131,10 +131,10 @@ def decode(raw: bytes) -> Frame:
     try:
         return _read(raw)
     except NOT_JSON:
-        mended = mend(raw)
-    if mended is not None:
+        repaired = repair(raw)
+    if repaired is not None:
         try:
-            return _read(mended)
+            return _read(repaired)
         except NOT_JSON:
             pass
     begins_with_id = _BEGINS_WITH_ID.match(raw)
@@ -184,10 +184,10 @@ def read_data(reply: Reply, shape: Any = Any) -> tuple[Any, BridgeError | None]:
     try:
         data = _decode_as(reply.data, shape)
     except NOT_JSON:
-        mended = mend(bytes(reply.data))
-        if mended is None:
+        repaired = repair(bytes(reply.data))
+        if repaired is None:
             raise ValueError("not JSON") from None
-        data = _decode_as(mended, shape)
+        data = _decode_as(repaired, shape)
     return data, reply.error or _read_service_error(data)
 
 

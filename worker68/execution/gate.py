@@ -51,14 +51,13 @@ class Gate:
         self._spacing = Spacing(limits)
         self._busy: deque[Slot] = deque()
         # Moderations that have their slots and are not written yet, by their numbers: the time of the first slot, and until when
-        # they are waited for. Set by the pump too, each in one step; all else is done on the loop.
+        # they are waited for.
         self._moderations: dict[int, tuple[float, float]] = {}
 
     def expect(self, job: Job, slot: Slot) -> None:
-        """A job will be written soon. On the thread that chooses, in the order of its choice.
+        """A job will be written soon: it was chosen, or has missed its slot and took another.
 
-        Also where it has missed its slot and took another, on the loop: then it keeps its place before the sends that were
-        chosen after it, which may have taken another slot sooner.
+        Then it keeps its place before the sends that were chosen after it, which may have taken another slot sooner.
         """
         if job.kind.job_class is JobClass.MODERATION:
             first_slot, _ = self._moderations.get(job.seq, (slot.write_at, 0.0))
@@ -93,10 +92,8 @@ class Gate:
         """Return until when this waits for moderations at most. What is written asks all that is held again."""
         if job.kind.job_class is JobClass.MODERATION or not self._moderations:
             return -math.inf
-        waiting = list(self._moderations.items())
-        for seq in [seq for seq, (_, until) in waiting if until <= now]:
-            self._moderations.pop(seq, None)
-        return max((until for _, (at, until) in waiting if at <= slot.write_at and until > now), default=-math.inf)
+        self._moderations = {seq: times for seq, times in self._moderations.items() if times[1] > now}
+        return max((until for at, until in self._moderations.values() if at <= slot.write_at), default=-math.inf)
 
     def note_busy(self, guard: Guard | None) -> None:
         """The frame of this guard was told "busy"."""

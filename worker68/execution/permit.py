@@ -29,7 +29,7 @@ class Answer:
 
 
 class Permit:
-    """One account's, from the moment at which its owner opened it. ``last`` gives the newest answer. On any thread."""
+    """One account's, from the moment at which its owner opened it. ``last`` gives the newest answer."""
 
     def __init__(self, account: str, last: Callable[[], Answer]) -> None:
         self._account = account

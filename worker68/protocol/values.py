@@ -89,13 +89,13 @@ def decode_json(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T
     try:
         return decoder.decode(raw)
     except NOT_JSON as error:
-        repaired = mend(bytes(raw))
+        repaired = repair(bytes(raw))
         if repaired is None:
             raise ValueError("not JSON") from error
     return decoder.decode(repaired)
 
 
-def mend(raw: bytes) -> bytes | None:
+def repair(raw: bytes) -> bytes | None:
     """Return the JSON so that it can be read, stored and read again by others; None if it is no JSON whatever is forgiven.
 
     The bridge is a JavaScript program: a name cut in the middle of an emoji is written as half a surrogate pair, which JSON's

@@ -1,0 +1,117 @@
+"""What memory knows of waiting jobs: every lane, but only the jobs whose turn comes soon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from tests.parts.jobs import job, send_fields
+from worker68.execution import backlog as backlog_module
+from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, MOST_IN_MEMORY, Backlog
+from worker68.execution.lanes import Kind, head_of
+from worker68.execution.under_way import UnderWay
+from worker68.jobs.job import Job
+
+
+def send(seq: int, chat: int = 1, priority: int = 0) -> Job:
+    return job(seq, kwargs=send_fields(chat={"type": "group", "id": chat}), priority=priority)
+
+
+KIND: Kind = head_of(send(1)).kind
+
+
+@pytest.fixture
+def backlog() -> Backlog:
+    return Backlog(UnderWay())
+
+
+def every(_kind: Kind) -> bool:
+    return True
+
+
+def take_all(backlog: Backlog) -> list[int]:
+    """Let the jobs in memory have their turns, one after the other; return their numbers."""
+    taken = []
+    while (found := backlog.first(every)) is not None and found[2] is not None:
+        taken.append(found[2].seq)
+        backlog.take(found[1], found[2])
+        backlog.release(found[2])
+    return taken
+
+
+def learn(backlog: Backlog, jobs: Iterable[Job]) -> None:
+    for first in jobs:
+        backlog.learn(first.lane, head_of(first), 0.0)
+
+
+def load(backlog: Backlog, jobs: list[Job]) -> None:
+    """Load the lanes whose turn is next from SQL, which has these jobs."""
+    lanes = backlog.unloaded(KIND)
+    depth = backlog.begin_load(lanes)
+    names = {lane.name for lane in lanes}
+    of_lanes: dict[str, list[Job]] = {}
+    for waiting in jobs:
+        if waiting.lane in names:
+            of_lanes.setdefault(waiting.lane, []).append(waiting)
+    backlog.end_load(lanes, depth, [waiting for lane in of_lanes.values() for waiting in lane[:depth]])
+
+
+def test_of_many_jobs_in_many_lanes_some_are_in_memory(backlog: Backlog) -> None:
+    for seq in range(1, MOST_IN_MEMORY + 500):
+        backlog.enter(send(seq, chat=seq))
+    assert len(backlog) == MOST_IN_MEMORY
+    assert len(backlog.lanes()) == MOST_IN_MEMORY + 499
+
+
+def test_of_a_long_lane_the_first_jobs_are_in_memory(backlog: Backlog) -> None:
+    for seq in range(1, 5 * LANE_DEPTH):
+        backlog.enter(send(seq))
+    assert len(backlog) == LANE_DEPTH
+    assert take_all(backlog) == list(range(1, LANE_DEPTH + 1))
+    found = backlog.first(every)
+    assert found is not None
+    assert found[2] is None, "SQL alone holds the next one"
+
+
+def test_the_lanes_whose_turn_is_next_are_loaded(backlog: Backlog) -> None:
+    jobs = [send(seq, chat=seq) for seq in range(1, 3 * LANES_LOADED)]
+    learn(backlog, jobs)
+    assert len(backlog) == 0
+    load(backlog, jobs)
+    assert take_all(backlog) == list(range(1, LANES_LOADED + 1))
+
+
+def test_a_job_that_comes_before_what_sql_holds_has_its_turn_first(backlog: Backlog) -> None:
+    waiting = [send(1, priority=5), send(2, priority=5)]
+    learn(backlog, waiting[:1])
+    backlog.enter(send(3, priority=0))
+    backlog.enter(send(4, priority=9))
+    assert take_all(backlog) == [3]
+    load(backlog, [*waiting, send(4, priority=9)])
+    assert take_all(backlog) == [1, 2, 4]
+
+
+def test_what_was_unloaded_is_loaded_again_as_sql_has_it_then(backlog: Backlog) -> None:
+    backlog.enter(send(1))
+    backlog.enter(send(2, chat=2))
+    backlog.unload()
+    assert len(backlog) == 0
+    load(backlog, [send(2, chat=2)])
+    assert take_all(backlog) == [2]
+    assert backlog.lanes() == [], "a lane of which SQL has nothing is forgotten"
+
+
+def test_a_lane_of_which_nothing_may_start_is_not_loaded_again_and_again(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQL gives a job that has left while it was read, and more may be behind it."""
+    monkeypatch.setattr(backlog_module, "LANE_DEPTH", 1)
+    first = send(1)
+    learn(backlog, [first])
+    lanes = backlog.unloaded(KIND)
+    depth = backlog.begin_load(lanes)
+    backlog.forget({1, 2})
+    backlog.end_load(lanes, depth, [first, send(2)][:depth])
+    assert backlog.first(every) is None
+    assert backlog.wakes_at is not None

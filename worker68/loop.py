@@ -22,8 +22,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Services that may wait in the pool at once, each for one call; renewals and acquisitions of leases are two.
-SERVICES: Final = 10
+#: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and of
+#: intake one for each of the accounts that ask for slots at the same time.
+SERVICES: Final = 26
 
 
 class Loop(asyncio.SelectorEventLoop):

@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
 
+#: Accounts that ask Redis for their slots at the same time.
+AT_ONCE = 16
+
 _FAILED = outages.Outage(
     "pump_failed", "pump_works_again", "a fault in worker68: keep this line, report it", fault=True
 )
@@ -283,28 +286,39 @@ class Pump:
     async def _begin_ready(self, accounts: Sequence[str]) -> set[int]:
         """Let begin what is ready of these accounts; return the numbers of these jobs."""
         begun: set[int] = set()
-        room = self._room()
-        for account in accounts:
-            if self._stopping.is_set():
-                break
-            desk = self._desks[account]
-            choice = await self._choose(desk, room)
-            for ready in choice.ready:
-                begun.add(ready.job.seq)
-                self._busy[account] = desk
-                self._begin(desk, ready)
-            if choice.overdue:
-                await asyncio.to_thread(recovery.expire, self._engine, choice.overdue, utc_now())
-                self._announce()
-                self._agenda.mark(
-                    account
-                )  # the next of their lanes may not be in memory yet, and thousands may be as late
-            room -= len(choice.ready)
-            if room <= 0:
-                self._agenda.wait_for_room(account)
-            times = [desk.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
-            self._agenda.plan(account, max(min(times), self._failing.get(account, 0.0)))
+        left = deque(self._desks[account] for account in accounts)
+        while left and not self._stopping.is_set():
+            room = self._room()
+            desks = [left.popleft()]
+            # As many at once as cannot take more than there is room, or one alone: each asks Redis for slots.
+            while left and len(desks) < AT_ONCE and sum(desk.most_at_once for desk in [*desks, left[0]]) <= room:
+                desks.append(left.popleft())
+            choices = await asyncio.gather(*(self._choose(desk, room) for desk in desks), return_exceptions=True)
+            chosen = [(desk, choice) for desk, choice in zip(desks, choices, strict=True) if isinstance(choice, Choice)]
+            for desk, choice in chosen:  # all of them, before anything else may fail
+                for ready in choice.ready:
+                    begun.add(ready.job.seq)
+                    self._busy[desk.account] = desk
+                    self._begin(desk, ready)
+            for problem in choices:
+                if isinstance(problem, BaseException):
+                    raise problem
+            for desk, choice in chosen:
+                await self._conclude_choice(desk, choice)
         return begun
+
+    async def _conclude_choice(self, desk: Desk, choice: Choice) -> None:
+        """End what was overdue, and plan when to look at the account again."""
+        if choice.overdue:
+            await asyncio.to_thread(recovery.expire, self._engine, choice.overdue, utc_now())
+            self._announce()
+            self._agenda.mark(
+                desk.account
+            )  # the next of their lanes may not be in memory yet, and thousands may be as late
+        if self._room() <= 0:
+            self._agenda.wait_for_room(desk.account)
+        times = [desk.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
+        self._agenda.plan(desk.account, max(min(times), self._failing.get(desk.account, 0.0)))
 
     async def _choose(self, desk: Desk, room: int) -> Choice:
         if self._may_try(desk.account):

@@ -78,6 +78,11 @@ class Desk:
         seen = sum(not dispatch.is_under_way(seq) for seq in self._under_way)
         return self._taken_in - max(0, ended - seen)
 
+    @property
+    def most_at_once(self) -> int:
+        """How many jobs one choice takes at most."""
+        return self.execution.account.max_in_flight
+
     def distrust(self) -> None:
         """Memory may have missed something that stands in SQL: nothing starts before that was looked at."""
         self._sweep_at = 0.0

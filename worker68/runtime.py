@@ -38,6 +38,7 @@ from worker68.execution.pacing import LeadTime, Pacing
 from worker68.execution.recorder import Recorder
 from worker68.execution.relay import Relay
 from worker68.execution.slots import Ready
+from worker68.execution.unfinished import Unfinished
 from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
@@ -104,6 +105,7 @@ class Runtime:
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         self._intake = Intake(self.engine, self._accounts)
+        self._unfinished = Unfinished(self.engine, self._accounts)
         self._pump = Pump(
             self.engine,
             self._intake,
@@ -307,7 +309,7 @@ class Runtime:
             announce=self._relay.wake,
             wake=wake,
         )
-        return Desk(execution, self._intake)
+        return Desk(execution, self._intake, self._unfinished)
 
     def _take_over(self, lease: Lease, name: str) -> list[LateEvidence]:
         """Write down what older owners of an account left; return the late evidence among it. In the pool."""

@@ -224,7 +224,11 @@ def test_a_list_that_was_read_before_the_account_was_lost_does_not_overwrite_a_n
 
     stage.worker.resume()
     stage.worker.wait_for_log("lease_lost")
-    stage.wait(lambda: any(end in stage.worker.log_since_start for end in ("job_ended", "job_not_ready_any_more")))
+    stage.wait(
+        lambda: any(
+            end in stage.worker.log_since_start for end in ("job_ended", "job_not_ready_any_more", "job_backs_off")
+        )
+    )
 
     there = stage.rows("SELECT user_id FROM contacts WHERE removed_at IS NULL")
     assert STRANGER in {row["user_id"] for row in there}

@@ -17,6 +17,7 @@ from worker68.execution.intake import Intake
 from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.slots import Choice
+from worker68.execution.unfinished import Unfinished
 from worker68.jobs.job import Job
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.jobs.states import State
@@ -26,10 +27,9 @@ from worker68.store.lanes import LaneHead, find_lanes
 
 #: What memory may have missed is looked up in SQL this often, a part of the lanes at each look.
 SWEEP_SECONDS = 30.0
-#: Lanes of which SQL says the first jobs in one step, and lanes that are explained in one.
-LANES_AT_ONCE = 500
-#: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
-REVOKED_FOR = dt.timedelta(days=1)
+#: Lanes of which SQL says the first jobs in one step, and lanes that are explained in one: some milliseconds of the loop.
+LANES_AT_ONCE = 1000
+LANES_EXPLAINED = 500
 #: Waiting jobs whose time is over end at most this late; a reason to wait that lasts from one look to the next is written down.
 LOOK_SECONDS = 2.0
 #: What waits for a permit looks again this often.
@@ -42,8 +42,9 @@ class Desk:
     Everything here may raise ``DatabaseAway``: then ``distrust`` it.
     """
 
-    def __init__(self, execution: Execution, intake: Intake) -> None:
+    def __init__(self, execution: Execution, intake: Intake, unfinished: Unfinished) -> None:
         self.execution = execution
+        self._in_sql = unfinished
         self.account = execution.account.name
         self._intake = intake
         self._sweep_at = 0.0
@@ -95,8 +96,10 @@ class Desk:
         now, announce = utc_now(), False
         dispatch, engine = self.execution.dispatch, self.execution.engine
         if monotonic() >= self._sweep_at:
-            await self._begin_sweep(now)
-            announce = True
+            if await self._in_sql.has(self.account) or not self._knows_lanes or self._has_work:
+                await self._begin_sweep(now)
+                announce = True
+            self._sweep_at = monotonic() + SWEEP_SECONDS
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self._knows_lanes):
             await self._find_lanes(now)
@@ -112,6 +115,11 @@ class Desk:
             await self._explain()
             announce = await self._expire(now) or announce
         return announce
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether memory knows of anything unfinished."""
+        return self.execution.dispatch.has_lanes or self.unfinished > 0 or bool(self._due or self._expires)
 
     @property
     def tend_at(self) -> float:
@@ -150,14 +158,12 @@ class Desk:
         await self._count()
         execution.dispatch.unload()
         self._found_to = self._found_to or ""
-        self._sweep_at = monotonic() + SWEEP_SECONDS
 
     def _resolve(self, now: dt.datetime) -> tuple[list[Job], dt.datetime | None, dt.datetime | None]:
         """Resolve in SQL what nothing else looks after. Return jobs that may start now, and what is due next. In the pool."""
         engine, dispatch = self.execution.engine, self.execution.dispatch
         recovery.resolve_abandoned(engine, self.account, dispatch.is_under_way, now)
         revived = recovery.revive_parked(engine, self._intake, self.account, now)
-        waiting.forget_cancellations(engine, now - REVOKED_FOR)
         return revived, waiting.next_due(engine, self.account), waiting.next_expiry(engine, self.account)
 
     async def _find_lanes(self, now: dt.datetime) -> None:
@@ -186,7 +192,7 @@ class Desk:
         """Write why the heads of lanes wait, where the reason has lasted from one look to the next and is new."""
         permit, link, dispatch = self.execution.permit, self.execution.link, self.execution.dispatch
         names = self._unexplained or dispatch.lanes()
-        part, rest = names[:LANES_AT_ONCE], names[LANES_AT_ONCE:]
+        part, rest = names[:LANES_EXPLAINED], names[LANES_EXPLAINED:]
         outside = {needs_login: permit.why_not() or link.why_not(needs_login) for needs_login in (False, True)}
         held = dispatch.explain(lambda kind: outside[kind.needs_login], part)
         changes = self._reasons.changes(held, ends=not rest)

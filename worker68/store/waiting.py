@@ -223,6 +223,25 @@ def count_waiting(engine: Engine, account: str) -> int:
         )
 
 
+def find_unfinished(engine: Engine, accounts: Iterable[str]) -> set[str]:
+    """Return those of these accounts that have unfinished jobs, in one statement: a few looks into an index for each."""
+    dialect = engine.dialect.name
+    with reading(engine) as connection:
+        rows = pack(dialect, ({"account": account} for account in accounts))
+        return set(connection.scalars(_with_unfinished(dialect), rows))
+
+
+@functools.cache
+def _with_unfinished(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, jobs.c.account)
+    # In the order of the index: without one, PostgreSQL reads the table where it takes most of it to be unfinished.
+    firsts = (
+        select(jobs.c.seq).where(jobs.c.account == batch.c.account, part).order_by(*order).limit(1).scalar_subquery()
+        for part, order in ((IN_LANE, [jobs.c.lane]), (NOT_DUE, [jobs.c.due_at]), (SENDING, []))
+    )
+    return select(batch.c.account).where(or_(*(first.is_not(None) for first in firsts)))
+
+
 def write_reasons(engine: Engine, reasons: Mapping[int, str | None], now: dt.datetime) -> None:
     """Write into the rows of waiting jobs why they wait: a statement for each reason, not for each job.
 

@@ -12,6 +12,7 @@ from tests.parts.slots import Slots
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
+from worker68.execution.unfinished import Unfinished
 from worker68.jobs.job import Job
 from worker68.store.lanes import load_lanes
 
@@ -38,7 +39,7 @@ def desk_of(ledger: Ledger, max_waiting: int) -> Desk:
     }
     parts |= {"permit": SimpleNamespace(why_not=lambda: None), "owned": lambda: True}
     parts["gate"] = SimpleNamespace(expect=lambda job, slot: None)
-    return Desk(cast(Execution, SimpleNamespace(**parts)), ledger.intake)
+    return Desk(cast(Execution, SimpleNamespace(**parts)), ledger.intake, Unfinished(ledger.engine, ["main"]))
 
 
 def arrive(ledger: Ledger, desk: Desk, count: int) -> list[Job]:

@@ -153,6 +153,21 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
     assert waiting.count_waiting(ledger.engine, "main") == 4
 
 
+def test_accounts_with_unfinished_jobs_are_found_at_once(ledger: Ledger) -> None:
+    accounts = ["main", "other", "third"]
+    assert waiting.find_unfinished(ledger.engine, accounts) == set()
+    ledger.send()
+    ledger.arrive(message(kwargs=send_fields(account="other", send_at=LATER.timestamp())))
+    assert waiting.find_unfinished(ledger.engine, accounts) == {"main", "other"}
+    assert waiting.find_unfinished(ledger.engine, ["third"]) == set()
+
+
+def test_an_account_whose_job_is_under_way_is_not_finished(ledger: Ledger) -> None:
+    job = ledger.send()
+    ledger.must_begin(job)
+    assert waiting.find_unfinished(ledger.engine, ["main"]) == {"main"}
+
+
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
     ready, begun = ledger.send(), ledger.send()
     ledger.must_begin(begun)

@@ -1,0 +1,41 @@
+"""Which accounts of this worker have unfinished jobs in SQL, asked for all of them in one statement.
+
+In: the names of the accounts. Out: whether the sweep of one has anything to look at. Never: a question for each account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import math
+from collections.abc import Collection
+
+from worker68.clock import monotonic, utc_now
+from worker68.store import waiting
+from worker68.store.engine import Engine
+
+#: An answer serves the sweeps of so many seconds.
+ASK_SECONDS = 15.0
+#: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
+REVOKED_FOR = dt.timedelta(days=1)
+
+
+class Unfinished:
+    """Used by one coroutine. ``accounts``: all that this worker may own."""
+
+    def __init__(self, engine: Engine, accounts: Collection[str]) -> None:
+        self._engine = engine
+        self._accounts = accounts
+        self._asked_at = -math.inf
+        self._found: set[str] = set()
+
+    async def has(self, account: str) -> bool:
+        """Whether SQL has had unfinished jobs of this account, some seconds ago at most. Raises ``DatabaseAway``."""
+        if monotonic() - self._asked_at >= ASK_SECONDS:
+            self._found = await asyncio.to_thread(self._ask)
+            self._asked_at = monotonic()
+        return account in self._found
+
+    def _ask(self) -> set[str]:
+        waiting.forget_cancellations(self._engine, utc_now() - REVOKED_FOR)
+        return waiting.find_unfinished(self._engine, self._accounts)

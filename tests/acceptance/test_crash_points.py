@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SEND, SYNC, Stage, StageMaker, end_of, envelope, name
+from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SEND, SYNC, Stage, StageMaker, end_of, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.sabotage import POINTS, SEARCH_POINTS, SORT_POINTS, Sabotage
 from worker68.jobs.retry import DEATHS_ALLOWED
@@ -133,27 +133,6 @@ def test_a_send_that_kills_its_worker_is_in_doubt_the_first_time_and_kills_no_ot
     assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("in_doubt", "worker_lost", 1)
     assert end_of(stage, worker, after)["status"] == "succeeded"
     assert worker.running
-
-
-@pytest.mark.parametrize("queue", ["worker68.main", "worker68"])
-def test_a_message_that_kills_its_worker_when_it_is_read_is_set_aside_and_its_batch_passes(
-    stage: Stage, worker: ForkedWorker, queue: str
-) -> None:
-    deadly, before, after = name(), name(), name()
-    for words in (before, deadly, after):
-        stage.push(envelope(SEND, {"chat": CHATS[1], "text": words, "job_id": words}), queue)
-    for _ in range(DEATHS_ALLOWED):
-        worker.start(Sabotage(deadly_words=deadly))
-        worker.wait_for_end()
-    worker.start(Sabotage(deadly_words=deadly))
-
-    worker.wait(lambda: stage.dead(deadly))
-    worker.wait(lambda: stage.sent(after) == 1)
-    (entry,) = stage.dead(deadly)
-    assert entry["queue"] == queue
-    assert f"{DEATHS_ALLOWED} workers were lost" in entry["reason"]
-    assert [message.text for message in stage.bridge.sent] == [before, after]
-    assert [stage.redis.hlen(key) for key in ("worker68:unacked:main", "worker68:unacked")] == [0, 0]
 
 
 def test_a_task_that_raises_system_exit_ends_as_a_fault_and_hinders_nobody(stage: Stage, worker: ForkedWorker) -> None:

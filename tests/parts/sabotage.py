@@ -90,7 +90,6 @@ class Sabotage:
     is wrong, always.
     ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``slots_ahead_seconds``: how far ahead the
     limits grant a slot. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises SystemExit.
-    ``deadly_words``: a message that holds them ends the process as soon as it is read.
     """
 
     crash_at: str | None = None
@@ -100,7 +99,6 @@ class Sabotage:
     slots_ahead_seconds: float | None = None
     deadly_task: str | None = None
     leaving_task: str | None = None
-    deadly_words: str | None = None
 
     def commit(self) -> None:
         """Do it to this process."""
@@ -121,8 +119,6 @@ class Sabotage:
             _replace_action(self.deadly_task, die)
         if self.leaving_task is not None:
             _replace_action(self.leaving_task, leave)
-        if self.deadly_words is not None:
-            _die_reading(self.deadly_words.encode())
 
 
 def die(*_: Any) -> Any:
@@ -169,16 +165,6 @@ async def _do_behind(way: Awaitable[Any], do: Callable[[], Any]) -> Any:
     result = await way
     do()
     return result
-
-
-def _die_reading(words: bytes) -> None:
-    intake: Any = importlib.import_module("worker68.execution.intake")
-    original = intake.read_envelope
-
-    def rigged(raw: bytes) -> Any:
-        return die() if words in raw else original(raw)
-
-    intake.read_envelope = rigged
 
 
 def _set_clock(file: Path) -> None:

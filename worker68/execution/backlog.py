@@ -30,6 +30,9 @@ LANES_LOADED = 100
 #: A lane of which nothing could be loaded that may start is not loaded again before this.
 LOAD_AGAIN_SECONDS = 1.0
 
+#: So long a rest that is over is remembered: jobs that others ended are not told.
+RESTS_KEPT_SECONDS = 600.0
+
 #: Lanes that SQL had before this owner come before those that have had a turn since, in the order of their first jobs.
 _FOUND = -(1 << 62)
 
@@ -43,7 +46,8 @@ class Backlog:
         self._order = Order()
         self._turns = 0
         self._held: dict[int, Lane] = {}  # the jobs in memory, in the order in which they came there
-        # Jobs that keep their place but must not start before (monotonic seconds), why, and in which lane.
+        # Jobs that keep their place but must not start before (monotonic seconds), why, and in which lane. One whose rest is over
+        # stays here: read again, its row may still name a later time, by a clock that was ahead.
         self._resting: dict[int, tuple[float, str, str]] = {}
         self._wakes: list[tuple[float, str]] = []  # a heap: when to look at which lane again
         # While lanes are loaded: what entered them, and what left, which the query may not have seen.
@@ -99,6 +103,8 @@ class Backlog:
 
     def unload(self) -> None:
         """Leave all jobs to SQL: what memory has missed of them, or others have ended, is seen when their turn comes."""
+        long_over = monotonic() - RESTS_KEPT_SECONDS
+        self._resting = {seq: rest for seq, rest in self._resting.items() if rest[0] > long_over}
         for lane in dict.fromkeys(self._held.values()):
             self._move_out(lane, head_of(lane.jobs[0]))
 
@@ -179,12 +185,7 @@ class Backlog:
     def rests(self, seq: int) -> bool:
         """Whether a job must not start yet."""
         rest = self._resting.get(seq)
-        if rest is None:
-            return False
-        if rest[0] > monotonic():
-            return True
-        del self._resting[seq]
-        return False
+        return rest is not None and rest[0] > monotonic()
 
     def why_rests(self, seq: int) -> str | None:
         return self._resting[seq][1] if self.rests(seq) else None

@@ -8,14 +8,14 @@ import pytest
 
 from tests.integration.bridge.conftest import Worker, bridge, worker
 from worker68.bridge.link import Link
-from worker68.simulator import Simulator
+from worker68.simulator import Simulator, build_world
 
 __all__ = ["bridge", "worker"]
 
 
 @pytest.fixture
 def simulated() -> Iterator[Simulator]:
-    with Simulator(heartbeat_seconds=0.1) as simulator:
+    with Simulator(world=build_world(members=90), heartbeat_seconds=0.1, verdict_delay_seconds=0.0) as simulator:
         yield simulator
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import WellBehavedBridge
+from tests.integration.tasks.acting import act, error
 from tests.parts.onloop import run
 from tests.parts.turns import Collected, turn
 from worker68.bridge.link import Link
 from worker68.jobs.outcome import ErrorCode, Outcome
 from worker68.jobs.snapshot import ListSeen
+from worker68.simulator import Simulator
 from worker68.simulator.population import FRIEND, MANAGED_GROUP
 
 READS: dict[str, dict[str, Any]] = {
@@ -58,3 +60,10 @@ def test_a_success_of_the_service_without_a_list_is_an_empty_one(
     seen = read(link, bridge, task, {"commonResult": {"errCode": 200}})
     assert isinstance(seen, ListSeen)
     assert (seen.whole, cast(Collected, seen.rows).rows) == (True, [])
+
+
+@pytest.mark.parametrize("name", ["sync_contacts", "sync_groups", "sync_profile", "sync_friend_requests"])
+def test_a_bare_integer_is_the_services_no(name: str, simulated_link: Link, simulated: Simulator) -> None:
+    simulated.faults.bare_integers.set(1)
+    simulated.faults.refusals.set(1 if name == "sync_groups" else 0)
+    assert error(act(simulated_link, name))[0] == ErrorCode.REFUSED

@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 #: Runs a call after so many seconds.
 Later = Callable[[float, Callable[[], None]], None]
 
+#: How often it is looked whether verdicts are still held.
+_HOLD_SECONDS: Final = 0.02
+
 _GOES_OUT: Final[frozenset[Verdict]] = frozenset({"sent", "gave_up", "corrected", "none"})
 
 _decoder: Final = msgspec.json.Decoder()
@@ -190,6 +193,9 @@ class Exchange:
         return self.faults.verdict
 
     def _tell_all(self, fates: Sequence[tuple[events.Message, Verdict]], then: Callable[[], None] | None) -> None:
+        if self.faults.hold_verdicts:
+            self._wait(_HOLD_SECONDS, partial(self._tell_all, fates, then))
+            return
         for message, fate in fates:
             self._tell(message, fate)
         if then is not None:

@@ -77,6 +77,13 @@ class TestVerdicts:
         peer.send("x", custom_msg_id="12345678901")
         assert peer.verdict()["customMsgId"] == "12345678901"
 
+    def test_verdicts_that_are_held_come_once_they_are_let_go(self, simulator: Simulator, peer: Peer) -> None:
+        simulator.faults.hold_verdicts = True
+        peer.send("x")
+        assert kinds_of(peer.catch_up()) == ["reply"]
+        simulator.faults.hold_verdicts = False
+        assert peer.verdict()["updated"]["readStatus"] == 1
+
     @pytest.mark.parametrize(
         ("faults", "seen"),
         [

@@ -12,7 +12,6 @@ from tests.parts.ledger import Ledger
 from tests.parts.metrics import counted
 from tests.parts.onloop import stop_service
 from tests.parts.worker import wait_until
-from worker68.execution import passing
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import DEAD_KEY, Relay
 from worker68.jobs.outcome import ErrorCode, in_doubt
@@ -118,13 +117,6 @@ def test_more_than_a_batch_is_sent_in_order(
     assert [reply["job_id"] for reply in read_list(reader)] == [f"{number}" for number in range(40)]
 
 
-def test_deferred_says_that_it_waits(relay: Relay, reader: Any) -> None:
-    relay.defer(["t"])
-    stored = json.loads(wait_until(lambda: reader.get("celery-task-meta-t")))
-    assert (stored["status"], stored["task_id"]) == ("DEFERRED", "t")
-    assert 0 < reader.ttl("celery-task-meta-t") <= 600
-
-
 def test_deferred_never_overwrites_a_result(relay: Relay, sqlite: Ledger, reader: Any) -> None:
     (job,) = sqlite.arrive(message(task_id="t"))
     sqlite.settle(sqlite.must_begin(job))
@@ -134,25 +126,6 @@ def test_deferred_never_overwrites_a_result(relay: Relay, sqlite: Ledger, reader
     relay.defer(["t", "last"])
     wait_until(lambda: reader.get("celery-task-meta-last"))
     assert json.loads(reader.get("celery-task-meta-t"))["status"] == "SUCCESS"
-
-
-def test_events_go_on_the_accounts_stream_in_order(relay: Relay, reader: Any) -> None:
-    for number in range(1200):
-        relay.publish_event("main", b'{"n": %d}' % number)
-    relay.publish_event("other", b"\xff not text")
-    wait_until(lambda: reader.xlen("worker68:events:main") == 1200)
-    seen = [json.loads(fields["event"])["n"] for _, fields in reader.xrange("worker68:events:main")]
-    assert seen == list(range(1200))
-    wait_until(lambda: reader.xlen("worker68:events:other") == 1)
-    assert 0 < reader.ttl("worker68:events:main") <= 600
-
-
-def test_the_stream_of_events_is_bounded(relay: Relay, reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passing, "STREAM_LENGTH", 200)
-    for number in range(2000):
-        relay.publish_event("main", b"%d" % number)
-    wait_until(lambda: [fields["event"] for _, fields in reader.xrevrange("worker68:events:main", count=1)] == ["1999"])
-    assert reader.xlen("worker68:events:main") <= 400, "Redis trims whole nodes of a hundred entries"
 
 
 def test_an_event_that_redis_refuses_holds_no_reply_up(relay: Relay, sqlite: Ledger, reader: Any) -> None:

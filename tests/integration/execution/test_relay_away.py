@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger
-from tests.parts.metrics import counted
 from tests.parts.worker import wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
-from worker68.execution import passing
 from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
 from worker68.store.tables import outbox
@@ -90,30 +86,3 @@ def test_a_database_that_is_away_holds_no_event_up(relay: Relay, sqlite: Ledger,
         assert reader.llen(ORDERS) == 0
     wait_until(lambda: sqlite.count(outbox) == 0)
     assert reader.llen(ORDERS) == 1
-
-
-def test_events_that_find_no_room_are_dropped_oldest_first_and_counted(
-    relay: Relay, redis_server: EmbeddedRedis, reader: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(passing, "EVENTS_LIMIT", 600)
-    redis_server.kill()
-    for number in range(5000):
-        relay.publish_event("main", b"%d" % number)
-    redis_server.restart()
-    wait_until(lambda: [one["event"] for _, one in reader.xrevrange("worker68:events:main", count=1)] == ["4999"])
-    seen = [int(fields["event"]) for _, fields in reader.xrange("worker68:events:main")]
-    assert set(seen[-600:]) == set(range(4400, 5000))
-    assert len(set(seen)) + counted(relay.passing.events_dropped) == 5000
-
-
-def test_an_event_waits_for_a_redis_that_is_full(relay: Relay, sqlite: Ledger, reader: Any) -> None:
-    reader.config_set("maxmemory", 1)
-    try:
-        relay.publish_event("main", b"{}")
-        relay.defer(["waiting"])
-        wait_until(lambda: reader.info("commandstats").get("cmdstat_xadd", {}).get("rejected_calls", 0) > 1)
-    finally:
-        reader.config_set("maxmemory", 0)
-    wait_until(lambda: reader.xlen("worker68:events:main") == 1)
-    wait_until(lambda: reader.get("celery-task-meta-waiting"))
-    assert counted(relay.passing.events_dropped) == 0

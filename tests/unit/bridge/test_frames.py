@@ -28,7 +28,7 @@ from worker68.bridge.frames import (
 )
 from worker68.jobs.evidence import BridgeError, Verdict
 from worker68.jobs.fields import Chat
-from worker68.protocol.values import MOST_LEVELS, TOO_DEEP, cut_deep, decode_json
+from worker68.protocol.values import MOST_LEVELS, TOO_DEEP, decode_json
 
 PROTOCOL = Path(__file__).parents[2] / "fixtures/protocol"
 EVENTS = {event["name"]: event["frame"] for event in json.loads((PROTOCOL / "events.json").read_text(encoding="utf-8"))}
@@ -262,17 +262,6 @@ def test_a_verdict_beside_something_unreadable_counts() -> None:
     ((sighting,), raw) = seen.seen, seen.raw
     assert (sighting.verdict, sighting.message_id, sighting.sent_at) == (Verdict.SENT, 77, None)
     json.loads(raw)
-
-
-@pytest.mark.parametrize("levels", [MOST_LEVELS, MOST_LEVELS + 1, 900])
-def test_what_a_reader_still_takes_is_cut_on_request(levels: int) -> None:
-    value: Any = 1
-    for level in range(levels):
-        value = [value] if level % 2 else {"a": value}
-    cut_deep(value)
-    text = msgspec.json.encode(value).decode()
-    assert (TOO_DEEP in text) is (levels > MOST_LEVELS + 1)
-    assert text.count("[") + text.count("{") == min(levels, MOST_LEVELS + 1)
 
 
 @pytest.mark.parametrize(

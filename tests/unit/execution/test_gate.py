@@ -7,18 +7,16 @@ import datetime as dt
 import pytest
 
 from tests.parts.clock import Clock
-from tests.parts.jobs import MUTE, NOW, job
+from tests.parts.jobs import MUTE, job
 from tests.parts.onloop import run
 from worker68.clock import utc_now
 from worker68.execution.gate import MODERATION_PATIENCE_SECONDS, Gate, Pass
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
-from worker68.execution.permit import PERMIT_SECONDS, Answer, Permit
 from worker68.execution.slots import Slot, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
-from worker68.store.pauses import Pause
 
 CLOCK = Clock()
 
@@ -241,42 +239,3 @@ def test_a_slow_commit_is_remembered_and_slowly_forgotten() -> None:
     for _ in range(100):
         lead.note(0.0)
     assert lead.seconds == pytest.approx(LEAST_LEAD_SECONDS, abs=0.001)
-
-
-class TestPermit:
-    @pytest.fixture
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """The moment, which the test sets."""
-        moment = [1000.0]
-        monkeypatch.setattr("worker68.execution.permit.boottime", lambda: moment[0])
-        return moment
-
-    def test_nothing_is_written_before_sql_was_asked(self, clock: list[float]) -> None:
-        answers = [Answer(-1.0, {})]
-        permit = Permit("main", lambda: answers[-1])
-        assert "could not be asked" in (permit.why_not() or "")
-        answers.append(Answer(1000.0, {}))
-        assert permit.why_not() is None
-
-    def test_an_answer_counts_for_some_seconds_from_the_question_on(self, clock: list[float]) -> None:
-        permit = Permit("main", lambda: Answer(1001.0, {}))
-        clock[0] = 1001.0 + PERMIT_SECONDS - 0.1
-        assert permit.why_not() is None
-        clock[0] = 1001.0 + PERMIT_SECONDS
-        assert "could not be asked" in (permit.why_not() or "")
-
-    def test_a_pause_counts_until_sql_says_otherwise(self, clock: list[float]) -> None:
-        answers = [Answer(1000.0, {"main": PAUSE})]
-        permit, other = (Permit(name, lambda: answers[-1]) for name in ("main", "other"))
-        assert other.why_not() is None
-        clock[0] = 5000.0
-        assert permit.why_not() == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
-        answers.append(Answer(4999.0, {}))
-        assert permit.why_not() is None
-
-    def test_an_answer_from_before_the_permit_does_not_count(self, clock: list[float]) -> None:
-        permit = Permit("main", lambda: Answer(999.9, {}))
-        assert "could not be asked" in (permit.why_not() or "")
-
-
-PAUSE = Pause(1, "main", "a complaint", "ann", NOW, None)

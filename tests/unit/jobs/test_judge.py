@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.judge import Confirm, give_up, judge_request, judge_send, judge_unknown_call
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, in_doubt, succeeded, whole_outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, succeeded
 
 Seen: TypeAlias = dict[str, Any]
 
@@ -222,12 +222,3 @@ def test_a_call_that_nobody_knows_is_tried_again_only_where_not_a_byte_was_writt
     assert (busy.status, busy.error.code, busy.error.bridge_code) == (Status.FAILED, ErrorCode.BUSY, 300)
     done = judge_unknown_call(replace(SILENCE, replied=True, data={"paid": 1}))
     assert done == succeeded({"data": {"paid": 1}})
-
-
-def test_the_outcome_of_an_announcement_says_what_was_done_before_it() -> None:
-    done = {"muted": True, "announcement": None}
-    sent = {"custom_msg_id": "1"}
-    assert whole_outcome(succeeded(sent), done).result == {"muted": True, "announcement": sent}
-    lost = whole_outcome(in_doubt(ErrorCode.NO_VERDICT, "?"), done)
-    assert (lost.status, lost.result) == (Status.IN_DOUBT, done)
-    assert whole_outcome(succeeded(sent), None).result == sent

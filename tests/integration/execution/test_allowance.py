@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -185,6 +186,19 @@ def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
     monkeypatch.setattr(module, "GIVE_WAY_SECONDS", 0.05)
     allowance.gives_way = lambda: True
     loop.run_until_complete(allowance.wait_for_slot("read"))
+
+
+def test_what_is_more_urgent_is_looked_up_on_the_loop(allowance: TurnAllowance, loop: Loop) -> None:
+    """The lanes belong to it, and the look changes their order."""
+    threads: list[int] = []
+
+    def gives_way() -> bool:
+        threads.append(threading.get_ident())
+        return False
+
+    allowance.gives_way = gives_way
+    loop.run_until_complete(allowance.wait_for_slot("read"))
+    assert threads == [threading.get_ident()]
 
 
 def test_while_redis_is_away_no_slot_is_given(

@@ -85,7 +85,7 @@ class TurnAllowance:
                     raise _over("the bridge went away in the middle of it")
                 await self.pause(SLICE_SECONDS)
                 continue
-            if not politeness.passed and await asyncio.to_thread(self.gives_way):
+            if not politeness.passed and self.gives_way():
                 await self.pause(LOOK_SECONDS)
                 continue
             try:

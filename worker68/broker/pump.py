@@ -286,6 +286,7 @@ class Pump:
     async def _begin_ready(self, accounts: Sequence[str]) -> set[int]:
         """Let begin what is ready of these accounts; return the numbers of these jobs."""
         begun: set[int] = set()
+        short: dict[str, bool] = {}  # accounts that were offered no more room than they took, and whether they took any
         left = deque(self._desks[account] for account in accounts)
         while left and not self._stopping.is_set():
             room = self._room()
@@ -303,8 +304,12 @@ class Pump:
             for problem in choices:
                 if isinstance(problem, BaseException):
                     raise problem
+            # By the room that was offered: what has come free since then is offered to them in the next round.
+            short |= {desk.account: bool(choice.ready) for desk, choice in chosen if len(choice.ready) >= room}
             for desk, choice in chosen:
                 await self._conclude_choice(desk, choice)
+        for account in sorted(short, key=short.__getitem__):  # those that took some come after those that have none
+            self._agenda.wait_for_room(account)
         return begun
 
     async def _conclude_choice(self, desk: Desk, choice: Choice) -> None:
@@ -315,8 +320,6 @@ class Pump:
             self._agenda.mark(
                 desk.account
             )  # the next of their lanes may not be in memory yet, and thousands may be as late
-        if self._room() <= 0:
-            self._agenda.wait_for_room(desk.account)
         times = [desk.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
         self._agenda.plan(desk.account, max(min(times), self._failing.get(desk.account, 0.0)))
 

@@ -70,6 +70,8 @@ class Runs:
         self.ends.labels(job.account, job.task, end).inc()
         self.took.labels(job.account).observe(run.seconds)
         self.slot_waits.labels(job.account).observe(max(0.0, run.ready.slot.write_at - run.began))
-        del self.under_way[job.seq]
+        # Under a new lease the job's next run may have begun before this one ended.
+        if self.under_way.get(job.seq) is run:
+            del self.under_way[job.seq]
         if not self.under_way:
             self.idle.set()

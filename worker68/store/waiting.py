@@ -89,8 +89,9 @@ def release_due(engine: Engine, account: str, now: dt.datetime, limit: int = 100
 
 
 def next_due(engine: Engine, account: str) -> dt.datetime | None:
-    """Return when the next deferred job of the account is due."""
+    """Return when the next deferred job of the account is due that ``release_due`` lets go."""
     query = select(jobs.c.due_at).where(jobs.c.account == account, NOT_DUE, jobs.c.lane != PARKED_LANE)
+    query = query.where(jobs.c.task.in_(TASKS))
     with reading(engine) as connection:
         due: dt.datetime | None = connection.scalar(query.order_by(jobs.c.due_at).limit(1))
         return due

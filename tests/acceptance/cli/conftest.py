@@ -15,6 +15,13 @@ from tests.parts.worker import PATIENCE_SECONDS, environment
 
 COMMAND = (sys.executable, "-m", "worker68")
 
+#: Nobody listens at port 1.
+NOWHERE: dict[str, Any] = {
+    "REDIS_URL": "redis://:secret@127.0.0.1:1/0",
+    "DATABASE_URL": "postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing",
+    "BRIDGE_URL": "ws://127.0.0.1:1",
+}
+
 Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 

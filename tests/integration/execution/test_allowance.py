@@ -195,6 +195,19 @@ def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
     loop.run_until_complete(allowance.wait_for_slot("read"))
 
 
+def test_what_is_more_urgent_is_looked_up_on_the_loop(allowance: TurnAllowance, loop: Loop) -> None:
+    """The lanes belong to it, and the look changes their order."""
+    threads: list[int] = []
+
+    def gives_way() -> bool:
+        threads.append(threading.get_ident())
+        return False
+
+    allowance.gives_way = gives_way
+    loop.run_until_complete(allowance.wait_for_slot("read"))
+    assert threads == [threading.get_ident()]
+
+
 def test_while_redis_is_away_no_slot_is_given(
     allowance: TurnAllowance, loop: Loop, redis_server: EmbeddedRedis
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
@@ -14,7 +14,7 @@ from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.states import Event, State
 from worker68.store import tables, waiting
 from worker68.store.statements import attempts
-from worker68.store.tables import cancellations
+from worker68.store.tables import cancellations, jobs
 from worker68.store.waiting import Cancelled
 
 SOON = NOW + dt.timedelta(seconds=60)
@@ -66,6 +66,17 @@ def test_a_job_enters_its_lane_when_it_is_due(ledger: Ledger) -> None:
     assert waiting.next_due(ledger.engine, "main") == LATER
     assert [job.seq for job in waiting.release_due(ledger.engine, "main", LATER)] == [late.seq]
     assert waiting.next_due(ledger.engine, "main") is None
+
+
+def test_a_deferred_job_that_only_a_newer_worker_knows_is_nothing_that_is_due(ledger: Ledger) -> None:
+    """It is not released here, and would be looked for without an end."""
+    (newer,) = ledger.arrive(at(SOON))
+    ledger.arrive(at(LATER))
+    ledger.run(
+        lambda connection: connection.execute(update(jobs).where(jobs.c.seq == newer.seq).values(task="worker68.x"))
+    )
+    assert waiting.release_due(ledger.engine, "main", SOON) == []
+    assert waiting.next_due(ledger.engine, "main") == LATER
 
 
 def test_what_backs_off_or_is_parked_or_is_of_another_account_is_not_released(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import job, send_fields
 from worker68.execution import backlog as backlog_module
 from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, MOST_IN_MEMORY, Backlog
@@ -115,3 +116,18 @@ def test_a_lane_of_which_nothing_may_start_is_not_loaded_again_and_again(
     backlog.end_load(lanes, depth, [first, send(2)][:depth])
     assert backlog.first(every) is None
     assert backlog.wakes_at is not None
+
+
+def test_a_rest_that_is_over_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row still names a later time, which a clock that was ahead has set."""
+    clock, backlog = Clock(), Backlog(UnderWay())
+    clock.drive(monkeypatch, "worker68.execution.backlog")
+    waiting = job(1, kwargs=send_fields())
+    backlog.learn(waiting.lane, head_of(waiting), 5.0)
+    assert backlog.first(lambda kind: True) is None
+    clock.pass_by(6.0)
+    backlog.wake()
+
+    backlog.learn(waiting.lane, head_of(waiting), 5.0)
+
+    assert backlog.first(lambda kind: True) is not None

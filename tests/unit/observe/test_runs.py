@@ -27,6 +27,24 @@ def test_what_is_under_way_is_held_until_its_end() -> None:
     assert runs.begun == {SEND: 2}
 
 
+def test_a_run_under_an_older_lease_ends_beside_the_next_run_of_its_job() -> None:
+    runs = Runs(["main"])
+    older, newer = runs.begin(ready(1)), runs.begin(ready(1))
+    runs.end(older, None)
+    assert runs.under_way == {1: newer}
+    assert not runs.idle.is_set()
+    runs.end(newer, succeeded({}))
+    assert runs.idle.is_set()
+
+
+def test_a_run_under_an_older_lease_may_end_last() -> None:
+    runs = Runs(["main"])
+    older, newer = runs.begin(ready(1)), runs.begin(ready(1))
+    runs.end(newer, succeeded({}))
+    runs.end(older, None)
+    assert runs.under_way == {}
+
+
 def test_what_a_run_came_to_is_counted() -> None:
     runs = Runs(["main"])
     for seq, conclusion in enumerate((succeeded({}), StepDone(), None)):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker68.simulator import build_world, events
-from worker68.simulator.population import ACCOUNT, FRIEND, MANAGED_GROUP, MUTABLE_MEMBER
+from worker68.simulator.population import ACCOUNT, FRIEND, MANAGED_GROUP
 from worker68.simulator.requests import BUSY_ERROR, Answer, read_request, respond
 from worker68.simulator.world import World
 
@@ -130,17 +130,3 @@ def test_event_has_the_documented_shape(name: str) -> None:
 @pytest.mark.parametrize("name", ["hello", "network_up", "network_down", "group_renamed"])
 def test_event_without_times_and_ids_is_the_documented_one(name: str) -> None:
     assert build_events(build_world())[name] == EVENTS[name]
-
-
-def test_world_is_the_same_for_the_same_seed() -> None:
-    assert build_world(seed=1).people == build_world(seed=1).people
-    assert build_world(seed=1).people != build_world(seed=2).people
-
-
-def test_world_has_the_sizes_asked_for() -> None:
-    world = build_world(contacts=5_000, groups=12, members=1_500)
-
-    assert len(world.contacts) == 5_000
-    assert len(world.groups) == 12
-    assert [len(group.members) for group in list(world.groups.values())[2:]] == [1_500] * 10
-    assert MUTABLE_MEMBER in world.groups[441298].members

@@ -1,20 +1,17 @@
-"""The migrations lead an empty database to the tables that the code has, and back; and a wrong version says what to do."""
+"""The migrations lead an empty database to the tables that the code has, and back."""
 
 from __future__ import annotations
 
-import pytest
 from alembic import command
-from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from tests.parts.jobs import message
 from tests.parts.ledger import Ledger
 from tests.parts.lists import Lists, contacts, counts
-from worker68.errors import DatabaseAway
 from worker68.jobs.snapshot import GROUPS, GroupRow
 from worker68.store.engine import open_engine, transaction
-from worker68.store.migration import MIGRATIONS, configure, upgrade
-from worker68.store.schema import VERSION, check_version, current_version
+from worker68.store.migration import configure, upgrade
+from worker68.store.schema import VERSION
 from worker68.store.tables import metadata
 
 
@@ -98,32 +95,3 @@ def test_a_number_is_never_used_again(database_url: str) -> None:
     ledger.run(lambda connection: connection.execute(text("DELETE FROM jobs")))
     assert ledger.send().seq > first.seq
     ledger.engine.dispose()
-
-
-def test_the_right_version_is_fine(database_url: str) -> None:
-    upgrade(database_url)
-    engine = open_engine(database_url)
-    check_version(engine)
-    assert current_version(engine) == VERSION
-    engine.dispose()
-
-
-def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
-    engine = open_engine(database_url)
-    with pytest.raises(DatabaseAway, match="has no tables yet: run `worker68 db upgrade`"):
-        check_version(engine)
-    engine.dispose()
-
-
-def test_another_version_says_which_and_what_to_do(database_url: str) -> None:
-    upgrade(database_url)
-    engine = open_engine(database_url)
-    with transaction(engine) as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(DatabaseAway, match=f"is at version 0000, not at {VERSION}: run `worker68 db upgrade`"):
-        check_version(engine)
-    engine.dispose()
-
-
-def test_the_newest_version_is_the_one_that_the_code_needs() -> None:
-    assert ScriptDirectory(str(MIGRATIONS)).get_heads() == [VERSION]

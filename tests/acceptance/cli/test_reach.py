@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.acceptance.cli.conftest import COMMAND, Run
+from tests.acceptance.cli.conftest import COMMAND, NOWHERE, Run
 from tests.parts.worker import PATIENCE_SECONDS, environment
 from worker68.embedded import EmbeddedRedis
-
-#: Nobody listens at port 1.
-NOWHERE: dict[str, Any] = {
-    "REDIS_URL": "redis://:secret@127.0.0.1:1/0",
-    "DATABASE_URL": "postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing",
-    "BRIDGE_URL": "ws://127.0.0.1:1",
-}
 
 
 def check_one_line(done: subprocess.CompletedProcess[str], setting: str) -> None:
@@ -84,26 +75,3 @@ def test_an_installation_without_the_simulator(tmp_path: Path, words: tuple[str,
         assert (done.returncode, done.stderr) == (0, "")
     else:
         check_one_line(done, "pip install 'worker68[simulator]'")
-
-
-def test_the_simulator_serves_until_it_is_told_to_stop(command: Run) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "simulator", "--port", "0"],
-        env=environment({"LOG_LEVEL": "error"}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        url = re.search(r"ws://\S+", said)
-        assert url is not None
-        assert "SIMULATOR" in said
-        findings = json.loads(command("check", "--json", **(NOWHERE | {"BRIDGE_URL": url[0]})).stdout)
-        assert findings[-1]["ok"], findings
-        process.terminate()
-        assert process.wait(PATIENCE_SECONDS) == 0
-    finally:
-        process.kill()
-        process.communicate()

@@ -1,4 +1,4 @@
-"""Names of keys, and the URL of Redis as everybody reads it."""
+"""The URL of Redis as everybody reads it."""
 
 # mypy: disallow-untyped-calls=False
 # because neither kombu's functions nor redis-py's parser are typed.
@@ -12,29 +12,7 @@ from celery import Celery
 from kombu.connection import Connection
 from redis.connection import parse_url
 
-from worker68.broker.place import Place, lists_of
 from worker68.broker.url import check_redis_url, make_tls_context, spell_out_tls
-
-
-def test_a_queue_is_celerys_lists_in_order_with_both_separators() -> None:
-    assert lists_of("q") == ("q", "q\x06\x163", "q:3", "q\x06\x166", "q:6", "q\x06\x169", "q:9")
-
-
-def test_the_keys_of_an_account() -> None:
-    place = Place.of_account("main", lease_key="k", lease_value="v", fence=3)
-
-    assert (place.queue, place.unacked_key) == (
-        "worker68.main",
-        "worker68:unacked:main",
-    )
-
-
-def test_the_front_door_shares_no_key_with_an_account_whatever_its_name() -> None:
-    front = Place.front_door(lease_key="k", lease_value="v", fence=3)
-
-    for name in ("", "front", "worker68"):
-        account = Place.of_account(name, lease_key="k", lease_value="v", fence=3)
-        assert {front.queue, front.unacked_key}.isdisjoint({account.queue, account.unacked_key})
 
 
 @pytest.mark.parametrize(

@@ -219,10 +219,10 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         self.loop.run_until_complete(self.break_off_jobs())
-        services = [task for _, task in self._services.values()]
-        for task in services:
+        left = asyncio.all_tasks(self.loop)  # also a service that was told to stop, and hangs
+        for task in left:
             task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*services, return_exceptions=True))
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.loop.close()
 

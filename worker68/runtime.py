@@ -23,7 +23,7 @@ from worker68.broker.bindings import bind_queues
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
 from worker68.broker.source import Source
-from worker68.clock import utc_now
+from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
 from worker68.execution.desk import Desk
@@ -63,7 +63,8 @@ log = structlog.get_logger(__name__)
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
 
-#: A stop waits so long for what is under way: as long as the default VERDICT_TIMEOUT, and a little for the write before it.
+#: A stop waits so long for the end of intake and for what is under way: as long as the default VERDICT_TIMEOUT, and a little for
+#: the write before it.
 CUT_AFTER_SECONDS = 35.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
@@ -209,11 +210,13 @@ class Runtime:
 
     async def _stop(self) -> None:
         """Stop in order, from the signal on: Celery's own thread may hang in a call to Redis before it comes to that."""
+        cut = Deadline.after(CUT_AFTER_SECONDS)
         try:
             self._stopping.set()  # what waits for its slot is given back
             self.vitals.drain()
-            await _try(self.loop.stop_service("intake"))  # nothing is taken in, nothing begins
-            await _try(self._await_verdicts())
+            self._ownership.drain()  # an account that becomes free is for a worker that takes its jobs in
+            await _try(self.loop.stop_service("intake", cut.remaining()))  # nothing is taken in, nothing begins
+            await _try(self._await_verdicts(cut))
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
             await _try(self._close_links())  # every wait for a verdict ends
             await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
@@ -228,13 +231,13 @@ class Runtime:
             self._watchdog.stop()
             self._stopped.set()
 
-    async def _await_verdicts(self) -> None:
+    async def _await_verdicts(self, cut: Deadline) -> None:
         """Wait until no job is under way, or until that is not to be waited for."""
         events = [asyncio.ensure_future(event.wait()) for event in (self.runs.idle, self._at_once)]
-        done, waiting_for = await asyncio.wait(events, timeout=CUT_AFTER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        done, waiting_for = await asyncio.wait(events, timeout=cut.remaining(), return_when=asyncio.FIRST_COMPLETED)
         for event in waiting_for:
             event.cancel()
-        if not done:
+        if not done and self.runs.under_way:
             remedy = "what no verdict came for is in doubt"
             log.warning("stop_hurried", under_way=len(self.runs.under_way), remedy=remedy)
 

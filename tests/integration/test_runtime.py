@@ -1,15 +1,21 @@
-"""The last resort of a stop: it ends the process whatever hangs, also its log."""
+"""A stop is bounded: it goes on past what hangs, and in the last resort it ends the process, also where its log hangs."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.parts.worker import environment
+from worker68 import runtime
+from worker68.broker import pump
+from worker68.runtime import Runtime
+from worker68.settings import Settings
+from worker68.store.engine import Engine
 
 #: A process whose stop is asked for and never comes to an end by itself. What hangs is given as the argument.
 STOPS_FOR_EVER: Final = """
@@ -26,7 +32,7 @@ configure_logs(settings)
 built = Runtime(settings)
 built.start()
 if sys.argv[1] == "bridge":
-    built._bridge.stop = threading.Event().wait
+    built._bridges.stop = threading.Event().wait
 elif sys.argv[1] == "log":
     os.set_blocking(2, False)
     try:
@@ -61,4 +67,30 @@ def test_a_stop_that_is_overdue_ends_the_process_whatever_hangs(tmp_path: Path, 
         assert process.wait(60) == 1
     finally:
         process.kill()
-        process.communicate()
+        _, said = process.communicate()
+    assert b"Traceback" not in said
+    assert b"stop_overdue" in said or hangs in ("log", "interpreter")
+
+
+def test_an_intake_that_hangs_does_not_keep_a_stop_from_recording_what_was_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that neither answers nor fails holds it up for ever; so long the bridges would be open, and nothing kept."""
+    monkeypatch.setattr(runtime, "CUT_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(runtime, "STOP_SECONDS", 20.0)
+    redis_url, database = "redis://127.0.0.1:1/0", f"sqlite:///{tmp_path / 'worker68.db'}"
+    built = Runtime(Settings(redis_url=redis_url, bridge_url="ws://127.0.0.1:1", database_url=database))
+    hangs, may_go_on = threading.Event(), threading.Event()
+
+    def hang(engine: Engine) -> None:
+        hangs.set()
+        may_go_on.wait(60)
+
+    monkeypatch.setattr(pump, "check_version", hang)
+    built.start()
+    try:
+        assert hangs.wait(30)
+        built.stop()
+        assert built._stopped.is_set()
+    finally:
+        may_go_on.set()

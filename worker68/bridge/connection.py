@@ -99,6 +99,7 @@ class Connection:
         while self.lost is None:
             if not self._unsent:
                 if not self._controls:
+                    self._write_waits = False  # for a frame that did not begin: it may be held by now
                     return True
                 opcode, payload = self._controls.popitem()
                 self._unsent = memoryview(ABNF.create_frame(payload, opcode).format())

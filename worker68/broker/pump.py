@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
 
+#: Desks are opened for so long in one round, then the accounts that are open go on: one that is locked takes two seconds.
+OPENING_SECONDS = 0.5
+
 #: Accounts that ask Redis for their slots at the same time.
 AT_ONCE = 16
 
@@ -206,10 +209,15 @@ class Pump:
                 self._agenda.forget(lease.account)
 
     async def _open_desks(self) -> None:
-        """Open a desk for each account gained; one that the database did not let open is tried again."""
+        """Open desks of accounts gained, for a moment; one that the database did not let open is tried again, after the others."""
+        began = monotonic()
         for account, lease in list(self._unopened.items()):
+            if monotonic() - began >= OPENING_SECONDS:
+                self._wakeup.set()  # the rest in the next round
+                break
             if not self._may_try(account):
                 continue
+            self._unopened[account] = self._unopened.pop(account)
             with self._apart(account):
                 try:
                     self._desks[account] = await self._open_desk(account, lease)
@@ -225,6 +233,7 @@ class Pump:
                 with self._apart(account):
                     if await self._desks[account].tend():
                         self._announce()
+                    self._inbox.note_room(account)  # it may have been counted anew
 
     def _may_try(self, account: str) -> bool:
         until = self._failing.get(account)

@@ -106,13 +106,13 @@ class PauseWatch:
             if (permit := self._permits.get(name)) is not None and permit.counts(answer)
         }
         before, self._told = self._told, told
-        # Only now, when nothing more is written: whoever has paused an account waits for this.
-        for pause in told.values():
-            if pause.seen_by != self._owner:
-                await asyncio.to_thread(pauses.note_seen, self._engine, pause.id, self._owner)
         self._log_changes(before, told)
         if opened or before.keys() != told.keys():
             self._changed()
+        # Only now, when nothing more is written: whoever has paused an account waits for this.
+        for pause in list(told.values()):  # a lost account leaves meanwhile
+            if pause.seen_by != self._owner and pause.account in self._told:
+                await asyncio.to_thread(pauses.note_seen, self._engine, pause.id, self._owner)
 
     def _log_changes(self, before: dict[str, Pause], now: dict[str, Pause]) -> None:
         for account in now.keys() - before.keys():

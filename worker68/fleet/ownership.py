@@ -62,7 +62,7 @@ class Ownership:
         self._away: set[str] = set()  # which of the two rounds Redis did not answer
         self._lapse_timer: asyncio.TimerHandle | None = None
         self._wakeups = (Wakeup(loop), Wakeup(loop))
-        self._stopping = False
+        self._draining = self._stopping = False
         self.looked_at = monotonic()  # the end of the last renewal, well or not
 
     async def run(self) -> None:
@@ -73,8 +73,12 @@ class Ownership:
         )
         await self._give_up(list(self._mine.values()))
 
+    def drain(self) -> None:
+        """Take no lease any more; what is held is kept until ``stop``. On the loop."""
+        self._draining = True
+
     def stop(self) -> None:
-        self._stopping = True
+        self._draining = self._stopping = True
         for wakeup in self._wakeups:
             wakeup.set()
 
@@ -122,11 +126,11 @@ class Ownership:
         """Take what is wanted and free, a slice at a time."""
         missing = [name for name in self.wanted() if name not in self._mine]
         for start in range(0, len(missing), _ASKED_AT_ONCE):
-            if self._stopping:
+            if self._draining:
                 return
             names = missing[start : start + _ASKED_AT_ONCE]
             acquired = await asyncio.to_thread(self._leases.acquire, names)
-            if refused := [lease for lease in acquired.leases if self._stopping or not self._gain(lease)]:
+            if refused := [lease for lease in acquired.leases if self._draining or not self._gain(lease)]:
                 await self._release(refused)
             for name in names:
                 problem = acquired.problems.get(name)

@@ -179,10 +179,16 @@ def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
     allowance: TurnAllowance, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    urgent = [True, True, False]
-    allowance.gives_way = lambda: urgent.pop(0)
+    urgent, asked_on = [True, True, False], set()
+
+    def gives_way() -> bool:
+        asked_on.add(threading.get_ident())
+        return urgent.pop(0)
+
+    allowance.gives_way = gives_way
     loop.run_until_complete(allowance.wait_for_slot("read"))
     assert urgent == []
+    assert asked_on == {threading.get_ident()}, "the lanes belong to the loop"
     monkeypatch.setattr(module, "GIVE_WAY_SECONDS", 0.05)
     allowance.gives_way = lambda: True
     loop.run_until_complete(allowance.wait_for_slot("read"))

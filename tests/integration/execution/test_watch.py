@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
+from worker68.errors import DatabaseAway
 from worker68.execution import watch as watch_module
 from worker68.execution.permit import Permit
 from worker68.execution.watch import PauseWatch
@@ -121,6 +123,48 @@ def test_an_account_that_is_opened_does_not_get_an_answer_from_before(
         return "paused by ann" in words
 
     wait_until(is_paused)
+
+
+def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing(
+    sqlite: Ledger, watch: PauseWatch, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account in ("main", "other"):
+        open_account(watch, account)
+    wait_until(lambda: bell.rung > 0)
+    note, began, may_go_on = pauses.note_seen, threading.Event(), threading.Event()
+
+    def slow(engine: Engine, pause_id: int, owner: str) -> None:
+        began.set()
+        assert may_go_on.wait(10)
+        note(engine, pause_id, owner)
+
+    monkeypatch.setattr(pauses, "note_seen", slow)
+    with capture_logs() as logs:
+        for account in ("main", "other"):
+            pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
+        assert began.wait(10)
+        watch.close("other")
+        may_go_on.set()
+        wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
+    events = [entry["event"] for entry in logs]
+    assert "pause_watch_failed" not in events
+    assert "account_paused" in events
+
+
+def test_a_pause_is_logged_and_said_also_where_the_row_cannot_be_written(
+    sqlite: Ledger, watch: PauseWatch, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_account(watch, "main")
+    wait_until(lambda: bell.rung == 1)
+
+    def away(engine: Engine, pause_id: int, owner: str) -> None:
+        raise DatabaseAway("it is read-only")
+
+    monkeypatch.setattr(pauses, "note_seen", away)
+    with capture_logs() as logs:
+        pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
+        wait_until(lambda: bell.rung == 2)
+        wait_until(lambda: "account_paused" in [entry["event"] for entry in logs])
 
 
 class Asked:

@@ -329,3 +329,21 @@ def test_a_loop_that_stands_still_loses_its_leases(start: Start, loop: LoopThrea
         may_go_on.set()
     assert diary.wait_for(f"lost {MAIN}") is lease
     assert diary.wait_for(f"gained {MAIN}", times=2).fence > lease.fence
+
+
+def test_a_worker_that_drains_keeps_what_it_has_and_takes_nothing_more(
+    client: redis.Redis, start: Start, loop: LoopThread
+) -> None:
+    """What another one gives back meanwhile is for a worker that takes jobs in."""
+    first, of_first = start(MAIN)
+    of_first.wait_for(f"gained {MAIN}")
+    draining, of_draining = start(MAIN, OTHER, ttl=5.0)
+    kept = of_draining.wait_for(f"gained {OTHER}")
+    loop.loop.tell(draining.drain)
+    stop_service(loop, first)
+    round_over = Deadline.after(2.0)
+    wait_until(lambda: round_over.passed)
+    assert of_draining.of(f"gained {MAIN}") == []
+    assert draining.lease(OTHER) is kept
+    _, of_next = start(MAIN)
+    of_next.wait_for(f"gained {MAIN}")

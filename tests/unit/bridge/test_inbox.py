@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -145,3 +146,18 @@ def test_a_verdict_of_thousands_comes_in_parts(stage: Stage) -> None:
     assert stage.take_all() == []
     stage.pool.go_on()
     assert len(stage.take_all()) == 4
+
+
+def test_a_socket_that_takes_more_again_is_not_waited_for_where_nothing_waits_to_be_written(stage: Stage) -> None:
+    """A frame that did not begin may be held or refused afterwards, and a writable socket would keep the loop busy."""
+    stage.peer.setblocking(False)
+    begun = True
+    while begun:
+        begun = stage.connection.begin(b"")
+        assert not begun or stage.connection.flush()
+    assert stage.connection.wants_write
+    with suppress(BlockingIOError):
+        while stage.peer.recv(1 << 20):
+            pass
+    assert stage.connection.flush()
+    assert not stage.connection.wants_write

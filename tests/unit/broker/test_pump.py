@@ -5,32 +5,36 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import job
 from tests.parts.onloop import PATIENCE_SECONDS, run
 from worker68.broker import pump as module
 from worker68.broker.doorbell import Changed
+from worker68.broker.place import Place
 from worker68.broker.pump import Pump
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
+from worker68.errors import RowsLocked
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
 from worker68.fleet.leases import Lease, account_lease
 from worker68.loop import Loop
 
 
 class Silence:
-    """A Redis in which nothing arrives."""
+    """A Redis in which nothing arrives; where there is no room, something waits."""
 
     bell_armed = True
 
     def __init__(self) -> None:
         self._ends = os.pipe()
+        self.pops = 0
 
     def fileno(self) -> int:
         return self._ends[0]
@@ -38,8 +42,9 @@ class Silence:
     def take_changed(self) -> Changed:
         return Changed()
 
-    def pop(self, places: object, limit: int) -> Batch:
-        return Batch()
+    def pop(self, places: Sequence[Place], limit: int) -> Batch:
+        self.pops += 1
+        return Batch(crowded=frozenset(place.name for place in places if not place.room))
 
     def close(self) -> None:
         for end in self._ends:
@@ -48,7 +53,7 @@ class Silence:
 
 @dataclass
 class Account:
-    """A desk with jobs without an end. ``on_choice`` is called before each choice."""
+    """A desk with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
 
     account: str
     most_at_once: int = 8
@@ -57,13 +62,14 @@ class Account:
     running: int = 0
     begun: int = 0
     on_choice: Callable[[], None] = lambda: None
-    numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
+    on_tending: Callable[[], None] = lambda: None
 
     @property
     def execution(self) -> Any:
         return SimpleNamespace(dispatch=SimpleNamespace(in_flight=self.running, occupied=self.running))
 
     async def tend(self) -> bool:
+        self.on_tending()
         return False
 
     def distrust(self) -> None:
@@ -79,18 +85,24 @@ class Account:
 
 
 async def pump_for(
-    accounts: list[Account], concurrency: int, until: Callable[[], bool], begin: Callable[[Pump, Account], None]
+    accounts: list[Account],
+    concurrency: int,
+    until: Callable[[], bool],
+    begin: Callable[[Pump, Account], None],
+    on_opening: Callable[[str], None] = lambda name: None,
+    source: Silence | None = None,
 ) -> None:
     """Let a pump look after these accounts, in their order, until the condition is true."""
     desks = {one.account: one for one in accounts}
 
     async def open_desk(name: str, lease: Lease) -> Any:
+        on_opening(name)
         return desks[name]
 
     pump = Pump(
         cast(Any, None),
         cast(Any, None),
-        cast(Any, Silence()),
+        cast(Any, source or Silence()),
         lambda desk, ready: begin(pump, cast(Account, desk)),
         open_desk,
         lambda: None,
@@ -142,3 +154,53 @@ def test_room_that_comes_free_while_an_account_is_offered_none_is_not_lost() -> 
 
     waits.on_choice = end_the_other
     run(pump_for([busy, waits], 1, lambda: waits.begun > 0, lambda pump, _: pumps.append(pump)))
+
+
+def test_accounts_that_are_open_go_on_while_many_others_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.broker.pump")
+    accounts = [Account(name) for name in ("a", "b", "c")]
+    happened: list[str] = []
+
+    def open_slowly(name: str) -> None:
+        happened.append(f"open {name}")
+        clock.pass_by(2.0)
+
+    run(
+        pump_for(
+            accounts,
+            100,
+            lambda: all(one.begun for one in accounts),
+            lambda _, desk: happened.append(f"begin {desk.account}"),
+            open_slowly,
+        )
+    )
+    assert happened.index("begin a") < happened.index("open b")
+    assert happened.index("begin b") < happened.index("open c")
+
+
+def test_an_account_that_stays_locked_keeps_no_other_from_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.broker.pump")
+    locked, free = Account("locked"), Account("free")
+
+    def open_slowly(name: str) -> None:
+        clock.pass_by(2.0)
+        if name == "locked":
+            raise RowsLocked("by an owner that is frozen")
+
+    run(pump_for([locked, free], 100, lambda: bool(free.begun), lambda *_: None, open_slowly))
+
+
+def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock().drive(
+        monkeypatch, "worker68.broker.pump", "worker68.broker.inbox"
+    )  # the slow round over all places stands still
+    desk, source = Account("a", most_at_once=0, room=0), Silence()
+
+    def count() -> None:
+        if source.pops:
+            desk.room, desk.tend_at = 5, math.inf
+
+    desk.on_tending, desk.tend_at = count, 0.0
+    run(pump_for([desk], 1, lambda: source.pops > 1, lambda *_: None, source=source))

@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 #: Evidence may come between the end of a call's wait and the commit of its outcome: it is offered again for this long.
 OFFER_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
+#: A database that takes longer than this is as one that is away: it may never answer. What it was told then may be written all the
+#: same, which does no harm.
+WRITE_SECONDS = 5.0
 #: Offers that are written together.
 BATCH: Final = 50
 
@@ -146,8 +149,8 @@ class LateOffers:
             return revised or (False if sent.sending else None)
 
         try:
-            revised = await written(self._writer, each, revise)
-        except DatabaseAway:
+            revised = await asyncio.wait_for(written(self._writer, each, revise), WRITE_SECONDS)
+        except (DatabaseAway, TimeoutError):
             return None
         except asyncio.CancelledError:
             raise

@@ -233,3 +233,23 @@ def test_a_not_sent_changes_nothing_that_is_known(ledger: Ledger, desk: Desk) ->
 
     assert ledger.row(sent.seq).status == Status.SUCCEEDED
     assert ledger.row(refused.seq).error_code == ErrorCode.REFUSED
+
+
+def test_evidence_is_kept_also_while_a_database_neither_answers_nor_fails(
+    ledger: Ledger, reader: Any, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_module, "WRITE_SECONDS", 0.05)
+    job = ledger.send()
+    assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
+    writer, kept = Writer(ledger.engine), Kept(reader)
+    late = LateOffers(writer, kept, lambda: None, loop_thread.loop)
+    serve(loop_thread, late)
+    late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.SENT, 4711, NOW))
+    wait_until(lambda: len(kept.load("main")) == 1)
+
+    writer.start()
+    wait_until(lambda: ledger.row(job.seq).status == Status.SUCCEEDED)
+    wait_until(lambda: kept.load("main") == [])
+    stop_service(loop_thread, late)
+    writer.stop()
+    assert ledger.row(job.seq).revision == 2, "each write is made, and only one changes anything"

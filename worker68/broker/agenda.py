@@ -27,6 +27,11 @@ class Agenda:
         """This account is due once the worker has room for another job."""
         self._without_room[account] = None
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether an account waits for room."""
+        return bool(self._without_room)
+
     def plan(self, account: str, at: float) -> None:
         """This account is due then, whatever was planned before."""
         if self._times.get(account) != at:

@@ -282,7 +282,12 @@ class Pump:
             by_account[job.account].append(job)
         for account, own in by_account.items():
             self._desks[account].take(own)
-        begun = await self._begin_ready(list(by_account))
+        if self._agenda.waits_for_room:  # those that wait come first, in the next round
+            for account in by_account:
+                self._agenda.mark(account)
+            begun: set[int] = set()
+        else:
+            begun = await self._begin_ready(list(by_account))
         self._defer([job for job in jobs if job.seq not in begun])
 
     # Beginning

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,13 +18,14 @@ from tests.parts.jobs import job
 from tests.parts.onloop import PATIENCE_SECONDS, run
 from worker68.broker import pump as module
 from worker68.broker.doorbell import Changed
-from worker68.broker.place import Place
+from worker68.broker.place import Place, Popped
 from worker68.broker.pump import Pump
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
 from worker68.errors import RowsLocked
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
 from worker68.fleet.leases import Lease, account_lease
+from worker68.jobs.job import Job
 from worker68.loop import Loop
 
 
@@ -45,6 +47,9 @@ class Silence:
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
         self.pops += 1
         return Batch(crowded=frozenset(place.name for place in places if not place.room))
+
+    def ack(self, messages: object) -> None:
+        """Nothing was popped."""
 
     def close(self) -> None:
         for end in self._ends:
@@ -72,6 +77,9 @@ class Account:
         self.on_tending()
         return False
 
+    def take(self, jobs: Sequence[Job]) -> None:
+        """There are jobs without an end."""
+
     def distrust(self) -> None:
         """Nothing of it is in SQL."""
 
@@ -91,6 +99,7 @@ async def pump_for(
     begin: Callable[[Pump, Account], None],
     on_opening: Callable[[str], None] = lambda name: None,
     source: Silence | None = None,
+    intake: object = None,
 ) -> None:
     """Let a pump look after these accounts, in their order, until the condition is true."""
     desks = {one.account: one for one in accounts}
@@ -101,7 +110,7 @@ async def pump_for(
 
     pump = Pump(
         cast(Any, None),
-        cast(Any, None),
+        cast(Any, intake),
         cast(Any, source or Silence()),
         lambda desk, ready: begin(pump, cast(Account, desk)),
         open_desk,
@@ -204,3 +213,47 @@ def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPa
 
     desk.on_tending, desk.tend_at = count, 0.0
     run(pump_for([desk], 1, lambda: source.pops > 1, lambda *_: None, source=source))
+
+
+class Flood(Silence):
+    """A Redis in which there is always another message of one account."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__()
+        self.account = account
+
+    def pop(self, places: Sequence[Place], limit: int) -> Batch:
+        popped = tuple(Popped(one, b"", b"", b"", leftover=False) for one in places if one.name == self.account)
+        return Batch(popped, again=(self.account,))
+
+
+def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> None:
+    flooded, waits = Account("flooded"), Account("waits")
+    begun: list[tuple[Pump, asyncio.AbstractEventLoop]] = []
+
+    def end(over: threading.Event) -> None:
+        if flooded.running:
+            flooded.running -= 1
+            begun[0][0].job_ended("flooded")
+        over.set()
+
+    class Intake:
+        """The job that runs ends while the next one is taken in."""
+
+        def take_in(self, arrivals: Sequence[object], now: object) -> list[Job]:
+            if begun:
+                over = threading.Event()
+                begun[0][1].call_soon_threadsafe(end, over)
+                assert over.wait(PATIENCE_SECONDS)
+            return [replace(job(1), account="flooded") for _ in arrivals]
+
+    run(
+        pump_for(
+            [flooded, waits],
+            1,
+            lambda: waits.begun > 0,
+            lambda pump, _: begun.append((pump, asyncio.get_running_loop())),
+            source=Flood("flooded"),
+            intake=Intake(),
+        )
+    )

@@ -1,4 +1,4 @@
-"""Holds the rooms of the house apart: who may import whom, which library stays where, how big a file may be.
+"""Holds the rooms of the house apart: who may import whom, which library stays where, how big a file may be, where its tests are.
 
 The rules are those of DESIGN, "The house". An import counts wherever it stands, also within a function or for types only: it is
 knowledge all the same.
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
+TESTS = PACKAGE.parent / "tests"
 
 #: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
 TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
@@ -130,6 +131,80 @@ BUILDERS: dict[str, set[str]] = {
 
 #: A file longer than this has two things in it.
 MOST_LINES = 400
+
+#: Module -> the file, below ``tests``, whose tests exercise it, where none has its name. What gets its own leaves this table.
+COVERED_BY = {
+    "bridge/api_url.py": "integration/bridge/test_link.py",
+    "bridge/bridges.py": "acceptance/test_bridge_away.py",
+    "bridge/connection.py": "integration/bridge/test_link.py",
+    "bridge/exchange.py": "integration/bridge/test_link.py",
+    "bridge/outgoing.py": "integration/bridge/test_link.py",
+    "bridge/pending.py": "unit/bridge/test_correlation.py",
+    "bridge/tally.py": "unit/bridge/test_correlation.py",
+    "broker/strays.py": "integration/cli/test_check.py",
+    "broker/wire.py": "integration/broker/test_doorbell.py",
+    "celery_worker/control.py": "acceptance/test_remote_control.py",
+    "child.py": "acceptance/cli/demo/test_command.py",
+    "cli/database.py": "acceptance/cli/test_jobs_from_the_command_line.py",
+    "cli/demo/kinds.py": "unit/cli/demo/test_jobs.py",
+    "cli/demo/play.py": "acceptance/cli/demo/test_command.py",
+    "cli/demo/producer.py": "acceptance/cli/demo/test_command.py",
+    "cli/demo/show.py": "acceptance/cli/demo/test_command.py",
+    "cli/demo/signals.py": "acceptance/cli/demo/test_command.py",
+    "cli/demo/stage.py": "acceptance/cli/demo/test_command.py",
+    "cli/findings.py": "integration/cli/test_check.py",
+    "cli/health_command.py": "unit/cli/test_main.py",
+    "cli/identify.py": "integration/cli/test_output_tables.py",
+    "cli/importing.py": "unit/cli/test_main.py",
+    "cli/joblist.py": "integration/cli/test_output_tables.py",
+    "cli/ledger.py": "integration/cli/test_output_tables.py",
+    "cli/moderate.py": "unit/cli/test_asking.py",
+    "cli/overlooked.py": "integration/cli/test_check.py",
+    "cli/pause.py": "acceptance/test_pace_and_pause.py",
+    "cli/producer.py": "acceptance/cli/test_jobs_from_the_command_line.py",
+    "cli/send.py": "unit/cli/test_asking.py",
+    "cli/start.py": "acceptance/test_worker_command.py",
+    "cli/sync.py": "unit/cli/test_asking.py",
+    "cli/top.py": "integration/cli/test_output_tables.py",
+    "errors.py": "unit/cli/test_main.py",
+    "execution/lanes.py": "unit/execution/test_dispatch.py",
+    "execution/pacing.py": "unit/execution/test_gate.py",
+    "execution/slots.py": "unit/execution/test_dispatch.py",
+    "execution/under_way.py": "unit/execution/test_dispatch.py",
+    "jobs/fields.py": "unit/jobs/test_validation.py",
+    "jobs/snapshot.py": "unit/tasks/test_paging.py",
+    "observe/checks.py": "integration/observe/test_vitals.py",
+    "observe/figures.py": "integration/observe/test_vitals.py",
+    "observe/overlooked.py": "integration/observe/test_vitals.py",
+    "observe/parts.py": "integration/observe/test_vitals.py",
+    "observe/status.py": "integration/observe/test_vitals.py",
+    "protocol/api.py": "unit/jobs/test_permission.py",
+    "simulator/clients.py": "integration/simulator/test_server.py",
+    "simulator/endpoints.py": "unit/simulator/test_requests.py",
+    "simulator/exchange.py": "integration/simulator/test_server.py",
+    "simulator/sends.py": "unit/simulator/test_requests.py",
+    "simulator/shapes.py": "unit/simulator/test_documented_frames.py",
+    "simulator/world.py": "unit/simulator/test_requests.py",
+    "store/identity.py": "integration/store/test_figures.py",
+    "store/members.py": "integration/execution/test_allowance.py",
+    "store/reports.py": "integration/store/test_figures.py",
+    "store/snapshots.py": "acceptance/test_snapshots.py",
+    "store/statements/batches.py": "integration/store/test_intake.py",
+    "store/statements/differences.py": "integration/store/statements/test_snapshots.py",
+    "store/statements/identity.py": "integration/store/test_figures.py",
+    "store/statements/lost.py": "integration/store/statements/test_attempts.py",
+    "store/statements/outbox.py": "integration/store/test_outbox.py",
+    "store/statements/outcomes.py": "integration/store/statements/test_attempts.py",
+    "store/statements/rows.py": "integration/store/test_lanes.py",
+    "store/statements/staging.py": "integration/store/statements/test_snapshots.py",
+    "store/statements/suppressions.py": "integration/store/test_intake.py",
+    "store/tables.py": "integration/store/test_migration.py",
+    "tasks/lists.py": "integration/tasks/test_other_shapes.py",
+    "tasks/mute_member.py": "integration/tasks/test_documented_frames.py",
+    "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
+    "tasks/sending.py": "integration/tasks/test_documented_frames.py",
+    "tasks/turn.py": "unit/tasks/test_paging.py",
+}
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}
 
@@ -287,6 +362,30 @@ def find_circle(modules: list[Module]) -> list[str]:
     return []
 
 
+def offences_of_tests(modules: set[Path], tests: set[Path]) -> Iterator[str]:
+    """Yield what hides the tests of a module: who changes ``x/y.py`` looks for ``tests/.../x/test_y.py`` or ``test_y_*.py``."""
+    tested = {module for test in tests for module in find_tested(test, modules)}
+    for module in sorted(modules):
+        other = COVERED_BY.get(module.as_posix())
+        if module in tested and other is not None:
+            yield f"{module}: has tests of its name, so it is not in COVERED_BY"
+        elif module not in tested and other is None:
+            yield f"{module}: no test_{module.stem}.py, and no other file of tests is named in COVERED_BY"
+        elif other is not None and Path(other) not in tests:
+            yield f"{module}: COVERED_BY names {other}, which is not there"
+    for name in COVERED_BY.keys() - {module.as_posix() for module in modules}:
+        yield f"{name}: is in COVERED_BY, but not in the package"
+
+
+def find_tested(test: Path, modules: set[Path]) -> set[Path]:
+    """Return the modules of its room whose name a file of tests has, or begins with: the longest name counts."""
+    room = test.parent.parts[1:]
+    name = f"{test.stem.removeprefix('test_')}_"
+    found = {module for module in modules if module.parent.parts == room and name.startswith(f"{module.stem}_")}
+    longest = max((len(module.stem) for module in found), default=0)
+    return {module for module in found if len(module.stem) == longest}
+
+
 RULES = (
     offences_of_rooms,
     offences_of_libraries,
@@ -302,6 +401,29 @@ def test_the_house_is_in_order(rule: object) -> None:
     assert callable(rule)
     offences = [offence for module in read_package() for offence in rule(module)]
     assert not offences, "\n" + "\n".join(offences)
+
+
+def test_each_module_has_tests_by_its_name() -> None:
+    modules = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if not path.stem.startswith("__")}
+    tests = {path.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    assert not (offences := list(offences_of_tests(modules, tests))), "\n" + "\n".join(offences)
+
+
+@pytest.mark.parametrize(
+    ("test", "tested"),
+    [
+        ("unit/execution/test_relay.py", {"execution/relay.py"}),
+        ("integration/execution/test_relay_away.py", {"execution/relay.py"}),
+        ("unit/tasks/test_sync_group_members.py", {"tasks/sync_group_members.py"}),
+        ("unit/tasks/test_sync_groups_twice.py", {"tasks/sync_groups.py"}),
+        ("unit/tasks/test_relay.py", set()),
+        ("acceptance/test_relay.py", set()),
+    ],
+)
+def test_a_file_of_tests_is_a_modules_by_its_name(test: str, tested: set[str]) -> None:
+    names = ("execution/relay.py", "tasks/sync_group.py", "tasks/sync_groups.py", "tasks/sync_group_members.py")
+    found = find_tested(Path(test), {Path(name) for name in names})
+    assert {module.as_posix() for module in found} == tested
 
 
 def test_no_import_leads_back() -> None:

@@ -12,6 +12,10 @@ from worker68.bridge.exchange import Exchange
 from worker68.bridge.pending import Pending
 from worker68.protocol.messages import encode_call
 
+#: A question that the account's guard has refused is asked again after this, then after twice as long, up to the usual time: for a
+#: new owner SQL has not said yet whether the account is paused, and says so within milliseconds.
+REFUSED_RETRY_SECONDS = 0.02
+
 
 class ApiUrl:
     """One account's. ``ask_at``: when to ask (again), in monotonic seconds."""
@@ -20,6 +24,7 @@ class ApiUrl:
         self._exchange = exchange
         self._retry_seconds = retry_seconds
         self._call: Call | None = None
+        self._refused = 0  # in a row
         self.url: str | None = None
         self.ask_at = math.inf
 
@@ -31,12 +36,18 @@ class ApiUrl:
         self.ask_at = now + self._retry_seconds
         self._exchange.add(self._call)
 
-    def look(self) -> None:
-        """Take the URL, if the bridge has said it."""
-        if self._call is None or not self._call.over:
+    def look(self, now: float) -> None:
+        """Take the URL, if the bridge has said it; plan to ask again soon, if the question could not be written."""
+        call = self._call
+        if call is None or not call.over:
             return
-        seen = self._call.pending.evidence
         self._call = None
+        if call.refusal is not None:
+            self.ask_at = now + min(self._retry_seconds, REFUSED_RETRY_SECONDS * 2.0 ** min(self._refused, 20))
+            self._refused += 1
+            return
+        self._refused = 0
+        seen = call.pending.evidence
         if seen.error is None and isinstance(seen.data, str) and seen.data.startswith(("http://", "https://")):
             self.url = seen.data.rstrip("/")
             self.ask_at = math.inf
@@ -44,6 +55,7 @@ class ApiUrl:
     def forget(self) -> None:
         """The connection was lost."""
         self._end_call("the connection was lost")
+        self._refused = 0
         self.url = None
         self.ask_at = math.inf
 

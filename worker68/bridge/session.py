@@ -171,6 +171,7 @@ class Session:
         if inbox is None:
             return
         self.exchange.write(inbox.connection, now, partial(self._why_not_write, now=now))
+        self._api.look(now)
         if inbox.connection.lost is not None and inbox.wants_read:
             self._drop(inbox.connection.lost)
 
@@ -205,7 +206,7 @@ class Session:
                 self._health.note_network(status, now)
             case _:
                 self.exchange.take(heard, now)
-                self._api.look()
+                self._api.look(now)
 
     # -- connecting and losing
 

@@ -112,6 +112,15 @@ class TestState:
         link = worker.link(bridge.url, api_url_retry=0.05)
         assert eventually(lambda: link.api_url) == API_URL
 
+    def test_api_address_is_asked_for_again_soon_where_the_guard_has_refused_the_question(
+        self, worker: Worker, bridge: WellBehavedBridge
+    ) -> None:
+        """A new owner may be connected before SQL has said that the account is not paused."""
+        refusals = iter(["nothing is known yet"] * 3)
+        options = LinkOptions(guard=lambda: next(refusals, None))
+        link = worker.link(bridge.url, options=options, api_url_retry=600)
+        assert eventually(lambda: link.api_url) == API_URL
+
     def test_request_is_refused_while_the_address_is_unknown(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getApiUrl", "data": 5}]
         link = worker.link(bridge.url)

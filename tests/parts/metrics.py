@@ -9,10 +9,15 @@ from prometheus_client.registry import Collector
 
 
 def values_of(metrics: Iterable[Metric]) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return the values by a metric's full name and the values of its labels; of a histogram those of all its series."""
+    """Return the values by a metric's full name and the values of its labels; of a histogram those of all its series.
+
+    When a series was made is none of them: prometheus-client says so until the process has served its first page.
+    """
     return {
         metric.name + "_total" * (metric.type == "counter"): {
-            tuple(sample.labels.values()): sample.value for sample in metric.samples
+            tuple(sample.labels.values()): sample.value
+            for sample in metric.samples
+            if not sample.name.endswith("_created")
         }
         for metric in metrics
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.parts.pipelines import refuse_pipelines
@@ -26,6 +27,13 @@ settings.register_profile(
 settings.load_profile("worker68")
 
 refuse_pipelines()
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """What a test's command says of logs holds for that test alone: the next one may want to see lines of any level."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from worker68.cli.main import main
@@ -32,7 +31,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         return CliRunner(env=env).invoke(main, words)
 
     yield invoke
-    structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
 
 

@@ -24,6 +24,16 @@ def restart(stage: Stage) -> None:
     stage.worker.start()
 
 
+def restart_before_the_verdict(stage: Stage, reply_to: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Restart the worker while verdicts are held, which come once it is connected; return the replies before and after."""
+    stage.worker.kill()
+    stage.worker.start()
+    first = stage.take_reply(reply_to)
+    stage.worker.wait_for_log("bridge_ready")
+    stage.bridge.faults.clear()
+    return first, stage.take_reply(reply_to)
+
+
 @on_both
 def test_a_send_under_way_is_in_doubt_and_jobs_not_begun_are_run(stage: Stage) -> None:
     stage.bridge.faults.verdict = "swallowed"
@@ -46,13 +56,7 @@ def test_a_verdict_after_the_crash_ends_the_doubt(stage: Stage) -> None:
     stage.send(words, reply_to=reply_to)
     stage.wait(lambda: stage.frames(words))
 
-    stage.worker.kill()
-    stage.worker.start()
-
-    first = stage.take_reply(reply_to)
-    stage.worker.wait_for_log("bridge_ready")
-    stage.bridge.faults.clear()
-    second = stage.take_reply(reply_to)
+    first, second = restart_before_the_verdict(stage, reply_to)
     assert (first["status"], first["error"]["code"]) == ("in_doubt", "worker_lost")
     assert (second["status"], second["revision"]) == ("succeeded", 2)
     assert len(stage.frames(words)) == 1
@@ -198,13 +202,7 @@ def test_an_announcement_under_way_is_in_doubt_until_its_verdict_and_never_made_
     result = set_notice(stage, words, reply_to)
     stage.wait(lambda: stage.frames(words))
 
-    stage.worker.kill()
-    stage.worker.start()
-
-    first = stage.take_reply(reply_to)
-    stage.worker.wait_for_log("bridge_ready")
-    stage.bridge.faults.clear()
-    second = stage.take_reply(reply_to)
+    first, second = restart_before_the_verdict(stage, reply_to)
     assert (first["status"], first["error"]["code"]) == ("in_doubt", "worker_lost")
     assert type(first["result"]["notice_id"]) is int
     assert first["result"]["announcement"] is None

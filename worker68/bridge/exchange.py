@@ -112,7 +112,7 @@ class Exchange:
         """Write what may be written now, as far as the connection takes it."""
         self._outgoing.forget_holds()  # while a frame is half written nothing else may go, however long it waits
         while connection.flush():
-            self._finish_writing(now)
+            self._finish_writing()
             call = self._outgoing.choose(now, why_not, self.refuse)
             if call is None or not connection.begin(call.frame):
                 break
@@ -121,7 +121,7 @@ class Exchange:
             self.tally.count("messages_out")
             self._writing = call
 
-    def _finish_writing(self, now: float) -> None:
+    def _finish_writing(self) -> None:
         if self._writing is not None:
             call, self._writing = self._writing, None
             self._dispatch(self.correlation.note_written_whole(call.pending))

@@ -206,7 +206,6 @@ class Session:
                 self._health.note_network(status, now)
             case _:
                 self.exchange.take(heard, now)
-                self._api.look(now)
 
     # -- connecting and losing
 

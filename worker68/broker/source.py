@@ -85,8 +85,8 @@ class Source:
         self._doorbell.arm()
         if not places:
             return Batch()
-        share = max(1, limit // max(1, len(places)))
-        most_bytes = MAX_BATCH_BYTES // max(1, len(places))
+        share = max(1, limit // len(places))
+        most_bytes = MAX_BATCH_BYTES // len(places)
         runs: list[tuple[Sequence[str], Sequence[str | bytes | int]]] = []
         for place in places:
             arguments = (share, most_bytes, self._numbers_used, place.lease_key, place.lease_value)

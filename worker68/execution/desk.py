@@ -19,7 +19,7 @@ from worker68.execution.reasons import RowReasons
 from worker68.execution.slots import Choice
 from worker68.execution.unfinished import Unfinished
 from worker68.jobs.job import Job
-from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
+from worker68.jobs.retry import bounded_due_at
 from worker68.jobs.states import State
 from worker68.store import waiting
 from worker68.store.engine import Engine
@@ -116,7 +116,7 @@ class Desk:
         if looks:
             self._look_at = monotonic() + LOOK_SECONDS
             if self.room == 0:
-                await self._count()  # what was cancelled or has expired makes room, and nobody tells
+                await self._count()  # what was cancelled or has expired makes room, and no word of it comes
             await self._explain()
             announce = await self._expire(now) or announce
         return announce
@@ -224,5 +224,5 @@ def _head_of(found: LaneHead) -> Head:
 
 
 def _due_in(found: LaneHead, now: dt.datetime) -> float:
-    """Return for how long a job still backs off: not longer than any may, also where the clock was set back."""
-    return 0.0 if found.due_at is None else min((found.due_at - now).total_seconds(), BACK_OFF_CAP_SECONDS)
+    """Return for how many seconds a job still backs off."""
+    return 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()

@@ -182,7 +182,7 @@ class Dispatch:
         self._backlog.put_back(job, monotonic() + after_seconds, why)
 
     def forget(self, seqs: Collection[int]) -> None:
-        """These have ended while they waited, by somebody else's hand: the next of their lanes need not wait for their slots."""
+        """These have ended elsewhere while they waited: the next of their lanes need not wait for their slots."""
         self.finished += self._backlog.forget(seqs)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 
 from worker68.jobs.outcome import ErrorCode
@@ -36,3 +37,8 @@ def back_off_seconds(attempts: int, rng: random.Random | None = None, *, floor_s
     doublings = min(max(0, attempts - 1), _DOUBLINGS_LIMIT)
     ceiling = min(BACK_OFF_CAP_SECONDS, BACK_OFF_BASE_SECONDS * 2**doublings)
     return floor_seconds + (rng or random).uniform(0, ceiling)
+
+
+def bounded_due_at(due_at: dt.datetime, now: dt.datetime) -> dt.datetime:
+    """Return when a back-off is over: no later than any may be, also where the clock was set back meanwhile."""
+    return min(due_at, now + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS))

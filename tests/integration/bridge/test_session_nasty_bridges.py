@@ -69,6 +69,18 @@ def drip_without_end(sock: socket.socket) -> None:
         sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nX-Filler: " + b"x" * 1024 + b"\r\n")
 
 
+def read_later(may_read: threading.Event, told: list[str]) -> Script:
+    """Return a script that greets, and notes the types of what it is told only once it may read."""
+
+    def script(sock: socket.socket) -> None:
+        shake_hands(sock)
+        sock.sendall(GREETING)
+        may_read.wait(PATIENCE_SECONDS)
+        told.extend(message["type"] for message in hear_messages(sock))
+
+    return script
+
+
 GREETING = text(HELLO) + text(LOGIN)
 GOOD = then(GREETING)
 
@@ -239,13 +251,7 @@ class TestWriting:
         may_read = threading.Event()
         told: list[str] = []
 
-        def script(sock: socket.socket) -> None:
-            shake_hands(sock)
-            sock.sendall(GREETING)
-            may_read.wait(PATIENCE_SECONDS)
-            told.extend(message["type"] for message in hear_messages(sock))
-
-        link = worker.link(raw_bridge(script).url)
+        link = worker.link(raw_bridge(read_later(may_read, told)).url)
         eventually(lambda: link.ready)
         flood = [link.call("flood", "x" * 1_000_000) for _ in range(20)]
         withdrawn = link.call("withdrawn")
@@ -261,13 +267,7 @@ class TestWriting:
         may_read, paused = threading.Event(), threading.Event()
         told: list[str] = []
 
-        def script(sock: socket.socket) -> None:
-            shake_hands(sock)
-            sock.sendall(GREETING)
-            may_read.wait(PATIENCE_SECONDS)
-            told.extend(message["type"] for message in hear_messages(sock))
-
-        link = worker.link(raw_bridge(script).url)
+        link = worker.link(raw_bridge(read_later(may_read, told)).url)
         eventually(lambda: link.ready)
         for _ in range(20):
             link.call("flood", "x" * 1_000_000)

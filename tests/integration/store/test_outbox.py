@@ -1,4 +1,4 @@
-"""OutboxCount lie in the outbox, oldest first, for whoever owns their account, until they are forgotten."""
+"""Entries lie in the outbox, oldest first, for whoever owns their account, until they are forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OutboxCount that Redis refuses for good lie beside the outbox until they are due, and no older result follows a newer one."""
+"""Entries that Redis refuses for good lie beside the outbox until they are due, and no older result follows a newer one."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from itertools import pairwise
 
@@ -9,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.parts.jobs import NOW
 from worker68.jobs.outcome import ErrorCode
-from worker68.jobs.retry import BACK_OFF_BASE_SECONDS, BACK_OFF_CAP_SECONDS, attempts_allowed, back_off_seconds
+from worker68.jobs.retry import (
+    BACK_OFF_BASE_SECONDS,
+    BACK_OFF_CAP_SECONDS,
+    attempts_allowed,
+    back_off_seconds,
+    bounded_due_at,
+)
 
 
 class Longest(random.Random):
@@ -41,3 +49,9 @@ def test_back_offs_are_spread_over_the_whole_time() -> None:
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_kind_of_failure_has_a_last_try(code: ErrorCode) -> None:
     assert 1 <= attempts_allowed(code) <= 10
+
+
+def test_a_back_off_by_a_clock_that_was_ahead_ends_within_its_longest_time() -> None:
+    soon, longest = NOW + dt.timedelta(seconds=1), NOW + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS)
+    assert bounded_due_at(soon, NOW) == soon
+    assert bounded_due_at(NOW + dt.timedelta(hours=1), NOW) == longest

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, case, func, select
 from worker68.clock import utc_now
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode
-from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
+from worker68.jobs.retry import bounded_due_at
 from worker68.jobs.states import State
 from worker68.store.statements.outcomes import decode_done
 from worker68.store.tables import attempts, jobs, requesters
@@ -42,10 +42,10 @@ def read_jobs(connection: Connection, query: Any) -> tuple[list[Job], list[int]]
 
 
 def _due_at(row: Row[Any]) -> dt.datetime | None:
-    """Return when the job is due; a back-off ends within its longest time, also where the clock was set back meanwhile."""
+    """Return when the job is due, or when its back-off is over."""
     if row.due_at is None or row.attempts == 0:
         return cast(dt.datetime | None, row.due_at)
-    return cast(dt.datetime, min(row.due_at, utc_now() + dt.timedelta(seconds=BACK_OFF_CAP_SECONDS)))
+    return bounded_due_at(row.due_at, utc_now())
 
 
 def _job(row: Row[Any]) -> Job:

@@ -99,7 +99,7 @@ def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
         join=lambda: world.add_contact(meet_stranger(world), first=True),
         changed_ms=world.contacts_changed_ms,
     )
-    return Done({**_serve(world, contacts, paging, page, first=1), "pageNum": page.pageNum})
+    return Done({**_serve(world, contacts, paging, page), "pageNum": page.pageNum})
 
 
 def _contacts_detail(world: World, data: Json, paging: Paging) -> Done:
@@ -113,16 +113,18 @@ def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:
 
 
 def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
-    page = read_data({"pageNum": 0, **data}, _Page)
+    page = read_data(data, _Page)
+    if page.pageNum < 1:
+        raise Busy  # the documented example of an error
     requests = Listing(
-        "recordList",
+        "groupReqs",
         list(world.group_requests),
         write=lambda request: shapes.group_request(world, request),
         documented_count="string",
         leave=world.drop_group_request,
         join=lambda: world.ask_to_join(meet_stranger(world), OWNED_GROUP),
     )
-    return Done(_serve(world, requests, paging, page, first=0))
+    return Done(_serve(world, requests, paging, page))
 
 
 def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
@@ -137,7 +139,7 @@ def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
         join=lambda: group.add_member(meet_stranger(world), first=True),
         changed_ms=group.changed_ms,
     )
-    return Done(_serve(world, members, paging, page, first=1))
+    return Done(_serve(world, members, paging, page))
 
 
 def _online_status(world: World, data: Json, paging: Paging) -> Done:
@@ -188,9 +190,9 @@ def _group_update(world: World, data: Json, paging: Paging) -> Done:
     return Done({})
 
 
-def _serve(world: World, listing: Listing[T], paging: Paging, page: _Page, *, first: int) -> Json:
-    """Serve a page of a list whose first page has the number ``first``."""
-    return serve(listing, paging, position=page.pageNum - first, size=min(page.pageSize, world.page_size))
+def _serve(world: World, listing: Listing[T], paging: Paging, page: _Page) -> Json:
+    """Serve a page of a list. The first page has the number 1."""
+    return serve(listing, paging, position=page.pageNum - 1, size=min(page.pageSize, world.page_size))
 
 
 class Endpoint(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from worker68.simulator.world import Group, JoinRequest, Member, Person, Role, World
+from worker68.simulator.world import Group, GroupRequest, JoinRequest, Member, Person, Role, World
 
 Json = dict[str, Any]
 
@@ -65,14 +65,22 @@ def friend_request(world: World, request: JoinRequest) -> Json:
     }
 
 
-def group_request(world: World, request: JoinRequest) -> Json:
-    """Write a request to join a group. No success reply of GroupReqList is documented: this is ours, after its friend twin."""
+def group_request(world: World, request: GroupRequest) -> Json:
+    """Write a request about a group, as GroupReqList has it (PROTOCOL.md, seen); one that is open has no status."""
+    group = world.groups[request.group_id]
     return {
-        "userInfo": _applicant(world, request),
+        "groupReqId": str(request.request_id),
         "groupId": str(request.group_id),
-        "groupName": world.groups[request.group_id].name,
-        "msg": request.text,
-        "modifyTime": str(request.asked_ms),
+        "groupName": group.name,
+        **({"msg": request.text} if request.text else {}),
+        "groupReqType": request.kind,
+        **({"groupReqStatus": request.status} if request.status else {}),
+        "createTime": str(request.asked_ms),
+        "updateTime": str(request.changed_ms),
+        **({"bfJoinCheck": True} if group.join_check else {}),
+        "groupHostUid": str(group.host),
+        "fromUser": _user(world.people[request.uid]),
+        "targetUser": _user(world.people[request.target]),
     }
 
 

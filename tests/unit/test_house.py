@@ -200,7 +200,6 @@ COVERED_BY = {
     "store/statements/suppressions.py": "integration/store/test_intake.py",
     "store/tables.py": "integration/store/test_migration.py",
     "tasks/lists.py": "integration/tasks/test_other_shapes.py",
-    "tasks/mute_member.py": "integration/tasks/test_documented_frames.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
     "tasks/sending.py": "integration/tasks/test_documented_frames.py",
     "tasks/turn.py": "unit/tasks/test_paging.py",

@@ -29,6 +29,7 @@ class _Page(msgspec.Struct):
 
 class _Target(msgspec.Struct):
     targetUid: int
+    groupId: int = 0
 
 
 class _GroupId(msgspec.Struct):
@@ -103,8 +104,8 @@ def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
 
 
 def _contacts_detail(world: World, data: Json, paging: Paging) -> Done:
-    person = world.person(read_data(data, _Target).targetUid)
-    return Done({"contactsDetailBase": shapes.contact_detail(world, person)})
+    asked = read_data(data, _Target)
+    return Done({"contactsDetailBase": shapes.contact_detail(world, world.person(asked.targetUid), asked.groupId)})
 
 
 def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:

@@ -31,7 +31,6 @@ DOCUMENTED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mute_group", {"group_id": GROUP}, ["group_update_shutup", "send_group_shutup"]),
     ("mute_member", {"group_id": OWNED_GROUP, "user_id": MEMBER, "seconds": 3600}, ["group_member_shutup"]),
     ("sync_profile", {}, ["user_info"]),
-    ("sync_contacts", {}, ["contacts_list"]),
     ("sync_contact", {"user_id": FRIEND}, ["contacts_detail"]),
     ("sync_friend_requests", {}, ["contacts_apply_list"]),
     ("sync_groups", {}, ["get_groups"]),

@@ -26,8 +26,8 @@ Match = Literal["auto", "id", "chat"]
 
 _Value = TypeVar("_Value")
 
-#: What a ``custom_msg_id`` looks like [doc]: no other id can be one of ours.
-_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10}")
+#: What a ``custom_msg_id`` looks like [doc: eleven digits, and twelve in its examples]: no other id can be one of ours.
+_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10,11}")
 
 #: How many ended calls and messages are remembered, to tell a late or second frame from an unknown one. At the default limits an
 #: account ends 60 calls a minute, so this is over an hour.

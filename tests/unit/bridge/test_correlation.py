@@ -475,11 +475,12 @@ class TestLateEvidence:
         assert [type(event) for event in desk.hear(verdict(1))] == [LateEvidence]
         assert desk.hear(echo()) == []
 
-    def test_id_that_may_be_ours_from_before_a_restart_is_reported_and_passed_on(self) -> None:
+    @pytest.mark.parametrize("custom_msg_id", [FOREIGN, "123456789012"], ids=["eleven digits", "twelve"])
+    def test_id_that_may_be_ours_from_before_a_restart_is_reported_and_passed_on(self, custom_msg_id: str) -> None:
         desk = Desk()
-        assert [type(event) for event in desk.hear(verdict(1, FOREIGN))] == [LateEvidence, Event]
+        assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [LateEvidence, Event]
 
-    @pytest.mark.parametrize("custom_msg_id", ["1", "00000000001", "123456789012", "", None])
+    @pytest.mark.parametrize("custom_msg_id", ["1", "00000000001", "1234567890", "1234567890123", "", None])
     def test_id_that_cannot_be_ours_is_only_passed_on(self, custom_msg_id: str | None) -> None:
         desk = Desk()
         assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [Event]

@@ -115,6 +115,13 @@ class PerAccount(BaseModel):
         default="escaped",
         description="How a line break in a message is written: `escaped` (backslash and n) or `raw`",
     )
+    check_texts: bool = Field(
+        default=True,
+        description=(
+            "true: a text that the 68 client never sends (spaces left out it contains `eval(`, `child_process`, `.exec` or "
+            "`atob(`) is `invalid_job`. false: it is written all the same, and is in doubt if the client drops it"
+        ),
+    )
     max_in_flight: Count = Field(default=8, description="Jobs at once of one account")
     max_waiting: Count = Field(
         default=200_000,
@@ -173,6 +180,7 @@ class AccountSettings:
     reply_timeout: float
     verdict_match: Literal["auto", "id", "chat"]
     newline: Literal["escaped", "raw"]
+    check_texts: bool
     max_in_flight: int
     max_waiting: int
     max_age: float | None
@@ -285,6 +293,7 @@ class Settings(PerAccount, BaseSettings):
             reply_timeout=self.reply_timeout,
             verdict_match=checked.verdict_match,
             newline=checked.newline,
+            check_texts=checked.check_texts,
             max_in_flight=checked.max_in_flight,
             max_waiting=checked.max_waiting,
             max_age=checked.max_age,

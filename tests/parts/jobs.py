@@ -115,6 +115,7 @@ def account(name: str = "main", **settings: Any) -> AccountSettings:
         reply_timeout=15.0,
         verdict_match="auto",
         newline="escaped",
+        check_texts=True,
         max_in_flight=8,
         max_waiting=200_000,
         max_age=None,

@@ -138,6 +138,7 @@ COVERED_BY = {
     "bridge/bridges.py": "acceptance/test_bridge_away.py",
     "bridge/connection.py": "integration/bridge/test_link.py",
     "bridge/exchange.py": "integration/bridge/test_link.py",
+    "bridge/known.py": "unit/bridge/test_correlation.py",
     "bridge/outgoing.py": "integration/bridge/test_link.py",
     "bridge/pending.py": "unit/bridge/test_correlation.py",
     "bridge/tally.py": "unit/bridge/test_correlation.py",

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from worker68.clock import Deadline
-from worker68.jobs.evidence import Evidence
+from worker68.jobs.evidence import TAKEN_SECONDS, Evidence
 from worker68.jobs.job import Job
 from worker68.jobs.judge import Confirm, judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed
@@ -51,6 +53,9 @@ class Rows(Protocol):
 class Call(Protocol):
     """A frame that is to be written, or was."""
 
+    @property
+    def seconds_at_the_bridge(self) -> float: ...
+
     async def wait(self, deadline: Deadline) -> Evidence: ...
 
 
@@ -59,6 +64,9 @@ class Bridge(Protocol):
 
     @property
     def connections(self) -> int: ...
+
+    @property
+    def why_not_ready(self) -> str | None: ...
 
     @property
     def why_not_reached(self) -> str | None: ...
@@ -119,7 +127,13 @@ class Turn:
             attempt=self.job.attempts + 1,
         )
         seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
-        return await call.wait(Deadline.after(seconds))
+        seen = await call.wait(Deadline.after(seconds))
+        return replace(seen, not_taken=self._was_not_taken(call, seen))
+
+    def _was_not_taken(self, call: Call, seen: Evidence) -> bool:
+        """Whether the client had time to show that it has taken a message, on a link that is still ready, and did not."""
+        had_time = call.seconds_at_the_bridge >= TAKEN_SECONDS
+        return had_time and not (seen.taken or seen.connection_lost) and self.link.why_not_ready is None
 
     async def call(self, frame_type: str, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
         """Make a plain call to the bridge and wait for its reply."""

@@ -83,6 +83,11 @@ def echo(custom_msg_id: str = OURS, chat: Chat = GROUP, text: str = "hello", mes
     return {"operator": "msgNew", "data": data | ({} if message_id is None else {"MsgID": message_id})}
 
 
+def notice(code: int = 5114, chat: Chat = OTHER) -> Any:
+    data = {"chatType": 52, "id": chat.id, "type": chat.type, "errorType": code, "errMsg": "no", "customMsgId": FOREIGN}
+    return {"operator": "msgNew", "operatorType": "notification", "data": data}
+
+
 def reply(pending: Pending, **rest: Any) -> Any:
     return {"id": pending.request_id, "type": "sendMsg"} | rest
 
@@ -184,12 +189,22 @@ class TestById:
         send = desk.send()
         assert desk.hear(echo(message_id=None)) == []
         assert not send.evidence.echo
+        assert send.evidence.taken
+        assert desk.counted() == {}
 
-    def test_pending_changes_nothing(self) -> None:
+    def test_pending_says_that_the_client_has_taken_it(self) -> None:
         desk = Desk("id")
         send = desk.send()
+        assert not send.evidence.taken
         assert desk.hear(verdict(-1)) == []
-        assert send.evidence.verdict is None
+        assert (send.evidence.verdict, send.evidence.taken) == (None, True)
+
+    def test_what_was_said_before_the_write_is_of_another_attempt(self) -> None:
+        desk = Desk("id")
+        pending = Pending("r1", SendTerms(OURS, GROUP, frozenset(), "verdict"))
+        desk.correlation.add(pending)
+        desk.hear(echo(message_id=None))
+        assert not pending.evidence.taken
 
     def test_not_sent_in_time_settles(self) -> None:
         desk = Desk("id")
@@ -281,6 +296,60 @@ class TestReplyToASend:
         assert desk.lose() == []
         assert send.evidence.connection_lost
         assert desk.hear(verdict(1)) == settled(send)
+
+
+class TestRefusalInAChat:
+    """It names no message: it is about the only send under way there."""
+
+    @pytest.mark.parametrize("code", [5113, 5114])
+    def test_a_friends_refusal_settles_the_only_send(self, code: int) -> None:
+        desk = Desk("id")
+        elsewhere, send = desk.send(), desk.send(OURS_TOO, OTHER)
+        event, *rest = desk.hear(notice(code))
+        assert isinstance(event, Event)
+        assert rest == settled(send)
+        assert send.evidence.notice == BridgeError(code, "no")
+        assert elsewhere.evidence.notice is None
+
+    def test_of_two_sends_it_is_about_neither(self) -> None:
+        desk = Desk("id")
+        sends = [desk.send(chat=OTHER), desk.send(OURS_TOO, OTHER)]
+        assert [type(event) for event in desk.hear(notice())] == [Event]
+        assert [send.evidence.notice for send in sends] == [None, None]
+        assert desk.counted() == {"unknown_evidence": 1}
+
+    def test_one_that_is_not_written_is_not_under_way(self) -> None:
+        desk = Desk("id")
+        waiting = Pending("r1", SendTerms(OURS, OTHER, frozenset(), "verdict"))
+        desk.correlation.add(waiting)
+        assert [type(event) for event in desk.hear(notice())] == [Event]
+        send = desk.send(OURS_TOO, OTHER)
+        assert settled(send)[0] in desk.hear(notice())
+        assert waiting.evidence.notice is None
+
+    def test_nor_is_one_that_is_over(self) -> None:
+        desk = Desk("id")
+        send = desk.send(chat=OTHER)
+        desk.hear(verdict(1, chat=OTHER))
+        assert [type(event) for event in desk.hear(notice())] == [Event]
+        assert send.evidence.notice is None
+
+    def test_a_sent_that_comes_after_it_is_reported(self) -> None:
+        desk = Desk("id")
+        desk.send(chat=OTHER)
+        desk.hear(notice())
+        assert desk.hear(verdict(0, chat=OTHER), after=15.0) == []
+        (late,) = desk.hear(verdict(1, chat=OTHER), after=16.0)
+        assert isinstance(late, LateEvidence)
+        assert late.verdict is Verdict.SENT
+
+    @pytest.mark.parametrize("code", [1021, 1022])
+    def test_what_a_group_says_waits_for_the_verdict(self, code: int) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert [type(event) for event in desk.hear(notice(code, GROUP))] == [Event]
+        assert desk.hear(verdict(0)) == settled(send)
+        assert send.evidence.refused_by_group == code
 
 
 class TestByChat:

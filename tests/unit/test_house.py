@@ -201,6 +201,7 @@ COVERED_BY = {
     "store/statements/suppressions.py": "integration/store/test_intake.py",
     "store/tables.py": "integration/store/test_migration.py",
     "tasks/lists.py": "integration/tasks/test_other_shapes.py",
+    "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
     "tasks/sending.py": "integration/tasks/test_documented_frames.py",
     "tasks/turn.py": "unit/tasks/test_paging.py",

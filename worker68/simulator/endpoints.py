@@ -51,6 +51,22 @@ class _MemberShutup(msgspec.Struct):
     shutupTime: int
 
 
+class _Members(msgspec.Struct):
+    op: int
+    groupId: int
+    members: list[int]
+
+
+class _Judgement(msgspec.Struct):
+    groupReqId: int
+    flag: bool
+
+
+class _ContactsApply(msgspec.Struct):
+    applyUid: int
+    op: int
+
+
 class _GroupParam(msgspec.Struct):
     groupId: int
     notice: str | None = None
@@ -164,6 +180,43 @@ def _group_member_shutup(world: World, data: Json, paging: Paging) -> Done:
     return Done({})
 
 
+def _group_member(world: World, data: Json, paging: Paging) -> Done:
+    """Add friends to a group, or remove members (PROTOCOL.md, seen)."""
+    match read_data(data, _Members):
+        case _Members(op=0, groupId=group_id, members=uids):
+            strangers, waiting = world.invite_members(group_id, uids)
+            lists = {"notFriendUids": list(map(str, strangers)), "needCheckUids": list(map(str, waiting))}
+            return Done({name: listed for name, listed in lists.items() if listed})
+        case _Members(op=1, groupId=group_id, members=uids):
+            group = world.moderated_group(group_id)
+            for uid in uids:
+                group.drop_member(uid)
+        case _:
+            raise Refusal(Refused.INVALID)
+    return Done({})
+
+
+def _group_check_join(world: World, data: Json, paging: Paging) -> Done:
+    judged = read_data(data, _Judgement)
+    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=False)
+    return Done({})
+
+
+def _group_user_check_join(world: World, data: Json, paging: Paging) -> Done:
+    judged = read_data(data, _Judgement)
+    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=True)
+    return Done({})
+
+
+def _update_contacts_apply(world: World, data: Json, paging: Paging) -> Done:
+    """Accept a friend request (PROTOCOL.md, seen). That it leaves the list then is ours."""
+    asked = read_data(data, _ContactsApply)
+    if asked.op != 8:
+        raise Refusal(Refused.INVALID)
+    world.accept_friend(asked.applyUid)
+    return Done({})
+
+
 def _group_update(world: World, data: Json, paging: Paging) -> Done:
     """Change a group. The parameter of ``op`` 7 is [seen]; of 6, 9 and 18 the names are ours."""
     update = read_data(data, _GroupUpdate)
@@ -213,4 +266,16 @@ ENDPOINTS: Final = {
     "GroupDetail": Endpoint("/group/groupDetail", _group_detail),
     "GroupUpdate": Endpoint("/group/groupUpdate", _group_update),
     "GroupMemberShutup": Endpoint("/group/groupMemberShutup", _group_member_shutup),
+    "GroupMember": Endpoint("/group/groupMember", _group_member),
+    "GroupCheckJoin": Endpoint("/group/groupCheckJoin", _group_check_join),
+    "GroupUserCheckJoin": Endpoint("/group/groupUserCheckJoin", _group_user_check_join),
+    "UpdateContactsApply": Endpoint("/contacts/updateContactsApply", _update_contacts_apply),
 }
+
+#: The calls that change something.
+CHANGES: Final = frozenset(
+    {
+        *("GroupUpdate", "GroupMemberShutup", "GroupMember"),
+        *("GroupCheckJoin", "GroupUserCheckJoin", "UpdateContactsApply"),
+    }
+)

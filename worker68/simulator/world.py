@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
@@ -252,13 +252,14 @@ class World:
 
     def ask_to_join(self, uid: int, group_id: int) -> None:
         """Let a person ask to be a member of a group; the newest request is the first."""
-        self._add_group_request(group_id, uid, uid, QR_CODE)
+        self.add_group_request(group_id, uid, uid, QR_CODE)
 
     def invite_account(self, uid: int, group_id: int) -> None:
         """Let a member ask the account into a group."""
-        self._add_group_request(group_id, uid, self.account, INVITE)
+        self.add_group_request(group_id, uid, self.account, INVITE)
 
-    def _add_group_request(self, group_id: int, uid: int, target: int, kind: int) -> None:
+    def add_group_request(self, group_id: int, uid: int, target: int, kind: int) -> None:
+        """Let ``uid`` ask that ``target`` be in a group."""
         self._last_request_id += 1
         now = now_ms()
         request = GroupRequest(self._last_request_id, group_id, uid, target, "我想加入", now, now, kind)
@@ -270,6 +271,46 @@ class World:
             return False
         self.group_requests.remove(request)
         return True
+
+    def invite_members(self, group_id: int, uids: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Bring friends into a group. Return who is no friend, and who must be approved first: a plain member invites them."""
+        group = self.group(group_id)
+        strangers, waiting = [], []
+        for uid in uids:
+            if uid not in self.contacts:
+                strangers.append(uid)
+            elif uid in group.members:
+                pass
+            elif group.join_check and self.own_member(group).role is Role.MEMBER:
+                waiting.append(uid)
+            else:
+                group.add_member(uid)
+        return strangers, waiting
+
+    def answer_group_request(self, request_id: int, *, agree: bool, invited: bool) -> None:
+        """Judge a request that is open, as an auditor of its group or as the one ``invited``."""
+        place = next((place for place, one in enumerate(self.group_requests) if one.request_id == request_id), None)
+        if place is None:
+            raise Refusal(Refused.UNKNOWN)
+        request = self.group_requests[place]
+        if request.status != OPEN:
+            raise Refusal(Refused.INVALID)
+        if not invited:
+            self.moderated_group(request.group_id)
+        elif request.target != self.account:
+            raise Refusal(Refused.NOT_PERMITTED)
+        status = AGREED if agree else REFUSED
+        self.group_requests[place] = replace(request, status=status, changed_ms=now_ms())
+        if agree:
+            self.groups[request.group_id].add_member(request.target)
+
+    def accept_friend(self, uid: int) -> None:
+        """Accept a friend request."""
+        request = next((one for one in self.friend_requests if one.uid == uid), None)
+        if request is None:
+            raise Refusal(Refused.UNKNOWN)
+        self.friend_requests.remove(request)
+        self.add_contact(uid)
 
     def next_message_id(self) -> int:
         self._last_message_id += 1

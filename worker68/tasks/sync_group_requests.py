@@ -11,7 +11,8 @@ import msgspec
 
 from worker68.jobs.evidence import Evidence
 from worker68.jobs.fields import NoFields
-from worker68.jobs.snapshot import GROUP_REQUESTS, GroupRequestRow
+from worker68.jobs.outcome import Outcome, TryAgain
+from worker68.jobs.snapshot import GROUP_REQUESTS, GroupRequestRow, ListSeen
 from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol import api
 from worker68.protocol.entries import User, decode_entry, name_of
@@ -127,8 +128,13 @@ def _entries(data: Any) -> Entries | None:
 _SOURCE = ListSource(GROUP_REQUESTS, _ask, _entries, read_group_request, page_size=REQUESTS_A_PAGE)
 
 
-async def sync_group_requests(turn: Turn) -> Finding:
+async def read_group_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
+    """Read all requests of the account."""
     return await read_list(turn, _SOURCE)
+
+
+async def sync_group_requests(turn: Turn) -> Finding:
+    return await read_group_requests(turn)
 
 
 TASK: Final = Task(

@@ -204,7 +204,6 @@ COVERED_BY = {
     "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
     "tasks/sending.py": "integration/tasks/test_documented_frames.py",
-    "tasks/turn.py": "unit/tasks/test_paging.py",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}

@@ -95,15 +95,14 @@ class Desk:
         self._due = _earliest(self._due, *(job.due_at for job in jobs))
         self._expires = _earliest(self._expires, *(job.expires_at for job in jobs))
 
-    async def tend(self) -> bool:
-        """Do what is due; return whether replies may have come into the outbox."""
+    async def tend(self) -> None:
+        """Do what is due. Raises ``RedisAway``."""
         await self.execution.pacing.tell_busy()
-        now, announce = utc_now(), False
+        now = utc_now()
         dispatch, engine = self.execution.dispatch, self.execution.engine
         if monotonic() >= self._sweep_at:
             if await self._in_sql.has(self.account) or not self._knows_lanes or self._has_work:
                 await self._begin_sweep(now)
-                announce = True
             self._sweep_at = monotonic() + SWEEP_SECONDS
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self._knows_lanes):
@@ -118,8 +117,7 @@ class Desk:
             if self.room == 0:
                 await self._count()  # what was cancelled or has expired makes room, and no word of it comes
             await self._explain()
-            announce = await self._expire(now) or announce
-        return announce
+            await self._expire(now)
 
     @property
     def _has_work(self) -> bool:
@@ -154,10 +152,16 @@ class Desk:
                 self._expiring[ready.job.seq] = ready.job.expires_at
         return choice
 
+    async def end_overdue(self, jobs: Sequence[Job]) -> None:
+        """End jobs whose time was over when their turn came."""
+        await asyncio.to_thread(recovery.expire, self.execution.engine, jobs, utc_now())
+        self.execution.announce()
+
     async def _begin_sweep(self, now: dt.datetime) -> None:
         execution = self.execution
         self._due = self._expires = None
         revived, due, expires = await asyncio.to_thread(self._resolve, now)
+        self.execution.announce()  # what was resolved may have ended
         self.take(revived)
         self._due, self._expires = _earliest(self._due, due), _earliest(self._expires, expires)
         await self._count()
@@ -180,13 +184,14 @@ class Desk:
         if self._found_to is None:
             self._knows_lanes = True
 
-    async def _expire(self, now: dt.datetime) -> bool:
+    async def _expire(self, now: dt.datetime) -> None:
         back = [seq for seq in self._expiring if not self.execution.dispatch.is_under_way(seq)]
         self._expires = _earliest(self._expires, *map(self._expiring.pop, back))
         if self._expires is None or self._expires > now:
-            return False
+            return
         ended, self._expires = await asyncio.to_thread(_expire_overdue, self.execution.engine, self.account, now)
-        return ended > 0
+        if ended:
+            self.execution.announce()
 
     async def _count(self) -> None:
         self._under_way = self.execution.dispatch.under_way()  # before the number: what ends in between is in both

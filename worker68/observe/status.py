@@ -49,7 +49,7 @@ class StatusReport:
         parts = self._parts
         endings, rates = self._count_endings()
         accounts = {}
-        for desk in parts.pump.desks():
+        for desk in parts.owned.all():
             link = parts.links.get(desk.account)
             accounts[desk.account] = AccountStatus(
                 bridge=link.why_not_ready if link is not None else "not opened yet",

@@ -36,6 +36,7 @@ def desk_of(ledger: Ledger, max_waiting: int) -> Desk:
         "engine": ledger.engine,
         "pacing": pacing,
         "link": link,
+        "announce": lambda: None,
     }
     parts |= {"permit": SimpleNamespace(why_not=lambda: None), "owned": lambda: True}
     parts["gate"] = SimpleNamespace(expect=lambda job, slot: None)

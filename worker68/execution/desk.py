@@ -179,6 +179,7 @@ class Desk:
         """Let memory know of further lanes, and of those that it knows what SQL has as their first job."""
         assert self._found_to is not None
         engine, after = self.execution.engine, self._found_to
+        self.execution.dispatch.begin_look_up()
         heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self.account, after, LANES_AT_ONCE)
         self.execution.dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
         if self._found_to is None:

@@ -257,9 +257,10 @@ class Runtime:
 
     def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
+        seqs = {*cancelled.ended, *cancelled.before}
         for desk in self._owned.all():
-            desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
-        self._scheduler.wake()
+            if desk.execution.dispatch.forget(seqs):
+                self._scheduler.wake(desk.account)
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))

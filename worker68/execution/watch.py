@@ -37,12 +37,13 @@ _FAILED: Final = outages.Outage(
 
 
 class PauseWatch:
-    """Keeps the permits of one worker's accounts. ``changed`` is called on the loop when an account may be written for, or not.
+    """Keeps the permits of one worker's accounts.
 
-    ``open`` and ``close`` may be called from any thread.
+    ``changed`` is called on the loop with each account that may be written for from now on, or not any more. ``open`` and
+    ``close`` may be called from any thread.
     """
 
-    def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[str], None]) -> None:
         self._engine = engine
         self._owner = owner
         self._loop = loop
@@ -107,8 +108,8 @@ class PauseWatch:
         }
         before, self._told = self._told, told
         self._log_changes(before, told)
-        if opened or before.keys() != told.keys():
-            self._changed()
+        for account in opened | (before.keys() ^ told.keys()):
+            self._changed(account)
         # Only now, when nothing more is written: whoever has paused an account waits for this.
         for pause in list(told.values()):  # a lost account leaves meanwhile
             if pause.seen_by != self._owner and pause.account in self._told:

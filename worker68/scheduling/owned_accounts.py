@@ -131,7 +131,7 @@ class OwnedAccounts:
         """Something failed half-way, so what was written may not have come into memory: all accounts are read from SQL again."""
         for name, account in self._accounts.items():
             account.distrust()
-            self.agenda.mark(name)
+            self.agenda.plan(name, 0.0)  # not as changed: so some at a time are looked after, behind those that are
 
     def _note_gained(self, lease: Lease) -> None:
         if lease.account is None:
@@ -158,7 +158,7 @@ class OwnedAccounts:
         else:
             self._accounts[name] = account
             self._inbox.gain(lease, lambda: account.room)
-            self.agenda.mark(name)
+            self.agenda.plan(name, 0.0)
         del self._unopened[name]
 
     def _rest(self, name: str) -> None:

@@ -89,7 +89,9 @@ class Scheduler:
             await self._starter.add(jobs)
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
             outage.works("scheduler")
-        return 0.0 if more_to_open else min(self._owned.agenda.next_at, self._inbox.next_look_at)
+        if more_to_open:
+            return 0.0
+        return min(self._owned.agenda.next_at(self._starter.room > 0), self._inbox.next_look_at)
 
     async def _tend(self, names: Sequence[str]) -> None:
         for name in names:
@@ -102,10 +104,9 @@ class Scheduler:
 
     # What other parts say has changed. On the loop
 
-    def wake(self, account: str | None = None) -> None:
-        """Something may be ready now, of this account or of any."""
-        for name in self._owned.names() if account is None else [account]:
-            self._owned.agenda.mark(name)
+    def wake(self, account: str) -> None:
+        """Something of this account may be ready now."""
+        self._owned.agenda.mark(account)
         self._wakeup.set()
 
     def job_ended(self, account: str) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -218,6 +219,31 @@ class Flood(Silence):
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
         popped = tuple(Popped(one, b"", b"", b"", leftover=False) for one in places if one.name == self.account)
         return Batch(popped, again=(self.account,))
+
+
+def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_them() -> None:
+    tended: list[str] = []
+    many = [Account(f"a{number}", most_at_once=0, tend_at=0.0) for number in range(500)]
+    for one in many:
+        one.on_tending = partial(tended.append, one.account)
+    busy = Account("busy", most_at_once=1)
+
+    class Intake:
+        def take_in(self, arrivals: Sequence[object], now: object) -> list[Job]:
+            return [replace(job(1), account="busy") for _ in arrivals]
+
+    tended_before: list[int] = []
+    run(
+        schedule(
+            [*many, busy],
+            100,
+            lambda: bool(tended_before),
+            lambda *_: tended_before.append(len(tended)),
+            source=Flood("busy"),
+            intake=Intake(),
+        )
+    )
+    assert tended_before[0] < len(many)
 
 
 def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> None:

@@ -26,6 +26,7 @@ from worker68.broker.source import Source
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
+from worker68.execution.capacity import Capacity
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
@@ -45,7 +46,7 @@ from worker68.fleet.ownership import Ownership
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
-from worker68.loop import LoopThread, Stopping
+from worker68.loop import Gathered, LoopThread, Stopping
 from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed
 from worker68.observe.lag import LoopLag
 from worker68.observe.parts import Parts
@@ -66,6 +67,9 @@ log = structlog.get_logger(__name__)
 
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
+
+#: Accounts whose lanes are loaded at the same time: each takes a thread of the pool, and a connection to the database.
+LOADS_AT_ONCE = 4
 
 #: A stop waits so long for the end of a round of the scheduler, and for what is under way: as long as the default VERDICT_TIMEOUT,
 #: and a little for the write before it.
@@ -102,6 +106,8 @@ class Runtime:
         self.engine = open_engine(settings.database_url)
         self._writer = Writer(self.engine)
         self._limiter = Limiter(self._redis)
+        self._slots = Gathered(self._limiter.acquire_each)
+        self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
         self._pace = Pace(self._redis)
         self.runs = Runs(self._accounts)
         self.feed = Feed()
@@ -113,7 +119,8 @@ class Runtime:
         self._unfinished = Unfinished(self.engine, self._accounts)
         inbox = Inbox(Source(redis_url), self._intake, self._relay.wake)
         self._owned = OwnedAccounts(self._open_desk, inbox)
-        starter = Starter(self._owned, self._begin, self._defer, settings.concurrency, self._stopping)
+        self._capacity = Capacity(settings.concurrency)
+        starter = Starter(self._owned, self._capacity, self._begin, self._defer, self._stopping)
         check_database = partial(check_version, self.engine)
         self._scheduler = Scheduler(self._owned, inbox, starter, check_database, self._stopping, self.loop.loop)
         listener = Listener(
@@ -292,8 +299,9 @@ class Runtime:
         lead = LeadTime()
         dispatch = Dispatch(
             account,
-            self._limiter,
-            lambda lanes, depth: load_lanes(self.engine, name, depth, lanes),
+            self._slots,
+            partial(self._load_lanes, name),
+            self._capacity,
             lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
         )
         execution = Execution(
@@ -316,6 +324,10 @@ class Runtime:
             wake=wake,
         )
         return Desk(execution, self._intake, self._unfinished)
+
+    async def _load_lanes(self, account: str, lanes: Sequence[str], depth: int) -> list[Job]:
+        async with self._loads:
+            return await asyncio.to_thread(load_lanes, self.engine, account, depth, lanes)
 
     def _take_over(self, lease: Lease, name: str) -> list[LateEvidence]:
         """Write down what older owners of an account left; return the late evidence among it. In the pool."""

@@ -167,6 +167,7 @@ COVERED_BY = {
     "cli/sync.py": "unit/cli/test_asking.py",
     "cli/top.py": "integration/cli/test_output_tables.py",
     "errors.py": "unit/cli/test_main.py",
+    "execution/capacity.py": "unit/execution/test_dispatch.py",
     "execution/lanes.py": "unit/execution/test_dispatch.py",
     "execution/pacing.py": "unit/execution/test_gate.py",
     "execution/slots.py": "unit/execution/test_dispatch.py",

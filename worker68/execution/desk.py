@@ -78,11 +78,6 @@ class Desk:
         seen = sum(not dispatch.is_under_way(seq) for seq in self._under_way)
         return self._taken_in - max(0, ended - seen)
 
-    @property
-    def most_at_once(self) -> int:
-        """How many jobs one choice takes at most."""
-        return self.execution.account.max_in_flight
-
     def distrust(self) -> None:
         """Memory may have missed something that stands in SQL: nothing starts before that was looked at."""
         self._sweep_at = 0.0
@@ -136,15 +131,15 @@ class Desk:
             times.append(monotonic() + (self._due - utc_now()).total_seconds())
         return min(times)
 
-    async def choose(self, room: int) -> Choice:
-        """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted. Raises ``RedisAway``."""
+    async def choose(self) -> Choice:
+        """Return what may start now, as far as the worker has room; nothing while memory is distrusted. Raises ``RedisAway``."""
         link, permit = self.execution.link, self.execution.permit
         if not self._knows_lanes or link.why_not_reached or not self.execution.owned():
             return Choice([], [], None)
         if permit.why_not():  # that SQL answers again, nothing tells
             return Choice([], [], monotonic() + PERMIT_LOOK_SECONDS if self.execution.dispatch.has_lanes else None)
         choice = await self.execution.dispatch.choose(
-            room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
+            link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
         )
         for ready in choice.ready:
             self.execution.gate.expect(ready.job, ready.slot)

@@ -180,7 +180,7 @@ class Execution:
         job = turn.job
         if self.gate.is_too_old(frame.slot):
             try:
-                new_slot = await asyncio.to_thread(self.dispatch.take_new_slot, job)
+                new_slot = await self.dispatch.take_new_slot(job)
             except RedisAway:
                 new_slot = None
             if new_slot is None:

@@ -46,11 +46,15 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Choice:
-    """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest."""
+    """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest.
+
+    ``short``: others may wait only for room in the worker.
+    """
 
     ready: list[Ready]
     overdue: list[Job]
     look_again_at: float | None
+    short: bool = False
 
 
 def ask_of(job: Job) -> Ask:

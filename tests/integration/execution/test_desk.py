@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from tests.parts.jobs import account, message, send_fields
 from tests.parts.ledger import Ledger
-from tests.parts.onloop import run
+from tests.parts.onloop import in_pool, run
 from tests.parts.slots import Slots
+from worker68.execution.capacity import Capacity
 from worker68.execution.desk import Desk
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
@@ -23,7 +24,10 @@ async def nothing() -> None: ...
 def desk_of(ledger: Ledger, max_waiting: int) -> Desk:
     settings = account(max_waiting=max_waiting)
     dispatch = Dispatch(
-        settings, Slots().as_limiter(), lambda lanes, depth: load_lanes(ledger.engine, "main", depth, lanes)
+        settings,
+        Slots().as_requests(),
+        in_pool(lambda lanes, depth: load_lanes(ledger.engine, "main", depth, lanes)),
+        Capacity(1),
     )
     pacing = SimpleNamespace(tell_busy=nothing)
     link = SimpleNamespace(
@@ -54,7 +58,7 @@ def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
     run(desk.tend())
     arrive(sqlite, desk, 2)
     assert desk.room == 0
-    job = run(desk.choose(1)).ready[0].job
+    job = run(desk.choose()).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     desk.execution.dispatch.finish(job)
     assert desk.room == 1
@@ -64,7 +68,7 @@ def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_r
     desk = desk_of(sqlite, max_waiting=2)
     run(desk.tend())
     arrive(sqlite, desk, 3)
-    job = run(desk.choose(1)).ready[0].job
+    job = run(desk.choose()).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     desk.distrust()
     run(desk.tend())

@@ -13,9 +13,11 @@ from sqlalchemy import select, update
 
 from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, account, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
+from tests.parts.onloop import in_pool
 from tests.parts.slots import Slots
 from worker68.bridge.link import Link
 from worker68.clock import boottime, monotonic, utc_now
+from worker68.execution.capacity import Capacity
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.execute import Execution
 from worker68.execution.gate import Gate
@@ -73,7 +75,7 @@ def ready(job: Job) -> Ready:
 def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
     writer = Writer(ledger.engine)
     writer.start()
-    limiter = Slots().as_limiter()
+    slots = Slots()
     gate = Gate(NO_LIMITS, lambda: True, lambda: None)
     permit = Permit("main", lambda: Answer(boottime(), {}))
     stopping = Stopping(loop)
@@ -83,8 +85,8 @@ def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
         fence=FENCE,
         owned=lambda: True,
         link=cast(Link, ReadyLink()),
-        dispatch=Dispatch(account(), limiter, lambda lanes, depth: []),
-        limiter=limiter,
+        dispatch=Dispatch(account(), slots.as_requests(), in_pool(lambda lanes, depth: []), Capacity(100)),
+        limiter=slots.as_limiter(),
         permit=permit,
         gate=gate,
         pacing=Pacing("main", cast(Pace, NoPace()), gate),
@@ -254,7 +256,7 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
     act(SEND, lambda turn: succeeded({"message_id": 1}))
     dispatch = execution.dispatch
     dispatch.add([arrive(ledger, SEND)])
-    (chosen,) = loop.run_until_complete(dispatch.choose(1, False, utc_now())).ready
+    (chosen,) = loop.run_until_complete(dispatch.choose(False, utc_now())).ready
     seen: list[tuple[int, int, str]] = []
 
     def note() -> None:

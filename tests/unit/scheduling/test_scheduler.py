@@ -7,9 +7,8 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -23,6 +22,7 @@ from worker68.broker.place import Place, Popped
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
 from worker68.errors import RowsLocked
+from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
@@ -61,7 +61,7 @@ class Silence:
 
 @dataclass
 class Account:
-    """A desk with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
+    """One with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
 
     account: str
     most_at_once: int = 8
@@ -71,10 +71,7 @@ class Account:
     begun: int = 0
     on_choice: Callable[[], None] = lambda: None
     on_tending: Callable[[], None] = lambda: None
-
-    @property
-    def execution(self) -> Any:
-        return SimpleNamespace(dispatch=SimpleNamespace(in_flight=self.running, occupied=self.running))
+    capacity: Capacity = field(default_factory=lambda: Capacity(0))
 
     async def tend(self) -> None:
         self.on_tending()
@@ -85,13 +82,20 @@ class Account:
     def distrust(self) -> None:
         """Nothing of it is in SQL."""
 
-    async def choose(self, room: int) -> Choice:
-        chosen = max(0, min(room, self.most_at_once - self.running))
+    async def choose(self) -> Choice:
+        chosen = max(0, min(self.capacity.free, self.most_at_once - self.running))
+        self.count(chosen)
+        short = self.capacity.free <= 0
         self.on_choice()
-        self.running += chosen
         self.begun += chosen
         now = monotonic()
-        return Choice([Ready(one, Slot(ask_of(one), now, now)) for one in map(job, range(chosen))], [], None)
+        ready = [Ready(one, Slot(ask_of(one), now, now)) for one in map(job, range(chosen))]
+        return Choice(ready, [], None, short=short)
+
+    def count(self, jobs: int) -> None:
+        """Count jobs that begin, or end."""
+        self.running += jobs
+        self.capacity.occupied += jobs
 
 
 async def schedule(
@@ -114,8 +118,11 @@ async def schedule(
     stopping = Stopping(loop)
     inbox = Inbox(cast(Any, source or Silence()), cast(Any, intake), lambda: None)
     owned = OwnedAccounts(open_desk, inbox)
+    capacity = Capacity(concurrency)
+    for one in accounts:
+        one.capacity = capacity
     starter = Starter(
-        owned, lambda desk, ready: begin(scheduler, cast(Any, desk)), lambda jobs: None, concurrency, stopping
+        owned, capacity, lambda desk, ready: begin(scheduler, cast(Any, desk)), lambda jobs: None, stopping
     )
     scheduler = Scheduler(owned, inbox, starter, lambda: None, stopping, loop)
     for name in desks:
@@ -134,7 +141,7 @@ def end_soon(scheduler: Scheduler, desk: Account) -> None:
     """Let a job end at once."""
 
     def end() -> None:
-        desk.running -= 1
+        desk.count(-1)
         scheduler.job_ended(desk.account)
 
     asyncio.get_running_loop().call_soon(end)
@@ -152,7 +159,8 @@ def test_room_that_comes_free_while_an_account_is_offered_none_is_not_lost() -> 
 
     def end_the_other() -> None:
         if busy.running:
-            busy.running, busy.most_at_once = 0, 0
+            busy.count(-busy.running)
+            busy.most_at_once = 0
             schedulers[0].job_ended("busy")
 
     waits.on_choice = end_the_other
@@ -252,7 +260,7 @@ def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> No
 
     def end(over: threading.Event) -> None:
         if flooded.running:
-            flooded.running -= 1
+            flooded.count(-1)
             begun[0][0].job_ended("flooded")
         over.set()
 

@@ -277,7 +277,7 @@ class Runtime:
 
     def others(self) -> list[str] | None:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
-        return sorted(self._accounts) if self._owned.owns_front else None
+        return list(self._accounts) if self._owned.owns_front else None
 
     async def _open_desk(self, name: str, lease: Lease) -> Desk:
         """Build the way of an account's jobs under a new lease, and resolve what older owners left.

@@ -16,7 +16,7 @@ from worker68.broker.strays import StrayFinder
 from worker68.cli.findings import Finding, Ground
 from worker68.cli.output import count_of, show_length
 from worker68.clock import utc_now
-from worker68.execution.relay import DEAD_KEY
+from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
 from worker68.fleet.leases import FRONT, account_lease, lease_key
 from worker68.jobs.states import State

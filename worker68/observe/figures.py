@@ -54,7 +54,7 @@ def make_registry(parts: Parts, problem: Callable[[], str | None]) -> CollectorR
         parts.runs.took,
         parts.runs.slot_waits,
         parts.writer.seconds,
-        parts.relay.seconds,
+        parts.relay.outbox.seconds,
         parts.relay.refusals.counted,
         parts.relay.passing.events_dropped,
         parts.pump.seconds,

@@ -63,6 +63,7 @@ class Relay:
             elif self.outbox.greatest_batch >= BURST:
                 await self._stopping.rest(GATHER_SECONDS)
         await asyncio.to_thread(self._publish_all)
+        self.passing.drop()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -93,7 +94,7 @@ class Relay:
             self.outbox.publish,
             self._retry_refused,
             self.outbox.find_lists,
-            self.passing.publish,
+            self._pass_on,
             self.unread.look,
         ):
             try:
@@ -118,3 +119,9 @@ class Relay:
     def _retry_refused(self) -> None:
         if not self._stopping.is_set() and self._retries.publish():
             self._wakeup.set()
+
+    def _pass_on(self) -> None:
+        """Pass on a batch of events; the last pass passes on all."""
+        self.passing.publish()
+        while self._stopping.is_set() and self.passing.waiting:
+            self.passing.publish()

@@ -173,6 +173,7 @@ COVERED_BY = {
     "execution/retries.py": "integration/execution/test_relay_refused.py",
     "execution/slots.py": "unit/execution/test_dispatch.py",
     "execution/under_way.py": "unit/execution/test_dispatch.py",
+    "fleet/held.py": "integration/fleet/test_ownership.py",
     "jobs/fields.py": "unit/jobs/test_validation.py",
     "jobs/snapshot.py": "unit/tasks/test_paging.py",
     "observe/checks.py": "integration/observe/test_vitals.py",

@@ -109,9 +109,14 @@ class Ownership:
             if not (asked := self._mine.all()):
                 return
             renewed = await asyncio.to_thread(self._leases.renew, asked)
+            kept = {lease for lease in asked if lease in self._mine and renewed.apply(lease)}
             for lease in asked:
-                if lease in self._mine and not renewed.apply(lease):
+                if lease in self._mine and lease not in kept:
                     self._mine.lose(lease, "it lapsed or another worker took it")
+            if lapsed := list(
+                renewed.ours - kept
+            ):  # the answer came after their end: in Redis they would live on unused
+                await self._release(lapsed)
         finally:
             self.looked_at = monotonic()
 

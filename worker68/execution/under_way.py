@@ -65,7 +65,7 @@ class UnderWay:
         """Say in words which sends under way keep one to this chat waiting; None where none does."""
         if one_each_chat and self._sends[chat] > 0:
             rivals = [one.job_id for one in self if chat_of_send(one) == chat]
-            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
+            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be tied by the chat"
         if self._sends_before is None:
             return None
         new = [one.job_id for one in self if chat_of_send(one) is not None and one.seq not in self._sends_before]

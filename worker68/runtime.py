@@ -18,7 +18,6 @@ from redis import Redis
 from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import LinkOptions, Listener
-from worker68.bridge.link import Link
 from worker68.broker.bindings import bind_queues
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.pump import Pump
@@ -102,7 +101,6 @@ class Runtime:
         self.runs = Runs(self._accounts)
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
-        self._links: dict[str, Link] = {}
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         self._intake = Intake(self.engine, self._accounts)
@@ -133,7 +131,6 @@ class Runtime:
             self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
         )
         parts = Parts(
-            owner=self._owner,
             accounts=self._accounts,
             engine=self.engine,
             redis=self._redis,
@@ -141,7 +138,6 @@ class Runtime:
             relay=self._relay,
             pump=self._pump,
             ownership=self._ownership,
-            links=self._links,
             runs=self.runs,
             loop=self.loop,
             lag=self._lag,
@@ -285,7 +281,7 @@ class Runtime:
         options = LinkOptions(
             match=account.verdict_match, newline=account.newline, guard=permit.why_not, on_busy=gate.note_busy
         )
-        link = self._links[name] = self._bridges.open(name, account.bridge_url, options)
+        link = self._bridges.open(name, account.bridge_url, options)
         lead = LeadTime()
         dispatch = Dispatch(
             account,

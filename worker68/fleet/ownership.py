@@ -58,6 +58,11 @@ class Ownership:
         self._draining = self._stopping = False
         self.looked_at = monotonic()  # the end of the last renewal, well or not
 
+    @property
+    def worker_id(self) -> str:
+        """This worker's name in the leases."""
+        return self._leases.worker_id
+
     async def run(self) -> None:
         """Hold leases until ``stop``; then give all up. Stop first what works under them: another worker may take them at once."""
         renewing, acquiring = self._wakeups

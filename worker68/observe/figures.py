@@ -148,12 +148,10 @@ class _Asked(Collector):
     def _read_bridges(self) -> Iterator[Metric]:
         ready: dict[str, int] = {}
         events: dict[tuple[str, ...], int] = {}
-        for account in self._parts.pump.owned_accounts():
-            link = self._parts.links.get(account)
-            if link is None:
-                continue
-            ready[account] = 1 if link.ready else 0
-            events |= {(account, kind): count for kind, count in link.counters.items()}
+        for desk in self._parts.pump.desks():
+            link = desk.execution.link
+            ready[desk.account] = 1 if link.ready else 0
+            events |= {(desk.account, kind): count for kind, count in link.counters.items()}
         text = "Whether the account's bridge can be used: socket, Hello, login."
         yield gauge("worker68_bridge_ready", text, ("account",), ready)
         yield counter(

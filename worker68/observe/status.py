@@ -41,7 +41,7 @@ class StatusReport:
 
     def leave(self) -> None:
         try:
-            self._roster.leave(self._parts.owner)
+            self._roster.leave(self._parts.ownership.worker_id)
         except RedisAway as away:
             log.debug("roster_not_left", problem=str(away))
 
@@ -50,16 +50,15 @@ class StatusReport:
         endings, rates = self._count_endings()
         accounts = {}
         for desk in parts.pump.desks():
-            link = parts.links.get(desk.account)
             accounts[desk.account] = AccountStatus(
-                bridge=link.why_not_ready if link is not None else "not opened yet",
+                bridge=desk.execution.link.why_not_ready,
                 unfinished=desk.unfinished,
                 in_flight=desk.execution.dispatch.in_flight,
                 ended_per_minute=round(rates[desk.account], 1),
                 endings=endings.get(desk.account, {}),
             )
         return WorkerStatus(
-            worker=parts.owner,
+            worker=parts.ownership.worker_id,
             pid=os.getpid(),
             started_at=self._started_at,
             told_at=utc_now(),

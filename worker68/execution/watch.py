@@ -1,7 +1,7 @@
 """The watch over kill switches: a service of the loop that asks SQL which accounts are paused.
 
 In: the accounts that this worker owns. Out: one answer for all their permits, once a second and when an account was opened; the
-owner's word in the row of a pause that it has seen. One question at a time, so that no older answer replaces a newer one. Never: a
+owner's name in the row of a pause that it has seen. One question at a time, so that no older answer replaces a newer one. Never: a
 frame; a permit without SQL's word.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import structlog
@@ -37,20 +36,16 @@ _FAILED: Final = outages.Outage(
 
 
 class PauseWatch:
-    """Keeps the permits of one worker's accounts. ``changed`` is called on the loop when an account may be written for, or not.
-
-    ``open`` and ``close`` may be called from any thread.
-    """
+    """Keeps the permits of one worker's accounts, on the loop. ``changed``: an account may be written for, or not any more."""
 
     def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[], None]) -> None:
         self._engine = engine
         self._owner = owner
-        self._loop = loop
         self._changed = changed
         self._answer = Answer(-1.0, {})  # replaced as a whole
         self._permits: dict[str, Permit] = {}
         self._new: set[str] = set()  # accounts of which no answer counts yet
-        self._told: dict[str, Pause] = {}
+        self._seen: dict[str, Pause] = {}  # of these accounts
         self._wakeup = Wakeup(loop)
         self._stopping = False
 
@@ -73,23 +68,16 @@ class PauseWatch:
 
     def open(self, account: str) -> Permit:
         """Return the permit of an account that this worker owns from now on. Nothing may be written before SQL has been asked."""
-        permit = Permit(account, lambda: self._answer)
-        self._loop.tell(partial(self._add, account, permit))
+        self.close(account)
+        permit = self._permits[account] = Permit(account, lambda: self._answer)
+        self._new.add(account)
+        self._wakeup.set()
         return permit
 
     def close(self, account: str) -> None:
         """This worker does not own the account any more."""
-        self._loop.tell(partial(self._remove, account))
-
-    def _add(self, account: str, permit: Permit) -> None:
-        self._remove(account)
-        self._permits[account] = permit
-        self._new.add(account)
-        self._wakeup.set()
-
-    def _remove(self, account: str) -> None:
         self._permits.pop(account, None)
-        self._told.pop(account, None)
+        self._seen.pop(account, None)
         self._new.discard(account)
 
     async def _look(self) -> None:
@@ -100,18 +88,18 @@ class PauseWatch:
         self._new -= opened
         if self._new:  # opened during the question: ask again at once
             self._wakeup.set()
-        told = {
+        seen = {
             name: pause
             for name, pause in answer.pauses.items()
             if (permit := self._permits.get(name)) is not None and permit.counts(answer)
         }
-        before, self._told = self._told, told
-        self._log_changes(before, told)
-        if opened or before.keys() != told.keys():
+        before, self._seen = self._seen, seen
+        self._log_changes(before, seen)
+        if opened or before.keys() != seen.keys():
             self._changed()
-        # Only now, when nothing more is written: whoever has paused an account waits for this.
-        for pause in list(told.values()):  # a lost account leaves meanwhile
-            if pause.seen_by != self._owner and pause.account in self._told:
+        # Only now, when nothing more is written: the command that has paused an account waits for this.
+        for pause in list(seen.values()):  # a lost account leaves meanwhile
+            if pause.seen_by != self._owner and pause.account in self._seen:
                 await asyncio.to_thread(pauses.note_seen, self._engine, pause.id, self._owner)
 
     def _log_changes(self, before: dict[str, Pause], now: dict[str, Pause]) -> None:

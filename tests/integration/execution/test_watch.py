@@ -30,40 +30,60 @@ class Bell:
         self.rung += 1
 
 
+class Watched:
+    """The watch, whose calls are made on its loop."""
+
+    def __init__(self, watch: PauseWatch, loop: LoopThread) -> None:
+        self._watch = watch
+        self._loop = loop
+
+    def open(self, account: str) -> Permit:
+        async def go() -> Permit:
+            return self._watch.open(account)
+
+        return self._loop.submit(go()).result(10)
+
+    def close(self, account: str) -> None:
+        async def go() -> None:
+            self._watch.close(account)
+
+        self._loop.submit(go()).result(10)
+
+
 @pytest.fixture
 def bell() -> Bell:
     return Bell()
 
 
 @pytest.fixture
-def watch(sqlite: Ledger, bell: Bell, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[PauseWatch]:
+def watch(sqlite: Ledger, bell: Bell, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     """One that asks SQL again and again."""
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
     watch = PauseWatch(sqlite.engine, "worker-a", loop_thread.loop, bell)
     serve(loop_thread, watch)
-    yield watch
+    yield Watched(watch, loop_thread)
     stop_service(loop_thread, watch)
 
 
-def open_account(watch: PauseWatch, account: str) -> Permit:
+def open_account(watch: Watched, account: str) -> Permit:
     """Open an account and wait until SQL has been asked about it."""
     permit = watch.open(account)
     wait_until(lambda: permit.why_not() is None or permit.pause is not None)
     return permit
 
 
-def test_an_account_may_be_written_for_as_soon_as_sql_was_asked(watch: PauseWatch, bell: Bell) -> None:
+def test_an_account_may_be_written_for_as_soon_as_sql_was_asked(watch: Watched, bell: Bell) -> None:
     open_account(watch, "main")
     wait_until(lambda: bell.rung == 1)
 
 
-def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) -> None:
+def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: Watched) -> None:
     pauses.pause(sqlite.engine, "main", "for the night", "ann", NOW)
     assert "paused by ann" in (open_account(watch, "main").why_not() or "")
     assert open_account(watch, "other").why_not() is None
 
 
-def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell: Bell) -> None:
+def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: Watched, bell: Bell) -> None:
     permit = open_account(watch, "main")
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
@@ -76,14 +96,14 @@ def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell:
 
 
 def test_an_account_that_is_opened_need_not_wait_for_the_next_look(
-    watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
+    watch: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 3600.0)
     for account in ("main", "other", "third"):
         open_account(watch, account)
 
 
-def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite: Ledger, watch: PauseWatch) -> None:
+def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite: Ledger, watch: Watched) -> None:
     open_account(watch, "main")
     open_account(watch, "other")
     watch.close("other")
@@ -96,7 +116,7 @@ def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite
 
 
 def test_an_older_answer_never_replaces_a_newer_one(
-    sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
+    sqlite: Ledger, watch: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQL is asked again only when the answer before has been taken over."""
     permit = open_account(watch, "main")
@@ -109,7 +129,7 @@ def test_an_older_answer_never_replaces_a_newer_one(
 
 
 def test_an_account_that_is_opened_does_not_get_an_answer_from_before(
-    sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
+    sqlite: Ledger, watch: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner before this one has stopped for the pause, and said so."""
     open_account(watch, "other")
@@ -126,7 +146,7 @@ def test_an_account_that_is_opened_does_not_get_an_answer_from_before(
 
 
 def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing(
-    sqlite: Ledger, watch: PauseWatch, bell: Bell, monkeypatch: pytest.MonkeyPatch
+    sqlite: Ledger, watch: Watched, bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for account in ("main", "other"):
         open_account(watch, account)
@@ -152,7 +172,7 @@ def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing
 
 
 def test_a_pause_is_logged_and_said_also_where_the_row_cannot_be_written(
-    sqlite: Ledger, watch: PauseWatch, bell: Bell, monkeypatch: pytest.MonkeyPatch
+    sqlite: Ledger, watch: Watched, bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_account(watch, "main")
     wait_until(lambda: bell.rung == 1)
@@ -175,7 +195,7 @@ class Asked:
 
 
 @contextmanager
-def held_answer(watch: PauseWatch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+def held_answer(watch: Watched, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     """Let the watch ask SQL and have its answer in hand, which it gets only at the end."""
     read, has_read, may_act, asked = pauses.list_pauses, threading.Event(), threading.Event(), Asked()
 

@@ -58,6 +58,9 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
     for worker in workers:
         if worker.problem is not None:
             yield Finding(f"worker {worker.worker}", False, worker.problem, "see its log: worker_unhealthy")
+        elif worker.silence is not None:
+            remedy = "is its process stopped or gone, or is a host's clock wrong? It leaves this list within a minute"
+            yield Finding(f"worker {worker.worker}", True, worker.silence, remedy, warning=True)
 
 
 def find_wrong_queues(ground: Ground) -> Iterator[Finding]:

@@ -33,11 +33,11 @@ class StatusReport:
         self._started_at = utc_now()
         self._history: deque[tuple[float, Counter[str]]] = deque([(monotonic(), Counter())])
 
-    def tell(self, problem: str | None) -> None:
+    def report(self, problem: str | None) -> None:
         try:
-            self._roster.tell(self.status(problem))
+            self._roster.report(self.status(problem))
         except RedisAway as away:
-            log.debug("status_not_told", problem=str(away))
+            log.debug("status_not_reported", problem=str(away))
 
     def leave(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The jobs of one account that have their turn, and what others must heed of them, counted as they come and go.
+"""The jobs of one account that are under way, and what the next ones must respect of them, counted as they come and go.
 
 In: jobs as they start and end. Out: how many there are, of which kinds, and to which chats. Never: a lock; its user has one.
 """
@@ -46,7 +46,7 @@ class UnderWay:
         """Whether new sends go one at a time."""
         return self._sends_before is not None
 
-    def heed_one_send(self, one_send: bool) -> None:
+    def limit_sends(self, one_send: bool) -> None:
         """Say whether new sends go one at a time from now on. Those that are under way when that begins hold nothing up."""
         if not one_send:
             self._sends_before = None
@@ -72,7 +72,7 @@ class UnderWay:
         return f"{reasons.behind(new)}; {reasons.ONE_SEND}" if new else None
 
     def add(self, job: Job) -> None:
-        """A job has its turn."""
+        """A job is under way from now on."""
         self._jobs[job.seq] = job
         self._count(job, 1)
 

@@ -20,7 +20,7 @@ from worker68.broker.source import Source
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution import recovery
-from worker68.execution.desk import Desk
+from worker68.execution.account import Account
 from worker68.execution.intake import Intake
 from worker68.execution.slots import Choice, Ready
 from worker68.fleet.leases import Lease
@@ -63,8 +63,8 @@ class Pump:
         engine: Engine,
         intake: Intake,
         source: Source,
-        begin: Callable[[Desk, Ready], None],
-        open_desk: Callable[[str, Lease], Awaitable[Desk]],
+        begin: Callable[[Account, Ready], None],
+        open_account: Callable[[str, Lease], Awaitable[Account]],
         announce: Callable[[], None],
         defer: Callable[[Sequence[Job]], None],
         concurrency: int,
@@ -72,16 +72,16 @@ class Pump:
     ) -> None:
         self._engine = engine
         self._source = source
-        self._inbox = Inbox(source, intake, lambda account: self._desks[account].room, announce)
+        self._inbox = Inbox(source, intake, lambda account: self._desks[account].upkeep.room, announce)
         self._rung = True
         self._begin = begin
-        self._open_desk = open_desk
+        self._open_account = open_account
         self._announce = announce
         self._defer = defer
         self._concurrency = concurrency
         self._loop = loop
         self._wakeup = Wakeup(loop)
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, Account] = {}
         self._front: Lease | None = None
         self._ended: deque[str] = deque()
         self._changes: deque[tuple[Lease, bool]] = deque()
@@ -89,7 +89,7 @@ class Pump:
         # Accounts of which something of ours broke, and until when each is left alone.
         self._failing: dict[str, float] = {}
         self._agenda = Agenda()
-        self._busy: dict[str, Desk] = {}  # those of which jobs are under way
+        self._busy: dict[str, Account] = {}  # those of which jobs are under way
         self._database_seen = False
         self.seconds = histogram("worker68_pump_seconds", "One round of taking in and handing on.")
         self.turned_at = monotonic()  # the end of one that ended well
@@ -139,7 +139,7 @@ class Pump:
     def owned_accounts(self) -> list[str]:
         return list(self._desks)
 
-    def desks(self) -> list[Desk]:
+    def accounts(self) -> list[Account]:
         return list(self._desks.values())
 
     @property
@@ -152,7 +152,7 @@ class Pump:
         if not self._database_seen:
             await asyncio.to_thread(check_version, self._engine)
             self._database_seen = True
-        await self._open_desks()
+        await self._open_accounts()
         accounts = [name for name in self._agenda.take(monotonic(), self._room() > 0) if name in self._desks]
         await self._tend(accounts)  # first, because it counts how much room a new desk has
         await self._begin_ready(accounts)
@@ -164,7 +164,7 @@ class Pump:
     async def _pause(self) -> None:
         """Something failed half-way, so what was written may not have come into memory, nor what was popped."""
         for account, desk in self._desks.items():
-            desk.distrust()
+            desk.upkeep.distrust()
             self._agenda.mark(account)
         await self._stopping.rest(PAUSE_SECONDS)
 
@@ -208,7 +208,7 @@ class Pump:
                 self._busy.pop(lease.account, None)
                 self._agenda.forget(lease.account)
 
-    async def _open_desks(self) -> None:
+    async def _open_accounts(self) -> None:
         """Open desks of accounts gained, for a moment; one that the database did not let open is tried again, after the others."""
         began = monotonic()
         for account, lease in list(self._unopened.items()):
@@ -220,11 +220,11 @@ class Pump:
             self._unopened[account] = self._unopened.pop(account)
             with self._apart(account):
                 try:
-                    self._desks[account] = await self._open_desk(account, lease)
+                    self._desks[account] = await self._open_account(account, lease)
                     self._inbox.gain(lease)
                     self._agenda.mark(account)
                 except LeaseLost as lost:
-                    log.warning("desk_not_opened", account=account, problem=str(lost))
+                    log.warning("account_not_opened", account=account, problem=str(lost))
                 del self._unopened[account]
 
     async def _tend(self, accounts: Sequence[str]) -> None:
@@ -261,7 +261,7 @@ class Pump:
     def _rest(self, account: str) -> None:
         self._failing[account] = until = monotonic() + PAUSE_SECONDS
         if account in self._desks:
-            self._desks[account].distrust()
+            self._desks[account].upkeep.distrust()
         self._agenda.plan(account, until)
 
     # Intake
@@ -281,7 +281,7 @@ class Pump:
         for job in jobs:
             by_account[job.account].append(job)
         for account, own in by_account.items():
-            self._desks[account].take(own)
+            self._desks[account].upkeep.take(own)
         if self._agenda.waits_for_room:  # those that wait come first, in the next round
             for account in by_account:
                 self._agenda.mark(account)
@@ -294,8 +294,8 @@ class Pump:
 
     def _room(self) -> int:
         """How many more jobs may be under way in this worker."""
-        self._busy = {name: desk for name, desk in self._busy.items() if desk.execution.dispatch.in_flight}
-        return self._concurrency - sum(desk.execution.dispatch.occupied for desk in self._busy.values())
+        self._busy = {name: desk for name, desk in self._busy.items() if desk.dispatch.in_flight}
+        return self._concurrency - sum(desk.dispatch.occupied for desk in self._busy.values())
 
     async def _begin_ready(self, accounts: Sequence[str]) -> set[int]:
         """Let begin what is ready of these accounts; return the numbers of these jobs."""
@@ -306,39 +306,41 @@ class Pump:
             room = self._room()
             desks = [left.popleft()]
             # As many at once as cannot take more than there is room, or one alone: each asks Redis for slots.
-            while left and len(desks) < AT_ONCE and sum(desk.most_at_once for desk in [*desks, left[0]]) <= room:
+            while (
+                left and len(desks) < AT_ONCE and sum(desk.settings.max_in_flight for desk in [*desks, left[0]]) <= room
+            ):
                 desks.append(left.popleft())
             choices = await asyncio.gather(*(self._choose(desk, room) for desk in desks), return_exceptions=True)
             chosen = [(desk, choice) for desk, choice in zip(desks, choices, strict=True) if isinstance(choice, Choice)]
             for desk, choice in chosen:  # all of them, before anything else may fail
                 for ready in choice.ready:
                     begun.add(ready.job.seq)
-                    self._busy[desk.account] = desk
+                    self._busy[desk.name] = desk
                     self._begin(desk, ready)
             for problem in choices:
                 if isinstance(problem, BaseException):
                     raise problem
             # By the room that was offered: what has come free since then is offered to them in the next round.
-            short |= {desk.account: bool(choice.ready) for desk, choice in chosen if len(choice.ready) >= room}
+            short |= {desk.name: bool(choice.ready) for desk, choice in chosen if len(choice.ready) >= room}
             for desk, choice in chosen:
                 await self._conclude_choice(desk, choice)
         for account in sorted(short, key=short.__getitem__):  # those that took some come after those that have none
             self._agenda.wait_for_room(account)
         return begun
 
-    async def _conclude_choice(self, desk: Desk, choice: Choice) -> None:
+    async def _conclude_choice(self, desk: Account, choice: Choice) -> None:
         """End what was overdue, and plan when to look at the account again."""
         if choice.overdue:
             await asyncio.to_thread(recovery.expire, self._engine, choice.overdue, utc_now())
             self._announce()
             self._agenda.mark(
-                desk.account
+                desk.name
             )  # the next of their lanes may not be in memory yet, and thousands may be as late
-        times = [desk.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
-        self._agenda.plan(desk.account, max(min(times), self._failing.get(desk.account, 0.0)))
+        times = [desk.upkeep.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
+        self._agenda.plan(desk.name, max(min(times), self._failing.get(desk.name, 0.0)))
 
-    async def _choose(self, desk: Desk, room: int) -> Choice:
-        if self._may_try(desk.account):
-            with self._apart(desk.account):
+    async def _choose(self, desk: Account, room: int) -> Choice:
+        if self._may_try(desk.name):
+            with self._apart(desk.name):
                 return await desk.choose(room)
-        return Choice([], [], self._failing[desk.account])
+        return Choice([], [], self._failing[desk.name])

@@ -138,10 +138,10 @@ class _Asked(Collector):
         )
 
     def _read_jobs_under_way(self) -> Iterator[Metric]:
-        desks = self._parts.pump.desks()
-        in_flight = {desk.account: desk.execution.dispatch.in_flight for desk in desks}
+        accounts = self._parts.pump.accounts()
+        in_flight = {account.name: account.dispatch.in_flight for account in accounts}
         yield gauge("worker68_jobs_in_flight", "Jobs under way in this worker.", ("account",), in_flight)
-        paused = {desk.account: 1 if desk.execution.permit.pause else 0 for desk in desks}
+        paused = {account.name: int(account.guard.paused) for account in accounts}
         text = "1 while the account is paused: nothing is written for it."
         yield gauge("worker68_paused", text, ("account",), paused)
 

@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redis_calls": {"errors"},
     "limits": FURNITURE | {"jobs", "redis_calls"},
     "store": FURNITURE | {"jobs", "tasks"},
-    "execution": FURNITURE | {"jobs", "protocol", "tasks", "loop", "bridge", "limits", "store", "redis_calls"},
+    "execution": FURNITURE
+    | {"jobs", "protocol", "tasks", "loop", "bridge", "limits", "store", "redis_calls", "fleet.leases"},
     "simulator": FURNITURE,
     **dict.fromkeys(TELLING, FURNITURE),
 }
@@ -168,7 +169,7 @@ COVERED_BY = {
     "cli/top.py": "integration/cli/test_output_tables.py",
     "errors.py": "unit/cli/test_main.py",
     "execution/lanes.py": "unit/execution/test_dispatch.py",
-    "execution/pacing.py": "unit/execution/test_gate.py",
+    "execution/shared.py": "integration/execution/test_account.py",
     "execution/slots.py": "unit/execution/test_dispatch.py",
     "execution/under_way.py": "unit/execution/test_dispatch.py",
     "jobs/fields.py": "unit/jobs/test_validation.py",
@@ -186,7 +187,7 @@ COVERED_BY = {
     "simulator/shapes.py": "unit/simulator/test_documented_frames.py",
     "simulator/world.py": "unit/simulator/test_requests.py",
     "store/identity.py": "integration/store/test_figures.py",
-    "store/members.py": "integration/execution/test_allowance.py",
+    "store/members.py": "integration/execution/test_step_context.py",
     "store/reports.py": "integration/store/test_figures.py",
     "store/snapshots.py": "acceptance/test_snapshots.py",
     "store/statements/batches.py": "integration/store/test_intake.py",

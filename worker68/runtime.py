@@ -20,8 +20,8 @@ from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Link
 from worker68.broker.bindings import bind_queues
+from worker68.broker.inbox import Inbox
 from worker68.broker.place import FRONT_DOOR, queue_of
-from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
@@ -48,9 +48,13 @@ from worker68.observe.lag import LoopLag
 from worker68.observe.parts import Parts
 from worker68.observe.runs import Runs
 from worker68.observe.vitals import Vitals
+from worker68.scheduling.owned_accounts import OwnedAccounts
+from worker68.scheduling.scheduler import Scheduler
+from worker68.scheduling.starter import Starter
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
+from worker68.store.schema import check_version
 from worker68.store.writer import Writer
 from worker68.watchdog import Watchdog
 
@@ -59,8 +63,8 @@ log = structlog.get_logger(__name__)
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
 
-#: A stop waits so long for the end of intake and for what is under way: as long as the default VERDICT_TIMEOUT, and a little for
-#: the write before it.
+#: A stop waits so long for the end of a round of the scheduler, and for what is under way: as long as the default VERDICT_TIMEOUT,
+#: and a little for the write before it.
 CUT_AFTER_SECONDS = 35.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
@@ -110,32 +114,26 @@ class Runtime:
             unfinished=Unfinished(self.engine, self._accounts),
             stopping=self._stopping,
             announce=self._relay.wake,
-            wake=lambda account: self._pump.wake(account),
+            wake=lambda account: self._scheduler.wake(account),
         )
-        self._pump = Pump(
-            self.engine,
-            intake,
-            Source(redis_url),
-            lambda account, ready: self.loop.begin(self._run(account, ready)),
-            self._open_account,
-            self._relay.wake,
-            self._defer,
-            settings.concurrency,
-            self.loop.loop,
-        )
+        inbox = Inbox(Source(redis_url), intake, self._relay.wake)
+        self._owned = OwnedAccounts(self._open_account, inbox)
+        starter = Starter(self._owned, self._begin, self._defer, settings.concurrency, self._stopping)
+        check_database = partial(check_version, self.engine)
+        self._scheduler = Scheduler(self._owned, inbox, starter, check_database, self._stopping, self.loop.loop)
         listener = Listener(
-            on_change=self._pump.wake,
+            on_change=self._scheduler.wake,
             on_late_evidence=self._late.hand_in,
             on_event=lambda account, _operator, raw: self._relay.publish_event(account, raw),
         )
         self._bridges = Bridges(self.loop.loop, listener)
         self._lag = LoopLag(self.loop.loop)
-        self._pause_watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
+        self._pause_watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._scheduler.wake)
         self._lease_seconds = settings.lease_ttl
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(
-            self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
+            self._leases, names, self.loop.loop, on_gained=self._scheduler.gained, on_lost=self._lost
         )
         parts = Parts(
             owner=self._owner,
@@ -144,7 +142,8 @@ class Runtime:
             redis=self._redis,
             writer=self._writer,
             relay=self._relay,
-            pump=self._pump,
+            owned=self._owned,
+            scheduler=self._scheduler,
             ownership=self._ownership,
             links=self._links,
             runs=self.runs,
@@ -161,7 +160,7 @@ class Runtime:
         except DatabaseUnfit as unfit:
             raise SettingsError(str(unfit)) from None
         except DatabaseAway:
-            return  # the pump says so
+            return  # the scheduler says so
 
     def look_at_redis(self) -> None:
         """Raise ``SettingsError`` where its user may not run scripts: Celery cannot start then. One that is away is waited for."""
@@ -181,7 +180,7 @@ class Runtime:
         self.loop.serve("relay", self._relay)
         self.loop.serve("late", self._late)
         self.loop.serve("pauses", self._pause_watch)
-        self.loop.serve("intake", self._pump)
+        self.loop.serve("scheduler", self._scheduler)
         self.loop.serve("leases", self._ownership)
         self.loop.serve("health", self.vitals)
 
@@ -220,7 +219,7 @@ class Runtime:
             self._stopping.set()  # what waits for its slot is given back
             self.vitals.drain()
             self._ownership.drain()  # an account that becomes free is for a worker that takes its jobs in
-            await _try(self.loop.stop_service("intake", cut.remaining()))  # nothing is taken in, nothing begins
+            await _try(self.loop.stop_service("scheduler", cut.remaining()))  # nothing is taken in, nothing begins
             await _try(self._await_verdicts(cut))
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
             await _try(self._close_links())  # every wait for a verdict ends
@@ -246,6 +245,9 @@ class Runtime:
             remedy = "what no verdict came for is in doubt"
             log.warning("stop_hurried", under_way=len(self.runs.under_way), remedy=remedy)
 
+    def _begin(self, account: Account, ready: Ready) -> None:
+        self.loop.begin(self._run(account, ready))
+
     async def _run(self, account: Account, ready: Ready) -> None:
         """Run a job whose turn has come. On the loop."""
         run = self.runs.begin(ready)
@@ -256,23 +258,24 @@ class Runtime:
         finally:
             self.runs.end(run, conclusion)
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
-            self._pump.job_ended(ready.job.account)
+            self._scheduler.job_ended(ready.job.account)
 
     def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
-        for account in self._pump.accounts():
-            account.dispatch.forget({*cancelled.ended, *cancelled.before})
-        self._pump.wake()
+        seqs = {*cancelled.ended, *cancelled.before}
+        for account in self._owned.all():
+            if account.dispatch.forget(seqs):
+                self._scheduler.wake(account.name)
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
 
     def owned_accounts(self) -> list[str]:
-        return self._pump.owned_accounts()
+        return self._owned.names()
 
     def others(self) -> list[str] | None:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
-        return sorted(self._accounts) if self._pump.owns_front else None
+        return sorted(self._accounts) if self._owned.owns_front else None
 
     async def _open_account(self, name: str, lease: Lease) -> Account:
         """Build an account under a new lease, and resolve what older owners left.
@@ -299,7 +302,7 @@ class Runtime:
         self._bridges.stop()
 
     def _lost(self, lease: Lease) -> None:
-        self._pump.lost(lease)
+        self._scheduler.lost(lease)
         if lease.account is not None:
             self._bridges.close(lease.account)
             self._pause_watch.close(lease.account)

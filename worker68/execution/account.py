@@ -66,10 +66,10 @@ class Account:
         """Return why no frame can leave now, None where one can. ``needs_login``: it goes on to the service."""
         return self.guard.why_not() or self.link.why_not(needs_login)
 
-    async def tend(self) -> bool:
-        """Do what is due; return whether replies may have come into the outbox. Raises ``DatabaseAway`` and ``RedisAway``."""
+    async def tend(self) -> None:
+        """Do what is due. Raises ``DatabaseAway`` and ``RedisAway``."""
         await self.pacing.report_busy()
-        return await self.upkeep.tend()
+        await self.upkeep.tend()
 
     async def choose(self, room: int) -> Choice:
         """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted.

@@ -79,10 +79,10 @@ class AccountPause:
 class PauseWatch:
     """Asks for all of one worker's accounts. On the loop.
 
-    ``changed`` is called when accounts may be written for, or not any more.
+    ``changed`` is called with each account that may be written for from now on, or not any more.
     """
 
-    def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, owner: str, loop: Loop, changed: Callable[[str], None]) -> None:
         self._engine = engine
         self._owner = owner
         self._changed = changed
@@ -139,8 +139,8 @@ class PauseWatch:
         }
         before, self._seen = self._seen, seen
         self._log_changes(before, seen)
-        if opened or before.keys() != seen.keys():
-            self._changed()
+        for name in opened | (before.keys() ^ seen.keys()):
+            self._changed(name)
         # Only now, when nothing more is written: the command `worker68 pause` waits for this.
         for pause in list(seen.values()):  # a lost account leaves meanwhile
             if pause.seen_by != self._owner and pause.account in self._seen:

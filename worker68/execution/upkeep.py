@@ -80,13 +80,12 @@ class Upkeep:
         """These begin, and may come back."""
         self._times.note_begun([ready.job for ready in chosen])
 
-    async def tend(self) -> bool:
-        """Do what is due; return whether replies may have come into the outbox."""
-        now, announce, engine = utc_now(), False, self._shared.engine
+    async def tend(self) -> None:
+        """Do what is due."""
+        now, engine = utc_now(), self._shared.engine
         if monotonic() >= self._sweep_at:
             if await self._shared.unfinished.has(self._account) or not self.knows_lanes or self._has_work:
                 await self._begin_sweep(now)
-                announce = True
             self._sweep_at = monotonic() + SWEEP_SECONDS
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self.knows_lanes):
@@ -101,8 +100,7 @@ class Upkeep:
             if self.room == 0:
                 await self._count.ask(engine)  # what was cancelled or has expired makes room without an event
             await self._explanation.write(engine)
-            announce = await self._expire(now) or announce
-        return announce
+            await self._expire(now)
 
     @property
     def _has_work(self) -> bool:
@@ -121,9 +119,15 @@ class Upkeep:
             times.append(monotonic() + (self._times.due - utc_now()).total_seconds())
         return min(times)
 
+    async def end_overdue(self, jobs: Sequence[Job]) -> None:
+        """End jobs whose time was over when their turn came."""
+        await asyncio.to_thread(recovery.expire, self._shared.engine, jobs, utc_now())
+        self._shared.announce()
+
     async def _begin_sweep(self, now: dt.datetime) -> None:
         self._times.due = self._times.expires = None
         revived, due, expires = await asyncio.to_thread(self._resolve, now)
+        self._shared.announce()  # what was resolved may have ended
         self.take(revived)
         self._times.note(due=due, expires=expires)
         await self._count.ask(self._shared.engine)
@@ -141,17 +145,19 @@ class Upkeep:
         """Let memory know of further lanes, and of those that it knows what SQL has as their first job."""
         assert self._found_to is not None
         engine, after = self._shared.engine, self._found_to
+        self._dispatch.begin_look_up()
         heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self._account, after, LANES_AT_ONCE)
         self._dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
         if self._found_to is None:
             self.knows_lanes = True
 
-    async def _expire(self, now: dt.datetime) -> bool:
-        """End waiting jobs whose time is over; return whether there were any."""
+    async def _expire(self, now: dt.datetime) -> None:
+        """End waiting jobs whose time is over."""
         if not self._times.has_expired(now):
-            return False
+            return
         ended, self._times.expires = await asyncio.to_thread(_expire_overdue, self._shared.engine, self._account, now)
-        return ended > 0
+        if ended:
+            self._shared.announce()
 
 
 class UnfinishedCount:

@@ -49,7 +49,7 @@ class StatusReport:
         parts = self._parts
         endings, rates = self._count_endings()
         accounts = {}
-        for account in parts.pump.accounts():
+        for account in parts.owned.all():
             link = parts.links.get(account.name)
             accounts[account.name] = AccountStatus(
                 bridge=link.why_not_ready if link is not None else "not opened yet",

@@ -26,11 +26,13 @@ T = TypeVar("T")
 
 
 class Bell:
-    def __init__(self) -> None:
-        self.rung = 0
+    """Notes the accounts for which it was rung."""
 
-    def __call__(self) -> None:
-        self.rung += 1
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def __call__(self, account: str) -> None:
+        self.rung.append(account)
 
 
 @pytest.fixture
@@ -65,8 +67,9 @@ def on_loop(watch: PauseWatch, step: Callable[[], T]) -> T:
 
 
 def test_an_account_may_be_written_for_as_soon_as_sql_was_asked(watch: PauseWatch, bell: Bell) -> None:
-    open_account(watch, "main")
-    wait_until(lambda: bell.rung == 1)
+    for account in ("main", "other"):
+        open_account(watch, account)
+    wait_until(lambda: bell.rung == ["main", "other"])
 
 
 def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) -> None:
@@ -76,15 +79,18 @@ def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) ->
 
 
 def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell: Bell) -> None:
+    open_account(watch, "other")
     paused = open_account(watch, "main")
+    wait_until(lambda: bell.rung == ["other", "main"])
+    bell.rung.clear()
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert "paused by ann" in (paused.why_not() or ""), "the row says so only afterwards"
-    wait_until(lambda: bell.rung == 2)
+    wait_until(lambda: bell.rung == ["main"])
 
     pauses.resume(sqlite.engine, "main", "solved", "ann", NOW)
     wait_until(lambda: paused.why_not() is None)
-    wait_until(lambda: bell.rung == 3)
+    wait_until(lambda: bell.rung == ["main", "main"])
 
 
 def test_an_account_that_is_opened_need_not_wait_for_the_next_look(
@@ -142,7 +148,7 @@ def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing
 ) -> None:
     for account in ("main", "other"):
         open_account(watch, account)
-    wait_until(lambda: bell.rung > 0)
+    wait_until(lambda: bool(bell.rung))
     note, began, may_go_on = pauses.note_seen, threading.Event(), threading.Event()
 
     def slow(engine: Engine, pause_id: int, owner: str) -> None:
@@ -167,7 +173,7 @@ def test_a_pause_is_logged_and_said_also_where_the_row_cannot_be_written(
     sqlite: Ledger, watch: PauseWatch, bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_account(watch, "main")
-    wait_until(lambda: bell.rung == 1)
+    wait_until(lambda: bell.rung == ["main"])
 
     def away(engine: Engine, pause_id: int, owner: str) -> None:
         raise DatabaseAway("it is read-only")
@@ -175,7 +181,7 @@ def test_a_pause_is_logged_and_said_also_where_the_row_cannot_be_written(
     monkeypatch.setattr(pauses, "note_seen", away)
     with capture_logs() as logs:
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        wait_until(lambda: bell.rung == 2)
+        wait_until(lambda: bell.rung == ["main", "main"])
         wait_until(lambda: "account_paused" in [entry["event"] for entry in logs])
 
 

@@ -49,13 +49,13 @@ class StatusReport:
         parts = self._parts
         endings, rates = self._count_endings()
         accounts = {}
-        for desk in parts.pump.desks():
-            accounts[desk.account] = AccountStatus(
-                bridge=desk.execution.link.why_not_ready,
-                unfinished=desk.unfinished,
-                in_flight=desk.execution.dispatch.in_flight,
-                ended_per_minute=round(rates[desk.account], 1),
-                endings=endings.get(desk.account, {}),
+        for account in parts.owned.all():
+            accounts[account.name] = AccountStatus(
+                bridge=account.link.why_not_ready,
+                unfinished=account.upkeep.unfinished,
+                in_flight=account.dispatch.in_flight,
+                ended_per_minute=round(rates[account.name], 1),
+                endings=endings.get(account.name, {}),
             )
         return WorkerStatus(
             worker=parts.ownership.worker_id,

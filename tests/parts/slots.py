@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from worker68.execution.dispatch import SlotRequests
-from worker68.limits.limiter import Ask, Grant, Limiter, Refusal, Request
+from worker68.execution.slots import SlotRequests
+from worker68.limits.limiter import Ask, Grant, Refusal, Request
 from worker68.limits.rates import Limits
 
 Rule = Callable[[Ask], Grant | Refusal]
@@ -34,9 +34,6 @@ class Slots:
 
     async def ask(self, request: Request) -> list[Grant | Refusal]:
         return await asyncio.to_thread(self.acquire, *request)
-
-    def as_limiter(self) -> Limiter:
-        return cast(Limiter, self)
 
     def as_requests(self) -> SlotRequests:
         return cast(SlotRequests, self)

@@ -10,7 +10,6 @@ import datetime as dt
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import structlog
 
@@ -19,19 +18,26 @@ from worker68.execution import reasons
 from worker68.execution.backlog import Backlog
 from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
-from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, scope_of, scopes_of, slot_of
+from worker68.execution.slots import (
+    Choice,
+    Ready,
+    Slot,
+    SlotRequests,
+    ask_again_at,
+    ask_of,
+    scope_of,
+    scopes_of,
+    slot_of,
+)
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 from worker68.jobs.task import JobClass
 from worker68.limits.limiter import Grant, Refusal, Request
-from worker68.loop import Gathered
 from worker68.settings import AccountSettings
 
 log = structlog.get_logger(__name__)
 
-#: The limiter, asked in one round trip by all accounts that choose at the same moment.
-SlotRequests: TypeAlias = Gathered[Request, list[Grant | Refusal]]
 
 #: One look asks the limits for so many jobs at most, takes out so many whose time is over, and loads lanes so often: then the other
 #: accounts have their turn.
@@ -146,7 +152,7 @@ class Dispatch:
         at = monotonic()
         missing_since = None if api_known else self._outside.api_missing_since or at
         self._outside = _Outside(one_send_per_chat, logged_in, missing_since)
-        self._under_way.heed_one_send(one_send)
+        self._under_way.limit_sends(one_send)
         self._lift(at)
         ready: list[Ready] = []
         overdue: list[Job] = []

@@ -54,7 +54,7 @@ def make_registry(parts: Parts, problem: Callable[[], str | None]) -> CollectorR
         parts.runs.took,
         parts.runs.slot_waits,
         parts.writer.seconds,
-        parts.relay.seconds,
+        parts.relay.outbox.seconds,
         parts.relay.refusals.counted,
         parts.relay.passing.events_dropped,
         parts.scheduler.seconds,
@@ -138,22 +138,19 @@ class _Asked(Collector):
         )
 
     def _read_jobs_under_way(self) -> Iterator[Metric]:
-        desks = self._parts.owned.all()
-        in_flight = {desk.account: desk.execution.dispatch.in_flight for desk in desks}
+        accounts = self._parts.owned.all()
+        in_flight = {account.name: account.dispatch.in_flight for account in accounts}
         yield gauge("worker68_jobs_in_flight", "Jobs under way in this worker.", ("account",), in_flight)
-        paused = {desk.account: 1 if desk.execution.permit.pause else 0 for desk in desks}
+        paused = {account.name: int(account.guard.paused) for account in accounts}
         text = "1 while the account is paused: nothing is written for it."
         yield gauge("worker68_paused", text, ("account",), paused)
 
     def _read_bridges(self) -> Iterator[Metric]:
         ready: dict[str, int] = {}
         events: dict[tuple[str, ...], int] = {}
-        for account in self._parts.owned.names():
-            link = self._parts.links.get(account)
-            if link is None:
-                continue
-            ready[account] = 1 if link.ready else 0
-            events |= {(account, kind): count for kind, count in link.counters.items()}
+        for account in self._parts.owned.all():
+            ready[account.name] = 1 if account.link.ready else 0
+            events |= {(account.name, kind): count for kind, count in account.link.counters.items()}
         text = "Whether the account's bridge can be used: socket, Hello, login."
         yield gauge("worker68_bridge_ready", text, ("account",), ready)
         yield counter(

@@ -15,7 +15,7 @@ import structlog
 from worker68.broker.inbox import Inbox
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
-from worker68.execution.desk import Desk
+from worker68.execution.account import Account
 from worker68.fleet.leases import Lease
 from worker68.observe.outages import Outage
 from worker68.scheduling.agenda import Agenda
@@ -44,23 +44,23 @@ class OwnedAccounts:
     Accounts come and go within ``apply_changes`` and ``open`` alone, so one that a round looks at stays there to its end.
     """
 
-    def __init__(self, open_account: Callable[[str, Lease], Awaitable[Desk]], inbox: Inbox) -> None:
+    def __init__(self, open_account: Callable[[str, Lease], Awaitable[Account]], inbox: Inbox) -> None:
         self._open_account = open_account
         self._inbox = inbox
         self.agenda = Agenda()
-        self._accounts: dict[str, Desk] = {}
+        self._accounts: dict[str, Account] = {}
         self._front: Lease | None = None
         self._changes: deque[tuple[Lease, bool]] = deque()
         self._unopened: dict[str, Lease] = {}
         self._resting: dict[str, float] = {}
 
-    def __getitem__(self, name: str) -> Desk:
+    def __getitem__(self, name: str) -> Account:
         return self._accounts[name]
 
     def names(self) -> list[str]:
         return list(self._accounts)
 
-    def all(self) -> list[Desk]:
+    def all(self) -> list[Account]:
         return list(self._accounts.values())
 
     @property
@@ -130,7 +130,7 @@ class OwnedAccounts:
     def distrust(self) -> None:
         """Something failed half-way, so what was written may not have come into memory: all accounts are read from SQL again."""
         for name, account in self._accounts.items():
-            account.distrust()
+            account.upkeep.distrust()
             self.agenda.plan(name, 0.0)  # not as changed: so some at a time are looked after, behind those that are
 
     def _note_gained(self, lease: Lease) -> None:
@@ -157,12 +157,12 @@ class OwnedAccounts:
             log.warning("account_not_opened", account=name, problem=str(lost))
         else:
             self._accounts[name] = account
-            self._inbox.gain(lease, lambda: account.room)
+            self._inbox.gain(lease, lambda: account.upkeep.room)
             self.agenda.plan(name, 0.0)
         del self._unopened[name]
 
     def _rest(self, name: str) -> None:
         self._resting[name] = until = monotonic() + REST_SECONDS
         if name in self._accounts:
-            self._accounts[name].distrust()
+            self._accounts[name].upkeep.distrust()
         self.agenda.plan(name, until)

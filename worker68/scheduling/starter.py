@@ -10,8 +10,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from worker68.execution.account import Account
 from worker68.execution.capacity import Capacity
-from worker68.execution.desk import Desk
 from worker68.execution.slots import Choice, Ready
 from worker68.jobs.job import Job
 from worker68.loop import Stopping
@@ -28,7 +28,7 @@ class Starter:
         self,
         owned: OwnedAccounts,
         capacity: Capacity,
-        begin: Callable[[Desk, Ready], None],
+        begin: Callable[[Account, Ready], None],
         defer: Callable[[Sequence[Job]], None],
         stopping: Stopping,
     ) -> None:
@@ -49,7 +49,7 @@ class Starter:
         for job in jobs:
             by_account[job.account].append(job)
         for name, own in by_account.items():
-            self._owned[name].take(own)
+            self._owned[name].upkeep.take(own)
         begun: set[int] = set()
         if self._owned.agenda.waits_for_room:
             for name in by_account:
@@ -63,7 +63,7 @@ class Starter:
         if self._stopping.is_set():
             return set()
         accounts = [self._owned[name] for name in names if not self._owned.rests(name)]
-        ways = [self._owned.apart(account.account, self._start(account)) for account in accounts]
+        ways = [self._owned.apart(account.name, self._start(account)) for account in accounts]
         choices = await asyncio.gather(*ways, return_exceptions=True)
         for problem in choices:
             if isinstance(problem, BaseException):
@@ -74,23 +74,23 @@ class Starter:
             if isinstance(choice, Choice):
                 begun.update(ready.job.seq for ready in choice.ready)
                 if choice.short:
-                    short[account.account] = bool(choice.ready)
-                await self._owned.apart(account.account, self._conclude(account, choice))
+                    short[account.name] = bool(choice.ready)
+                await self._owned.apart(account.name, self._conclude(account, choice))
         for name in sorted(short, key=short.__getitem__):  # those that took some come after those that have none
             self._owned.agenda.wait_for_room(name)
         return begun
 
-    async def _start(self, account: Desk) -> Choice:
+    async def _start(self, account: Account) -> Choice:
         choice = await account.choose()
         for ready in choice.ready:
             self._begin(account, ready)
         return choice
 
-    async def _conclude(self, account: Desk, choice: Choice) -> None:
+    async def _conclude(self, account: Account, choice: Choice) -> None:
         """End what was overdue, and plan when to look at the account again."""
-        agenda, name = self._owned.agenda, account.account
+        agenda, name = self._owned.agenda, account.name
         if choice.overdue:
-            await account.end_overdue(choice.overdue)
+            await account.upkeep.end_overdue(choice.overdue)
             agenda.mark(name)  # the next of their lanes may not be in memory yet, and thousands may be as late
-        times = [account.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
+        times = [account.upkeep.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
         agenda.plan(name, min(times))

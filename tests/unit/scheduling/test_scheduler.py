@@ -61,9 +61,9 @@ class Silence:
 
 @dataclass
 class Account:
-    """One with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
+    """An account, and its upkeep, with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
 
-    account: str
+    name: str
     most_at_once: int = 8
     room: int = 1000
     tend_at: float = math.inf
@@ -72,6 +72,10 @@ class Account:
     on_choice: Callable[[], None] = lambda: None
     on_tending: Callable[[], None] = lambda: None
     capacity: Capacity = field(default_factory=lambda: Capacity(0))
+
+    @property
+    def upkeep(self) -> Any:
+        return self
 
     async def tend(self) -> None:
         self.on_tending()
@@ -108,24 +112,24 @@ async def schedule(
     intake: object = None,
 ) -> None:
     """Let a scheduler look after these accounts, in their order, until the condition is true."""
-    desks = {one.account: one for one in accounts}
+    by_name = {one.name: one for one in accounts}
 
-    async def open_desk(name: str, lease: Lease) -> Any:
+    async def open_account(name: str, lease: Lease) -> Any:
         on_opening(name)
-        return desks[name]
+        return by_name[name]
 
     loop = cast(Loop, asyncio.get_running_loop())
     stopping = Stopping(loop)
     inbox = Inbox(cast(Any, source or Silence()), cast(Any, intake), lambda: None)
-    owned = OwnedAccounts(open_desk, inbox)
+    owned = OwnedAccounts(open_account, inbox)
     capacity = Capacity(concurrency)
     for one in accounts:
         one.capacity = capacity
     starter = Starter(
-        owned, capacity, lambda desk, ready: begin(scheduler, cast(Any, desk)), lambda jobs: None, stopping
+        owned, capacity, lambda account, ready: begin(scheduler, cast(Any, account)), lambda jobs: None, stopping
     )
     scheduler = Scheduler(owned, inbox, starter, lambda: None, stopping, loop)
-    for name in desks:
+    for name in by_name:
         scheduler.gained(Lease(account_lease(name), "worker", 1, math.inf))
     running = asyncio.ensure_future(scheduler.run())
     try:
@@ -137,12 +141,12 @@ async def schedule(
         await running
 
 
-def end_soon(scheduler: Scheduler, desk: Account) -> None:
+def end_soon(scheduler: Scheduler, account: Account) -> None:
     """Let a job end at once."""
 
     def end() -> None:
-        desk.count(-1)
-        scheduler.job_ended(desk.account)
+        account.count(-1)
+        scheduler.job_ended(account.name)
 
     asyncio.get_running_loop().call_soon(end)
 
@@ -182,7 +186,7 @@ def test_accounts_that_are_open_go_on_while_many_others_are_opened(monkeypatch: 
             accounts,
             100,
             lambda: all(one.begun for one in accounts),
-            lambda _, desk: happened.append(f"begin {desk.account}"),
+            lambda _, account: happened.append(f"begin {account.name}"),
             open_slowly,
         )
     )
@@ -207,14 +211,14 @@ def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPa
     # The slow round over all places stands still.
     modules = ("scheduling.scheduler", "scheduling.owned_accounts", "broker.inbox")
     Clock().drive(monkeypatch, *(f"worker68.{module}" for module in modules))
-    desk, source = Account("a", most_at_once=0, room=0), Silence()
+    account, source = Account("a", most_at_once=0, room=0), Silence()
 
     def count() -> None:
         if source.pops:
-            desk.room, desk.tend_at = 5, math.inf
+            account.room, account.tend_at = 5, math.inf
 
-    desk.on_tending, desk.tend_at = count, 0.0
-    run(schedule([desk], 1, lambda: source.pops > 1, lambda *_: None, source=source))
+    account.on_tending, account.tend_at = count, 0.0
+    run(schedule([account], 1, lambda: source.pops > 1, lambda *_: None, source=source))
 
 
 class Flood(Silence):
@@ -233,7 +237,7 @@ def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_t
     tended: list[str] = []
     many = [Account(f"a{number}", most_at_once=0, tend_at=0.0) for number in range(500)]
     for one in many:
-        one.on_tending = partial(tended.append, one.account)
+        one.on_tending = partial(tended.append, one.name)
     busy = Account("busy", most_at_once=1)
 
     class Intake:

@@ -298,9 +298,8 @@ def test_a_worker_that_does_not_report_is_not_shown_as_ok(ask: Ask, ledger: Ledg
     health = {row[0]: row[3] for row in rows if row and row[0] in ("stopped", "running")}
     assert health == {"stopped": "silent", "running": "ok"}
     problems = json.loads(ask(120, "top", "--once", "--json").stdout)["problems"]
-    assert [one.startswith("worker stopped: its last report is ") for one in problems if one.startswith("worker ")] == [
-        True
-    ]
+    (problem,) = [one for one in problems if one.startswith("worker ")]
+    assert problem.startswith("worker stopped: its last report is ")
 
 
 def test_top_without_a_database_says_so_among_the_problems(ask: Ask) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from redis.exceptions import ResponseError
 
 from worker68.broker.strays import StrayFinder, Strays
-from worker68.execution.relay import DEAD_KEY
+from worker68.execution.publishing import DEAD_KEY
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_waiting_jobs, find_waiting_accounts
@@ -38,7 +38,7 @@ class Overlooked:
 
     def read_redis(self) -> Iterator[GaugeMetricFamily]:
         """Yield what Redis says. Raises ``RedisAway``."""
-        if not self._parts.pump.owns_front:
+        if not self._parts.owned.owns_front:
             return
         try:
             with redis_errors():
@@ -58,7 +58,7 @@ class Overlooked:
 
     def read_database(self) -> Iterator[GaugeMetricFamily]:
         """Yield what the database says. Raises ``DatabaseAway``."""
-        if not self._parts.pump.owns_front:
+        if not self._parts.owned.owns_front:
             return
         unknown = [one for one in find_waiting_accounts(self._parts.engine) if one not in self._parts.accounts]
         count = sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0

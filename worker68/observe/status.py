@@ -33,15 +33,15 @@ class StatusReport:
         self._started_at = utc_now()
         self._history: deque[tuple[float, Counter[str]]] = deque([(monotonic(), Counter())])
 
-    def tell(self, problem: str | None) -> None:
+    def report(self, problem: str | None) -> None:
         try:
-            self._roster.tell(self.status(problem))
+            self._roster.report(self.status(problem))
         except RedisAway as away:
-            log.debug("status_not_told", problem=str(away))
+            log.debug("status_not_reported", problem=str(away))
 
     def leave(self) -> None:
         try:
-            self._roster.leave(self._parts.owner)
+            self._roster.leave(self._parts.ownership.worker_id)
         except RedisAway as away:
             log.debug("roster_not_left", problem=str(away))
 
@@ -49,17 +49,16 @@ class StatusReport:
         parts = self._parts
         endings, rates = self._count_endings()
         accounts = {}
-        for desk in parts.pump.desks():
-            link = parts.links.get(desk.account)
-            accounts[desk.account] = AccountStatus(
-                bridge=link.why_not_ready if link is not None else "not opened yet",
-                unfinished=desk.unfinished,
-                in_flight=desk.execution.dispatch.in_flight,
-                ended_per_minute=round(rates[desk.account], 1),
-                endings=endings.get(desk.account, {}),
+        for account in parts.owned.all():
+            accounts[account.name] = AccountStatus(
+                bridge=account.link.why_not_ready,
+                unfinished=account.upkeep.unfinished,
+                in_flight=account.dispatch.in_flight,
+                ended_per_minute=round(rates[account.name], 1),
+                endings=endings.get(account.name, {}),
             )
         return WorkerStatus(
-            worker=parts.owner,
+            worker=parts.ownership.worker_id,
             pid=os.getpid(),
             started_at=self._started_at,
             told_at=utc_now(),

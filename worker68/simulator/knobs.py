@@ -170,7 +170,7 @@ def _of_name_alone(knob: Knob) -> str:
 def _read_switch(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if value not in _WORDS_OF_SWITCHES:
+    if not isinstance(value, str) or value not in _WORDS_OF_SWITCHES:
         raise ValueError
     return _WORDS_OF_SWITCHES[value]
 

@@ -8,7 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.acceptance.cli.conftest import COMMAND, NOWHERE, Run
 from tests.parts.worker import PATIENCE_SECONDS, environment
@@ -38,20 +41,16 @@ def simulator(*options: str) -> Iterator[str]:
         process.communicate()
 
 
-def look(command: Run, url: str) -> Any:
-    """Return what ``check`` finds at the bridge."""
-    return json.loads(command("check", "--json", **(NOWHERE | {"BRIDGE_URL": url})).stdout)[-1]
-
-
 def test_the_simulator_serves_until_it_is_told_to_stop(command: Run) -> None:
     with simulator() as url:
-        assert (finding := look(command, url))["ok"], finding
+        finding = json.loads(command("check", "--json", **(NOWHERE | {"BRIDGE_URL": url})).stdout)[-1]
+        assert finding["ok"], finding
 
 
-def test_faults_of_the_command_line_and_of_a_scenario_hold(command: Run, tmp_path: Path) -> None:
+def test_faults_of_the_command_line_and_of_a_scenario_hold(tmp_path: Path) -> None:
     scenario = tmp_path / "own.toml"
-    scenario.write_text('words = "never let in"\n[faults]\nrefuse_connections = true\n', encoding="utf-8")
-    with simulator("--client-queues", "--scenario", str(scenario)) as url:
-        assert "HTTP status 503" in look(command, url)["found"]
-    with simulator("--fault", "no_hello") as url:
-        assert "no Hello yet" in look(command, url)["found"]
+    scenario.write_text('words = "it never says Hello"\n[faults]\nno_hello = true\n', encoding="utf-8")
+    with simulator("--client-queues", "--scenario", str(scenario), "--heartbeat", "0.01") as url, connect(url) as peer:
+        assert json.loads(peer.recv(PATIENCE_SECONDS))["operator"] in ("network", "__batch__")
+    with simulator("--fault", "refuse_connections") as url, pytest.raises(InvalidStatus):
+        connect(url)

@@ -59,5 +59,4 @@ def test_an_event_that_is_no_json_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_reader_that_minds_the_portions_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz_frames, "_read_stream", lambda portions, raw: portions)
     with pytest.raises(Broken, match="the portions do not matter"):
-        for seed in range(20):
-            check_stream(random.Random(seed), b"xx")
+        check_stream(random.Random(1), b"xx")

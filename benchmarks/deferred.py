@@ -24,7 +24,7 @@ from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic, utc_now
 from worker68.execution.backlog import LANE_DEPTH
-from worker68.execution.desk import LANES_AT_ONCE
+from worker68.execution.upkeep import LANES_AT_ONCE
 from worker68.store import waiting
 from worker68.store.engine import transaction
 from worker68.store.lanes import find_lanes, load_lanes

@@ -37,7 +37,7 @@ from sqlalchemy import Engine, func, select, text
 from benchmarks.rounds import LEAST_ROUNDS, at_least
 from tests.parts.onloop import run
 from tests.parts.postgres import PostgresServer
-from tests.parts.turns import FreeAllowance
+from tests.parts.turns import FreeContext
 from tests.parts.turns import turn as make_turn
 from worker68.bridge.frames import Reply as BridgeReply
 from worker68.bridge.frames import decode, read_data
@@ -164,7 +164,7 @@ class Answered:
         return self.evidence
 
 
-class Buffering(FreeAllowance):
+class Buffering(FreeContext):
     """Grants everything at once, and keeps rows where a worker does."""
 
     def collect(self, row: type[Row]) -> Any:

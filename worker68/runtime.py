@@ -17,29 +17,26 @@ from redis import Redis
 
 from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
-from worker68.bridge.exchange import LinkOptions, Listener
+from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Link
 from worker68.broker.bindings import bind_queues
+from worker68.broker.inbox import Inbox
 from worker68.broker.place import FRONT_DOOR, queue_of
-from worker68.broker.pump import Pump
 from worker68.broker.source import Source
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
-from worker68.execution.desk import Desk
-from worker68.execution.dispatch import Dispatch
+from worker68.execution.account import Account
 from worker68.execution.execute import Execution
 from worker68.execution.faults import run_apart
-from worker68.execution.gate import Gate
 from worker68.execution.intake import Intake
 from worker68.execution.kept import Kept
 from worker68.execution.late import LateOffers
-from worker68.execution.pacing import LeadTime, Pacing
-from worker68.execution.recorder import Recorder
+from worker68.execution.pause_watch import PauseWatch
 from worker68.execution.relay import Relay
+from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
 from worker68.execution.unfinished import Unfinished
-from worker68.execution.watch import PauseWatch
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Ownership
 from worker68.jobs.job import Job
@@ -51,10 +48,13 @@ from worker68.observe.lag import LoopLag
 from worker68.observe.parts import Parts
 from worker68.observe.runs import Runs
 from worker68.observe.vitals import Vitals
+from worker68.scheduling.owned_accounts import OwnedAccounts
+from worker68.scheduling.scheduler import Scheduler
+from worker68.scheduling.starter import Starter
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading
-from worker68.store.lanes import load_lanes
+from worker68.store.schema import check_version
 from worker68.store.writer import Writer
 from worker68.watchdog import Watchdog
 
@@ -63,8 +63,8 @@ log = structlog.get_logger(__name__)
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
 
-#: A stop waits so long for the end of intake and for what is under way: as long as the default VERDICT_TIMEOUT, and a little for
-#: the write before it.
+#: A stop waits so long for the end of a round of the scheduler, and for what is under way: as long as the default VERDICT_TIMEOUT,
+#: and a little for the write before it.
 CUT_AFTER_SECONDS = 35.0
 #: What was cut off needs one commit to be recorded.
 RECORD_SECONDS = 3.0
@@ -97,40 +97,43 @@ class Runtime:
         )
         self.engine = open_engine(settings.database_url)
         self._writer = Writer(self.engine)
-        self._limiter = Limiter(self._redis)
-        self._pace = Pace(self._redis)
         self.runs = Runs(self._accounts)
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._links: dict[str, Link] = {}
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
-        self._intake = Intake(self.engine, self._accounts)
-        self._unfinished = Unfinished(self.engine, self._accounts)
-        self._pump = Pump(
-            self.engine,
-            self._intake,
-            Source(redis_url),
-            lambda desk, ready: self.loop.begin(self._run(desk, ready)),
-            self._open_desk,
-            self._relay.wake,
-            self._defer,
-            settings.concurrency,
-            self.loop.loop,
+        intake = Intake(self.engine, self._accounts)
+        self._shared = Shared(
+            engine=self.engine,
+            writer=self._writer,
+            limiter=Limiter(self._redis),
+            pace=Pace(self._redis),
+            kept=self._kept,
+            intake=intake,
+            unfinished=Unfinished(self.engine, self._accounts),
+            stopping=self._stopping,
+            announce=self._relay.wake,
+            wake=lambda account: self._scheduler.wake(account),
         )
+        inbox = Inbox(Source(redis_url), intake, self._relay.wake)
+        self._owned = OwnedAccounts(self._open_account, inbox)
+        starter = Starter(self._owned, self._begin, self._defer, settings.concurrency, self._stopping)
+        check_database = partial(check_version, self.engine)
+        self._scheduler = Scheduler(self._owned, inbox, starter, check_database, self._stopping, self.loop.loop)
         listener = Listener(
-            on_change=self._pump.wake,
+            on_change=self._scheduler.wake,
             on_late_evidence=self._late.hand_in,
             on_event=lambda account, _operator, raw: self._relay.publish_event(account, raw),
         )
         self._bridges = Bridges(self.loop.loop, listener)
         self._lag = LoopLag(self.loop.loop)
-        self._watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._pump.wake)
+        self._pause_watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._scheduler.wake)
         self._lease_seconds = settings.lease_ttl
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         names = [FRONT, *map(account_lease, self._accounts)]
         self._ownership = Ownership(
-            self._leases, names, self.loop.loop, on_gained=self._pump.gained, on_lost=self._lost
+            self._leases, names, self.loop.loop, on_gained=self._scheduler.gained, on_lost=self._lost
         )
         parts = Parts(
             owner=self._owner,
@@ -139,7 +142,8 @@ class Runtime:
             redis=self._redis,
             writer=self._writer,
             relay=self._relay,
-            pump=self._pump,
+            owned=self._owned,
+            scheduler=self._scheduler,
             ownership=self._ownership,
             links=self._links,
             runs=self.runs,
@@ -156,7 +160,7 @@ class Runtime:
         except DatabaseUnfit as unfit:
             raise SettingsError(str(unfit)) from None
         except DatabaseAway:
-            return  # the pump says so
+            return  # the scheduler says so
 
     def look_at_redis(self) -> None:
         """Raise ``SettingsError`` where its user may not run scripts: Celery cannot start then. One that is away is waited for."""
@@ -175,8 +179,8 @@ class Runtime:
         self._writer.start()
         self.loop.serve("relay", self._relay)
         self.loop.serve("late", self._late)
-        self.loop.serve("pauses", self._watch)
-        self.loop.serve("intake", self._pump)
+        self.loop.serve("pauses", self._pause_watch)
+        self.loop.serve("scheduler", self._scheduler)
         self.loop.serve("leases", self._ownership)
         self.loop.serve("health", self.vitals)
 
@@ -215,7 +219,7 @@ class Runtime:
             self._stopping.set()  # what waits for its slot is given back
             self.vitals.drain()
             self._ownership.drain()  # an account that becomes free is for a worker that takes its jobs in
-            await _try(self.loop.stop_service("intake", cut.remaining()))  # nothing is taken in, nothing begins
+            await _try(self.loop.stop_service("scheduler", cut.remaining()))  # nothing is taken in, nothing begins
             await _try(self._await_verdicts(cut))
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
             await _try(self._close_links())  # every wait for a verdict ends
@@ -241,78 +245,52 @@ class Runtime:
             remedy = "what no verdict came for is in doubt"
             log.warning("stop_hurried", under_way=len(self.runs.under_way), remedy=remedy)
 
-    async def _run(self, desk: Desk, ready: Ready) -> None:
+    def _begin(self, account: Account, ready: Ready) -> None:
+        self.loop.begin(self._run(account, ready))
+
+    async def _run(self, account: Account, ready: Ready) -> None:
         """Run a job whose turn has come. On the loop."""
         run = self.runs.begin(ready)
         self.feed.note(Began(ready.job))
         conclusion: Conclusion = None
         try:
-            conclusion = await run_apart(desk.execution, ready)
+            conclusion = await run_apart(Execution(account), ready)
         finally:
             self.runs.end(run, conclusion)
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
-            self._pump.job_ended(ready.job.account)
+            self._scheduler.job_ended(ready.job.account)
 
     def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
-        for desk in self._pump.desks():
-            desk.execution.dispatch.forget({*cancelled.ended, *cancelled.before})
-        self._pump.wake()
+        seqs = {*cancelled.ended, *cancelled.before}
+        for account in self._owned.all():
+            if account.dispatch.forget(seqs):
+                self._scheduler.wake(account.name)
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
 
     def owned_accounts(self) -> list[str]:
-        return self._pump.owned_accounts()
+        return self._owned.names()
 
     def others(self) -> list[str] | None:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
-        return sorted(self._accounts) if self._pump.owns_front else None
+        return sorted(self._accounts) if self._owned.owns_front else None
 
-    async def _open_desk(self, name: str, lease: Lease) -> Desk:
-        """Build the way of an account's jobs under a new lease, and resolve what older owners left.
+    async def _open_account(self, name: str, lease: Lease) -> Account:
+        """Build an account under a new lease, and resolve what older owners left.
 
         Raises ``DatabaseAway``, ``RedisAway``, and ``LeaseLost`` where the lease has ended meanwhile.
         """
-        account = self._accounts[name]
         for seen in await asyncio.to_thread(self._take_over, lease, name):
             self._late.hand_in(name, seen, kept=True)
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
-            raise LeaseLost(f"the lease of {name} ended while its desk was opened")
-        permit = self._watch.open(name)
-        wake = partial(self._pump.wake, name)
-        gate = Gate(account.limits, lambda: lease.held, wake)
-        options = LinkOptions(
-            match=account.verdict_match, newline=account.newline, guard=permit.why_not, on_busy=gate.note_busy
-        )
-        link = self._links[name] = self._bridges.open(name, account.bridge_url, options)
-        lead = LeadTime()
-        dispatch = Dispatch(
-            account,
-            self._limiter,
-            lambda lanes, depth: load_lanes(self.engine, name, depth, lanes),
-            lambda: max(0.0, lead.commit_seconds - gate.tolerance_seconds),
-        )
-        execution = Execution(
-            account=account,
-            owner=self._owner,
-            fence=lease.fence,
-            owned=lambda: lease.held,
-            link=link,
-            dispatch=dispatch,
-            limiter=self._limiter,
-            permit=permit,
-            gate=gate,
-            pacing=Pacing(name, self._pace, gate),
-            lead=lead,
-            engine=self.engine,
-            writer=self._writer,
-            recorder=Recorder(name, self._kept, self._stopping),
-            stopping=self._stopping,
-            announce=self._relay.wake,
-            wake=wake,
-        )
-        return Desk(execution, self._intake, self._unfinished)
+            raise LeaseLost(f"the lease of {name} ended while the account was opened")
+        settings = self._accounts[name]
+        open_link = partial(self._bridges.open, name, settings.bridge_url)
+        account = Account(settings, lease, self._pause_watch.open(name), self._shared, open_link)
+        self._links[name] = account.link
+        return account
 
     def _take_over(self, lease: Lease, name: str) -> list[LateEvidence]:
         """Write down what older owners of an account left; return the late evidence among it. In the pool."""
@@ -324,10 +302,10 @@ class Runtime:
         self._bridges.stop()
 
     def _lost(self, lease: Lease) -> None:
-        self._pump.lost(lease)
+        self._scheduler.lost(lease)
         if lease.account is not None:
             self._bridges.close(lease.account)
-            self._watch.close(lease.account)
+            self._pause_watch.close(lease.account)
 
     def _defer(self, jobs: Sequence[Job]) -> None:
         """Say of jobs just taken in that they wait: in Celery's results, and as an event."""

@@ -60,7 +60,7 @@ def test_a_back_off_by_a_clock_that_was_an_hour_ahead_ends_within_its_longest_ti
     worker.wait(lambda: "job_backs_off" in worker.log)
     worker.kill()
     clock.write_text("0")
-    quicker: dict[str, float] = {"jobs.retry.BACK_OFF_CAP_SECONDS": 5, "execution.desk.SWEEP_SECONDS": 1}
+    quicker: dict[str, float] = {"jobs.retry.BACK_OFF_CAP_SECONDS": 5, "execution.upkeep.SWEEP_SECONDS": 1}
     worker.start(Sabotage(clock_file=str(clock), constants=quicker))
     reply = end_of(stage, worker, result)
     assert (reply["status"], reply["attempts"]) == ("succeeded", 2)

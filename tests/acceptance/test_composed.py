@@ -150,7 +150,12 @@ def test_metrics_of_all_workers_count_each_job_once(project: Project) -> None:
     assert page.count('worker68_bridge_ready{account="main"}') == 1
     assert 'status="succeeded",task="worker68.send_message"' in page
     assert page.count("worker68_healthy 1.0") == 2
-    for name in ("worker68_writer_seconds", "worker68_relay_seconds", "worker68_pump_seconds", "worker68_run_seconds"):
+    for name in (
+        "worker68_writer_seconds",
+        "worker68_relay_seconds",
+        "worker68_scheduler_seconds",
+        "worker68_run_seconds",
+    ):
         assert f"{name}_bucket" in page
     assert str(GROUP_CHAT["id"]) not in page
 

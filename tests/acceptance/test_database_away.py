@@ -18,17 +18,17 @@ from tests.acceptance.conftest import Stage, StageMaker, check_consuming, end_of
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer, administer
 from worker68.clock import monotonic
-from worker68.execution.permit import PERMIT_SECONDS
+from worker68.execution.pause_watch import ANSWER_SECONDS
 from worker68.simulator.population import FRIEND
 from worker68.simulator.records import Sent
 
-#: Slow enough to have much to send for longer than a permit lasts.
+#: Slow enough to have much to send for longer than an answer about pauses counts.
 PACE = {"account": "120/m"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
 SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
 #: The worker's own.
 SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'worker68' AND datname = current_database()"
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
-#: In one piece: longer than a permit, a lease, a verdict, and every timeout of a call to the database.
+#: In one piece: longer than an answer about pauses, a lease, a verdict, and every timeout of a call to the database.
 AWAY_SECONDS = 30.0
 
 
@@ -58,7 +58,7 @@ def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
     worker.wait(lambda: len(stage.rows("SELECT job_id FROM jobs")) == len(results) and sent(stage, mark))
 
     postgres_server.kill()
-    ends_at = monotonic() + PERMIT_SECONDS
+    ends_at = monotonic() + ANSWER_SECONDS
     new = stage.send(new_words)
     worker.wait(lambda: outcomes_kept(stage))
     threading.Event().wait(AWAY_SECONDS)

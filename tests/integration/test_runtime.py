@@ -12,7 +12,6 @@ import pytest
 
 from tests.parts.worker import environment
 from worker68 import runtime
-from worker68.broker import pump
 from worker68.runtime import Runtime
 from worker68.settings import Settings
 from worker68.store.engine import Engine
@@ -78,15 +77,15 @@ def test_an_intake_that_hangs_does_not_keep_a_stop_from_recording_what_was_seen(
     """A database that neither answers nor fails holds it up for ever; so long the bridges would be open, and nothing kept."""
     monkeypatch.setattr(runtime, "CUT_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(runtime, "STOP_SECONDS", 20.0)
-    redis_url, database = "redis://127.0.0.1:1/0", f"sqlite:///{tmp_path / 'worker68.db'}"
-    built = Runtime(Settings(redis_url=redis_url, bridge_url="ws://127.0.0.1:1", database_url=database))
     hangs, may_go_on = threading.Event(), threading.Event()
 
     def hang(engine: Engine) -> None:
         hangs.set()
         may_go_on.wait(60)
 
-    monkeypatch.setattr(pump, "check_version", hang)
+    monkeypatch.setattr(runtime, "check_version", hang)
+    redis_url, database = "redis://127.0.0.1:1/0", f"sqlite:///{tmp_path / 'worker68.db'}"
+    built = Runtime(Settings(redis_url=redis_url, bridge_url="ws://127.0.0.1:1", database_url=database))
     built.start()
     try:
         assert hangs.wait(30)

@@ -1,6 +1,6 @@
 """A stand-in for what execution lets an action have: it grants everything at once, and remembers what was asked for.
 
-The real one is tested in ``tests/integration/execution/test_allowance.py``; this one keeps to the same protocol.
+The real one is tested in ``tests/integration/execution/test_context.py``; this one keeps to the same protocol.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Collected:
 
 
 @dataclass
-class FreeAllowance:
+class FreeContext:
     """Grants everything at once."""
 
     slots: list[LimitClass] = field(default_factory=list)
@@ -67,7 +67,7 @@ class FreeAllowance:
         return self.asked.ask(user_ids)
 
 
-def turn(link: Bridge, task: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Turn:
+def turn(link: Bridge, task: str, context: FreeContext | None = None, *, step: int = 0, **fields: Any) -> Turn:
     """Return the turn of a job of ``task`` with these fields."""
     wanted = job(1, task, fields, step=step)
-    return Turn(link, wanted, account(reply_timeout=2.0), lambda: None, allowance or FreeAllowance())
+    return Turn(link, wanted, account(reply_timeout=2.0), lambda: None, context or FreeContext())

@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 class LinkOptions:
     """What one account's settings and owner say about its bridge. ``max_pending`` bounds the calls under way.
 
-    ``guard`` is asked before every frame, also before those that the link writes of its own accord. ``on_busy`` is called with the
-    guard of a call that was answered with "busy", at once: its evidence may be waited for much longer.
+    ``guard`` is asked before every frame of a call that has no guard of its own, such as those that the link makes itself.
+    ``on_busy`` is called with the guard of a call that was answered with "busy", at once: its evidence may come much later.
     """
 
     match: Match = "auto"

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Outgoing:
-    """Calls that wait to be written. ``guard`` is the account's: it is asked before each call's own."""
+    """Calls that wait to be written. ``guard`` is asked about those that have none of their own."""
 
     def __init__(self, account: str, guard: Guard | None, tally: Tally) -> None:
         self._account = account
@@ -64,8 +64,8 @@ class Outgoing:
 
     def _ask(self, call: Call) -> str | float | None:
         try:
-            word = self._guard() if self._guard is not None else None
-            return call.guard() if word is None and call.guard is not None else word
+            guard = call.guard or self._guard
+            return guard() if guard is not None else None
         except Exception:
             log.exception("bridge_guard_failed", account=self._account)
             self._tally.count("callback_errors")

@@ -7,7 +7,11 @@ Never: anything that acts on a job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -32,47 +36,81 @@ POLL_SLICE: Final = 500
 
 
 class Inbox:
-    """Takes messages in. Used by one thread. Everything may raise ``RedisAway`` and ``DatabaseAway``.
+    """Takes messages in. On the loop; what asks Redis and SQL runs in the pool, one call at a time.
 
-    ``room_of``: how many more jobs of an account may wait in SQL. ``announce``: replies have come into the outbox.
+    ``announce`` is called when replies have come into the outbox.
     """
 
-    def __init__(
-        self, source: Source, intake: Intake, room_of: Callable[[str], int], announce: Callable[[], None]
-    ) -> None:
+    def __init__(self, source: Source, intake: Intake, announce: Callable[[], None]) -> None:
         self._source = source
         self._intake = intake
-        self._room_of = room_of
         self._announce = announce
         self._places: dict[str, Place] = {}
+        self._rooms: dict[str, Callable[[], int]] = {}
         self._due = DuePlaces()
         self._crowded: set[str] = set()
+        self._maybe_room: deque[str] = deque()
+        self._rung = True
 
-    def gain(self, lease: Lease) -> None:
-        """Take from the place of this lease from now on."""
+    def gain(self, lease: Lease, room: Callable[[], int] = lambda: sys.maxsize) -> None:
+        """Take from the place of this lease from now on, as many as there is ``room`` for in SQL. Not during ``take_in``."""
         place = _place(lease)
         self._places[place.name] = place
+        self._rooms[place.name] = room
         self._due.add(place.name)
 
     def lose(self, lease: Lease) -> None:
-        """Take nothing any more from the place of this lease."""
+        """Take nothing any more from the place of this lease. Not during ``take_in``."""
         name = _place(lease).name
         self._places.pop(name, None)
+        self._rooms.pop(name, None)
         self._crowded.discard(name)
         self._due.remove(name)
 
     def note_room(self, account: str) -> None:
-        """A job of the account has ended: what waits in Redis for room may come."""
-        if account in self._crowded and self._room_of(account) > 0:
-            self._due.mark([account])
+        """A job of the account has ended, or they were counted: what waits in Redis for room may come."""
+        self._maybe_room.append(account)
+
+    async def take_in(self) -> list[Job]:
+        """Sort the front door and take one batch in, as far as it rang or a look is due; return the new jobs.
+
+        Raises ``RedisAway`` and ``DatabaseAway``.
+        """
+        while self._maybe_room:
+            account = self._maybe_room.popleft()
+            if account in self._crowded and self._rooms[account]() > 0:
+                self._due.mark([account])
+        if not self._rung and monotonic() < self._due.next_at:
+            return []
+        self._rung = False
+        return await asyncio.to_thread(self._take_batch)
 
     @property
     def next_look_at(self) -> float:
         """When there is something to take in, as far as is known (monotonic seconds); the doorbell rings before."""
         return self._due.next_at
 
-    def take_in(self) -> list[Job]:
-        """Sort the front door and take one batch in, as far as anything is due; return the new jobs."""
+    @contextmanager
+    def watched(self, rang: Callable[[], None]) -> Iterator[None]:
+        """Watch the doorbell within this block, and call ``rang`` once when it rings. Not during ``take_in``, which reads it."""
+        loop, bell = asyncio.get_running_loop(), self._source.fileno()
+
+        def ring() -> None:
+            self._rung = True
+            loop.remove_reader(bell)
+            rang()
+
+        loop.add_reader(bell, ring)
+        try:
+            yield
+        finally:
+            loop.remove_reader(bell)
+
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._source.close()
+
+    def _take_batch(self) -> list[Job]:
         self._hear()
         self._due.poll(monotonic(), SAFETY_SLICE if self._source.bell_armed else POLL_SLICE)
         if self._due.take_one(FRONT_NAME):
@@ -82,7 +120,7 @@ class Inbox:
 
     def _pop(self, names: Sequence[str], most: int, use: Callable[[Sequence[Popped]], list[Job]]) -> list[Job]:
         """Pop from these places, and use what was popped. Where that fails they are due again: what was popped is there."""
-        places = [self._place_with_room(name) for name in names]
+        places = [replace(self._places[name], room=self._rooms[name]()) for name in names]
         try:
             batch = self._source.pop(places, most)
             self._hear(watched=names)  # this pop may have been the one that hung the bell up
@@ -99,10 +137,6 @@ class Inbox:
         self._due.mark(map(place_of, changed.keys))
         if changed.missed:
             self._due.mark_all(but=watched if self._source.bell_armed else ())
-
-    def _place_with_room(self, name: str) -> Place:
-        place = self._places[name]
-        return place if place.is_front else replace(place, room=self._room_of(name))
 
     def _note(self, names: Sequence[str], batch: Batch) -> None:
         self._crowded.difference_update(names)

@@ -22,7 +22,7 @@ from worker68.jobs.task import JobClass
 from worker68.redis_calls import Script
 from worker68.tasks import TASKS
 
-#: In one search, over all places: a command of some milliseconds, so that a long backlog holds up neither Redis nor the pump.
+#: In one search, over all places: a command of some milliseconds, so that a long backlog holds up neither Redis nor the scheduler.
 MOST_READ: Final = 1000
 MOST_READ_BYTES: Final = 2 * 1024 * 1024
 #: Each costs a walk along its list.

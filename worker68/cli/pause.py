@@ -1,7 +1,7 @@
 """``worker68 pause`` and ``worker68 resume``: the kill switch of an account.
 
 In: an account and a reason. Out: the pause in SQL, which every worker respects; pausing returns when nothing more can be written:
-its owner has said so, or no worker owns it, or the time is over for which a permit to write lasts at most.
+its owner has said so, or no worker owns it, or so much time has passed that an owner which cannot ask SQL has stopped writing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker68.cli.output import print_json, printable
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
-from worker68.execution.permit import PERMIT_SECONDS
+from worker68.execution.pause_watch import ANSWER_SECONDS
 from worker68.settings import Settings, load_settings
 from worker68.store import pauses
 from worker68.store.engine import Engine
@@ -69,7 +69,7 @@ def pause(account: str, reason: str, as_json: bool) -> int:
     with open_database(settings) as engine:
         _check_known(settings, engine, account)
         paused, new = pauses.pause(engine, account, reason, who(), utc_now())
-        deadline = Deadline.after(PERMIT_SECONDS + MARGIN_SECONDS)
+        deadline = Deadline.after(ANSWER_SECONDS + MARGIN_SECONDS)
         owner = _find_owner(settings, account)
         while owner is not None and paused.seen_by is None and not deadline.passed:
             time.sleep(LOOK_SECONDS)
@@ -139,7 +139,7 @@ def _consequence(paused: Pause, owner: str | None) -> str:
         return f"worker {paused.seen_by} has stopped writing; what was written before ends as it would have"
     if owner is None:
         return "no worker owns the account; the next one will not write either"
-    return "its worker has not answered, but its permit to write is over by now; look whether it is well"
+    return "its worker has not answered, but stops writing when it cannot ask the database; look whether it is well"
 
 
 def _facts(paused: Pause) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Backlog:
         # While lanes are loaded: what entered them, and what left, which the query may not have seen.
         self._came: dict[str, list[Job]] = {}
         self._left: set[int] = set()
+        self._look_ups = 0  # of the first jobs of lanes in SQL
 
     def __len__(self) -> int:
         """How many jobs are in memory."""
@@ -89,6 +90,10 @@ class Backlog:
             self._leave_to_sql(lane, head_of(lane.jobs[-1]))
         self._stand(lane)
 
+    def begin_look_up(self) -> None:
+        """SQL is about to be read for ``learn``. What happens to the lanes from now on is newer."""
+        self._look_ups += 1
+
     def learn(self, name: str, head: Head, due_in: float) -> None:
         """SQL has a lane of which this is the first job; what memory holds behind that is loaded again when its turn comes.
 
@@ -97,6 +102,8 @@ class Backlog:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = Lane(name, head.seq + _FOUND)
+        elif lane.left_in < self._look_ups:
+            lane.beyond = None  # what SQL alone held before has ended, or is this job
         if due_in > 0 and head.seq not in self._resting:
             self._rest(head.seq, name, monotonic() + due_in, reasons.BACKS_OFF)
         self._move_out(lane, head)
@@ -166,14 +173,14 @@ class Backlog:
         return was
 
     def forget(self, seqs: Collection[int]) -> int:
-        """These have ended while they waited; return how many of them were in memory."""
+        """These have ended while they waited; return how many of them memory knew."""
         self._note_left(seqs)
         known = 0
         for seq in seqs:
             rest = self._resting.pop(seq, None)
             lane = self._held.pop(seq, None)
+            known += lane is not None or rest is not None
             if lane is not None:
-                known += 1
                 lane.jobs = [job for job in lane.jobs if job.seq != seq]
                 self._stand(lane)
             elif rest is not None:
@@ -288,6 +295,7 @@ class Backlog:
     def _hold(self, lane: Lane, job: Job) -> None:
         """Keep a job in memory, if it comes before all of its lane that SQL alone holds."""
         if not lane.enter(job):  # where it rests, it does so also when it is loaded
+            lane.left_in = self._look_ups
             return
         self._held[job.seq] = lane
         if job.due_at is not None and job.seq not in self._resting:
@@ -296,6 +304,7 @@ class Backlog:
                 self._rest(job.seq, lane.name, monotonic() + due_in, reasons.BACKS_OFF)
 
     def _leave_to_sql(self, lane: Lane, head: Head) -> None:
+        lane.left_in = self._look_ups
         for job in lane.leave_to_sql(head):
             del self._held[job.seq]
 

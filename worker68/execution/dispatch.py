@@ -111,6 +111,10 @@ class Dispatch:
         for job in jobs:
             self._backlog.enter(job)
 
+    def begin_look_up(self) -> None:
+        """SQL is about to be read for ``learn``."""
+        self._backlog.begin_look_up()
+
     def learn(self, heads: Iterable[tuple[str, Head, float]]) -> None:
         """SQL has these lanes: with each its name, its first job, and the seconds until that may start."""
         for name, head, due_in in heads:
@@ -181,9 +185,11 @@ class Dispatch:
         self._release(job)
         self._backlog.put_back(job, monotonic() + after_seconds, why)
 
-    def forget(self, seqs: Collection[int]) -> None:
-        """These have ended elsewhere while they waited: the next of their lanes need not wait for their slots."""
-        self.finished += self._backlog.forget(seqs)
+    def forget(self, seqs: Collection[int]) -> bool:
+        """These have ended elsewhere while they waited; return whether memory knew one, so that the next of its lane may start."""
+        known = self._backlog.forget(seqs)
+        self.finished += known
+        return known > 0
 
     @property
     def has_lanes(self) -> bool:

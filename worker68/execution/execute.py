@@ -10,23 +10,21 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
 
-from worker68.bridge.link import Link
 from worker68.clock import monotonic, utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution import reasons
-from worker68.execution.allowance import HAND_OVER_SECONDS, TurnAllowance
-from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS, Dispatch
-from worker68.execution.gate import Gate, Pass
+from worker68.execution.account import Account
+from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
 from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
-from worker68.execution.pacing import LeadTime, Pacing
-from worker68.execution.permit import Permit
-from worker68.execution.recorder import Recorder, written
+from worker68.execution.recorder import written
 from worker68.execution.slots import Ready, Slot, StepDone
+from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
+from worker68.execution.write_guard import JobFrames
 from worker68.jobs.job import Job
 from worker68.jobs.judge import give_up
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
@@ -34,14 +32,10 @@ from worker68.jobs.retry import SEND_FLOOR_SECONDS, attempts_allowed, back_off_s
 from worker68.jobs.snapshot import ListSeen
 from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
-from worker68.limits.limiter import Limiter
-from worker68.loop import Stopping
-from worker68.settings import AccountSettings
 from worker68.store.engine import Connection, Engine, transaction
 from worker68.store.statements import attempts, outcomes, snapshots
 from worker68.store.statements.attempts import Attempt
-from worker68.store.writer import Writer, each
-from worker68.tasks.sync_online_status import RecentlyAsked
+from worker68.store.writer import each
 from worker68.tasks.turn import Finding, Turn, TurnOver, is_success
 
 log = structlog.get_logger(__name__)
@@ -55,58 +49,48 @@ class _NotOurs(Exception):
     """Another owner has the job."""
 
 
-@dataclass(frozen=True)
 class Execution:
-    """Runs the jobs of one account under one lease; ``owned`` says whether it holds at this moment. On the loop."""
+    """Runs the jobs of one account. On the loop."""
 
-    account: AccountSettings
-    owner: str
-    fence: int
-    owned: Callable[[], bool]
-    link: Link
-    dispatch: Dispatch
-    limiter: Limiter
-    permit: Permit
-    gate: Gate
-    pacing: Pacing
-    lead: LeadTime
-    engine: Engine
-    writer: Writer
-    recorder: Recorder
-    stopping: Stopping
-    announce: Callable[[], None]
-    wake: Callable[[], None]
-    asked_online: RecentlyAsked = field(default_factory=RecentlyAsked)
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self._shared = account.shared
 
     async def run(self, ready: Ready) -> Outcome | TryAgain | StepDone | None:
         """Bring one job to its outcome; None if it was not ours to run any more."""
-        job = ready.job
+        job, pacing = ready.job, self.account.pacing
         if (reason := await self._wait_for_slot(job, ready.slot)) is not None:
-            await self.pacing.tell_unused(ready.slot)
+            await pacing.report_unused(ready.slot)
             self._leave_waiting(job, reason)
             return None
         attempt = await self._begin(job)
         if attempt is None:
-            await self.pacing.tell_unused(ready.slot)
+            await pacing.report_unused(ready.slot)
             self._drop(job)
             return None
         with ExitStack() as kept:
-            frame = Pass(self.gate, job, ready.slot)
-            turn = self._give_turn(attempt, frame, kept)
-            finding = await self._perform(turn, frame)
-            await self.pacing.tell(finding, frame)
+            frames = JobFrames(self.account.guard, job, ready.slot)
+            context = StepContext(self.account, attempt, frames, kept)
+            turn = Turn(self.account.link, job, self.account.settings, frames, context)
+            finding = await self._perform(turn, frames)
             conclusion = await self._conclude(attempt, turn, finding)
-            if isinstance(conclusion, TryAgain):
-                return await self._return_to_lane(attempt, conclusion)
-            if is_success(conclusion) and not job.is_last_step:
-                return await self._advance(attempt, conclusion)
-            return await self._record(attempt, conclusion)
+            end = await self._end_attempt(attempt, conclusion)
+            await pacing.report(finding, frames)  # after the outcome: Redis may keep us waiting
+            return end
+
+    async def _end_attempt(self, attempt: Attempt, conclusion: Finding) -> Outcome | TryAgain | StepDone | None:
+        """Write down what the attempt came to: the job is tried again, goes on at its next step, or ends."""
+        if isinstance(conclusion, TryAgain):
+            return await self._return_to_lane(attempt, conclusion)
+        if is_success(conclusion) and not attempt.job.is_last_step:
+            return await self._advance(attempt, conclusion)
+        return await self._record(attempt, conclusion)
 
     async def _wait_for_slot(self, job: Job, slot: Slot) -> str | None:
         """Wait until the attempt must be committed, or return why it may not be. Until then a cancel or an expiry is in time."""
         if (reason := self._may_not_start(job)) is not None:
             return reason
-        if not await self._wait_until(slot.write_at - self.lead.seconds):
+        if not await self._wait_until(slot.write_at - self.account.pacing.lead.seconds):
             return None
         return self._may_not_start(job)
 
@@ -114,34 +98,32 @@ class Execution:
         """Wait until then, in monotonic seconds, or until the worker stops; return whether there was a wait at all."""
         seconds = at - monotonic()
         if seconds > 0:
-            await self.stopping.rest(seconds)
+            await self._shared.stopping.rest(seconds)
         return seconds > 0
 
     def _may_not_start(self, job: Job) -> str | None:
-        if self.stopping.is_set():
+        if self._shared.stopping.is_set():
             return "the worker is stopping"
-        if not self.owned():
-            return "this worker does not own the account any more"
-        return self.permit.why_not() or self.link.why_not(job.now.needs_login)
+        return self.account.why_not(job.now.needs_login)
 
     def _leave_waiting(self, job: Job, reason: str) -> None:
         """Nothing was begun: the job is ready as before, here or at the account's next owner."""
         log.debug("job_waits", job_id=job.job_id, account=job.account, reason=reason)
-        self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(reason))
+        self.account.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(reason))
 
     def _drop(self, job: Job) -> None:
-        """It may not run any more, its time is over, or somebody else ended it (cancel) or has begun it."""
+        """Drop it here: it has expired, was cancelled, or another worker has begun it."""
         log.info("job_not_ready_any_more", job_id=job.job_id, account=job.account)
-        self.dispatch.finish(job)
-        self.announce()
+        self.account.dispatch.finish(job)
+        self._shared.announce()
 
     async def _begin(self, job: Job) -> Attempt | None:
-        attempt = Attempt(job, job.attempts + 1, self.owner, self.fence)
+        attempt = self.attempt(job)
         if job.expires_at is not None and job.expires_at <= utc_now():
             await self.write(lambda connection: _expire(connection, job, utc_now()))
             return None
         # Intake let it in, but the settings may have changed since.
-        refusal = self.account.permissions.why_not(job.kind, job.fields)
+        refusal = self.account.settings.permissions.why_not(job.kind, job.fields)
         if refusal is not None:
             outcome = failed(ErrorCode.NOT_PERMITTED, refusal)
             await self.write(
@@ -149,46 +131,26 @@ class Execution:
             )
             return None
         began_at = monotonic()
-        begun = await self.recorder.until_written(
-            lambda: written(self.writer, _begin, attempt), NotWritten(attempt.key)
+        begun = await self.account.recorder.until_written(
+            lambda: written(self._shared.writer, _begin, attempt), NotWritten(attempt.key)
         )
-        self.lead.note(monotonic() - began_at)
+        self.account.pacing.lead.note(monotonic() - began_at)
         return attempt if begun else None
 
-    def _give_turn(self, attempt: Attempt, frame: Pass, kept: ExitStack) -> Turn:
-        job = attempt.job
-        allowance = TurnAllowance(
-            attempt=attempt,
-            account=self.account,
-            link=self.link,
-            limiter=self.limiter,
-            engine=self.engine,
-            writer=self.writer,
-            stopping=self.stopping,
-            owned=self.owned,
-            permit=self.permit,
-            frame=frame,
-            pacing=self.pacing,
-            asked=self.asked_online,
-            kept=kept,
-            gives_way=self.dispatch.has_more_urgent,
-        )
-        return Turn(self.link, job, self.account, frame, allowance)
-
-    async def _perform(self, turn: Turn, frame: Pass) -> Finding:
+    async def _perform(self, turn: Turn, frames: JobFrames) -> Finding:
         """Let the job's frames leave, the first in its slot, and wait for what comes back."""
         job = turn.job
-        if self.gate.is_too_old(frame.slot):
+        if self.account.guard.is_too_old(frames.slot):
             try:
-                new_slot = await asyncio.to_thread(self.dispatch.take_new_slot, job)
+                new_slot = await asyncio.to_thread(self.account.dispatch.take_new_slot, job)
             except RedisAway:
                 new_slot = None
             if new_slot is None:
                 return TryAgain(ErrorCode.UNAVAILABLE, "its slot has passed", spent=False)
-            frame.renew(new_slot)
-            self.gate.expect(job, new_slot)
-        await self._wait_until(frame.slot.write_at - HAND_OVER_SECONDS)
-        if self.stopping.is_set():
+            frames.renew(new_slot)
+            self.account.guard.expect(job, new_slot)
+        await self._wait_until(frames.slot.write_at - HAND_OVER_SECONDS)
+        if self._shared.stopping.is_set():
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
             return await job.now.act(turn)  # type: ignore[no-any-return]
@@ -229,7 +191,7 @@ class Execution:
             if await self.write(lambda connection: _give_back(connection, attempt, now), NotWritten(attempt.key)):
                 self._drop(job)
             else:
-                self.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(again.reason))
+                self.account.dispatch.put_back(job, NOT_WRITTEN_PAUSE_SECONDS, reasons.not_written(again.reason))
             return None
         floor = SEND_FLOOR_SECONDS if job.now.nature is Nature.SEND else 0.0
         seconds = back_off_seconds(attempt.number_in_step, floor_seconds=floor)
@@ -237,7 +199,7 @@ class Execution:
         note = BackedOff(attempt.key, due_at, again.code, again.reason)
         await self.write(lambda connection: record(connection, note, now), note)
         log.info("job_backs_off", job_id=job.job_id, account=job.account, code=again.code, seconds=round(seconds, 1))
-        self.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
+        self.account.dispatch.put_back(replace(job, attempts=attempt.number, due_at=due_at), seconds)
         return again
 
     async def _advance(self, attempt: Attempt, conclusion: Finding) -> StepDone | None:
@@ -251,7 +213,7 @@ class Execution:
             return None
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, steps_done=job.step + 1)
         further = replace(job, step=job.step + 1, done=done, attempts=attempt.number, attempts_before=attempt.number)
-        self.dispatch.put_back(further, 0.0)
+        self.account.dispatch.put_back(further, 0.0)
         return StepDone()
 
     async def _record(self, attempt: Attempt, finding: Outcome | ListSeen) -> Outcome | None:
@@ -264,11 +226,11 @@ class Execution:
                 return None
             outcome = settled
         else:
-            self.dispatch.make_room(job)
-            self.wake()
+            self.account.dispatch.make_room(job)
+            self._shared.wake(job.account)
             outcome = await self._settle(attempt, whole_outcome(finding, job.done))
-        self.dispatch.finish(job)
-        self.announce()
+        self.account.dispatch.finish(job)
+        self._shared.announce()
         code = outcome.error.code if outcome.error else None
         log.info("job_ended", job_id=job.job_id, account=job.account, task=job.task, status=outcome.status, code=code)
         return outcome
@@ -285,7 +247,9 @@ class Execution:
 
     async def _end(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         note = Ended(attempt.key, outcome)
-        return await self.recorder.until_written(lambda: written(self.writer, _end, (attempt, outcome)), note)
+        return await self.account.recorder.until_written(
+            lambda: written(self._shared.writer, _end, (attempt, outcome)), note
+        )
 
     async def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
         """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes.
@@ -304,7 +268,9 @@ class Execution:
             return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
-            return await self.recorder.until_written(lambda: asyncio.to_thread(_in_transaction, self.engine, settle))
+            return await self.account.recorder.until_written(
+                lambda: asyncio.to_thread(_in_transaction, self._shared.engine, settle)
+            )
         except _NotOurs:
             return None
         except DatabaseAway:
@@ -313,9 +279,13 @@ class Execution:
             log.exception("snapshot_failed", job_id=attempt.job.job_id, task=attempt.job.task)
             return await self._settle(attempt, failed_within(attempt.job, error))
 
+    def attempt(self, job: Job) -> Attempt:
+        """Return the job's next attempt, under this lease."""
+        return Attempt(job, job.attempts + 1, self.account.lease.worker_id, self.account.lease.fence)
+
     async def write(self, work: Callable[[Connection], T], note: Note | None = None) -> T:
         """Write through the group commit, however long the database is away. ``note``: what to keep of it in Redis meanwhile."""
-        return await self.recorder.until_written(lambda: written(self.writer, each, work), note)
+        return await self.account.recorder.until_written(lambda: written(self._shared.writer, each, work), note)
 
 
 def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:

@@ -18,7 +18,6 @@ from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, whole_ou
 from worker68.jobs.states import Event
 from worker68.store.engine import Connection
 from worker68.store.statements import attempts, outcomes
-from worker68.store.statements.attempts import Attempt
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +41,7 @@ async def run_apart(execution: Execution, ready: Ready) -> Outcome | TryAgain | 
             raise
         except BaseException:
             log.exception("turn_not_ended", job_id=job.job_id, task=job.task, remedy=_REMEDY)
-    execution.dispatch.finish(job)
+    execution.account.dispatch.finish(job)
     return None
 
 
@@ -50,7 +49,7 @@ async def _end(execution: Execution, job: Job, fault: BaseException) -> Outcome:
     """End a job whose turn broke off: left as it is, it would come again and break off for ever."""
     unbegun = failed(ErrorCode.INTERNAL, f"{type(fault).__name__} in worker68; see its log")
     begun = whole_outcome(failed_within(job, fault), job.done)
-    attempt = Attempt(job, job.attempts + 1, execution.owner, execution.fence)
+    attempt = execution.attempt(job)
 
     def end(connection: Connection) -> Outcome:
         now = utc_now()
@@ -60,6 +59,6 @@ async def _end(execution: Execution, job: Job, fault: BaseException) -> Outcome:
         return begun
 
     outcome = await execution.write(end)
-    execution.dispatch.finish(job)
-    execution.announce()
+    execution.account.dispatch.finish(job)
+    execution.account.shared.announce()
     return outcome

@@ -63,10 +63,11 @@ class Lane:
 
     ``jobs``: its first ones, in memory. ``beyond``: no job that waits in SQL alone comes before this one; None where memory holds
     all of them. ``running``: how many of it are under way. ``since``: its turn is before that of lanes with a higher number.
-    ``ticket`` and ``stand``: where it stands in the order, which sets them.
+    ``left_in``: the look-up of the backlog in which a job was last left to SQL. ``ticket`` and ``stand``: where it stands in the
+    order, which sets them.
     """
 
-    __slots__ = ("beyond", "jobs", "name", "running", "shared", "since", "stand", "ticket")
+    __slots__ = ("beyond", "jobs", "left_in", "name", "running", "shared", "since", "stand", "ticket")
 
     def __init__(self, name: str, since: int) -> None:
         self.name = name
@@ -74,6 +75,7 @@ class Lane:
         self.jobs: list[Job] = []
         self.beyond: Head | None = None
         self.running = 0
+        self.left_in = 0
         self.since = since
         self.ticket = 0
         self.stand: Any = None

@@ -1,21 +1,23 @@
-"""What an account's work teaches it about time: how busy the service is, and how long a commit takes.
+"""What an account's work teaches it about time: how busy the service is, and how long a commit takes. On the loop.
 
-In: what became of frames; how long a commit took. Out: the pace in Redis is told; when to begin a commit so that it is done
-when the slot comes. Never: a decision about a job.
+In: what became of frames; how long a commit took. Out: the pace in Redis follows; when to begin a commit so that it is done when
+the slot comes. Never: a decision about a job.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 import structlog
 
+from worker68.bridge.calls import Guard
 from worker68.errors import RedisAway
-from worker68.execution.gate import Gate, Pass
 from worker68.execution.slots import Slot
+from worker68.execution.write_guard import JobFrames
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
 from worker68.limits.pace import Pace
 from worker68.observe import outages
@@ -34,7 +36,7 @@ MOST_COMMIT_SECONDS: Final = 1.0
 
 
 class LeadTime:
-    """How long before its slot an attempt is committed. Noted on the loop, read by any thread.
+    """How long before its slot an attempt is committed.
 
     ``commit_seconds``: what a commit takes, with a margin; a slot that is much nearer cannot be used.
     """
@@ -53,50 +55,63 @@ class LeadTime:
 
 
 class Pacing:
-    """Tells the pace of one account what its frames met. A Redis that is away is logged: the outcome matters more."""
+    """Reports to the pace of one account what its frames met. A Redis that is away is logged: the outcome matters more.
 
-    def __init__(self, account: str, pace: Pace, gate: Gate) -> None:
+    ``wake`` has ``report_busy`` called soon.
+    """
+
+    def __init__(self, account: str, pace: Pace, wake: Callable[[], None]) -> None:
         self._account = account
         self._pace = pace
-        self._gate = gate
+        self._wake = wake
+        self._busy: deque[Slot] = deque()  # the slots of frames that were answered with "busy", not reported yet
+        self.lead = LeadTime()
 
-    async def tell_busy(self) -> None:
-        """Slow down for the frames that were told "busy" since the last call. Raises ``RedisAway``; then they are kept."""
-        while (slot := self._gate.take_busy()) is not None:
+    def note_busy(self, guard: Guard | None) -> None:
+        """The bridge has answered the frame of this guard with "busy"."""
+        if isinstance(guard, JobFrames):
+            guard.was_busy = True
+            self._busy.append(guard.slot)
+            self._wake()
+
+    async def report_busy(self) -> None:
+        """Slow down for the frames that met "busy" since the last call. Raises ``RedisAway``; then they are kept."""
+        while self._busy:
+            slot = self._busy.popleft()
             try:
                 await asyncio.to_thread(self._pace.report_busy, self._account, slot.age_seconds)
             except BaseException:
-                self._gate.put_back_busy(slot)
+                self._busy.appendleft(slot)
                 raise
 
-    async def tell_unused(self, slot: Slot) -> None:
-        """Nothing was written in a slot: if it was a probe's, the next one may go. On the loop."""
+    async def report_unused(self, slot: Slot) -> None:
+        """Nothing was written in a slot: if it was a probe's, the next one may go."""
         if not self._pace.is_full(self._account):
             await self._call(partial(self._pace.note_unclear, written=False), slot)
 
-    async def tell(self, finding: Finding, frame: Pass) -> None:
-        """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was told before.
+    async def report(self, finding: Finding, frames: JobFrames) -> None:
+        """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was reported before.
 
-        On the loop. At full pace only what is busy is worth a call of Redis.
+        At full pace only what is busy is worth a call of Redis.
         """
-        if frame.told_busy:
+        if frames.was_busy:
             return
         if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
-            await self._call(self._pace.report_busy, frame.slot)
+            await self._call(self._pace.report_busy, frames.slot)
         elif self._pace.is_full(self._account):
             return
         elif isinstance(finding, TryAgain):
-            await self._call(partial(self._pace.note_unclear, written=finding.spent), frame.slot)
+            await self._call(partial(self._pace.note_unclear, written=finding.spent), frames.slot)
         elif not isinstance(finding, Outcome) or finding.status is Status.SUCCEEDED:
-            await self._call(self._pace.note_success, frame.slot)
+            await self._call(self._pace.note_success, frames.slot)
         else:
-            await self._call(partial(self._pace.note_unclear, written=True), frame.slot)
+            await self._call(partial(self._pace.note_unclear, written=True), frames.slot)
 
-    async def _call(self, tell: Callable[[str, float], object], slot: Slot) -> None:
+    async def _call(self, report: Callable[[str, float], object], slot: Slot) -> None:
         try:
-            await asyncio.to_thread(tell, self._account, slot.age_seconds)
+            await asyncio.to_thread(report, self._account, slot.age_seconds)
             outages.REDIS.works("pacing")
         except RedisAway as away:
             outages.REDIS.fails("pacing", away)
-        except Exception as problem:  # noqa: BLE001 - the outcome matters more; a probe that nobody ends is given up after a minute
+        except Exception as problem:  # noqa: BLE001 - the outcome matters more; a probe without an end is given up after a minute
             log.warning("pace_not_told", account=self._account, problem=str(problem))

@@ -44,10 +44,11 @@ class Lease:
     ``valid_until`` is a CLOCK_BOOTTIME, reckoned from before the call to Redis, so it ends before Redis ends it.
     """
 
-    __slots__ = ("fence", "name", "valid_until", "value")
+    __slots__ = ("fence", "name", "valid_until", "value", "worker_id")
 
     def __init__(self, name: str, worker_id: str, fence: int, valid_until: float) -> None:
         self.name = name
+        self.worker_id = worker_id
         self.fence = fence
         self.value = f"{worker_id}|{fence}"
         self.valid_until = valid_until

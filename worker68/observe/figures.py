@@ -57,7 +57,7 @@ def make_registry(parts: Parts, problem: Callable[[], str | None]) -> CollectorR
         parts.relay.seconds,
         parts.relay.refusals.counted,
         parts.relay.passing.events_dropped,
-        parts.pump.seconds,
+        parts.scheduler.seconds,
         parts.lag.seconds,
     ):
         registry.register(counted)
@@ -117,7 +117,7 @@ class _Asked(Collector):
         ended: Counter[tuple[str, ...]] = Counter()
         revised: Counter[tuple[str, ...]] = Counter()
         # From 0 on: an increase is seen only from a value that was scraped before.
-        doubts = Counter(dict.fromkeys(self._parts.pump.owned_accounts(), 0))
+        doubts = Counter(dict.fromkeys(self._parts.owned.names(), 0))
         for ending, count in endings_of(self._parts.engine).read().items():
             account = ending.account if ending.account in self._parts.accounts else OTHER
             if ending.revised:
@@ -138,17 +138,17 @@ class _Asked(Collector):
         )
 
     def _read_jobs_under_way(self) -> Iterator[Metric]:
-        desks = self._parts.pump.desks()
-        in_flight = {desk.account: desk.execution.dispatch.in_flight for desk in desks}
+        accounts = self._parts.owned.all()
+        in_flight = {account.name: account.dispatch.in_flight for account in accounts}
         yield gauge("worker68_jobs_in_flight", "Jobs under way in this worker.", ("account",), in_flight)
-        paused = {desk.account: 1 if desk.execution.permit.pause else 0 for desk in desks}
+        paused = {account.name: int(account.guard.paused) for account in accounts}
         text = "1 while the account is paused: nothing is written for it."
         yield gauge("worker68_paused", text, ("account",), paused)
 
     def _read_bridges(self) -> Iterator[Metric]:
         ready: dict[str, int] = {}
         events: dict[tuple[str, ...], int] = {}
-        for account in self._parts.pump.owned_accounts():
+        for account in self._parts.owned.names():
             link = self._parts.links.get(account)
             if link is None:
                 continue
@@ -161,7 +161,7 @@ class _Asked(Collector):
         )
 
     def _read_database(self) -> Iterator[Metric]:
-        engine, owned, now = self._parts.engine, self._parts.pump.owned_accounts(), utc_now()
+        engine, owned, now = self._parts.engine, self._parts.owned.names(), utc_now()
         waiting: Counter[tuple[str, ...]] = Counter()
         lag = dict.fromkeys(owned, 0.0)
         for row in count_waiting_jobs(engine, owned):
@@ -186,8 +186,8 @@ class _Asked(Collector):
     def _read_redis(self) -> Iterator[Metric]:
         """Ask Redis everything in one trip."""
         parts = self._parts
-        owned = parts.pump.owned_accounts()
-        queues = [*map(queue_of, owned), *([FRONT_DOOR] if parts.pump.owns_front else [])]
+        owned = parts.owned.names()
+        queues = [*map(queue_of, owned), *([FRONT_DOOR] if parts.owned.owns_front else [])]
         latest = parts.relay.unread.latest()
         with redis_errors(), parts.redis.pipeline(transaction=False) as pipe:
             for account in owned:

@@ -38,7 +38,7 @@ class Overlooked:
 
     def read_redis(self) -> Iterator[GaugeMetricFamily]:
         """Yield what Redis says. Raises ``RedisAway``."""
-        if not self._parts.pump.owns_front:
+        if not self._parts.owned.owns_front:
             return
         try:
             with redis_errors():
@@ -58,7 +58,7 @@ class Overlooked:
 
     def read_database(self) -> Iterator[GaugeMetricFamily]:
         """Yield what the database says. Raises ``DatabaseAway``."""
-        if not self._parts.pump.owns_front:
+        if not self._parts.owned.owns_front:
             return
         unknown = [one for one in find_waiting_accounts(self._parts.engine) if one not in self._parts.accounts]
         count = sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0

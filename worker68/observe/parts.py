@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from redis import Redis
 
 from worker68.bridge.link import Link
-from worker68.broker.pump import Pump
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
 from worker68.loop import LoopThread
 from worker68.observe.lag import LoopLag
 from worker68.observe.runs import Runs
+from worker68.scheduling.owned_accounts import OwnedAccounts
+from worker68.scheduling.scheduler import Scheduler
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.writer import Writer
@@ -29,7 +30,8 @@ class Parts:
     redis: Redis
     writer: Writer
     relay: Relay
-    pump: Pump
+    owned: OwnedAccounts
+    scheduler: Scheduler
     ownership: Ownership
     links: Mapping[str, Link]
     runs: Runs

@@ -49,14 +49,14 @@ class StatusReport:
         parts = self._parts
         endings, rates = self._count_endings()
         accounts = {}
-        for desk in parts.pump.desks():
-            link = parts.links.get(desk.account)
-            accounts[desk.account] = AccountStatus(
+        for account in parts.owned.all():
+            link = parts.links.get(account.name)
+            accounts[account.name] = AccountStatus(
                 bridge=link.why_not_ready if link is not None else "not opened yet",
-                unfinished=desk.unfinished,
-                in_flight=desk.execution.dispatch.in_flight,
-                ended_per_minute=round(rates[desk.account], 1),
-                endings=endings.get(desk.account, {}),
+                unfinished=account.upkeep.unfinished,
+                in_flight=account.dispatch.in_flight,
+                ended_per_minute=round(rates[account.name], 1),
+                endings=endings.get(account.name, {}),
             )
         return WorkerStatus(
             worker=parts.owner,

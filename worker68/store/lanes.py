@@ -52,7 +52,7 @@ _FIRST = text(_WALK).bindparams(bindparam("by_fields", expanding=True)).columns(
 #: The first jobs of one lane.
 _HEADS = f"""
 SELECT seq FROM (
-    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE}
+    SELECT seq FROM jobs WHERE account = :account AND lane = :lane_%d AND {IN_LANE} AND task IN :known
     ORDER BY step DESC, priority, seq LIMIT :depth
 ) AS lane_%d
 """
@@ -60,7 +60,7 @@ SELECT seq FROM (
 #: The same on PostgreSQL. It takes fifty times as long to plan a statement of a hundred parts as to run it, and keeps no plan.
 _HEADS_OF_EACH = f"""
 SELECT heads.seq FROM unnest(CAST(:lanes AS text[])) AS given(lane) CROSS JOIN LATERAL (
-    SELECT seq FROM jobs WHERE account = :account AND lane = given.lane AND {IN_LANE}
+    SELECT seq FROM jobs WHERE account = :account AND lane = given.lane AND {IN_LANE} AND task IN :known
     ORDER BY step DESC, priority, seq LIMIT :depth
 ) AS heads
 """
@@ -92,26 +92,39 @@ def find_lanes(engine: Engine, account: str, after: str, most: int) -> tuple[lis
 
 
 def load_lanes(engine: Engine, account: str, depth: int, lanes: Sequence[str]) -> list[Job]:
-    """Return the first ``depth`` jobs of each of these lanes, in their order."""
+    """Return the first ``depth`` jobs of each of these lanes, in their order, as far as their tasks are known.
+
+    Those that cannot be read end, and others are read in their place.
+    """
+    while True:
+        found, unreadable = _load(engine, account, depth, lanes)
+        if not unreadable:
+            return sorted(found, key=lambda job: (-job.step, job.priority, job.seq))
+        end_unreadable(engine, unreadable)
+
+
+def _load(engine: Engine, account: str, depth: int, lanes: Sequence[str]) -> tuple[list[Job], list[int]]:
+    """Return the first jobs of each lane, and the numbers of those among them that cannot be read."""
     found: list[Job] = []
     unreadable: list[int] = []
     with reading(engine) as connection:
         for start in range(0, len(lanes), LANES_PER_STATEMENT):
             seqs = _find_heads(connection, account, depth, lanes[start : start + LANES_PER_STATEMENT])
-            query = select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.task.in_(TASKS))
-            read, bad = read_jobs(connection, query)
+            read, bad = read_jobs(connection, select(jobs).where(jobs.c.seq.in_(seqs)))
             found += read
             unreadable += bad
-    end_unreadable(engine, unreadable)
-    return sorted(found, key=lambda job: (-job.step, job.priority, job.seq))
+    return found, unreadable
 
 
 def _find_heads(connection: Connection, account: str, depth: int, lanes: Sequence[str]) -> Sequence[int]:
-    terms: dict[str, Any] = {"account": account, "depth": depth}
+    terms: dict[str, Any] = {"account": account, "depth": depth, "known": list(TASKS)}
     if connection.dialect.name == "postgresql":
-        return connection.scalars(text(_HEADS_OF_EACH), terms | {"lanes": list(lanes)}).all()
-    query = text(" UNION ALL ".join(_HEADS % (place, place) for place in range(len(lanes))))
-    return connection.scalars(query, terms | {f"lane_{place}": lane for place, lane in enumerate(lanes)}).all()
+        terms["lanes"] = list(lanes)
+        query = _HEADS_OF_EACH
+    else:
+        terms |= {f"lane_{place}": lane for place, lane in enumerate(lanes)}
+        query = " UNION ALL ".join(_HEADS % (place, place) for place in range(len(lanes)))
+    return connection.scalars(text(query).bindparams(bindparam("known", expanding=True)), terms).all()
 
 
 def _head(row: Row[Any], task: Task) -> LaneHead:

@@ -74,7 +74,7 @@ async def read_list(
     first = await asyncio.to_thread(_read_page, source, judge_request(await source.ask(turn, source.first)))
     if not isinstance(first, _Page):
         return first
-    reading = _Reading(turn, source, subject_id, turn.allowance.collect(source.kind.row), first)
+    reading = _Reading(turn, source, subject_id, turn.context.collect(source.kind.row), first)
     return await reading.go_on()
 
 
@@ -129,7 +129,7 @@ class _Reading:
                 self._note = "the list changed while it was read"
             self._announced = page.announced
         if self._announced is not None and self._total < self._announced:
-            await self._turn.allowance.note_progress(f"read {self._total} of {self._announced}")
+            await self._turn.context.note_progress(f"read {self._total} of {self._announced}")
 
     def _is_at_end(self, page: _Page, number: int) -> bool:
         """Whether nothing more can be expected: an empty page alone is no end where more was announced."""
@@ -182,7 +182,7 @@ class _Reading:
         """
         if first.changed == self._first.changed:
             return True
-        await self._turn.allowance.pause(TICK_SECONDS)
+        await self._turn.context.pause(TICK_SECONDS)
         again = await self._ask(self._source.first)
         return (
             isinstance(again, _Page)

@@ -30,7 +30,7 @@ async def restart_client(turn: Turn) -> Outcome | TryAgain:
     while not deadline.passed:
         if turn.link.connections > connections and turn.link.why_not_reached is None:
             return succeeded({"restarted_in": round(monotonic() - started, 3)})
-        await turn.allowance.pause(LOOK_SECONDS)
+        await turn.context.pause(LOOK_SECONDS)
     if turn.link.connections == connections and turn.link.why_not_reached is None:
         return TryAgain(ErrorCode.UNAVAILABLE, "written, but the client did not restart", spent=True)
     problem = turn.link.why_not_reached or "the connection was lost"

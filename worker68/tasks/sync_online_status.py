@@ -83,14 +83,14 @@ async def sync_online_status(turn: Turn) -> Finding:
         for status in reply.userOnLineStatusList or ():
             if isinstance(status, dict) and (user_id := read_id(status.get("uid"))) is not None:
                 (online if status.get("online") is True else offline).append(user_id)
-        await turn.allowance.note_progress(f"checked {min((number + 1) * USERS_A_CALL, len(wanted))} of {len(wanted)}")
+        await turn.context.note_progress(f"checked {min((number + 1) * USERS_A_CALL, len(wanted))} of {len(wanted)}")
     return succeeded({"online": online, "offline": offline, "checked": len(online) + len(offline)})
 
 
 async def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Finding:
     if fields.user_ids is not None:
         return list(dict.fromkeys(fields.user_ids))
-    known = await turn.allowance.known_members(fields.group_id)
+    known = await turn.context.known_members(fields.group_id)
     if known:
         return known
     seen = await read_members(turn, fields.group_id)
@@ -106,9 +106,9 @@ def _members(seen: ListSeen) -> list[int]:
 async def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
     """Ask once the slot is there: while it is waited for, another job may ask for the same users."""
     await turn.hold_slot("read")
-    while (seconds := turn.allowance.recently_asked(user_ids)) > 0:
+    while (seconds := turn.context.recently_asked(user_ids)) > 0:
         turn.forgo_slot()
-        await turn.allowance.pause(seconds)
+        await turn.context.pause(seconds)
         await turn.hold_slot("read")
     data = {"groupId": group_id, "uids": user_ids}
     return await turn.ask(api.GROUP_MEMBER_ONLINE, data, reply_shape=_Reply)

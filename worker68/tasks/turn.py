@@ -72,7 +72,7 @@ class Bridge(Protocol):
     def send(self, message: Message, custom_msg_id: str, *, confirm: Confirm, guard: Guard, attempt: int) -> Call: ...
 
 
-class Allowance(Protocol):
+class Context(Protocol):
     """What execution lets a step have. Each of these may raise ``TurnOver``."""
 
     async def wait_for_slot(self, limit: LimitClass) -> None:
@@ -103,7 +103,7 @@ class Turn:
     job: Job
     account: AccountSettings
     may_not_write: Guard
-    allowance: Allowance
+    context: Context
     _has_slot: bool = field(default=True, init=False)
 
     async def send(self, message: Message) -> Evidence:
@@ -147,11 +147,11 @@ class Turn:
         """
         for number in range(1, TRIES_IN_PLACE + 1):
             finding = judge_request(await ask())
-            await self.allowance.report(finding)
+            await self.context.report(finding)
             if not isinstance(finding, TryAgain):
                 return finding
             if number < TRIES_IN_PLACE:
-                await self.allowance.pause(max(pause_seconds, back_off_seconds(number)))
+                await self.context.pause(max(pause_seconds, back_off_seconds(number)))
         return finding
 
     async def _wait(self, call: Call) -> Evidence:
@@ -160,7 +160,7 @@ class Turn:
     async def hold_slot(self, limit: LimitClass) -> None:
         """Return with a slot in hand for the next frame, which should be written at once; wait for one where there is none."""
         if not self._has_slot:
-            await self.allowance.wait_for_slot(limit)
+            await self.context.wait_for_slot(limit)
             self._has_slot = True
 
     def forgo_slot(self) -> None:

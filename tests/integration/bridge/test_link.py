@@ -232,7 +232,7 @@ class TestCalls:
         options = LinkOptions(guard=lambda: paused[0] if paused else None)
         link = worker.link(bridge.url, options=options, api_url_retry=0.05)
         eventually(lambda: link.ready)
-        call = link.call("getGroups", guard=lambda: None)
+        call = link.call("getGroups")
         assert not evidence_of(call).written
         assert call.refusal == "paused by a test"
         assert (bridge.told("getGroups"), bridge.told("getApiUrl"), link.api_url) == ([], [], None)

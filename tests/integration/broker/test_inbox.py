@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
 import redis
@@ -11,6 +13,7 @@ import redis
 from tests.integration.broker.places import push
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
+from tests.parts.onloop import run, soon
 from worker68.broker import due, inbox
 from worker68.broker.inbox import Inbox
 from worker68.broker.place import Place
@@ -27,13 +30,11 @@ ACCOUNTS = ("main", "other")
 class Stand:
     """An inbox, and what its owner has of it."""
 
-    def __init__(
-        self, source: Source, client: redis.Redis, ledger: Ledger, readable: Callable[[int, float], bool]
-    ) -> None:
-        self.source, self.client, self.ledger, self._readable = source, client, ledger, readable
+    def __init__(self, source: Source, client: redis.Redis, ledger: Ledger) -> None:
+        self.source, self.client, self.ledger = source, client, ledger
         self.rooms = dict.fromkeys(ACCOUNTS, 1000)
         self.announced = 0
-        self.inbox = Inbox(source, ledger.intake, self.rooms.__getitem__, self.announce)
+        self.inbox = Inbox(source, ledger.intake, self.announce)
         self.leases = {name: Lease(name, "w", 1, 1e9) for name in (FRONT, *map(account_lease, ACCOUNTS))}
         self.popped: list[str] = []
         pop = source.pop
@@ -50,7 +51,11 @@ class Stand:
     def gain(self, *names: str) -> None:
         for name in names or self.leases:
             self.client.set(lease_key(name), self.leases[name].value)
-            self.inbox.gain(self.leases[name])
+            lease = self.leases[name]
+            if lease.account is None:
+                self.inbox.gain(lease)
+            else:
+                self.inbox.gain(lease, partial(self.rooms.__getitem__, lease.account))
 
     def push(self, queue: str, *ids: str, account: str | None = None) -> None:
         push(self.client, queue, *[message(kwargs=send_fields(account=account), task_id=id_) for id_ in ids])
@@ -59,7 +64,7 @@ class Stand:
         """Take in what is due; return the ids of the new jobs."""
         ids: list[str] = []
         while True:
-            ids += [job.task_id for job in self.inbox.take_in()]
+            ids += [job.task_id for job in run(self.inbox.take_in())]
             if self.inbox.next_look_at != 0.0:
                 return ids
 
@@ -70,7 +75,13 @@ class Stand:
 
     def ring(self) -> None:
         """Wait until the bell rings."""
-        assert self._readable(self.source.fileno(), PATIENCE_SECONDS)
+
+        async def hear() -> None:
+            rang = asyncio.Event()
+            with self.inbox.watched(rang.set):
+                await soon(rang.wait())
+
+        run(hear())
 
 
 @pytest.fixture
@@ -78,12 +89,11 @@ def stand(
     source: Source,
     client: redis.Redis,
     sqlite_url: str,
-    readable: Callable[[int, float], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stand]:
     monkeypatch.setattr(due, "POLL_SECONDS", 3600.0)
     with open_ledger(sqlite_url) as ledger:
-        yield Stand(source, client, ledger, readable)
+        yield Stand(source, client, ledger)
 
 
 def test_what_lies_there_when_a_place_is_gained_comes_in(stand: Stand) -> None:
@@ -221,7 +231,6 @@ def test_without_a_bell_the_slow_round_finds_what_was_pushed(
     client: redis.Redis,
     redis_url: str,
     sqlite_url: str,
-    readable: Callable[[int, float], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client.acl_setuser(
@@ -231,14 +240,14 @@ def test_without_a_bell_the_slow_round_finds_what_was_pushed(
     monkeypatch.setattr(due, "POLL_SECONDS", 0.01)
     try:
         with open_ledger(sqlite_url) as ledger:
-            stand = Stand(source, client, ledger, readable)
+            stand = Stand(source, client, ledger)
             stand.gain()
-            stand.inbox.take_in()
+            run(stand.inbox.take_in())
             stand.push("worker68", "a", account="other")
             end = monotonic() + PATIENCE_SECONDS
             ids: list[str] = []
             while not ids and monotonic() < end:
-                ids += [job.task_id for job in stand.inbox.take_in()]
+                ids += [job.task_id for job in run(stand.inbox.take_in())]
             assert ids == ["a"]
     finally:
         source.close()

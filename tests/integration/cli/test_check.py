@@ -133,12 +133,12 @@ def test_what_no_worker_owns_is_wrong(
 
 
 def test_a_worker_that_is_not_well_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
-    status = WorkerStatus("host-2", 1, utc_now(), utc_now(), "pump: stands still", False, {})
+    status = WorkerStatus("host-2", 1, utc_now(), utc_now(), "scheduler: stands still", False, {})
     Roster(client).tell(worker)
     client.zadd("worker68:workers", {"host-2": utc_now().timestamp()})
     Roster(client).tell(status)
     checked = check()
-    assert (checked.exit_code, checked.findings["worker host-2"]["found"]) == (1, "pump: stands still")
+    assert (checked.exit_code, checked.findings["worker host-2"]["found"]) == (1, "scheduler: stands still")
 
 
 def test_what_was_set_aside_is_a_warning(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:

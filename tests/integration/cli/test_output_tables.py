@@ -101,7 +101,7 @@ def fill(ledger: Ledger, client: redis.Redis) -> None:
     client.set("worker68:lease:account:main", f"{WORKER}|1")
     now = utc_now()
     account = AccountStatus("bridge not reachable: " + "x" * 100, 2**40, 2**40, 1234567.8, {})
-    Roster(client).tell(WorkerStatus(WORKER, 2**22, now, now, "pump: " + "y" * 100, True, {"main": account}))
+    Roster(client).tell(WorkerStatus(WORKER, 2**22, now, now, "scheduler: " + "y" * 100, True, {"main": account}))
 
 
 COMMANDS = (

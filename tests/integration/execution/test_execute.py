@@ -6,29 +6,20 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
-from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, account, message
+from tests.parts.accounts import open_account, pause_of
+from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
-from tests.parts.slots import Slots
-from worker68.bridge.link import Link
-from worker68.clock import boottime, monotonic, utc_now
-from worker68.execution.dispatch import Dispatch
+from worker68.clock import monotonic, utc_now
 from worker68.execution.execute import Execution
-from worker68.execution.gate import Gate
-from worker68.execution.kept import Kept
-from worker68.execution.pacing import LeadTime, Pacing
-from worker68.execution.permit import Answer, Permit
-from worker68.execution.recorder import Recorder
 from worker68.execution.slots import Ready, Slot, StepDone, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
-from worker68.limits.pace import Pace
-from worker68.limits.rates import NO_LIMITS
-from worker68.loop import Loop, Stopping
+from worker68.loop import Loop
 from worker68.store.engine import Connection
 from worker68.store.pauses import Pause
 from worker68.store.statements import attempts
@@ -44,27 +35,6 @@ UNWRITABLE = succeeded({"data": object()})
 DONE = {"notice_id": 5, "announcement": None}
 
 
-class ReadyLink:
-    """A link of which only the readiness matters."""
-
-    ready = True
-    why_not_ready = None
-
-    def why_not(self, needs_login: bool) -> str | None:
-        return None
-
-
-class NoPace:
-    def is_full(self, account: str) -> bool:
-        return False
-
-    def report_busy(self, account: str, age_seconds: float = 0.0) -> None: ...
-
-    def note_success(self, account: str, age_seconds: float = 0.0) -> None: ...
-
-    def note_unclear(self, account: str, age_seconds: float, written: bool) -> None: ...
-
-
 def ready(job: Job) -> Ready:
     return Ready(job, Slot(ask_of(job), monotonic(), monotonic()))
 
@@ -73,29 +43,7 @@ def ready(job: Job) -> Ready:
 def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
     writer = Writer(ledger.engine)
     writer.start()
-    limiter = Slots().as_limiter()
-    gate = Gate(NO_LIMITS, lambda: True, lambda: None)
-    permit = Permit("main", lambda: Answer(boottime(), {}))
-    stopping = Stopping(loop)
-    yield Execution(
-        account=account(),
-        owner=OWNER,
-        fence=FENCE,
-        owned=lambda: True,
-        link=cast(Link, ReadyLink()),
-        dispatch=Dispatch(account(), limiter, lambda lanes, depth: []),
-        limiter=limiter,
-        permit=permit,
-        gate=gate,
-        pacing=Pacing("main", cast(Pace, NoPace()), gate),
-        lead=LeadTime(),
-        engine=ledger.engine,
-        writer=writer,
-        recorder=Recorder("main", Kept(cast(Any, None)), stopping),
-        stopping=stopping,
-        announce=lambda: None,
-        wake=lambda: None,
-    )
+    yield Execution(open_account(ledger, loop, writer=writer))
     writer.stop()
 
 
@@ -239,7 +187,7 @@ def test_a_paused_account_begins_nothing(
 ) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
     pause = Pause(1, "main", "a complaint", "ann", NOW, None)
-    monkeypatch.setattr(execution.permit, "_last", lambda: Answer(boottime(), {"main": pause}))
+    monkeypatch.setattr(execution.account.guard, "_pause", pause_of(pause=pause))
     job = arrive(ledger, SEND)
 
     assert run(ready(job)) is None
@@ -252,15 +200,17 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
     ledger: Ledger, execution: Execution, loop: Loop, act: Any
 ) -> None:
     act(SEND, lambda turn: succeeded({"message_id": 1}))
-    dispatch = execution.dispatch
+    account = execution.account
+    dispatch = account.dispatch
     dispatch.add([arrive(ledger, SEND)])
     (chosen,) = loop.run_until_complete(dispatch.choose(1, False, utc_now())).ready
     seen: list[tuple[int, int, str]] = []
 
-    def note() -> None:
+    def note(name: str = "main") -> None:
         seen.append((dispatch.in_flight, dispatch.occupied, ledger.row(chosen.job.seq).state))
 
-    loop.run_until_complete(replace(execution, wake=note).run(chosen))
+    account.shared = replace(account.shared, wake=note)
+    loop.run_until_complete(Execution(account).run(chosen))
 
     note()
     assert seen == [(1, 0, "sending"), (0, 0, "ended")]

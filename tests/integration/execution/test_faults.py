@@ -20,20 +20,23 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome
 from worker68.loop import Loop
 from worker68.store.engine import transaction
+from worker68.store.statements.attempts import Attempt
 
 
 class Broken:
     """An execution whose turns break off, and may be able to write that down."""
-
-    owner, fence = OWNER, FENCE
 
     def __init__(self, ledger: Ledger, fault: BaseException, writes: BaseException | None = None) -> None:
         self._ledger = ledger
         self._fault = fault
         self._writes = writes
         self.finished: list[Job] = []
-        self.dispatch = SimpleNamespace(finish=self.finished.append)
+        dispatch = SimpleNamespace(finish=self.finished.append)
+        self.account = SimpleNamespace(dispatch=dispatch, shared=SimpleNamespace(announce=self.announce))
         self.announced = 0
+
+    def attempt(self, job: Job) -> Attempt:
+        return Attempt(job, job.attempts + 1, OWNER, FENCE)
 
     async def run(self, ready: Ready) -> None:
         await asyncio.sleep(0)

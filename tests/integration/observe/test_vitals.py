@@ -70,7 +70,7 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def wait_owned(stand: Stand) -> None:
-    wait_until(lambda: stand.parts.pump.owned_accounts() == ["main"] and stand.parts.links["main"].ready)
+    wait_until(lambda: stand.parts.owned.names() == ["main"] and stand.parts.links["main"].ready)
 
 
 def test_a_job_needs_no_connection_of_celerys(stand: Stand, redis_server: EmbeddedRedis) -> None:
@@ -136,7 +136,7 @@ def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedi
         client.set("worker68.neighbour", "no list")
     stand.runtime.start()
     wait_owned(stand)
-    wait_until(lambda: stand.parts.pump.owns_front)
+    wait_until(lambda: stand.parts.owned.owns_front)
     figures = stand.figures()
     assert figures["worker68_set_aside"] == {(): 2}
     assert figures["worker68_stray_messages"] == {("unknown_account",): 3, ("celery",): 1}
@@ -150,14 +150,14 @@ def test_what_another_worker_holds_is_told_too(stand: Stand, redis_server: Embed
     with redis.Redis.from_url(redis_server.url) as client:
         client.set("worker68:lease:account:main", "other|1", px=60_000)
     stand.runtime.start()
-    wait_until(lambda: stand.parts.pump.owns_front)
+    wait_until(lambda: stand.parts.owned.owns_front)
     assert stand.figures()["worker68_lease_held"] == {("front",): 1, ("account:main",): 0}
 
 
 def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> None:
     stand.runtime.start()
     wait_owned(stand)
-    wait_until(lambda: stand.parts.pump.owns_front)
+    wait_until(lambda: stand.parts.owned.owns_front)
     text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
     listed = set(re.findall(r"^\| `(worker68_\w+)`", text, re.MULTILINE))
     assert listed == set(stand.figures())

@@ -72,7 +72,7 @@ def test_one_key_with_two_contents_at_once_is_one_job_and_one_conflict(
 
 
 def test_batches_that_cross_each_other_lose_nothing(ledger: Ledger, pool: ThreadPoolExecutor) -> None:
-    """PostgreSQL may end one of them as a deadlock: then it is written again, as a pump would."""
+    """PostgreSQL may end one of them as a deadlock: then it is written again, as the scheduler would."""
     keys = [f"job-{number}" for number in range(ROUNDS)]
 
     def take_in(who: str, order: list[str]) -> None:

@@ -104,6 +104,16 @@ def test_a_first_job_that_cannot_be_read_hides_no_lane(ledger: Ledger) -> None:
     assert ledger.row(bad.seq).state == "ended"
 
 
+def test_jobs_that_cannot_be_run_hide_none_of_those_behind_them(ledger: Ledger) -> None:
+    unreadable, unknown, *rest = ledger.arrive(*[message() for _ in range(5)])
+    ledger.run(
+        lambda connection: connection.execute(update(jobs).where(jobs.c.seq == unreadable.seq).values(fields="{"))
+    )
+    ledger.run(lambda connection: connection.execute(update(jobs).where(jobs.c.seq == unknown.seq).values(task="x")))
+    assert [job.seq for job in load_lanes(ledger.engine, "main", 2, [unknown.lane])] == [job.seq for job in rest[:2]]
+    assert (ledger.row(unreadable.seq).state, ledger.row(unknown.seq).state) == ("ended", "ready")
+
+
 def test_a_lane_whose_first_job_is_of_an_unknown_task_is_left_out(ledger: Ledger) -> None:
     first, second = ledger.arrive(message(kwargs=to(1)), message(kwargs=to(2)))
     ledger.run(lambda connection: connection.execute(update(jobs).where(jobs.c.seq == first.seq).values(task="x")))

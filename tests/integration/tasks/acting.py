@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from tests.parts.onloop import run
-from tests.parts.turns import Collected, FreeAllowance, turn
+from tests.parts.turns import Collected, FreeContext, turn
 from worker68.bridge.link import Link
 from worker68.jobs.outcome import Outcome, Status
 from worker68.jobs.snapshot import ListSeen
@@ -17,9 +17,9 @@ from worker68.tasks.turn import Turn
 GROUP_CHAT = {"type": "group", "id": MANAGED_GROUP}
 
 
-def act(link: Link, name: str, allowance: FreeAllowance | None = None, *, step: int = 0, **fields: Any) -> Any:
+def act(link: Link, name: str, context: FreeContext | None = None, *, step: int = 0, **fields: Any) -> Any:
     """Let a task make one of its steps."""
-    taken = turn(link, f"worker68.{name}", allowance, step=step, **fields)
+    taken = turn(link, f"worker68.{name}", context, step=step, **fields)
     return run(taken.job.now.act(taken))
 
 
@@ -61,7 +61,7 @@ def frames_of(bridge: Simulator, frame_type: str) -> list[dict[str, Any]]:
     return [call["data"] for call in calls if call["type"] == frame_type]
 
 
-class Patient(FreeAllowance):
+class Patient(FreeContext):
     """Lets a little time pass, so that a loop over the state of the link is none over the processor."""
 
     async def pause(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.tasks.acting import act, frames_of, result
-from tests.parts.turns import FreeAllowance
+from tests.parts.turns import FreeContext
 from worker68.bridge.link import Link
 from worker68.simulator import Simulator
 from worker68.simulator.population import (
@@ -28,14 +28,14 @@ def test_tells_who_is_there(simulated_link: Link, simulated: Simulator) -> None:
 
 def test_asks_for_a_few_at_a_time_and_takes_a_slot_for_each_call(simulated_link: Link, simulated: Simulator) -> None:
     members = list(simulated.world.groups[PLAIN_GROUP].members)
-    allowance = FreeAllowance(members=members)
-    found = result(act(simulated_link, "sync_online_status", allowance, group_id=PLAIN_GROUP))
+    context = FreeContext(members=members)
+    found = result(act(simulated_link, "sync_online_status", context, group_id=PLAIN_GROUP))
     assert found["checked"] == len(members)
     sizes = [len(data["uids"]) for data in frames_of(simulated, "GroupMemberOnLineStatusList")]
     assert sizes == [40, 40, len(members) - 80]
     assert max(sizes) == USERS_A_CALL
-    assert allowance.slots == ["read"] * 2
-    assert allowance.progress[-1] == f"checked {len(members)} of {len(members)}"
+    assert context.slots == ["read"] * 2
+    assert context.progress[-1] == f"checked {len(members)} of {len(members)}"
 
 
 def test_where_no_member_is_known_their_list_is_read_first(simulated_link: Link, simulated: Simulator) -> None:
@@ -45,12 +45,12 @@ def test_where_no_member_is_known_their_list_is_read_first(simulated_link: Link,
 
 
 def test_nobody_is_asked_for_again_too_soon(simulated_link: Link, simulated: Simulator) -> None:
-    allowance = FreeAllowance()
+    context = FreeContext()
     fields: dict[str, Any] = {"group_id": MANAGED_GROUP, "user_ids": [ACCOUNT]}
-    result(act(simulated_link, "sync_online_status", allowance, **fields))
-    allowance.pause = _Paused.raise_  # type: ignore[method-assign]
+    result(act(simulated_link, "sync_online_status", context, **fields))
+    context.pause = _Paused.raise_  # type: ignore[method-assign]
     with pytest.raises(_Paused):
-        act(simulated_link, "sync_online_status", allowance, **fields)
+        act(simulated_link, "sync_online_status", context, **fields)
     assert len(frames_of(simulated, "GroupMemberOnLineStatusList")) == 1
 
 

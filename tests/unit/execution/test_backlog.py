@@ -8,6 +8,7 @@ import pytest
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import job, send_fields
+from worker68.clock import monotonic
 from worker68.execution import backlog as backlog_module
 from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, MOST_IN_MEMORY, Backlog
 from worker68.execution.lanes import Kind, head_of
@@ -116,6 +117,41 @@ def test_a_lane_of_which_nothing_may_start_is_not_loaded_again_and_again(
     backlog.end_load(lanes, depth, [first, send(2)][:depth])
     assert backlog.first(every) is None
     assert backlog.wakes_at is not None
+
+
+def test_a_job_that_ended_in_sql_alone_keeps_its_lane_no_longer_than_to_the_next_look_up(backlog: Backlog) -> None:
+    ended, waits = send(1), send(2)
+    backlog.enter(ended)
+    backlog.put_back(ended, monotonic() + 3600.0, "backs off")
+    backlog.unload()
+    assert backlog.first(every) is None
+    backlog.begin_look_up()
+    learn(backlog, [waits])
+    load(backlog, [waits])
+    assert take_all(backlog) == [2]
+
+
+def test_what_came_while_sql_was_looked_up_is_not_passed_over(backlog: Backlog) -> None:
+    learn(backlog, [send(1)])
+    backlog.begin_look_up()
+    waiting = [send(2, priority=1), send(3, priority=5)]
+    backlog.enter(waiting[0])  # SQL was read before it came there
+    learn(backlog, [waiting[1]])
+    last = send(4, priority=2)
+    backlog.enter(last)
+    assert take_all(backlog) == [], "SQL holds one that comes before it"
+    load(backlog, [waiting[0], last, waiting[1]])
+    assert take_all(backlog) == [2, 4, 3]
+
+
+def test_who_forgets_says_whether_anything_was_known(backlog: Backlog) -> None:
+    rests = send(2, chat=2)
+    backlog.enter(send(1))
+    backlog.put_back(rests, monotonic() + 3600.0, "backs off")
+    backlog.unload()
+    backlog.enter(send(3, chat=3))
+    assert backlog.forget({2, 3, 99}) == 2
+    assert backlog.forget({2, 3, 99}) == 0
 
 
 def test_a_rest_that_is_over_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,7 +298,8 @@ def test_what_is_there_already_is_not_there_twice(room: Room) -> None:
 
 def test_what_somebody_else_ended_takes_no_slot(room: Room) -> None:
     room.add(send(1), send(2), send(3), send(4, chat=2))
-    room.dispatch.forget({1, 2, 4, 99})
+    assert room.dispatch.forget({1, 2, 4, 99})
+    assert not room.dispatch.forget({99})
     assert room.choose() == [3]
     assert (room.slots.asked, room.dispatch.finished) == (1, 3)
 

@@ -42,18 +42,18 @@ def events(lines: list[Any]) -> list[str]:
 def test_it_begins_with_a_line_and_ends_with_one_that_counts(outage: Outage, clock: Clock) -> None:
     with capture_logs() as lines:
         for _ in range(50):
-            for where in ("pump", "recorder"):
+            for where in ("scheduler", "recorder"):
                 outage.fails(where, AWAY)
             clock.now += 1
-        outage.works("pump")
+        outage.works("scheduler")
         assert len(lines) == 1, "the other one still fails"
         outage.works("recorder")
-        outage.works("pump")
+        outage.works("scheduler")
     first, last = lines
     assert first == {
         "event": "it_is_away",
         "log_level": "warning",
-        "where": "pump",
+        "where": "scheduler",
         "problem": "it does not answer",
         "remedy": "look at it",
     }
@@ -64,16 +64,16 @@ def test_another_kind_of_problem_is_said_as_well(outage: Outage) -> None:
     """It starts, and turns out to have no tables: now somebody must act."""
     with capture_logs() as lines:
         for _ in range(2):
-            outage.fails("pump", AWAY)
-            outage.fails("pump", DatabaseUnfit("no tables"))
+            outage.fails("scheduler", AWAY)
+            outage.fails("scheduler", DatabaseUnfit("no tables"))
     assert [line["problem"] for line in lines] == ["it does not answer", "no tables"]
 
 
 def test_the_next_one_has_lines_of_its_own(outage: Outage) -> None:
     with capture_logs() as lines:
         for _ in range(2):
-            outage.fails("pump", AWAY)
-            outage.works("pump")
+            outage.fails("scheduler", AWAY)
+            outage.works("scheduler")
     assert events(lines) == ["it_is_away", "it_is_back"] * 2
     assert [line["failures"] for line in lines[1::2]] == [1, 1]
 
@@ -81,11 +81,11 @@ def test_the_next_one_has_lines_of_its_own(outage: Outage) -> None:
 def test_whoever_never_tries_again_does_not_keep_it_open(outage: Outage, clock: Clock) -> None:
     with capture_logs() as lines:
         outage.fails("recorder", AWAY)
-        outage.fails("pump", AWAY)
-        outage.works("pump")
+        outage.fails("scheduler", AWAY)
+        outage.works("scheduler")
         assert events(lines) == ["it_is_away"]
         clock.now += FORGET_SECONDS
-        outage.works("pump")
+        outage.works("scheduler")
     assert events(lines) == ["it_is_away", "it_is_back"]
 
 
@@ -111,5 +111,5 @@ def test_of_a_fault_each_place_is_said_once_with_its_traceback(clock: Clock) -> 
 
 def test_a_success_without_a_failure_says_nothing(outage: Outage) -> None:
     with capture_logs() as lines:
-        outage.works("pump")
+        outage.works("scheduler")
     assert lines == []

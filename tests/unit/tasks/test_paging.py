@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.parts.onloop import run
-from tests.parts.turns import Collected, FreeAllowance, turn
+from tests.parts.turns import Collected, FreeContext, turn
 from worker68.bridge.link import Link
 from worker68.jobs import snapshot
 from worker68.jobs.evidence import BUSY, BridgeError, Evidence
@@ -64,10 +64,10 @@ def read_row(raw: msgspec.Raw) -> MemberRow | None:
     return MemberRow(user_id, "", None, "member", False) if user_id else None
 
 
-def read(service: Service, allowance: FreeAllowance | None = None, **source: Any) -> Any:
+def read(service: Service, context: FreeContext | None = None, **source: Any) -> Any:
     options = {"first": 1, "page_size": SIZE} | source
     reading = ListSource(snapshot.GROUP_MEMBERS, service.ask, entries, read_row, **options)
-    return run(read_list(turn(cast(Link, None), SYNC_MEMBERS, allowance, group_id=7), reading, 7))
+    return run(read_list(turn(cast(Link, None), SYNC_MEMBERS, context, group_id=7), reading, 7))
 
 
 def ids(seen: ListSeen) -> list[int]:
@@ -284,12 +284,12 @@ def test_a_first_page_that_failed_lets_the_job_back_off() -> None:
 
 @pytest.mark.parametrize("answer", [BUSY_ANSWER, SILENCE], ids=["busy", "silence"])
 def test_a_later_page_that_failed_is_asked_for_again_in_its_place(answer: Evidence) -> None:
-    allowance = FreeAllowance()
+    context = FreeContext()
     service = Service({1: page(1, 2, 3, count=4), 2: [answer, page(4)]})
-    seen = read(service, allowance)
+    seen = read(service, context)
     assert (ids(seen), seen.whole) == ([1, 2, 3, 4], True)
     assert service.asked == [1, 2, 2, 1]
-    assert allowance.reported[0] != allowance.reported[1]
+    assert context.reported[0] != context.reported[1]
 
 
 def test_a_later_page_that_fails_for_ever_gives_the_job_back() -> None:
@@ -304,9 +304,9 @@ def test_a_look_back_that_fails_keeps_what_was_read() -> None:
 
 
 def test_progress_is_told_while_there_is_more() -> None:
-    allowance = FreeAllowance()
-    read(Service({1: page(1, 2, 3, count=7), 2: page(4, 5, 6), 3: page(7)}), allowance)
-    assert allowance.progress == ["read 3 of 7", "read 6 of 7"]
+    context = FreeContext()
+    read(Service({1: page(1, 2, 3, count=7), 2: page(4, 5, 6), 3: page(7)}), context)
+    assert context.progress == ["read 3 of 7", "read 6 of 7"]
 
 
 PAGES = st.lists(st.lists(st.integers(0, 12), max_size=SIZE + 1), max_size=12)

@@ -1,10 +1,12 @@
-"""The watch over kill switches: permits follow SQL's word, and the pause's row says when the owner has seen it."""
+"""The watch over pauses: accounts follow SQL's word, and the pause's row says when the owner has seen it."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,20 +16,23 @@ from tests.parts.ledger import Ledger
 from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.errors import DatabaseAway
-from worker68.execution import watch as watch_module
-from worker68.execution.permit import Permit
-from worker68.execution.watch import PauseWatch
+from worker68.execution import pause_watch as watch_module
+from worker68.execution.pause_watch import AccountPause, PauseWatch
 from worker68.loop import LoopThread
 from worker68.store import pauses
 from worker68.store.engine import Engine
 
+T = TypeVar("T")
+
 
 class Bell:
-    def __init__(self) -> None:
-        self.rung = 0
+    """Notes the accounts for which it was rung."""
 
-    def __call__(self) -> None:
-        self.rung += 1
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def __call__(self, account: str) -> None:
+        self.rung.append(account)
 
 
 @pytest.fixture
@@ -45,16 +50,26 @@ def watch(sqlite: Ledger, bell: Bell, loop_thread: LoopThread, monkeypatch: pyte
     stop_service(loop_thread, watch)
 
 
-def open_account(watch: PauseWatch, account: str) -> Permit:
+def open_account(watch: PauseWatch, account: str) -> AccountPause:
     """Open an account and wait until SQL has been asked about it."""
-    permit = watch.open(account)
-    wait_until(lambda: permit.why_not() is None or permit.pause is not None)
-    return permit
+    opened = on_loop(watch, lambda: watch.open(account))
+    wait_until(lambda: opened.why_not() is None or opened.pause is not None)
+    return opened
+
+
+def on_loop(watch: PauseWatch, step: Callable[[], T]) -> T:
+    """Take a step on the loop of the watch."""
+
+    async def go() -> T:
+        return step()
+
+    return asyncio.run_coroutine_threadsafe(go(), watch._wakeup._loop).result(10)
 
 
 def test_an_account_may_be_written_for_as_soon_as_sql_was_asked(watch: PauseWatch, bell: Bell) -> None:
-    open_account(watch, "main")
-    wait_until(lambda: bell.rung == 1)
+    for account in ("main", "other"):
+        open_account(watch, account)
+    wait_until(lambda: bell.rung == ["main", "other"])
 
 
 def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) -> None:
@@ -64,15 +79,18 @@ def test_a_pause_from_before_holds_at_once(sqlite: Ledger, watch: PauseWatch) ->
 
 
 def test_a_pause_is_seen_said_and_ended(sqlite: Ledger, watch: PauseWatch, bell: Bell) -> None:
-    permit = open_account(watch, "main")
+    open_account(watch, "other")
+    paused = open_account(watch, "main")
+    wait_until(lambda: bell.rung == ["other", "main"])
+    bell.rung.clear()
     pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
-    assert "paused by ann" in (permit.why_not() or ""), "the row says so only afterwards"
-    wait_until(lambda: bell.rung == 2)
+    assert "paused by ann" in (paused.why_not() or ""), "the row says so only afterwards"
+    wait_until(lambda: bell.rung == ["main"])
 
     pauses.resume(sqlite.engine, "main", "solved", "ann", NOW)
-    wait_until(lambda: permit.why_not() is None)
-    wait_until(lambda: bell.rung == 3)
+    wait_until(lambda: paused.why_not() is None)
+    wait_until(lambda: bell.rung == ["main", "main"])
 
 
 def test_an_account_that_is_opened_need_not_wait_for_the_next_look(
@@ -86,7 +104,7 @@ def test_an_account_that_is_opened_need_not_wait_for_the_next_look(
 def test_the_pause_of_an_account_of_another_worker_is_not_said_to_be_seen(sqlite: Ledger, watch: PauseWatch) -> None:
     open_account(watch, "main")
     open_account(watch, "other")
-    watch.close("other")
+    on_loop(watch, lambda: watch.close("other"))
     for account in ("other", "main"):
         pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
@@ -99,13 +117,13 @@ def test_an_older_answer_never_replaces_a_newer_one(
     sqlite: Ledger, watch: PauseWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQL is asked again only when the answer before has been taken over."""
-    permit = open_account(watch, "main")
+    paused = open_account(watch, "main")
     with held_answer(watch, monkeypatch) as asked:  # this one has read "not paused"
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-    wait_until(lambda: "paused by ann" in (permit.why_not() or ""))
+    wait_until(lambda: "paused by ann" in (paused.why_not() or ""))
     wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     assert asked.at_once == 1
-    assert "paused by ann" in (permit.why_not() or "")
+    assert "paused by ann" in (paused.why_not() or "")
 
 
 def test_an_account_that_is_opened_does_not_get_an_answer_from_before(
@@ -115,10 +133,10 @@ def test_an_account_that_is_opened_does_not_get_an_answer_from_before(
     open_account(watch, "other")
     with held_answer(watch, monkeypatch):
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        permit = watch.open("main")
+        paused = on_loop(watch, lambda: watch.open("main"))
 
     def is_paused() -> bool:
-        words = permit.why_not()
+        words = paused.why_not()
         assert words is not None
         return "paused by ann" in words
 
@@ -130,7 +148,7 @@ def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing
 ) -> None:
     for account in ("main", "other"):
         open_account(watch, account)
-    wait_until(lambda: bell.rung > 0)
+    wait_until(lambda: bool(bell.rung))
     note, began, may_go_on = pauses.note_seen, threading.Event(), threading.Event()
 
     def slow(engine: Engine, pause_id: int, owner: str) -> None:
@@ -143,7 +161,7 @@ def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing
         for account in ("main", "other"):
             pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
         assert began.wait(10)
-        watch.close("other")
+        on_loop(watch, lambda: watch.close("other"))
         may_go_on.set()
         wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
     events = [entry["event"] for entry in logs]
@@ -155,7 +173,7 @@ def test_a_pause_is_logged_and_said_also_where_the_row_cannot_be_written(
     sqlite: Ledger, watch: PauseWatch, bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_account(watch, "main")
-    wait_until(lambda: bell.rung == 1)
+    wait_until(lambda: bell.rung == ["main"])
 
     def away(engine: Engine, pause_id: int, owner: str) -> None:
         raise DatabaseAway("it is read-only")
@@ -163,7 +181,7 @@ def test_a_pause_is_logged_and_said_also_where_the_row_cannot_be_written(
     monkeypatch.setattr(pauses, "note_seen", away)
     with capture_logs() as logs:
         pauses.pause(sqlite.engine, "main", "a complaint", "ann", NOW)
-        wait_until(lambda: bell.rung == 2)
+        wait_until(lambda: bell.rung == ["main", "main"])
         wait_until(lambda: "account_paused" in [entry["event"] for entry in logs])
 
 

@@ -1,4 +1,4 @@
-"""The pump: which accounts get the room that comes free in the worker."""
+"""The scheduler: which accounts get the room that comes free in the worker, and what holds up which others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,17 +17,19 @@ import pytest
 from tests.parts.clock import Clock
 from tests.parts.jobs import job
 from tests.parts.onloop import PATIENCE_SECONDS, run
-from worker68.broker import pump as module
 from worker68.broker.doorbell import Changed
+from worker68.broker.inbox import Inbox
 from worker68.broker.place import Place, Popped
-from worker68.broker.pump import Pump
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
 from worker68.errors import RowsLocked
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
-from worker68.loop import Loop
+from worker68.loop import Loop, Stopping
+from worker68.scheduling.owned_accounts import OwnedAccounts
+from worker68.scheduling.scheduler import Scheduler
+from worker68.scheduling.starter import Starter
 
 
 class Silence:
@@ -58,9 +61,9 @@ class Silence:
 
 @dataclass
 class Account:
-    """A desk with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
+    """An account, and its upkeep, with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
 
-    account: str
+    name: str
     most_at_once: int = 8
     room: int = 1000
     tend_at: float = math.inf
@@ -70,12 +73,19 @@ class Account:
     on_tending: Callable[[], None] = lambda: None
 
     @property
-    def execution(self) -> Any:
-        return SimpleNamespace(dispatch=SimpleNamespace(in_flight=self.running, occupied=self.running))
+    def dispatch(self) -> Any:
+        return SimpleNamespace(in_flight=self.running, occupied=self.running)
 
-    async def tend(self) -> bool:
+    @property
+    def settings(self) -> Any:
+        return SimpleNamespace(max_in_flight=self.most_at_once)
+
+    @property
+    def upkeep(self) -> Any:
+        return self
+
+    async def tend(self) -> None:
         self.on_tending()
-        return False
 
     def take(self, jobs: Sequence[Job]) -> None:
         """There are jobs without an end."""
@@ -92,56 +102,48 @@ class Account:
         return Choice([Ready(one, Slot(ask_of(one), now, now)) for one in map(job, range(chosen))], [], None)
 
 
-async def pump_for(
+async def schedule(
     accounts: list[Account],
     concurrency: int,
     until: Callable[[], bool],
-    begin: Callable[[Pump, Account], None],
+    begin: Callable[[Scheduler, Account], None],
     on_opening: Callable[[str], None] = lambda name: None,
     source: Silence | None = None,
     intake: object = None,
 ) -> None:
-    """Let a pump look after these accounts, in their order, until the condition is true."""
-    desks = {one.account: one for one in accounts}
+    """Let a scheduler look after these accounts, in their order, until the condition is true."""
+    by_name = {one.name: one for one in accounts}
 
-    async def open_desk(name: str, lease: Lease) -> Any:
+    async def open_account(name: str, lease: Lease) -> Any:
         on_opening(name)
-        return desks[name]
+        return by_name[name]
 
-    pump = Pump(
-        cast(Any, None),
-        cast(Any, intake),
-        cast(Any, source or Silence()),
-        lambda desk, ready: begin(pump, cast(Account, desk)),
-        open_desk,
-        lambda: None,
-        lambda jobs: None,
-        concurrency,
-        cast(Loop, asyncio.get_running_loop()),
+    loop = cast(Loop, asyncio.get_running_loop())
+    stopping = Stopping(loop)
+    inbox = Inbox(cast(Any, source or Silence()), cast(Any, intake), lambda: None)
+    owned = OwnedAccounts(open_account, inbox)
+    starter = Starter(
+        owned, lambda account, ready: begin(scheduler, cast(Any, account)), lambda jobs: None, concurrency, stopping
     )
-    for name in desks:
-        pump.gained(Lease(account_lease(name), "worker", 1, math.inf))
-    running = asyncio.ensure_future(pump.run())
+    scheduler = Scheduler(owned, inbox, starter, lambda: None, stopping, loop)
+    for name in by_name:
+        scheduler.gained(Lease(account_lease(name), "worker", 1, math.inf))
+    running = asyncio.ensure_future(scheduler.run())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not until():
                 await asyncio.sleep(0.001)
     finally:
-        pump.stop()
+        scheduler.stop()
         await running
 
 
-@pytest.fixture(autouse=True)
-def without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "check_version", lambda engine: None)
-
-
-def end_soon(pump: Pump, desk: Account) -> None:
+def end_soon(scheduler: Scheduler, account: Account) -> None:
     """Let a job end at once."""
 
     def end() -> None:
-        desk.running -= 1
-        pump.job_ended(desk.account)
+        account.running -= 1
+        scheduler.job_ended(account.name)
 
     asyncio.get_running_loop().call_soon(end)
 
@@ -149,25 +151,25 @@ def end_soon(pump: Pump, desk: Account) -> None:
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_one_account_does_not_keep_the_whole_room_to_itself(concurrency: int) -> None:
     accounts = [Account("a"), Account("b"), Account("c")]
-    run(pump_for(accounts, concurrency, lambda: all(one.begun > 20 for one in accounts), end_soon))
+    run(schedule(accounts, concurrency, lambda: all(one.begun > 20 for one in accounts), end_soon))
 
 
 def test_room_that_comes_free_while_an_account_is_offered_none_is_not_lost() -> None:
     busy, waits = Account("busy", most_at_once=1), Account("waits")
-    pumps: list[Pump] = []
+    schedulers: list[Scheduler] = []
 
     def end_the_other() -> None:
         if busy.running:
             busy.running, busy.most_at_once = 0, 0
-            pumps[0].job_ended("busy")
+            schedulers[0].job_ended("busy")
 
     waits.on_choice = end_the_other
-    run(pump_for([busy, waits], 1, lambda: waits.begun > 0, lambda pump, _: pumps.append(pump)))
+    run(schedule([busy, waits], 1, lambda: waits.begun > 0, lambda scheduler, _: schedulers.append(scheduler)))
 
 
 def test_accounts_that_are_open_go_on_while_many_others_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    clock.drive(monkeypatch, "worker68.broker.pump")
+    clock.drive(monkeypatch, "worker68.scheduling.owned_accounts")
     accounts = [Account(name) for name in ("a", "b", "c")]
     happened: list[str] = []
 
@@ -176,11 +178,11 @@ def test_accounts_that_are_open_go_on_while_many_others_are_opened(monkeypatch: 
         clock.pass_by(2.0)
 
     run(
-        pump_for(
+        schedule(
             accounts,
             100,
             lambda: all(one.begun for one in accounts),
-            lambda _, desk: happened.append(f"begin {desk.account}"),
+            lambda _, account: happened.append(f"begin {account.name}"),
             open_slowly,
         )
     )
@@ -190,7 +192,7 @@ def test_accounts_that_are_open_go_on_while_many_others_are_opened(monkeypatch: 
 
 def test_an_account_that_stays_locked_keeps_no_other_from_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    clock.drive(monkeypatch, "worker68.broker.pump")
+    clock.drive(monkeypatch, "worker68.scheduling.owned_accounts")
     locked, free = Account("locked"), Account("free")
 
     def open_slowly(name: str) -> None:
@@ -198,21 +200,21 @@ def test_an_account_that_stays_locked_keeps_no_other_from_being_opened(monkeypat
         if name == "locked":
             raise RowsLocked("by an owner that is frozen")
 
-    run(pump_for([locked, free], 100, lambda: bool(free.begun), lambda *_: None, open_slowly))
+    run(schedule([locked, free], 100, lambda: bool(free.begun), lambda *_: None, open_slowly))
 
 
 def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock().drive(
-        monkeypatch, "worker68.broker.pump", "worker68.broker.inbox"
-    )  # the slow round over all places stands still
-    desk, source = Account("a", most_at_once=0, room=0), Silence()
+    # The slow round over all places stands still.
+    modules = ("scheduling.scheduler", "scheduling.owned_accounts", "broker.inbox")
+    Clock().drive(monkeypatch, *(f"worker68.{module}" for module in modules))
+    account, source = Account("a", most_at_once=0, room=0), Silence()
 
     def count() -> None:
         if source.pops:
-            desk.room, desk.tend_at = 5, math.inf
+            account.room, account.tend_at = 5, math.inf
 
-    desk.on_tending, desk.tend_at = count, 0.0
-    run(pump_for([desk], 1, lambda: source.pops > 1, lambda *_: None, source=source))
+    account.on_tending, account.tend_at = count, 0.0
+    run(schedule([account], 1, lambda: source.pops > 1, lambda *_: None, source=source))
 
 
 class Flood(Silence):
@@ -227,9 +229,34 @@ class Flood(Silence):
         return Batch(popped, again=(self.account,))
 
 
+def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_them() -> None:
+    tended: list[str] = []
+    many = [Account(f"a{number}", most_at_once=0, tend_at=0.0) for number in range(500)]
+    for one in many:
+        one.on_tending = partial(tended.append, one.name)
+    busy = Account("busy", most_at_once=1)
+
+    class Intake:
+        def take_in(self, arrivals: Sequence[object], now: object) -> list[Job]:
+            return [replace(job(1), account="busy") for _ in arrivals]
+
+    tended_before: list[int] = []
+    run(
+        schedule(
+            [*many, busy],
+            100,
+            lambda: bool(tended_before),
+            lambda *_: tended_before.append(len(tended)),
+            source=Flood("busy"),
+            intake=Intake(),
+        )
+    )
+    assert tended_before[0] < len(many)
+
+
 def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> None:
     flooded, waits = Account("flooded"), Account("waits")
-    begun: list[tuple[Pump, asyncio.AbstractEventLoop]] = []
+    begun: list[tuple[Scheduler, asyncio.AbstractEventLoop]] = []
 
     def end(over: threading.Event) -> None:
         if flooded.running:
@@ -248,11 +275,11 @@ def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> No
             return [replace(job(1), account="flooded") for _ in arrivals]
 
     run(
-        pump_for(
+        schedule(
             [flooded, waits],
             1,
             lambda: waits.begun > 0,
-            lambda pump, _: begun.append((pump, asyncio.get_running_loop())),
+            lambda scheduler, _: begun.append((scheduler, asyncio.get_running_loop())),
             source=Flood("flooded"),
             intake=Intake(),
         )

@@ -1,40 +1,33 @@
 """What a step may have of execution while it runs: further slots, time, a place for rows, a word about how far it has come.
 
-In: the attempt, and the parts of the runtime that serve it. Out: slots under the account's limits. Each wait ends when the worker
-stops or loses the account, as ``TurnOver``. Never: a frame.
+In: the attempt and its account. Out: slots under the account's limits. Each wait ends when the worker stops or loses the account,
+as ``TurnOver``. Never: a frame.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 
 import structlog
 
-from worker68.bridge.link import Link
 from worker68.clock import Deadline, monotonic
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.execution.gate import Pass
-from worker68.execution.pacing import Pacing
-from worker68.execution.permit import Permit
+from worker68.execution.account import Account
 from worker68.execution.recorder import written
 from worker68.execution.row_buffer import RowBuffer
 from worker68.execution.slots import slot_of
+from worker68.execution.write_guard import NOT_OWNED, JobFrames
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass
-from worker68.limits.limiter import Ask, Grant, Limiter
-from worker68.loop import Stopping
+from worker68.limits.limiter import Ask, Grant
 from worker68.observe import outages
-from worker68.settings import AccountSettings
-from worker68.store.engine import Engine
 from worker68.store.members import known_members
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
-from worker68.store.writer import Writer, each
-from worker68.tasks.sync_online_status import RecentlyAsked
+from worker68.store.writer import each
 from worker68.tasks.turn import TurnOver
 
 log = structlog.get_logger(__name__)
@@ -53,50 +46,42 @@ LOOK_SECONDS = 0.1
 PROGRESS_SECONDS = 2.0
 
 
-@dataclass
-class TurnAllowance:
-    """The allowance of one attempt. On the loop. ``kept`` closes what was collected."""
+class StepContext:
+    """The context of one attempt. On the loop. ``kept`` closes what was collected."""
 
-    attempt: Attempt
-    account: AccountSettings
-    link: Link
-    limiter: Limiter
-    engine: Engine
-    writer: Writer
-    stopping: Stopping
-    owned: Callable[[], bool]
-    permit: Permit
-    frame: Pass
-    pacing: Pacing
-    asked: RecentlyAsked
-    kept: ExitStack
-    gives_way: Callable[[], bool]
-    _progress_at: float = field(default_factory=lambda: monotonic() + PROGRESS_SECONDS)
+    def __init__(self, account: Account, attempt: Attempt, frames: JobFrames, kept: ExitStack) -> None:
+        self._account = account
+        self._attempt = attempt
+        self._frames = frames
+        self._kept = kept
+        self._progress_at = monotonic() + PROGRESS_SECONDS
 
     async def wait_for_slot(self, limit: LimitClass) -> None:
         """Return shortly before a further frame may be written: the bridge is ready, and the account's limits have a slot."""
+        account = self._account
         patience, politeness = Deadline.after(BRIDGE_PATIENCE_SECONDS), Deadline.after(GIVE_WAY_SECONDS)
         ask = Ask(None, limit)
         while True:
-            if (reason := self.permit.why_not()) is not None:
+            if (reason := account.guard.why_not()) is not None:
                 raise _over(reason)
-            if not self.link.ready:
+            if not account.link.ready:
                 if patience.passed:
                     raise _over("the bridge went away in the middle of it")
                 await self.pause(SLICE_SECONDS)
                 continue
-            if not politeness.passed and self.gives_way():
+            if not politeness.passed and account.dispatch.has_more_urgent():
                 await self.pause(LOOK_SECONDS)
                 continue
             try:
-                (answer,) = await asyncio.to_thread(self.limiter.acquire, self.account.name, self.account.limits, [ask])
+                acquire = account.shared.limiter.acquire
+                (answer,) = await asyncio.to_thread(acquire, account.name, account.settings.limits, [ask])
             except RedisAway as away:
                 outages.REDIS.fails("execution", away)
                 await self.pause(SLICE_SECONDS)
                 continue
             outages.REDIS.works("execution")
             if isinstance(answer, Grant):
-                self.frame.renew(slot_of(ask, answer, monotonic()))
+                self._frames.renew(slot_of(ask, answer, monotonic()))
                 await self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
                 return
             await self.pause(answer.retry_after_seconds)
@@ -105,41 +90,46 @@ class TurnAllowance:
         """Let time pass."""
         until = Deadline.after(seconds)
         while True:
-            if not self.owned():
-                raise _over("this worker does not own the account any more")
-            if await self.stopping.rest(min(SLICE_SECONDS, until.remaining())):
+            if not self._account.lease.held:
+                raise _over(NOT_OWNED)
+            if await self._account.shared.stopping.rest(min(SLICE_SECONDS, until.remaining())):
                 raise _over("the worker is stopping")
             if until.passed:
                 return
 
     async def report(self, finding: Outcome | TryAgain) -> None:
-        await self.pacing.tell(finding, self.frame)
+        await self._account.pacing.report(finding, self._frames)
 
     async def note_progress(self, words: str) -> None:
         if monotonic() < self._progress_at:
             return
         self._progress_at = monotonic() + PROGRESS_SECONDS
-        job = self.attempt.job
+        job = self._attempt.job
         log.info("job_goes_on", job_id=job.job_id, account=job.account, task=job.task, progress=words)
         try:
-            await written(self.writer, each, lambda connection: attempts.note_progress(connection, self.attempt, words))
+            await written(
+                self._account.shared.writer,
+                each,
+                lambda connection: attempts.note_progress(connection, self._attempt, words),
+            )
         except DatabaseAway as away:
             outages.DATABASE.fails("progress", away)
 
     def collect(self, row: type[Row]) -> RowBuffer:
-        return self.kept.enter_context(closing(RowBuffer(row)))
+        return self._kept.enter_context(closing(RowBuffer(row)))
 
     async def known_members(self, group_id: int) -> list[int]:
         """Look them up, however long the database is away: the job has not failed by that."""
+        engine = self._account.shared.engine
         while True:
             try:
-                return await asyncio.to_thread(known_members, self.engine, self.account.name, group_id)
+                return await asyncio.to_thread(known_members, engine, self._account.name, group_id)
             except DatabaseAway as away:
                 outages.DATABASE.fails("execution", away)
                 await self.pause(SLICE_SECONDS)
 
     def recently_asked(self, user_ids: Iterable[int]) -> float:
-        return self.asked.ask(user_ids)
+        return self._account.recently_asked.ask(user_ids)
 
 
 def _over(reason: str) -> TurnOver:

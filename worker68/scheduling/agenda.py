@@ -1,13 +1,19 @@
 """The agenda: which accounts to look at now, and when to look at the others.
 
-In: accounts for which something has changed, and times. Out: those that are due. What a round costs follows what changed and what
-is due, not how many accounts there are. Never: a clock.
+In: accounts for which something has changed, and times. Out: those that are due, a bounded part at a time. What a round costs
+follows what changed and what is due, not how many accounts there are. Never: a clock.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from itertools import islice
+
+#: Accounts of one round at most: a job that comes meanwhile waits for no more than these. Where something has changed, most need a
+#: look at what is in memory; where the time has come, most need some statements of SQL.
+MOST_CHANGED = 64
+MOST_DUE = 16
 
 
 class Agenda:
@@ -44,23 +50,24 @@ class Agenda:
             register.pop(account, None)
 
     def take(self, now: float, has_room: bool) -> list[str]:
-        """Return the accounts that are due, first those that have waited for room; they are due no more."""
+        """Return accounts that are due, first those that have waited for room; they are due no more."""
         due: dict[str, None] = {}
-        if has_room:
-            due, self._without_room = self._without_room, {}
-        due.update(self._marked)
-        self._marked = {}
-        while self.next_at <= now:
+        for register in (self._without_room, self._marked) if has_room else (self._marked,):
+            for account in list(islice(register, MOST_CHANGED - len(due))):
+                del register[account]
+                due[account] = None
+        most = len(due) + MOST_DUE
+        while self._next_time() <= now and len(due) < most:
             account = heapq.heappop(self._heap)[1]
             del self._times[account]
             due[account] = None
         return list(due)
 
-    @property
-    def next_at(self) -> float:
-        """When the next account is due: 0 for now."""
-        if self._marked:
-            return 0.0
+    def next_at(self, has_room: bool) -> float:
+        """Return when the next account is due: 0 for now."""
+        return 0.0 if self._marked or (has_room and self._without_room) else self._next_time()
+
+    def _next_time(self) -> float:
         while self._heap and self._times.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf

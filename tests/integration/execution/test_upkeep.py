@@ -1,0 +1,46 @@
+"""How full an account's waiting room is, as its owner reckons it between two counts."""
+
+from __future__ import annotations
+
+from tests.parts.accounts import open_account
+from tests.parts.jobs import account as settings_of
+from tests.parts.jobs import message, send_fields
+from tests.parts.ledger import Ledger
+from tests.parts.onloop import run
+from worker68.execution.account import Account
+from worker68.jobs.job import Job
+
+
+def arrive(ledger: Ledger, account: Account, count: int) -> list[Job]:
+    jobs = ledger.arrive(*[message(kwargs=send_fields(chat={"type": "group", "id": at + 1})) for at in range(count)])
+    account.upkeep.take(jobs)
+    return jobs
+
+
+def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
+    account = open_account(sqlite, settings=settings_of(max_waiting=2))
+    run(account.tend())
+    arrive(sqlite, account, 2)
+    assert account.upkeep.room == 0
+    job = run(account.choose(1)).ready[0].job
+    sqlite.settle(sqlite.must_begin(job))
+    account.dispatch.finish(job)
+    assert account.upkeep.room == 1
+
+
+def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_room(sqlite: Ledger) -> None:
+    account = open_account(sqlite, settings=settings_of(max_waiting=2))
+    run(account.tend())
+    arrive(sqlite, account, 3)
+    job = run(account.choose(1)).ready[0].job
+    sqlite.settle(sqlite.must_begin(job))
+    account.upkeep.distrust()
+    run(account.tend())
+    assert account.upkeep.room == 0, "two wait, as SQL counted them"
+
+    account.dispatch.finish(job)
+
+    assert account.upkeep.room == 0, "SQL had counted it as ended"
+    account.upkeep.distrust()
+    run(account.tend())
+    assert account.upkeep.room == 0

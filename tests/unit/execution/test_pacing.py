@@ -1,0 +1,138 @@
+"""What an account's pace learns from its frames, and how early a commit begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parts.accounts import lease_of, pause_of
+from tests.parts.clock import Clock
+from tests.parts.jobs import job
+from tests.parts.onloop import run
+from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
+from worker68.execution.slots import Slot, ask_of
+from worker68.execution.write_guard import JobFrames, WriteGuard
+from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
+from worker68.limits.pace import Pace
+from worker68.limits.rates import NO_LIMITS
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    CLOCK.drive(monkeypatch, "worker68.execution.slots")
+
+
+def frames() -> JobFrames:
+    """Return frames whose first slot was granted a second ago."""
+    return JobFrames(WriteGuard(NO_LIMITS, lease_of(), pause_of()), job(1), slot())
+
+
+def slot() -> Slot:
+    return Slot(ask_of(job(1)), CLOCK.now, CLOCK.now - 1.0)
+
+
+class Reported(Pace):
+    """Writes down what is reported to the pace, in place of Redis."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.away = self.full = False
+        self.woken = 0
+        self.pacing = Pacing("main", self, self.wake)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def is_full(self, account: str) -> bool:
+        return self.full
+
+    def report_busy(self, account: str, age_seconds: float = 0.0) -> float:
+        return self._say("busy", age_seconds)
+
+    def note_success(self, account: str, age_seconds: float = 0.0) -> None:
+        self._say("success", age_seconds)
+
+    def note_unclear(self, account: str, age_seconds: float, written: bool) -> None:
+        self._say(f"unclear, written {written}", age_seconds)
+
+    def _say(self, what: str, age_seconds: float) -> float:
+        if self.away:
+            raise ConnectionError("gone")
+        assert age_seconds == 1.0, "reckoned from the grant"
+        self.said.append(what)
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (succeeded({}), "success"),
+        (TryAgain(ErrorCode.BUSY, "busy", spent=True), "busy"),
+        (TryAgain(ErrorCode.UNAVAILABLE, "silence", spent=True), "unclear, written True"),
+        (TryAgain(ErrorCode.UNAVAILABLE, "not written", spent=False), "unclear, written False"),
+        (failed(ErrorCode.REFUSED, "no"), "unclear, written True"),
+    ],
+)
+def test_the_pace_follows_what_frames_met(finding: TryAgain, said: str) -> None:
+    reported = Reported()
+    run(reported.pacing.report(finding, frames()))
+    assert reported.said == [said]
+
+
+def test_at_full_pace_only_what_is_busy_is_worth_a_call() -> None:
+    reported = Reported()
+    reported.full = True
+    run(reported.pacing.report(succeeded({}), frames()))
+    run(reported.pacing.report(TryAgain(ErrorCode.UNAVAILABLE, "silence", spent=True), frames()))
+    run(reported.pacing.report_unused(slot()))
+    assert reported.said == []
+    run(reported.pacing.report(TryAgain(ErrorCode.BUSY, "busy", spent=True), frames()))
+    assert reported.said == ["busy"]
+
+
+def test_busy_is_reported_once_though_it_is_heard_of_twice() -> None:
+    reported, frame = Reported(), frames()
+    reported.pacing.note_busy(frame)
+    reported.pacing.note_busy(None)
+    assert (reported.woken, frame.was_busy) == (1, True)
+    run(reported.pacing.report_busy())
+    run(reported.pacing.report(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
+    assert reported.said == ["busy"]
+    frame.renew(slot())
+    run(reported.pacing.report(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
+    assert reported.said == ["busy", "busy"]
+
+
+def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
+    reported, frame = Reported(), frames()
+    reported.away = True
+    run(reported.pacing.report(succeeded({}), frame))
+    reported.pacing.note_busy(frame)
+    with pytest.raises(ConnectionError):
+        run(reported.pacing.report_busy())
+    reported.away = False
+    run(reported.pacing.report_busy())
+    run(reported.pacing.report_busy())
+    assert reported.said == ["busy"]
+
+
+def test_a_slot_that_was_not_used_ends_its_probe() -> None:
+    reported = Reported()
+    run(reported.pacing.report_unused(slot()))
+    assert reported.said == ["unclear, written False"]
+
+
+def test_a_slow_commit_is_remembered_and_slowly_forgotten() -> None:
+    lead = LeadTime()
+    assert lead.seconds == LEAST_LEAD_SECONDS
+    lead.note(0.4)
+    assert lead.commit_seconds == pytest.approx(0.6)
+    assert lead.seconds == pytest.approx(0.7)
+    lead.note(0.0)
+    assert lead.commit_seconds == pytest.approx(0.54)
+    lead.note(60)
+    assert lead.commit_seconds == MOST_COMMIT_SECONDS
+    for _ in range(100):
+        lead.note(0.0)
+    assert lead.seconds == pytest.approx(LEAST_LEAD_SECONDS, abs=0.001)

@@ -1,0 +1,96 @@
+"""An account as its owner has it: everything of it that this worker knows, from the lease that it was gained with to its loss.
+
+In: the lease, and what all accounts share. Out: whether and why not its jobs may run, and which of them may start now. On the loop.
+Never: anything that outlives the lease; what is in memory alone can be found again in SQL and Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from worker68.bridge.link import Link, LinkOptions
+from worker68.clock import monotonic, utc_now
+from worker68.execution.dispatch import Dispatch
+from worker68.execution.pacing import Pacing
+from worker68.execution.pause_watch import AccountPause
+from worker68.execution.recorder import Recorder
+from worker68.execution.shared import Shared
+from worker68.execution.slots import Choice
+from worker68.execution.upkeep import Upkeep
+from worker68.execution.write_guard import WriteGuard
+from worker68.fleet.leases import Lease
+from worker68.jobs.job import Job
+from worker68.settings import AccountSettings
+from worker68.store.lanes import load_lanes
+from worker68.tasks.sync_online_status import RecentlyAsked
+
+#: While it is not known whether the account is paused, it is looked at again this often.
+PAUSE_LOOK_SECONDS: Final = 1.0
+
+
+class Account:
+    """One account under one lease."""
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        lease: Lease,
+        pause: AccountPause,
+        shared: Shared,
+        open_link: Callable[[LinkOptions], Link],
+    ) -> None:
+        self.settings = settings
+        self.lease = lease
+        self.shared = shared
+        self.guard = WriteGuard(settings.limits, lease, pause)
+        self.pacing = Pacing(settings.name, shared.pace, partial(shared.wake, settings.name))
+        options = LinkOptions(
+            match=settings.verdict_match,
+            newline=settings.newline,
+            guard=self.guard.why_not,
+            on_busy=self.pacing.note_busy,
+        )
+        self.link = open_link(options)
+        self.dispatch = Dispatch(settings, shared.limiter, self._load_lanes, self._ready_in)
+        self.upkeep = Upkeep(settings, shared, self.dispatch, self.why_not)
+        self.recorder = Recorder(settings.name, shared.kept, shared.stopping)
+        self.recently_asked = RecentlyAsked()
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    def why_not(self, needs_login: bool) -> str | None:
+        """Return why no frame can leave now, None where one can. ``needs_login``: it goes on to the service."""
+        return self.guard.why_not() or self.link.why_not(needs_login)
+
+    async def tend(self) -> None:
+        """Do what is due. Raises ``DatabaseAway`` and ``RedisAway``."""
+        await self.pacing.report_busy()
+        await self.upkeep.tend()
+
+    async def choose(self, room: int) -> Choice:
+        """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted.
+
+        Raises ``RedisAway`` and ``DatabaseAway``.
+        """
+        link = self.link
+        if not self.upkeep.knows_lanes or link.why_not_reached or not self.lease.held:
+            return Choice([], [], None)
+        if self.guard.why_not():  # no event says that SQL answers again
+            return Choice([], [], monotonic() + PAUSE_LOOK_SECONDS if self.dispatch.has_lanes else None)
+        choice = await self.dispatch.choose(
+            room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
+        )
+        for ready in choice.ready:
+            self.guard.expect(ready.job, ready.slot)
+        self.upkeep.note_chosen(choice.ready)
+        return choice
+
+    def _load_lanes(self, lanes: Sequence[str], depth: int) -> list[Job]:
+        return load_lanes(self.shared.engine, self.name, depth, lanes)
+
+    def _ready_in(self) -> float:
+        return max(0.0, self.pacing.lead.commit_seconds - self.guard.tolerance_seconds)

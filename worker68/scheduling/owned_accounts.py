@@ -1,0 +1,168 @@
+"""The accounts that this worker owns: opened when their lease is gained, dropped when it is lost, at rest after a fault.
+
+In: leases, as they are gained and lost. Out: open accounts, and which of them are due. A fault of one account costs only this
+account: it rests for a moment, and is read from SQL again. Never: a job.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from worker68.broker.inbox import Inbox
+from worker68.clock import monotonic
+from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
+from worker68.execution.account import Account
+from worker68.fleet.leases import Lease
+from worker68.observe.outages import Outage
+from worker68.scheduling.agenda import Agenda
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+#: An account that failed rests so long.
+REST_SECONDS = 1.0
+
+#: Accounts are opened for so long in one round, then those that are open go on: one that is locked takes two seconds.
+OPENING_SECONDS = 0.5
+
+_FAILED = Outage("account_failed", "account_works_again", "a fault in worker68; the other accounts go on", fault=True)
+_LOCKED = Outage(
+    "account_locked",
+    "account_taken_over",
+    "another session holds rows of the account: that of an owner which is frozen ends within seconds; the others go on",
+)
+
+
+class OwnedAccounts:
+    """The open accounts by name, and their ``agenda``. On the loop.
+
+    Accounts come and go within ``apply_changes`` and ``open`` alone, so one that a round looks at stays there to its end.
+    """
+
+    def __init__(self, open_account: Callable[[str, Lease], Awaitable[Account]], inbox: Inbox) -> None:
+        self._open_account = open_account
+        self._inbox = inbox
+        self.agenda = Agenda()
+        self._accounts: dict[str, Account] = {}
+        self._front: Lease | None = None
+        self._changes: deque[tuple[Lease, bool]] = deque()
+        self._unopened: dict[str, Lease] = {}
+        self._resting: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> Account:
+        return self._accounts[name]
+
+    def names(self) -> list[str]:
+        return list(self._accounts)
+
+    def all(self) -> list[Account]:
+        return list(self._accounts.values())
+
+    @property
+    def owns_front(self) -> bool:
+        """Whether this worker sorts the front door."""
+        return self._front is not None
+
+    def gained(self, lease: Lease) -> None:
+        self._changes.append((lease, True))
+
+    def lost(self, lease: Lease) -> None:
+        self._changes.append((lease, False))
+
+    def apply_changes(self) -> None:
+        """Drop what was lost; what was gained is opened next."""
+        while self._changes:
+            lease, gained = self._changes.popleft()
+            self._note_gained(lease) if gained else self._note_lost(lease)
+
+    async def open(self) -> bool:
+        """Open accounts for a moment; return whether more wait for it. Raises ``DatabaseAway`` and ``RedisAway``.
+
+        One that the database did not let open is tried again, after the others.
+        """
+        began = monotonic()
+        for name, lease in list(self._unopened.items()):
+            if monotonic() - began >= OPENING_SECONDS:
+                return True
+            if not self.rests(name):
+                self._unopened[name] = self._unopened.pop(name)
+                await self.apart(name, self._open_one(name, lease))
+        return False
+
+    def due(self, has_room: bool) -> list[str]:
+        """Return the accounts that are due now, those first that waited for room; they are due no more."""
+        names = self.agenda.take(monotonic(), has_room)
+        return [name for name in names if name in self._accounts and not self.rests(name)]
+
+    def rests(self, name: str) -> bool:
+        """Whether this account rests after a fault. Its agenda says when it is due again."""
+        if self._resting.get(name, 0.0) > monotonic():
+            return True
+        self._resting.pop(name, None)
+        return False
+
+    async def apart(self, name: str, work: Awaitable[T]) -> T | None:
+        """Await work on one account; None where something of ours broke, which costs this account a rest and the others nothing.
+
+        Raises ``DatabaseAway`` and ``RedisAway``, which concern all accounts.
+        """
+        try:
+            done = await work
+        except RowsLocked as locked:
+            _LOCKED.fails(name, locked, account=name)
+            self._rest(name)
+            return None
+        except (DatabaseAway, RedisAway):
+            raise
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback
+            _FAILED.fails(name, error, account=name)
+            self._rest(name)
+            return None
+        _LOCKED.works(name)
+        _FAILED.works(name)
+        return done
+
+    def distrust(self) -> None:
+        """Something failed half-way, so what was written may not have come into memory: all accounts are read from SQL again."""
+        for name, account in self._accounts.items():
+            account.upkeep.distrust()
+            self.agenda.plan(name, 0.0)  # not as changed: so some at a time are looked after, behind those that are
+
+    def _note_gained(self, lease: Lease) -> None:
+        if lease.account is None:
+            self._front = lease
+            self._inbox.gain(lease)
+        else:
+            self._unopened[lease.account] = lease
+
+    def _note_lost(self, lease: Lease) -> None:
+        self._inbox.lose(lease)
+        if lease.account is None:
+            self._front = None
+        else:
+            self._unopened.pop(lease.account, None)
+            self._accounts.pop(lease.account, None)
+            self._resting.pop(lease.account, None)
+            self.agenda.forget(lease.account)
+
+    async def _open_one(self, name: str, lease: Lease) -> None:
+        try:
+            account = await self._open_account(name, lease)
+        except LeaseLost as lost:
+            log.warning("account_not_opened", account=name, problem=str(lost))
+        else:
+            self._accounts[name] = account
+            self._inbox.gain(lease, lambda: account.upkeep.room)
+            self.agenda.plan(name, 0.0)
+        del self._unopened[name]
+
+    def _rest(self, name: str) -> None:
+        self._resting[name] = until = monotonic() + REST_SECONDS
+        if name in self._accounts:
+            self._accounts[name].upkeep.distrust()
+        self.agenda.plan(name, until)

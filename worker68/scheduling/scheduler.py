@@ -1,0 +1,123 @@
+"""The scheduler: the service that takes jobs in from Redis, looks after the accounts, and lets begin what is ready.
+
+In: a doorbell that rings, leases, and what other parts say has changed. Out: rounds, each of which opens accounts, does what is due
+for some, begins their jobs, and takes new jobs in. An account is looked at when something has changed for it, or when its next time
+has come. Nothing is taken in while the database is away. Never: a frame; a wait of the loop for SQL or Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from worker68.broker.inbox import Inbox
+from worker68.clock import monotonic
+from worker68.errors import DatabaseAway, RedisAway
+from worker68.fleet.leases import Lease
+from worker68.loop import Loop, Stopping, Wakeup
+from worker68.observe import outages
+from worker68.observe.metrics import histogram
+from worker68.scheduling.owned_accounts import OwnedAccounts
+from worker68.scheduling.starter import Starter
+
+#: Between two tries while Redis or the database is away.
+PAUSE_SECONDS = 1.0
+
+_FAILED = outages.Outage(
+    "scheduler_failed", "scheduler_works_again", "a fault in worker68: keep this line, report it", fault=True
+)
+
+
+class Scheduler:
+    """Goes round until the worker stops. On the loop. ``check_database`` raises where its tables are not those of this code."""
+
+    def __init__(
+        self,
+        owned: OwnedAccounts,
+        inbox: Inbox,
+        starter: Starter,
+        check_database: Callable[[], None],
+        stopping: Stopping,
+        loop: Loop,
+    ) -> None:
+        self._owned = owned
+        self._inbox = inbox
+        self._starter = starter
+        self._check_database = check_database
+        self._stopping = stopping
+        self._wakeup = Wakeup(loop)
+        self._database_seen = False
+        self.seconds = histogram("worker68_scheduler_seconds", "One round: look after accounts, begin, take in.")
+        self.went_round_at = monotonic()  # the end of a round that ended well
+
+    async def run(self) -> None:
+        """Go round until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                began = monotonic()
+                next_at = await self._go_round()
+                self.went_round_at = monotonic()
+                self.seconds.observe(self.went_round_at - began)
+                with self._inbox.watched(self._wakeup.set):
+                    await self._wakeup.wait(next_at - monotonic())
+            except (DatabaseAway, RedisAway) as away:
+                outage = outages.DATABASE if isinstance(away, DatabaseAway) else outages.REDIS
+                outage.fails("scheduler", away)
+                self._database_seen = False
+                await self._pause()
+            except Exception as error:  # noqa: BLE001 - a worker whose scheduler has ended is alive and takes nothing in
+                _FAILED.fails("scheduler", error)
+                await self._pause()
+        await asyncio.to_thread(self._inbox.close)
+
+    def stop(self) -> None:
+        """Take nothing in and begin nothing any more."""
+        self._stopping.set()
+        self._wakeup.set()
+
+    async def _go_round(self) -> float:
+        """Look after accounts, begin jobs and take new ones in; return when to do so again at the latest (monotonic seconds)."""
+        self._owned.apply_changes()
+        if not self._database_seen:
+            await asyncio.to_thread(self._check_database)
+            self._database_seen = True
+        more_to_open = await self._owned.open()
+        due = self._owned.due(self._starter.room > 0)
+        await self._tend(due)  # before anything is taken in, because it counts how much room a new account has
+        await self._starter.start(due)
+        if jobs := await self._inbox.take_in():
+            await self._starter.add(jobs)
+        for outage in (outages.DATABASE, outages.REDIS, _FAILED):
+            outage.works("scheduler")
+        if more_to_open:
+            return 0.0
+        return min(self._owned.agenda.next_at(self._starter.room > 0), self._inbox.next_look_at)
+
+    async def _tend(self, names: Sequence[str]) -> None:
+        for name in names:
+            await self._owned.apart(name, self._owned[name].tend())
+            self._inbox.note_room(name)  # it may have been counted anew
+
+    async def _pause(self) -> None:
+        self._owned.distrust()
+        await self._stopping.rest(PAUSE_SECONDS)
+
+    # What other parts say has changed. On the loop
+
+    def wake(self, account: str) -> None:
+        """Something of this account may be ready now."""
+        self._owned.agenda.mark(account)
+        self._wakeup.set()
+
+    def job_ended(self, account: str) -> None:
+        """A job of the account is not under way any more: the next one may be ready, and there may be room for another."""
+        self._inbox.note_room(account)
+        self.wake(account)
+
+    def gained(self, lease: Lease) -> None:
+        self._owned.gained(lease)
+        self._wakeup.set()
+
+    def lost(self, lease: Lease) -> None:
+        self._owned.lost(lease)
+        self._wakeup.set()

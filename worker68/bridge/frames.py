@@ -165,7 +165,7 @@ def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
 def _read(raw: bytes) -> Frame:
     envelope = msgspec.json.decode(raw, type=_Envelope)
     if isinstance(envelope.operator, str):
-        return _read_unsolicited(envelope.operator, envelope.data, raw)
+        return _read_unsolicited(envelope.operator, raw)
     if envelope.message == "Hello":
         return Hello()
     request_id = read_id_text(envelope.id)
@@ -223,9 +223,10 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _read_unsolicited(operator: str, data: msgspec.Raw, raw: bytes) -> Frame:
-    # Decoded even where nobody looks at it: an event passed on must be valid JSON, and the envelope's reader skips over strings.
-    content = _decode_sliced(data)
+def _read_unsolicited(operator: str, raw: bytes) -> Frame:
+    # The whole frame is decoded, not its data alone: an event passed on must be valid JSON, and the envelope's reader skips over
+    # the names and the values that it does not want.
+    content = _decode_sliced(raw, _SLICED_LEVELS + 1).get("data")
     if operator == "network":
         status = content.get("networkStatusType") if isinstance(content, dict) else None
         return Network(status) if isinstance(status, str) else Malformed("network without a status")

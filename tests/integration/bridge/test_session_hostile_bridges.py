@@ -306,6 +306,9 @@ FRAMES = {
     **{f"scalar {raw.decode()}": Odd(raw) for raw in SCALARS},
     "invalid UTF-8": Odd(b'{"operator":"msgNew","data":{"content":"\xff\xfe"}}', 0, 1),
     "invalid UTF-8 in a name": Odd(b'{"operator":"a","data":{"\xc3\x28":1}}', 0, 1),
+    "invalid UTF-8 in a name that nothing reads": Odd(b'{"operator":"msgNew","data":{},"\xcfmore":1}', 0, 1),
+    "invalid UTF-8 in a value that nothing reads": Odd(b'{"operator":"msgNew","data":{},"more":"\xff"}', 0, 1),
+    "no JSON in a value that nothing reads": Odd(b'{"operator":"msgNew","data":{},"more":"\\q"}'),
     "UTF-16": Odd('{"operator":"msgNew","data":{}}'.encode("utf-16")),
     "byte order mark": Odd(b'\xef\xbb\xbf{"operator":"msgNew","data":{}}'),
     "null bytes": Odd(b"\x00" * 1000),
@@ -415,7 +418,7 @@ ENDINGS: dict[str, tuple[Script, str]] = {
     "masked": (greeted(b"\x81\x85abcdefghi"), "a masked frame"),
     "compressed": (greeted(b"\xc1\x01x"), "an extension that was not agreed on"),
     "fragment of nothing": (greeted(text(b"x", opcode=0)), "a fragment out of place"),
-    "HTTP in the midst of it": (greeted(b"HTTP/1.1 500 No\r\n\r\n"), "a control frame that is long"),
+    "HTTP in the midst of it": (greeted(b"HTTP/1.1 500 No\r\n\r\n"), "an extension that was not agreed on"),
 }
 
 

@@ -1,6 +1,6 @@
 """The loop: the one thread on which all jobs and services of a worker run, and what they may wait for there.
 
-In: coroutines, and what other threads tell them. Out: their steps, one at a time, so that a job that waits costs no thread. Never:
+In: coroutines, and steps from other threads. Out: their steps, one at a time, so that a job that waits costs no thread. Never:
 a wait of the thread itself. What takes long or may hang (SQL, Redis, a long page) runs in the pool: ``asyncio.to_thread``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,25 +19,26 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and of
-#: intake one for each of the accounts that ask for slots at the same time.
-SERVICES: Final = 26
+#: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and some
+#: for accounts whose lanes are loaded at the same time.
+SERVICES: Final = 14
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop that can be told many things from other threads for the price of one wake-up."""
+    """An event loop that takes many steps from other threads for the price of one wake-up."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: deque[Callable[[], None]] = deque()
+        self._steps: deque[Callable[[], None]] = deque()
         self._woken = False
 
     def tell(self, step: Callable[[], None]) -> None:
-        """Have a step run on the loop soon, in the order in which they are told. From any thread; once it is closed, never."""
-        self._told.append(step)
+        """Have a step run on the loop soon, in the order of these calls. From any thread; once it is closed, never."""
+        self._steps.append(step)
         if not self._woken:
             self._woken = True
             # From the loop itself no thread has to be woken, which costs a write and a read of a socket.
@@ -51,8 +52,8 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _hear(self) -> None:
         self._woken = False  # before the look at what there is, or a step in between is left lying
-        while self._told:
-            step = self._told.popleft()
+        while self._steps:
+            step = self._steps.popleft()
             try:
                 step()
             except Exception:
@@ -86,6 +87,31 @@ class Waiter(Generic[T]):
             self._future.set_exception(_tellable(error))
 
 
+class Gathered(Generic[I, T]):
+    """One call in the pool for what several coroutines ask at the same moment. On the loop.
+
+    ``ask_all`` gets what they ask, in order, and returns an answer or an error for each. Where it raises, all of them do.
+    """
+
+    def __init__(self, ask_all: Callable[[Sequence[I]], Sequence[T | Exception]]) -> None:
+        self._ask_all = ask_all
+        self._waiting: list[tuple[I, asyncio.Future[T]]] = []
+
+    async def ask(self, item: I) -> T:
+        """Return the answer for this item."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((item, answer))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._call, loop)  # after all that can run now, and may ask too
+        return await answer
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting, self._waiting = self._waiting, []
+        call = loop.run_in_executor(None, self._ask_all, [item for item, _ in waiting])
+        call.add_done_callback(partial(_hand_out, [answer for _, answer in waiting]))
+
+
 class Wakeup:
     """Wakes one coroutine of the loop when there is something to do. ``set`` from any thread."""
 
@@ -94,7 +120,7 @@ class Wakeup:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """There is something to do. What was handed over before this call is seen by whom it wakes. Does not wait."""
+        """There is something to do. The coroutine that it wakes sees what was handed over before this call. Does not wait."""
         if not self._event.is_set():
             self._loop.tell(self._event.set)
 
@@ -219,7 +245,7 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         self.loop.run_until_complete(self.break_off_jobs())
-        left = asyncio.all_tasks(self.loop)  # also a service that was told to stop, and hangs
+        left = asyncio.all_tasks(self.loop)  # also a service that was stopped, and hangs
         for task in left:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
@@ -244,6 +270,23 @@ class LoopThread:
             fault = error
         if fault is not None or name in self._services:
             log.error("service_ended", service=name, remedy="restart the worker", exc_info=fault)
+
+
+def _hand_out(waiting: Sequence[asyncio.Future[T]], call: asyncio.Future[Sequence[T | Exception]]) -> None:
+    """Give each its answer, or its error."""
+    if call.cancelled():  # the loop ends
+        for future in waiting:
+            future.cancel()
+        return
+    error = call.exception()
+    answers: Sequence[T | BaseException] = [error] * len(waiting) if error is not None else call.result()
+    for future, answer in zip(waiting, answers, strict=True):
+        if future.done():
+            continue
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
 
 def _end(over: asyncio.Future[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any, cast
 
@@ -10,12 +11,13 @@ from tests.parts.ledger import FENCE, OWNER, Ledger
 from tests.parts.slots import Slots
 from worker68.bridge.link import Link
 from worker68.execution.account import Account
+from worker68.execution.capacity import Capacity
 from worker68.execution.kept import Kept
 from worker68.execution.pause_watch import AccountPause, Answer
 from worker68.execution.shared import Shared
+from worker68.execution.slots import SlotRequests
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import Lease, account_lease
-from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import Loop, Stopping
 from worker68.settings import AccountSettings
@@ -65,14 +67,16 @@ def open_account(
     *,
     settings: AccountSettings | None = None,
     writer: Writer | None = None,
-    limiter: Limiter | None = None,
+    slots: SlotRequests | None = None,
     link: Any = None,
 ) -> Account:
     """Return the account ``main`` over this database. Without ``loop`` it cannot stop, without ``writer`` not run a job."""
     shared = Shared(
         engine=ledger.engine,
         writer=cast(Writer, writer),
-        limiter=limiter or Slots().as_limiter(),
+        slots=slots or Slots().as_requests(),
+        capacity=Capacity(100),
+        loads=asyncio.Semaphore(1),
         pace=cast(Pace, NoPace()),
         kept=Kept(cast(Any, None)),
         intake=ledger.intake,

@@ -33,7 +33,7 @@ _PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10}")
 #: account ends 60 calls a minute, so this is over an hour.
 _REMEMBERED = 4096
 
-#: How many messages of unknown origin are held for one send, and sightings of each: more is somebody else's conversation.
+#: How many messages of unknown origin are held for one send, and sightings of each: more are of another conversation.
 _HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
 
 
@@ -78,20 +78,18 @@ CorrelationEvent = Settled | ToldBusy | LateEvidence | Event
 
 
 @dataclass(slots=True)
-class _Known:
-    """A message of the account's own that no call waits for.
+class _EndedSend:
+    """A send of ours that no call waits for any more. ``owner``: its ``custom_msg_id``.
 
-    ``owner``: the ``custom_msg_id`` of the ended send it belongs to, None if it is none of ours; ``attempt`` and ``written_at``
-    are that send's. ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
+    ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
     """
 
-    owner: str | None
-    first_seen: float = 0.0
-    sent: bool = False
-    proven: bool = False
-    denied: bool = False
-    attempt: int | None = None
-    written_at: float = 0.0
+    owner: str
+    sent: bool
+    proven: bool
+    denied: bool
+    attempt: int | None
+    written_at: float
 
 
 class Correlation:
@@ -105,7 +103,8 @@ class Correlation:
         self._sends_by_id: dict[str, Pending] = {}
         self._sends_by_chat: dict[Chat, Pending] = {}
         self._ended_calls: OrderedDict[str, bool] = OrderedDict()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        # Messages of the account that no call waits for, by each id they have: ours, and when others were first seen.
+        self._known: OrderedDict[str, _EndedSend | float] = OrderedDict()
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
         self._wary_since: float | None = None
@@ -145,7 +144,7 @@ class Correlation:
             raise Refused("another send is under way, the first since the connection was lost with sends under way")
         if self.one_send_per_chat:
             if chat in self._sends_by_chat:
-                raise Refused(f"another send to {chat} is under way, and its verdict can only be told by the chat")
+                raise Refused(f"another send to {chat} is under way, and its verdict can only be tied by the chat")
             self._sends_by_chat[chat] = pending
         self._sends_by_id[custom_msg_id] = pending
 
@@ -272,9 +271,9 @@ class Correlation:
             self._apply(by_id, sighting, "id", now, events)
             return True
         known = self._known.get(sighting.custom_msg_id or "")
-        if known is not None and known.owner is not None:
+        if isinstance(known, _EndedSend):
             self.ids_given_back |= known.owner == sighting.custom_msg_id
-            self._take_late(known.owner, known, sighting, now, events)
+            self._take_late(known, sighting, now, events)
             return True
         by_chat = self._find_by_chat(sighting, now)
         if by_chat is not None:
@@ -295,7 +294,7 @@ class Correlation:
         if pending is None or pending.written_at is None:
             return None
         known = self._known.get(sighting.custom_msg_id or "")
-        if known is not None and known.first_seen < pending.written_at:
+        if known is not None and not isinstance(known, _EndedSend) and known < pending.written_at:
             return None  # A message seen before the write is not this one.
         if self._match == "auto":
             return self._find_by_echo(pending, sighting, now)
@@ -328,16 +327,14 @@ class Correlation:
             self._tally.count("double_evidence")
         events += self._settle_if_done(pending)
 
-    def _take_late(
-        self, owner: str, known: _Known, sighting: Sighting, now: float, events: list[CorrelationEvent]
-    ) -> None:
-        not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == owner
+    def _take_late(self, known: _EndedSend, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
+        not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == known.owner
         if sighting.proves_sent and not known.proven:
             known.sent, known.proven = True, sighting.message_id is not None
-            self._report_late(owner, sighting, events)
+            self._report_late(known.owner, sighting, events)
         elif not_sent and not (known.sent or known.denied) and is_credible(now - known.written_at):
             known.denied = True
-            self._report_late(owner, sighting, events, known.attempt)
+            self._report_late(known.owner, sighting, events, known.attempt)
         else:
             self._tally.count("double_evidence")
             return
@@ -346,7 +343,7 @@ class Correlation:
     def _take_unknown(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
         custom_msg_id = sighting.custom_msg_id
         if custom_msg_id is not None and self.one_send_per_chat and custom_msg_id not in self._known:
-            _remember(self._known, custom_msg_id, _Known(None, first_seen=now))
+            _remember(self._known, custom_msg_id, now)
         if custom_msg_id is not None and sighting.proves_sent and _PLAUSIBLE_ID.fullmatch(custom_msg_id):
             self._report_late(custom_msg_id, sighting, events)
         else:
@@ -359,10 +356,10 @@ class Correlation:
         events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at, attempt))
 
 
-def _ended(pending: Pending, custom_msg_id: str) -> _Known:
+def _ended(pending: Pending, custom_msg_id: str) -> _EndedSend:
     assert pending.send is not None
     assert pending.written_at is not None
-    return _Known(
+    return _EndedSend(
         custom_msg_id,
         sent=pending.sent,
         proven=pending.proven,

@@ -1,4 +1,4 @@
-"""The jobs of one account that have their turn, and what others must heed of them, counted as they come and go.
+"""The jobs of one account that are under way, and what the next ones must respect of them, counted as they come and go.
 
 In: jobs as they start and end. Out: how many there are, of which kinds, and to which chats. Never: a lock; its user has one.
 """
@@ -9,18 +9,21 @@ from collections import Counter
 from collections.abc import Iterator
 
 from worker68.execution import reasons
+from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import chat_of_send, is_read
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 
 
 class UnderWay:
-    """Jobs by their numbers. ``reads``: how many are reads; ``exclusive``: how many let nothing run beside them.
+    """Jobs by their numbers; they take of the worker's ``capacity``. ``reads``: how many are reads; ``exclusive``: how many let
+    nothing run beside them.
 
     ``occupied``: how many take room: all but those that wait only for their end to be written down.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: Capacity) -> None:
+        self._capacity = capacity
         self._jobs: dict[int, Job] = {}
         self._sends: Counter[Chat] = Counter()
         self._ending: set[int] = set()
@@ -46,7 +49,7 @@ class UnderWay:
         """Whether new sends go one at a time."""
         return self._sends_before is not None
 
-    def heed_one_send(self, one_send: bool) -> None:
+    def limit_sends(self, one_send: bool) -> None:
         """Say whether new sends go one at a time from now on. Those that are under way when that begins hold nothing up."""
         if not one_send:
             self._sends_before = None
@@ -65,22 +68,24 @@ class UnderWay:
         """Say in words which sends under way keep one to this chat waiting; None where none does."""
         if one_each_chat and self._sends[chat] > 0:
             rivals = [one.job_id for one in self if chat_of_send(one) == chat]
-            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
+            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be tied by the chat"
         if self._sends_before is None:
             return None
         new = [one.job_id for one in self if chat_of_send(one) is not None and one.seq not in self._sends_before]
         return f"{reasons.behind(new)}; {reasons.ONE_SEND}" if new else None
 
     def add(self, job: Job) -> None:
-        """A job has its turn."""
+        """A job is under way from now on."""
+        self._capacity.occupied += 1
         self._jobs[job.seq] = job
         self._count(job, 1)
 
     def pop(self, seq: int) -> Job | None:
         """Take a job out, and return it as it was when it came: its next step may be of another kind."""
         job = self._jobs.pop(seq, None)
-        self._ending.discard(seq)
         if job is not None:
+            self._capacity.occupied -= seq not in self._ending
+            self._ending.discard(seq)
             self._count(job, -1)
             if self._sends_before is not None:
                 self._sends_before.discard(seq)
@@ -88,8 +93,9 @@ class UnderWay:
 
     def make_room(self, seq: int) -> None:
         """Only the end of the job is still to be written down."""
-        if seq in self._jobs:
+        if seq in self._jobs and seq not in self._ending:
             self._ending.add(seq)
+            self._capacity.occupied -= 1
 
     def _count(self, job: Job, by: int) -> None:
         self.reads += by * is_read(job)

@@ -26,8 +26,8 @@ SUCCESSES_PER_STEP: Final = 20
 #: Busy moments in a row, without a success after them, that open a pause: by then half the pace and a quarter of it were too fast.
 MOMENTS_BEFORE_PAUSE: Final = 3
 
-#: A pause is short at first, because most busy moments are; it doubles with each probe that is told busy, up to the minute after
-#: which a back-off asks again too.
+#: A pause is short at first, because most busy moments are; it doubles with each probe that is answered busy, up to the
+#: minute after which a back-off asks again too.
 FIRST_PAUSE_SECONDS: Final = 2
 LONGEST_PAUSE_SECONDS: Final = 60
 

@@ -30,7 +30,7 @@ _NEVER_SENT: Final = ("eval(", "child_process", ".exec", "atob(")
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """One message on its way. ``connection``: the number of the client that asked for it. ``has_verdict``: one was told."""
+    """One message on its way. ``connection``: the number of the client that asked for it. ``has_verdict``: one was sent."""
 
     message: events.Message
     fate: Verdict
@@ -113,23 +113,23 @@ class Delivery:
         if self.faults.hold_verdicts:
             self.later(_HOLD_SECONDS, partial(self._come_in, flight))
         else:
-            self.stream.take_in(partial(self._tell, flight))
+            self.stream.take_in(partial(self._say, flight))
 
-    def _tell(self, flight: _Flight) -> None:
+    def _say(self, flight: _Flight) -> None:
         """Send the verdict and the echo that go with a message's fate."""
         match flight.fate:
             case "sent":
-                self._tell_sent(flight)
+                self._say_sent(flight)
             case "gave_up":
-                self._tell_verdict(flight, 0)
+                self._say_verdict(flight, 0)
             case "not_sent":
-                self._tell_not_sent(flight)
+                self._say_not_sent(flight)
             case "corrected":
-                self._tell_verdict(flight, 0)
-                wait(self.later, flight.faults.correction_seconds, partial(self._tell_sent, flight))
+                self._say_verdict(flight, 0)
+                wait(self.later, flight.faults.correction_seconds, partial(self._say_sent, flight))
             case "blocked":
                 self.stream.post(events.refused_by_friend(self.world, flight.message))
-                self._tell_not_sent(flight)
+                self._say_not_sent(flight)
             case "none":
                 self._echo(flight)
             case "swallowed":
@@ -137,13 +137,13 @@ class Delivery:
         if flight.then is not None:
             flight.then()
 
-    def _tell_not_sent(self, flight: _Flight) -> None:
+    def _say_not_sent(self, flight: _Flight) -> None:
         """A client that gives up by itself says the 0 then; a muted group refuses at once (PROTOCOL.md, seen)."""
         if flight.faults.client.give_up_seconds == 0 or flight.message.refused:
-            self._tell_verdict(flight, 0)
+            self._say_verdict(flight, 0)
 
-    def _tell_sent(self, flight: _Flight) -> None:
-        steps: list[Callable[[], None]] = [partial(self._tell_verdict, flight, 1)]
+    def _say_sent(self, flight: _Flight) -> None:
+        steps: list[Callable[[], None]] = [partial(self._say_verdict, flight, 1)]
         if not flight.faults.client.pending_echo:
             steps.append(partial(self._echo, flight))
         for step in reversed(steps) if flight.faults.echo_first else steps:
@@ -151,9 +151,9 @@ class Delivery:
 
     def _give_up(self, flight: _Flight) -> None:
         if not flight.has_verdict:
-            self._tell_verdict(flight, 0)
+            self._say_verdict(flight, 0)
 
-    def _tell_verdict(self, flight: _Flight, read_status: int) -> None:
+    def _say_verdict(self, flight: _Flight, read_status: int) -> None:
         flight.has_verdict = True
         self.stream.post(events.verdict(flight.message, read_status))
 

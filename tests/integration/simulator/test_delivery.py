@@ -149,6 +149,7 @@ class TestMagicTexts:
             request = peer.send("!sim:busy:2", custom_msg_id=OURS)
             replies.append(peer.read_until(lambda frame, request=request: frame.get("id") == request))  # type: ignore[misc]
         assert [reply.get("error", {}).get("errorCode") for reply in replies] == [300, 300, None]
+        peer.verdict()
         assert len(simulator.sent) == 1
 
     def test_a_text_that_asks_for_what_is_none_is_refused_in_words(self, simulator: Simulator, peer: Peer) -> None:

@@ -44,7 +44,7 @@ class FreeContext:
     members: list[int] = field(default_factory=list)
     asked: RecentlyAsked = field(default_factory=RecentlyAsked)
 
-    async def wait_for_slot(self, limit: LimitClass) -> None:
+    async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
         self.slots.append(limit)
 
     async def pause(self, seconds: float) -> None:

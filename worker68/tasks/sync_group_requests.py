@@ -56,7 +56,7 @@ TASK: Final = Task(
     "Bring the list of those who ask to join a group into the database.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_group_requests),),
+    (read(sync_group_requests, api.GROUP_REQ_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="group-requests",
     wait_seconds=600.0,

@@ -226,8 +226,8 @@ def test_a_success_that_was_under_way_when_busy_came_does_not_hide_the_slow_down
     """The answer "full pace" was true when Redis gave it; by the time it is written down another thread has slowed down."""
     real = pace.report_success
 
-    def and_then_busy(account: str, successes: int = 1, age_seconds: float = 0.0) -> float:
-        answer = real(account, successes, age_seconds)
+    def and_then_busy(account: str, successes: int = 1, age_seconds: float = 0.0, call: str = "") -> float:
+        answer = real(account, successes, age_seconds, call)
         monkeypatch.undo()
         busy(pace, clock, 1)
         return answer

@@ -47,6 +47,9 @@ class FreeContext:
     async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
         self.slots.append(limit)
 
+    def note_call(self, call: str) -> None:
+        """Nothing depends on it here."""
+
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         await asyncio.sleep(0.001)  # the link goes on meanwhile

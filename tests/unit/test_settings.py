@@ -63,6 +63,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
         ("CONFIRM", "reply", "reply"),
         ("VERDICT_MATCH", "chat", "chat"),
         ("NEWLINE", "raw", "raw"),
+        ("CHECK_TEXTS", "false", False),
         ("ALLOWED_TASKS", '["worker68.sync_groups"]', ["worker68.sync_groups"]),
         ("EXPERIMENTAL_TASKS", '["worker68.rename_group"]', ["worker68.rename_group"]),
         ("ALLOWED_FILE_ROOTS", '["C:/out"]', ["C:/out"]),

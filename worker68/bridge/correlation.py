@@ -14,24 +14,19 @@ import datetime as dt
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from worker68.bridge.frames import Event, Frame, Malformed, Reply, Sighting, Sightings, read_data
+from worker68.bridge.frames import Event, Frame, Malformed, Notice, Reply, Sighting, Sightings, read_data
+from worker68.bridge.known import Known, remember
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
-from worker68.jobs.evidence import BUSY, BridgeError, Verdict, is_credible
+from worker68.jobs.evidence import BridgeError, Verdict, is_credible
 from worker68.jobs.fields import Chat
 
 Match = Literal["auto", "id", "chat"]
 
-_Value = TypeVar("_Value")
-
-#: What a ``custom_msg_id`` looks like [doc]: no other id can be one of ours.
-_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10}")
-
-#: How many ended calls and messages are remembered, to tell a late or second frame from an unknown one. At the default limits an
-#: account ends 60 calls a minute, so this is over an hour.
-_REMEMBERED = 4096
+#: What a ``custom_msg_id`` looks like [doc: eleven digits, and twelve in its examples]: no other id can be one of ours.
+_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10,11}")
 
 #: How many messages of unknown origin are held for one send, and sightings of each: more is somebody else's conversation.
 _HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
@@ -53,10 +48,11 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class ToldBusy:
-    """The reply to this call was "busy"; comes before ``Settled``, where it settles the call."""
+class ErrorReply:
+    """The reply to this call was an error; comes before ``Settled``, where it settles the call."""
 
     pending: Pending
+    error: BridgeError
 
 
 @dataclass(frozen=True)
@@ -74,24 +70,7 @@ class LateEvidence:
     attempt: int | None = None
 
 
-CorrelationEvent = Settled | ToldBusy | LateEvidence | Event
-
-
-@dataclass(slots=True)
-class _Known:
-    """A message of the account's own that no call waits for.
-
-    ``owner``: the ``custom_msg_id`` of the ended send it belongs to, None if it is none of ours; ``attempt`` and ``written_at``
-    are that send's. ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
-    """
-
-    owner: str | None
-    first_seen: float = 0.0
-    sent: bool = False
-    proven: bool = False
-    denied: bool = False
-    attempt: int | None = None
-    written_at: float = 0.0
+CorrelationEvent = Settled | ErrorReply | LateEvidence | Event
 
 
 class Correlation:
@@ -105,7 +84,7 @@ class Correlation:
         self._sends_by_id: dict[str, Pending] = {}
         self._sends_by_chat: dict[Chat, Pending] = {}
         self._ended_calls: OrderedDict[str, bool] = OrderedDict()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[str, Known] = OrderedDict()
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
         self._wary_since: float | None = None
@@ -176,7 +155,7 @@ class Correlation:
         """Stop waiting for a call, settled or not. Idempotent."""
         if self._calls.pop(pending.request_id, None) is None:
             return
-        _remember(self._ended_calls, pending.request_id, pending.evidence.replied)
+        remember(self._ended_calls, pending.request_id, pending.evidence.replied)
         if pending.send is not None:
             self._end_send(pending, pending.send.custom_msg_id, pending.send.chat)
 
@@ -188,7 +167,7 @@ class Correlation:
             return
         for known_as in [custom_msg_id] * self.writes_ids + [pending.foreign_id]:
             if known_as is not None:
-                _remember(self._known, known_as, _ended(pending, custom_msg_id))
+                remember(self._known, known_as, Known.of_ended(pending))
 
     def _settle_if_done(self, pending: Pending) -> list[CorrelationEvent]:
         if not pending.settled or pending.request_id not in self._calls:
@@ -223,6 +202,8 @@ class Correlation:
             case Malformed():
                 self._tally.count("malformed")
                 return []
+            case Notice():
+                return self._take_notice(frame)
             case Event():
                 return [frame]
             case _:
@@ -250,8 +231,18 @@ class Correlation:
             seen = bytes(reply.data)[:_QUOTED_BYTES].decode("utf-8", "replace")
             data, error = None, BridgeError(None, f"its reply cannot be read: {seen}")
         pending.note_reply(data, error)
-        busy = error is not None and error.code == BUSY
-        return [*([ToldBusy(pending)] if busy else []), *self._settle_if_done(pending)]
+        refused: list[CorrelationEvent] = [] if error is None else [ErrorReply(pending, error)]
+        return [*refused, *self._settle_if_done(pending)]
+
+    def _take_notice(self, notice: Notice) -> list[CorrelationEvent]:
+        """Give a refusal to the send that it must be about: the only one that is under way in its chat. It is an event too."""
+        event = Event(notice.operator, notice.raw)
+        under_way = [send for send in self._sends_by_id.values() if send.is_at_the_bridge(notice.chat)]
+        if len(under_way) != 1:
+            self._tally.count("unknown_evidence")
+            return [event]
+        under_way[0].note_notice(notice.error)
+        return [event, *self._settle_if_done(under_way[0])]
 
     def _take_sightings(self, frame: Sightings, now: float) -> list[CorrelationEvent]:
         if frame.unreadable:
@@ -329,7 +320,7 @@ class Correlation:
         events += self._settle_if_done(pending)
 
     def _take_late(
-        self, owner: str, known: _Known, sighting: Sighting, now: float, events: list[CorrelationEvent]
+        self, owner: str, known: Known, sighting: Sighting, now: float, events: list[CorrelationEvent]
     ) -> None:
         not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == owner
         if sighting.proves_sent and not known.proven:
@@ -346,7 +337,7 @@ class Correlation:
     def _take_unknown(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
         custom_msg_id = sighting.custom_msg_id
         if custom_msg_id is not None and self.one_send_per_chat and custom_msg_id not in self._known:
-            _remember(self._known, custom_msg_id, _Known(None, first_seen=now))
+            remember(self._known, custom_msg_id, Known(None, first_seen=now))
         if custom_msg_id is not None and sighting.proves_sent and _PLAUSIBLE_ID.fullmatch(custom_msg_id):
             self._report_late(custom_msg_id, sighting, events)
         else:
@@ -359,29 +350,9 @@ class Correlation:
         events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at, attempt))
 
 
-def _ended(pending: Pending, custom_msg_id: str) -> _Known:
-    assert pending.send is not None
-    assert pending.written_at is not None
-    return _Known(
-        custom_msg_id,
-        sent=pending.sent,
-        proven=pending.proven,
-        denied=pending.evidence.credibly_not_sent,
-        attempt=pending.send.attempt,
-        written_at=pending.written_at,
-    )
-
-
 def _hold(pending: Pending, foreign_id: str, sighting: Sighting, now: float) -> None:
     held = pending.held.setdefault(foreign_id, [])
     if len(held) < _HELD_SIGHTINGS:
         held.append((sighting, now))
     if len(pending.held) > _HELD_MESSAGES:
         del pending.held[next(iter(pending.held))]
-
-
-def _remember(table: OrderedDict[str, _Value], key: str, value: _Value) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > _REMEMBERED:
-        table.popitem(last=False)

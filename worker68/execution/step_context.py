@@ -86,6 +86,9 @@ class StepContext:
                 return
             await self.pause(answer.retry_after_seconds)
 
+    def note_call(self, call: str) -> None:
+        self._frames.call = call
+
     async def pause(self, seconds: float) -> None:
         """Let time pass."""
         until = Deadline.after(seconds)

@@ -84,6 +84,10 @@ def _no_subject(_: Any) -> str:
     return ""
 
 
+def _no_texts(_: Any) -> Mapping[str, str]:
+    return {}
+
+
 def _permit(_permissions: Any, _fields: Any) -> str | None:
     return None
 
@@ -107,6 +111,8 @@ class Task:
     example: Mapping[str, Any] = field(default_factory=dict)
     #: The chat that it acts in, by its fields: the jobs of one class in one chat run one after the other.
     chat_of: Callable[[Any], Chat | None] = _no_chat
+    #: The texts that it sends as messages, by the names of their fields.
+    texts_of: Callable[[Any], Mapping[str, str]] = _no_texts
     #: Where it acts in no chat: what it must not run beside itself for.
     subject_of: Callable[[Any], str] = _no_subject
     #: While it runs nothing else of its account is begun, and it waits until no send or change of the account is under way.

@@ -101,17 +101,11 @@ class Pace:
         It is the pace of the kind of call, or the account's. When several moments in a row were busy a pause opens, or becomes
         longer.
         """
-        arguments = [self._clock(), _microseconds(age_seconds), FULL_PACE, MOMENTS_BEFORE_PAUSE]
+        narrow = int(call != "" and rule.slows == "call")
+        arguments: list[str | int] = [self._clock(), _microseconds(age_seconds), FULL_PACE, MOMENTS_BEFORE_PAUSE]
         arguments += [FIRST_PAUSE_SECONDS * _MICROSECONDS, _microseconds(rule.longest_pause_seconds)]
-        narrow = call != "" and rule.slows == "call"
-        of_rule = [
-            _FORGOTTEN_AFTER_SECONDS,
-            call or _SEND,
-            int(narrow),
-            _microseconds(TOGETHER_SECONDS),
-            str(rule.share),
-        ]
-        steps, pause, counted, narrow = self._slow_down.run([pace_key(account)], [*arguments, *of_rule])
+        arguments += [_FORGOTTEN_AFTER_SECONDS, call or _SEND, narrow, _microseconds(TOGETHER_SECONDS), str(rule.share)]
+        steps, pause, counted, narrow = self._slow_down.run([pace_key(account)], arguments)
         self._busy_answer = next(self._numbers)
         self._at_full_pace.discard((account, call if narrow else ""))
         if counted:

@@ -6,6 +6,7 @@ Frames: GroupUpdate ``op`` 11, then ``sendMsg`` with ``chatType`` 50. [doc] Read
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -77,6 +78,10 @@ def _steps(fields: Any) -> tuple[Step, ...]:
     return (_CHANGE, _ANNOUNCEMENT) if fields.announce else (_CHANGE,)
 
 
+def _texts(fields: Any) -> Mapping[str, str]:
+    return {"announcement_text": fields.announcement_text} if fields.announce and fields.announcement_text else {}
+
+
 TASK: Final = Task(
     "worker68.mute_group",
     "Mute a whole group or lift it, and announce that in the group.",
@@ -86,5 +91,6 @@ TASK: Final = Task(
     result="`muted`, `announcement` (as for `send_message`, or null)",
     example={"group_id": 441298, "muted": True, "announcement_text": "Quiet, please, until nine."},
     chat_of=in_group,
+    texts_of=_texts,
     wait_seconds=150.0,
 )

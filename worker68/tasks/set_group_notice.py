@@ -81,5 +81,6 @@ TASK: Final = Task(
     result="`notice_id`, `announcement` (as for `send_message`, or null)",
     example={"group_id": 389284, "notice": "Open from 9 to 17.\nClosed on Friday."},
     chat_of=in_group,
+    texts_of=lambda fields: {"notice": fields.notice} if fields.announce else {},
     wait_seconds=150.0,
 )

@@ -93,7 +93,6 @@ async def _whom(turn: Turn, fields: OnlineStatus) -> list[int] | Finding:
     known = await turn.context.known_members(fields.group_id)
     if known:
         return known
-    turn.forgo_slot()  # it is one for a call of the other kind
     seen = await read_members(turn, fields.group_id)
     if not isinstance(seen, ListSeen):
         return seen

@@ -1,6 +1,6 @@
 """The loop: the one thread on which all jobs and services of a worker run, and what they may wait for there.
 
-In: coroutines, and what other threads tell them. Out: their steps, one at a time, so that a job that waits costs no thread. Never:
+In: coroutines, and steps from other threads. Out: their steps, one at a time, so that a job that waits costs no thread. Never:
 a wait of the thread itself. What takes long or may hang (SQL, Redis, a long page) runs in the pool: ``asyncio.to_thread``.
 """
 
@@ -28,16 +28,16 @@ SERVICES: Final = 26
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop that can be told many things from other threads for the price of one wake-up."""
+    """An event loop that takes many steps from other threads for the price of one wake-up."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: deque[Callable[[], None]] = deque()
+        self._steps: deque[Callable[[], None]] = deque()
         self._woken = False
 
     def tell(self, step: Callable[[], None]) -> None:
-        """Have a step run on the loop soon, in the order in which they are told. From any thread; once it is closed, never."""
-        self._told.append(step)
+        """Have a step run on the loop soon, in the order of these calls. From any thread; once it is closed, never."""
+        self._steps.append(step)
         if not self._woken:
             self._woken = True
             # From the loop itself no thread has to be woken, which costs a write and a read of a socket.
@@ -51,8 +51,8 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _hear(self) -> None:
         self._woken = False  # before the look at what there is, or a step in between is left lying
-        while self._told:
-            step = self._told.popleft()
+        while self._steps:
+            step = self._steps.popleft()
             try:
                 step()
             except Exception:
@@ -94,7 +94,7 @@ class Wakeup:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """There is something to do. What was handed over before this call is seen by whom it wakes. Does not wait."""
+        """There is something to do. The coroutine that it wakes sees what was handed over before this call. Does not wait."""
         if not self._event.is_set():
             self._loop.tell(self._event.set)
 
@@ -219,7 +219,7 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         self.loop.run_until_complete(self.break_off_jobs())
-        left = asyncio.all_tasks(self.loop)  # also a service that was told to stop, and hangs
+        left = asyncio.all_tasks(self.loop)  # also a service that was stopped, and hangs
         for task in left:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))

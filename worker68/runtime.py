@@ -18,7 +18,6 @@ from redis import Redis
 from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import Listener
-from worker68.bridge.link import Link
 from worker68.broker.bindings import bind_queues
 from worker68.broker.inbox import Inbox
 from worker68.broker.place import FRONT_DOOR, queue_of
@@ -100,7 +99,6 @@ class Runtime:
         self.runs = Runs(self._accounts)
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
-        self._links: dict[str, Link] = {}
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         intake = Intake(self.engine, self._accounts)
@@ -136,7 +134,6 @@ class Runtime:
             self._leases, names, self.loop.loop, on_gained=self._scheduler.gained, on_lost=self._lost
         )
         parts = Parts(
-            owner=self._owner,
             accounts=self._accounts,
             engine=self.engine,
             redis=self._redis,
@@ -145,7 +142,6 @@ class Runtime:
             owned=self._owned,
             scheduler=self._scheduler,
             ownership=self._ownership,
-            links=self._links,
             runs=self.runs,
             loop=self.loop,
             lag=self._lag,
@@ -288,9 +284,7 @@ class Runtime:
             raise LeaseLost(f"the lease of {name} ended while the account was opened")
         settings = self._accounts[name]
         open_link = partial(self._bridges.open, name, settings.bridge_url)
-        account = Account(settings, lease, self._pause_watch.open(name), self._shared, open_link)
-        self._links[name] = account.link
-        return account
+        return Account(settings, lease, self._pause_watch.open(name), self._shared, open_link)
 
     def _take_over(self, lease: Lease, name: str) -> list[LateEvidence]:
         """Write down what older owners of an account left; return the late evidence among it. In the pool."""

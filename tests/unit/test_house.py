@@ -1,6 +1,6 @@
 """Holds the rooms of the house apart: who may import whom, which library stays where, how big a file may be, where its tests are.
 
-The rules are those of DESIGN, "The house". An import counts wherever it stands, also within a function or for types only: it is
+The rules are those of docs/architecture.md. An import counts wherever it stands, also within a function or for types only: it is
 knowledge all the same.
 """
 
@@ -170,9 +170,12 @@ COVERED_BY = {
     "cli/top.py": "integration/cli/test_output_tables.py",
     "errors.py": "unit/cli/test_main.py",
     "execution/lanes.py": "unit/execution/test_dispatch.py",
+    "execution/outbox.py": "integration/execution/test_relay.py",
+    "execution/retries.py": "integration/execution/test_relay_refused.py",
     "execution/shared.py": "integration/execution/test_account.py",
     "execution/slots.py": "unit/execution/test_dispatch.py",
     "execution/under_way.py": "unit/execution/test_dispatch.py",
+    "fleet/held.py": "integration/fleet/test_ownership.py",
     "jobs/fields.py": "unit/jobs/test_validation.py",
     "jobs/snapshot.py": "unit/tasks/test_paging.py",
     "observe/checks.py": "integration/observe/test_vitals.py",
@@ -208,6 +211,49 @@ COVERED_BY = {
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
     "tasks/sending.py": "integration/tasks/test_documented_frames.py",
     "tasks/turn.py": "unit/tasks/test_paging.py",
+}
+
+#: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.
+MOST_FIELDS, MOST_PARAMETERS = 10, 6
+
+#: Where the parts are built and held.
+WIRING = {"runtime"}
+
+#: What may be larger: records, which are written and read by the names of their fields. Class -> what it is a record of.
+RECORDS = {
+    "bridge.health.Timing": "the lengths of time of a connection",
+    "broker.place.Place": "a queue, its lease, and what may be taken from it",
+    "cli.findings.Finding": "a line of `check`",
+    "cli.top.AccountLine": "a line of `top`",
+    "cli.why._Surroundings": "what is known around one job, for `jobs show`",
+    "execution.shared.Shared": "what all accounts of a worker use; built in the runtime",
+    "jobs.envelope.Envelope": "a message's envelope",
+    "jobs.evidence.Evidence": "what was seen of one call",
+    "jobs.job.Job": "a row of `jobs`",
+    "jobs.job.Order": "what a valid message asks for",
+    "jobs.reply.Reply": "the reply of the contract",
+    "jobs.task.Step": "one step of a task, as its file describes it",
+    "jobs.task.Task": "a task, as its file describes it",
+    "observe.parts.Parts": "the parts of a worker, for what looks at them; built in the runtime",
+    "settings.AccountSettings": "the settings of one account",
+    "settings.PerAccount": "the settings that an account's table may hold",
+    "settings.Settings": "all settings",
+    "simulator.events.Message": "a message of the simulated account",
+    "simulator.exchange.Exchange": "what the frames of the simulator's clients run through; built by the simulator",
+    "simulator.faults.Faults": "what a test may have go wrong",
+    "simulator.paging.Listing": "a paged list of the simulated world",
+    "simulator.paging.Paging": "what a test may have go wrong in paged lists",
+    "simulator.server.Simulator": "what a test may set and read of the simulator, each by its own name",
+    "simulator.world.Group": "a group of the simulated world",
+    "simulator.world.Person": "a person of the simulated world",
+    "simulator.world.World": "the simulated world",
+    "store.inspection.Found": "a job as remote control shows it",
+    "store.intake.Entry": "a message as it becomes a row",
+    "store.lanes.LaneHead": "the first job of a lane",
+    "store.reports.JobLine": "a row of `jobs`, for `jobs list`",
+    "store.reports.JobReport": "all about one job, for `jobs show`",
+    "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
+    "tasks.paging.ListSource": "how a list is read",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}
@@ -340,6 +386,69 @@ def find_takers_of_connections(module: Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, node.name
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a class is."""
+
+    line: int
+    name: str
+    fields: int
+    parameters: int
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.fields > MOST_FIELDS or self.parameters > MOST_PARAMETERS
+
+
+def find_sizes(module: Module) -> Iterator[Size]:
+    """Yield each class with its fields, annotated in it or assigned on ``self``, and the parameters of its constructor."""
+    for node in ast.walk(ast.parse(module.source)):
+        if isinstance(node, ast.ClassDef):
+            annotated = [each for each in node.body if isinstance(each, ast.AnnAssign) and is_field(each)]
+            fields = {ast.unparse(each.target) for each in annotated} | find_assigned_on_self(node)
+            is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+            in_constructor = (
+                [each for each in annotated if "init=False" not in ast.unparse(each)] if is_dataclass else []
+            )
+            yield Size(
+                node.lineno,
+                f"{module.name}.{node.name}",
+                len(fields),
+                max(len(in_constructor), count_parameters(node)),
+            )
+
+
+def is_field(assignment: ast.AnnAssign) -> bool:
+    return isinstance(assignment.target, ast.Name) and "ClassVar" not in ast.unparse(assignment.annotation)
+
+
+def find_assigned_on_self(class_: ast.ClassDef) -> set[str]:
+    return {
+        node.attr
+        for node in ast.walk(class_)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+    }
+
+
+def count_parameters(class_: ast.ClassDef) -> int:
+    """Return how many parameters the constructor has besides ``self``."""
+    for node in class_.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]) - 1
+    return 0
+
+
+def offences_of_size(module: Module) -> Iterator[str]:
+    if module.is_in(WIRING):
+        return
+    for size in find_sizes(module):
+        if size.is_too_large and size.name not in RECORDS:
+            yield (
+                f"{module.name}:{size.line}: {size.name} has {size.fields} fields and a constructor with {size.parameters}"
+                f" parameters; {MOST_FIELDS} and {MOST_PARAMETERS} are the most"
+            )
+
+
 def offences_of_form(module: Module) -> Iterator[str]:
     lines = module.source.count("\n")
     if lines > MOST_LINES:
@@ -348,7 +457,7 @@ def offences_of_form(module: Module) -> Iterator[str]:
     if vague:
         yield f"{module.name}: a module is named by what it is about, not {vague.pop()!r}"
     if re.search(r"/(root|home)/", module.source):
-        yield f"{module.name}: names a path of somebody's machine"
+        yield f"{module.name}: names a path of one machine"
 
 
 def find_circle(modules: list[Module]) -> list[str]:
@@ -396,6 +505,7 @@ RULES = (
     offences_of_celery,
     offences_of_building,
     offences_of_transactions,
+    offences_of_size,
     offences_of_form,
 )
 
@@ -405,6 +515,11 @@ def test_the_house_is_in_order(rule: object) -> None:
     assert callable(rule)
     offences = [offence for module in read_package() for offence in rule(module)]
     assert not offences, "\n" + "\n".join(offences)
+
+
+def test_no_record_is_listed_that_need_not_be() -> None:
+    too_large = {size.name for module in read_package() for size in find_sizes(module) if size.is_too_large}
+    assert RECORDS.keys() - too_large == set()
 
 
 def test_each_module_has_tests_by_its_name() -> None:
@@ -451,6 +566,20 @@ def test_the_house_was_looked_at() -> None:
     assert {"errors", "jobs.job", "store.engine", "__init__"} <= names
 
 
+#: Wherever they are assigned: in the constructor, in a later method, two at once, or annotated.
+TOO_MANY_FIELDS = """class Turns:
+    a: int
+    def __init__(self, b, *, c):
+        self.b, self.c = b, c
+        self.d: int = 0
+        self.e = self.f = 0
+    async def run(self):
+        self.g += 1
+        self.h = self.i = self.j = 0
+        with self.b as self.k:
+            self.b = self.c.other
+"""
+
 # fmt: off
 OFFENCES = [
     ("jobs.job", "import worker68.store.engine", "jobs may not import store.engine"),
@@ -478,9 +607,12 @@ OFFENCES = [
     ("celery_worker.steps", "Bridges(settings)", "Bridges(...) is called in cli, runtime only"),
     ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),
     ("store.statements.jobs", "from worker68.store.engine import transaction", "does not import store.engine"),
+    ("broker.pump", TOO_MANY_FIELDS, "broker.pump:1: broker.pump.Turns has 11 fields and a constructor with 2 parameters"),
+    ("broker.pump", "@dataclass\nclass Turns:\n" + "".join(f" f{n}: int\n" for n in range(7)), "a constructor with 7 parameters"),
+    ("broker.pump", "class Turns:\n    def __init__(self, a, b, c, *, d, e, f, g): ...", "a constructor with 7 parameters"),
     ("store.jobs", "\n" * 401, "401 lines"),
     ("store.utils", "", "not 'utils'"),
-    ("store.jobs", "path = '/home/x'", "somebody's machine"),
+    ("store.jobs", "path = '/home/x'", "one machine"),
 ]
 # fmt: on
 
@@ -504,6 +636,8 @@ def test_an_offence_is_found(name: str, source: str, complaint: str) -> None:
         ("store.jobs", "def _end(connection: Connection) -> None: ...\nfrom worker68.store.statements import attempts"),
         ("store.statements.jobs", "def end(connection: Connection) -> None: ...\nfrom worker68.store import tables"),
         ("store.engine", "def end(connection: Connection) -> None: ..."),
+        ("runtime", TOO_MANY_FIELDS),
+        ("broker.pump", TOO_MANY_FIELDS.replace("    a: int", "    a: ClassVar[int]")),
         ("jobs.job", "import msgspec, datetime\nfrom worker68.jobs.task import Task"),
     ],
 )

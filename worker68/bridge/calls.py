@@ -1,6 +1,6 @@
 """A call as its caller holds it: something to wait for, and to give up. On the loop.
 
-In: what becomes of the call. Out: the evidence. Never: a wait without end, also when the connection or the link goes away.
+In: what becomes of the call. Out: the evidence. Never: a wait without end, also when the connection is lost or the link closed.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ def _time_left(deadline: Deadline) -> float:
 
 
 def _cut(sock: socket.socket) -> None:
-    """Wake the thread that waits on a socket. SSLSocket's own shutdown would take its TLS state away under that thread."""
+    """Wake the thread that waits on a socket. SSLSocket's own shutdown would remove its TLS state while that thread uses it."""
     try:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
     except OSError:

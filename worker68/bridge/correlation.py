@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from worker68.bridge.frames import Event, Frame, Malformed, Notice, Reply, Sighting, Sightings, read_data
-from worker68.bridge.known import Known, remember
+from worker68.bridge.known import EndedSend, remember
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
 from worker68.jobs.evidence import BridgeError, Verdict, is_credible
@@ -28,7 +28,7 @@ Match = Literal["auto", "id", "chat"]
 #: What a ``custom_msg_id`` looks like [doc: eleven digits, and twelve in its examples]: no other id can be one of ours.
 _PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10,11}")
 
-#: How many messages of unknown origin are held for one send, and sightings of each: more is somebody else's conversation.
+#: How many messages of unknown origin are held for one send, and sightings of each: more are of another conversation.
 _HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
 
 
@@ -84,7 +84,8 @@ class Correlation:
         self._sends_by_id: dict[str, Pending] = {}
         self._sends_by_chat: dict[Chat, Pending] = {}
         self._ended_calls: OrderedDict[str, bool] = OrderedDict()
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        # Messages of the account that no call waits for, by each id they have: ours, and when others were first seen.
+        self._known: OrderedDict[str, EndedSend | float] = OrderedDict()
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
         self._wary_since: float | None = None
@@ -124,7 +125,7 @@ class Correlation:
             raise Refused("another send is under way, the first since the connection was lost with sends under way")
         if self.one_send_per_chat:
             if chat in self._sends_by_chat:
-                raise Refused(f"another send to {chat} is under way, and its verdict can only be told by the chat")
+                raise Refused(f"another send to {chat} is under way, and its verdict can only be tied by the chat")
             self._sends_by_chat[chat] = pending
         self._sends_by_id[custom_msg_id] = pending
 
@@ -167,7 +168,7 @@ class Correlation:
             return
         for known_as in [custom_msg_id] * self.writes_ids + [pending.foreign_id]:
             if known_as is not None:
-                remember(self._known, known_as, Known.of_ended(pending))
+                remember(self._known, known_as, EndedSend.of(pending))
 
     def _settle_if_done(self, pending: Pending) -> list[CorrelationEvent]:
         if not pending.settled or pending.request_id not in self._calls:
@@ -263,9 +264,9 @@ class Correlation:
             self._apply(by_id, sighting, "id", now, events)
             return True
         known = self._known.get(sighting.custom_msg_id or "")
-        if known is not None and known.owner is not None:
+        if isinstance(known, EndedSend):
             self.ids_given_back |= known.owner == sighting.custom_msg_id
-            self._take_late(known.owner, known, sighting, now, events)
+            self._take_late(known, sighting, now, events)
             return True
         by_chat = self._find_by_chat(sighting, now)
         if by_chat is not None:
@@ -286,7 +287,7 @@ class Correlation:
         if pending is None or pending.written_at is None:
             return None
         known = self._known.get(sighting.custom_msg_id or "")
-        if known is not None and known.first_seen < pending.written_at:
+        if known is not None and not isinstance(known, EndedSend) and known < pending.written_at:
             return None  # A message seen before the write is not this one.
         if self._match == "auto":
             return self._find_by_echo(pending, sighting, now)
@@ -319,16 +320,14 @@ class Correlation:
             self._tally.count("double_evidence")
         events += self._settle_if_done(pending)
 
-    def _take_late(
-        self, owner: str, known: Known, sighting: Sighting, now: float, events: list[CorrelationEvent]
-    ) -> None:
-        not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == owner
+    def _take_late(self, known: EndedSend, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
+        not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == known.owner
         if sighting.proves_sent and not known.proven:
             known.sent, known.proven = True, sighting.message_id is not None
-            self._report_late(owner, sighting, events)
+            self._report_late(known.owner, sighting, events)
         elif not_sent and not (known.sent or known.denied) and is_credible(now - known.written_at):
             known.denied = True
-            self._report_late(owner, sighting, events, known.attempt)
+            self._report_late(known.owner, sighting, events, known.attempt)
         else:
             self._tally.count("double_evidence")
             return
@@ -337,7 +336,7 @@ class Correlation:
     def _take_unknown(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
         custom_msg_id = sighting.custom_msg_id
         if custom_msg_id is not None and self.one_send_per_chat and custom_msg_id not in self._known:
-            remember(self._known, custom_msg_id, Known(None, first_seen=now))
+            remember(self._known, custom_msg_id, now)
         if custom_msg_id is not None and sighting.proves_sent and _PLAUSIBLE_ID.fullmatch(custom_msg_id):
             self._report_late(custom_msg_id, sighting, events)
         else:

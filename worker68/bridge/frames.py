@@ -238,7 +238,7 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
-    # Decoded even where nobody looks at it: an event passed on must be valid JSON, and the envelope's reader skips over strings.
+    # Decoded even where it is only passed on: an event must be valid JSON, and the envelope's reader skips over strings.
     content = _decode_sliced(envelope.data)
     if operator == "network":
         status = content.get("networkStatusType") if isinstance(content, dict) else None

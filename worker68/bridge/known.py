@@ -19,24 +19,22 @@ _REMEMBERED: Final = 4096
 
 
 @dataclass(slots=True)
-class Known:
-    """A message of the account's own that no call waits for.
+class EndedSend:
+    """A send of ours that no call waits for any more. ``owner``: its ``custom_msg_id``.
 
-    ``owner``: the ``custom_msg_id`` of the ended send it belongs to, None if it is none of ours; ``attempt`` and ``written_at``
-    are that send's. ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
+    ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
     """
 
-    owner: str | None
-    first_seen: float = 0.0
-    sent: bool = False
-    proven: bool = False
-    denied: bool = False
-    attempt: int | None = None
-    written_at: float = 0.0
+    owner: str
+    sent: bool
+    proven: bool
+    denied: bool
+    attempt: int | None
+    written_at: float
 
     @classmethod
-    def of_ended(cls, pending: Pending) -> Known:
-        """Return what is known of a send that was written and has ended."""
+    def of(cls, pending: Pending) -> EndedSend:
+        """Return what is known of a send that was written."""
         assert pending.send is not None
         assert pending.written_at is not None
         return cls(

@@ -149,7 +149,7 @@ class Link:
         base = self.state.api_url
         if base is None:
             call = Call(Pending(new_request_id()), b"")
-            call.finish(self.why_not_ready or "the bridge has not told the API's address yet")
+            call.finish(self.why_not_ready or "the bridge has not said the API's address yet")
             return call
         frame_data = request_data(request_type, base + path, data, proto_type)
         return self.call("request", frame_data, reply_shape=reply_shape, guard=guard)

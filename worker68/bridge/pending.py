@@ -47,11 +47,11 @@ class Pending:
     request_id: str
     send: SendTerms | None = None
     reply_shape: Any = Any
-    evidence: Evidence = field(default_factory=Evidence)
-    written_at: float | None = None
-    written_whole: bool = False
-    foreign_id: str | None = None
-    held: dict[str, list[tuple[Sighting, float]]] = field(default_factory=dict)
+    evidence: Evidence = field(init=False, default_factory=Evidence)
+    written_at: float | None = field(init=False, default=None)
+    written_whole: bool = field(init=False, default=False)
+    foreign_id: str | None = field(init=False, default=None)
+    held: dict[str, list[tuple[Sighting, float]]] = field(init=False, default_factory=dict)
 
     @property
     def settled(self) -> bool:

@@ -52,7 +52,7 @@ class State:
     why_not_reached: str | None = "not opened yet"
     #: The base of the service's HTTP API as the bridge said it on this connection, without a slash at its end.
     api_url: str | None = None
-    #: Not ready, but only because a new connection has not told everything yet.
+    #: Not ready, but only because a new connection has not sent everything yet.
     coming_up: bool = False
     closed: bool = False
 

@@ -18,7 +18,7 @@ Kind = Literal[
     "late_replies",  # to a call whose caller had given up
     "double_replies",
     "unknown_replies",  # to no call of this process
-    "late_evidence",  # a message of ours, or that may be, was sent, and nobody waits
+    "late_evidence",  # a message of ours, or that may be, was sent, and no call waits
     "double_evidence",  # of a message already known to be sent, or not adding anything
     "unknown_evidence",  # a verdict or own message that is none of ours
     "calls_refused",  # not a byte written: link down, queue full, chat busy, guard

@@ -14,7 +14,7 @@ from redis import Redis
 
 from worker68.redis_calls import redis_errors
 
-#: Kombu's sets of bindings, by exchange: those that messages follow, and those that it must not sweep away.
+#: Kombu's sets of bindings, by exchange: those that messages follow, and those that it must not delete.
 KEYS: Final = ("_kombu.binding.%s", "_kombu.binding_permanent.%s")
 #: Between the routing key, the pattern and the queue of a binding.
 _SEPARATOR: Final = b"\x06\x16"

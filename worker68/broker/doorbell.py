@@ -5,18 +5,17 @@ connection when a key that the pop script read is changed by another client (0.2
 descriptor that becomes readable, and the keys that rang.
 
 The bell may fail in silence (a half-open connection, an evicted subscriber, a server that does not allow tracking), so it
-never is the only way: who waits for it also polls each second. Used by the one thread that pops. Never reads a queue.
+never is the only way: its user also polls each second. Used by the one thread that pops. Never reads a queue.
 """
 
 from __future__ import annotations
 
-import selectors
 from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import ResponseError
 
-from worker68.broker.wire import Wire
+from worker68.broker.wire import Wire, WireSelector
 from worker68.clock import monotonic
 from worker68.errors import RedisAway
 
@@ -52,10 +51,7 @@ class Doorbell:
     def __init__(self, pops: Wire, bell: Wire) -> None:
         self._pops = pops
         self._bell = bell
-        # DefaultSelector is epoll or kqueue; their own descriptor can be watched, and it outlives every reconnect.
-        self._selector = selectors.DefaultSelector()
-        # The epoch and descriptor under which each wire was given to the selector.
-        self._watched: dict[Wire, tuple[int, int]] = {}
+        self._selector = WireSelector()
         self._armed: tuple[int, int] | None = None
         self._bell_id = 0
         self._next_check = 0.0
@@ -82,7 +78,7 @@ class Doorbell:
         """
         self._listen()
         self._pops.connect()
-        self._watch(self._pops)
+        self._selector.watch(self._pops)
         if monotonic() < self._refused_until:
             return
         try:
@@ -92,7 +88,7 @@ class Doorbell:
                 self._hang_up_new_bell()
         except RedisAway as error:
             self._bell.close()
-            # Lost in the middle of this: the pop would open another one, which rings for nobody.
+            # Lost in the middle of this: the pop would open another one, to which no bell is tied.
             if not self._pops.connected:
                 raise
             log.warning("doorbell_lost", reason=str(error))
@@ -117,7 +113,7 @@ class Doorbell:
         self._selector.close()
 
     def _listen(self) -> None:
-        ready = {key.data for key, _ in self._selector.select(0)}
+        ready = self._selector.ready()
         if self._pops in ready:
             # No reply is awaited here, so there is only one thing that Redis can have to say: good-bye.
             self._pops.close()
@@ -143,7 +139,7 @@ class Doorbell:
         if not self._bell.connected:
             self._bell_id = self._bell.call("CLIENT", "ID")
             self._bell.call("SUBSCRIBE", _CHANNEL)
-            self._watch(self._bell)
+            self._selector.watch(self._bell)
             self._pong_due = False
         self._pops.call("CLIENT", "TRACKING", "ON", "REDIRECT", self._bell_id, "NOLOOP")
         self._armed = (self._pops.epoch, self._bell.epoch)
@@ -158,11 +154,3 @@ class Doorbell:
             raise RedisAway("the subscribed connection does not answer any more")
         self._pong_due = True
         self._bell.send(_PING)
-
-    def _watch(self, wire: Wire) -> None:
-        """Keep the selector on the wire's present socket. A closed socket leaves epoll by itself, but not the selector."""
-        for stale in [w for w, (epoch, _) in self._watched.items() if not w.connected or w.epoch != epoch]:
-            self._selector.unregister(self._watched.pop(stale)[1])
-        if wire not in self._watched:
-            self._selector.register(wire.fileno(), selectors.EVENT_READ, wire)
-            self._watched[wire] = (wire.epoch, wire.fileno())

@@ -12,8 +12,8 @@ FRONT_DOOR = "worker68"
 #: The name of the front door's place: no account can be called so.
 FRONT_NAME = ""
 
-# Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers were told to
-# set so that the keys can be typed (CONTRACT 1).
+# Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers set
+# so that the keys can be typed (CONTRACT 1).
 _STEPS = (0, 3, 6, 9)
 _SEPARATORS = ("\x06\x16", ":")
 

@@ -63,7 +63,7 @@ def make_tls_context(url: str) -> ssl.SSLContext:
 
 
 def spell_out_tls(redis_url: str) -> str:
-    """Return the URL with its wish about certificates in the one form that everybody understands.
+    """Return the URL with its wish about certificates in the one form that redis-py, kombu and Celery understand.
 
     A ``rediss://`` URL that wishes nothing gets ``ssl_cert_reqs=required``: kombu would go on without TLS or without
     checking the certificate, and Celery's result backend would refuse it.

@@ -6,6 +6,7 @@ subscriptions belong to the connection. A lost connection is opened again by the
 
 from __future__ import annotations
 
+import selectors
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ class Wire:
         return int(self._connection._sock.fileno())
 
     def send(self, *command: str | bytes | int) -> None:
-        """Write a command whose reply somebody will ``read``."""
+        """Write a command; ``read`` takes its reply."""
         self.connect()
         with redis_errors():
             self._connection.send_command(*command)
@@ -144,3 +145,30 @@ class Wire:
         except ResponseError as error:
             script.raise_forbidden(error)
             raise
+
+
+class WireSelector:
+    """Says which wires have something to read. Its own descriptor can be waited for, and outlives every reconnect."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()  # epoll or kqueue
+        # The epoch and descriptor under which each wire was given to the selector.
+        self._watched: dict[Wire, tuple[int, int]] = {}
+
+    def fileno(self) -> int:
+        return self._selector.fileno()
+
+    def watch(self, wire: Wire) -> None:
+        """Watch the wire's present socket. A closed socket leaves epoll by itself, but not the selector."""
+        for stale in [w for w, (epoch, _) in self._watched.items() if not w.connected or w.epoch != epoch]:
+            self._selector.unregister(self._watched.pop(stale)[1])
+        if wire not in self._watched:
+            self._selector.register(wire.fileno(), selectors.EVENT_READ, wire)
+            self._watched[wire] = (wire.epoch, wire.fileno())
+
+    def ready(self) -> set[Wire]:
+        """Return those that can be read now, without waiting."""
+        return {key.data for key, _ in self._selector.select(0)}
+
+    def close(self) -> None:
+        self._selector.close()

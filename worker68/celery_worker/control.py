@@ -91,13 +91,13 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
     names = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
     if done is None:
         return nok(f"{names}: not cancelled yet; the database is slow or away, the log says what comes of it")
-    told = (
+    counts = (
         (len(done.ended), "cancelled"),
         (len(done.before), "cancelled before"),
         (len(done.too_late), "too late: under way, or ended"),
         (len(done.unseen), "not seen yet, cancelled if it comes within a day"),
     )
-    words = f"{names}: {', '.join(f'{count} {words}' for count, words in told if count)}"
+    words = f"{names}: {', '.join(f'{count} {words}' for count, words in counts if count)}"
     if terminate and done.too_late:
         return nok(f"{words}; {REFUSED['terminate']}")
     return ok(words)

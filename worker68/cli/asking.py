@@ -70,7 +70,7 @@ def ask_for(
     common = {"account": account, "job_id": job_id, "reply_to": reply_to}
     given = {name: value for name, value in common.items() if value is not None}
     _check(task, own, given)
-    # Celery takes most of a second to import: asking wrongly is answered before.
+    # Celery takes most of a second to import: wrong arguments are refused before.
     from worker68.cli.producer import Producer
 
     with Producer(load_settings()) as producer:

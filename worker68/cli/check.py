@@ -142,8 +142,8 @@ def _read_troubles(redis: Redis) -> dict[tuple[str, str], str]:
         workers = Roster(redis).read()
     except (RedisAway, RedisError):
         return {}
-    told = ((one.worker, account, status.bridge) for one in workers for account, status in one.accounts.items())
-    return {(worker, account): trouble for worker, account, trouble in told if trouble is not None}
+    bridges = ((one.worker, account, status.bridge) for one in workers for account, status in one.accounts.items())
+    return {(worker, account): trouble for worker, account, trouble in bridges if trouble is not None}
 
 
 def _reached(client: Redis, redis_url: str) -> Redis | None:

@@ -2,7 +2,7 @@
 
 Its buttons Revoke and Terminate show what the workers answer; as Flower comes, it says "Revoked" without waiting for an answer.
 
-In: Flower's own options. Out: Flower, until it is stopped. As Flower comes, its ``/metrics`` asks for no password and tells
+In: Flower's own options. Out: Flower, until it is stopped. As Flower comes, its ``/metrics`` asks for no password and names
 tasks and workers: here it is closed like the rest. Open are ``/healthcheck`` ("OK"), the login page and its styles.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Final
 
 import click
@@ -21,7 +22,9 @@ from celery.bin.celery import celery as celery_command
 from flower import app as flower_app
 from flower import urls
 from flower.api import control
+from flower.command import apply_env_options
 from flower.inspector import Inspector
+from flower.options import options as flower_options
 from flower.views import monitor
 
 from worker68.errors import SettingsError
@@ -29,7 +32,7 @@ from worker68.settings import load_settings
 
 log = structlog.get_logger(__name__)
 
-#: Who may look: a password, or Flower's sign-in with the accounts of another service.
+#: What decides who may look: a password, or Flower's sign-in with the accounts of another service.
 AUTHENTICATIONS: Final = ("basic_auth", "auth")
 _BASIC: Final = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
 #: Flower compares in a way that other characters break: it would start, and refuse every login.
@@ -96,14 +99,53 @@ def flower(options: tuple[str, ...]) -> None:
     """
     load_settings().require_redis_url()
     drop_empty_variables(os.environ)
-    check_authentication(options)
+    words = join_values(options)
+    check_authentication(words)
+    check_values(words)
     os.environ.setdefault("FLOWER_READ_ONLY", "true")
     replace_handler(urls.handlers, monitor.Metrics, ClosedMetrics)
     replace_handler(urls.handlers, control.TaskRevoke, AnsweredRevoke)
     flower_app.Inspector = PatientInspector
     # Flower takes its name and options from here.
-    sys.argv = ["worker68", "-A", "worker68", "flower", *options]
-    celery_command.main(args=sys.argv[1:], prog_name="worker68", auto_envvar_prefix="CELERY")
+    sys.argv = ["worker68", "-A", "worker68", "flower", *words]
+    try:
+        celery_command.main(args=sys.argv[1:], prog_name="worker68", auto_envvar_prefix="CELERY")
+    except OSError as error:  # its port is taken, or a file that it is to read is not there
+        raise click.ClickException(f"Flower ended: {error}") from None
+
+
+def join_values(words: Sequence[str]) -> list[str]:
+    """Return Flower's options as it reads them, ``--name=value``, also where a value is a word of its own. Raises ``UsageError``.
+
+    Flower itself ends with a traceback where a value is missing, and leaves out an option that it does not have.
+    """
+    joined: list[str] = []
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
+        option, equals, _ = word.partition("=")
+        name = option.lstrip("-").replace("-", "_")
+        if not word.startswith("-") or name not in flower_options:
+            raise click.UsageError(f"Flower has no option {option}")
+        if not equals and not isinstance(getattr(flower_options, name), bool):
+            if not rest or rest[0].startswith("-"):
+                raise click.UsageError(f"{option} needs a value: {option}=VALUE")
+            word = f"{option}={rest.popleft()}"
+        joined.append(word)
+    return joined
+
+
+def check_values(words: Sequence[str]) -> None:
+    """Read variables and options as Flower will. Raises ``SettingsError`` or ``UsageError`` where Flower would raise anything."""
+    try:
+        apply_env_options()
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"a variable FLOWER_... cannot be read: {error}") from None
+    for word in words:
+        try:
+            flower_options.parse_command_line(["flower", word], final=False)
+        except (TypeError, ValueError) as error:
+            raise click.UsageError(f"{word.partition('=')[0]}: {error}") from None
 
 
 def drop_empty_variables(environment: MutableMapping[str, str]) -> None:
@@ -112,8 +154,8 @@ def drop_empty_variables(environment: MutableMapping[str, str]) -> None:
         del environment[name]
 
 
-def check_authentication(options: tuple[str, ...]) -> None:
-    """Raise ``SettingsError`` where anybody could look."""
+def check_authentication(options: Sequence[str]) -> None:
+    """Raise ``SettingsError`` where Flower would show anything without a password."""
     given = {name: os.environ.get(f"FLOWER_{name.upper()}", "") for name in AUTHENTICATIONS}
     for option in options:
         name, _, value = option.lstrip("-").replace("-", "_", 1).partition("=")

@@ -79,9 +79,9 @@ def print_summary(engine: Engine, settings: Settings, account: str | None) -> No
     causes = _count_causes(engine, settings, accounts)
     rows: list[tuple[str, str, str]] = []
     for name, states in counts.items():
-        told = ", ".join(f"{states[state]} {state}" for state in State if states[state])
+        waiting = ", ".join(f"{states[state]} {state}" for state in State if states[state])
         old = f"; the oldest ready one has waited for {show_length(oldest[name])}" if name in oldest else ""
-        rows.append((name, str(sum(states.values())), f"{told}{old}"))
+        rows.append((name, str(sum(states.values())), f"{waiting}{old}"))
         rows += [("", number, cause) for cause, number in causes[name].items()]
     if rows:
         print_table(("account", "jobs", "wait for"), rows)
@@ -99,11 +99,11 @@ def _count_causes(engine: Engine, settings: Settings, accounts: Sequence[str]) -
         if one.seq in why:
             numbers[one.account][why[one.seq].cause] += 1 if one.lane is None else lanes[one.account, one.lane]
     many = len(heads) >= MOST_LOOKED_UP or any(number > COUNTED_AHEAD for number in lanes.values())
-    told: dict[str, dict[str, str]] = defaultdict(dict)
+    found: dict[str, dict[str, str]] = defaultdict(dict)
     for account, causes in numbers.items():
         for cause in sorted(causes, key=causes.__getitem__, reverse=True):
-            told[account][cause] = f"{causes[cause]}{'+' if many else ''}"
-    return told
+            found[account][cause] = f"{causes[cause]}{'+' if many else ''}"
+    return found
 
 
 def is_wide(console: Console) -> bool:

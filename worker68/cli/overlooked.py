@@ -16,7 +16,7 @@ from worker68.broker.strays import StrayFinder
 from worker68.cli.findings import Finding, Ground
 from worker68.cli.output import count_of, show_length
 from worker68.clock import utc_now
-from worker68.execution.relay import DEAD_KEY
+from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
 from worker68.fleet.leases import FRONT, account_lease, lease_key
 from worker68.jobs.states import State
@@ -58,6 +58,9 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
     for worker in workers:
         if worker.problem is not None:
             yield Finding(f"worker {worker.worker}", False, worker.problem, "see its log: worker_unhealthy")
+        elif worker.silence is not None:
+            remedy = "is its process stopped or gone, or is a host's clock wrong? It leaves this list within a minute"
+            yield Finding(f"worker {worker.worker}", True, worker.silence, remedy, warning=True)
 
 
 def find_wrong_queues(ground: Ground) -> Iterator[Finding]:

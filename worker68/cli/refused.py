@@ -10,7 +10,7 @@ from typing import Final
 
 from worker68.cli.findings import RIGHTS, Finding, Ground
 from worker68.cli.output import show_time
-from worker68.execution.relay import DEAD_KEY
+from worker68.execution.publishing import DEAD_KEY
 from worker68.observe.roster import RefusedKey, Roster
 from worker68.store.refused import count_refused
 

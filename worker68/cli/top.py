@@ -35,9 +35,6 @@ from worker68.store.reports import open_ledger
 #: A bridge that can be used.
 READY: Final = "ready"
 
-#: An older report is shown with its age.
-FRESH_SECONDS: Final = 10.0
-
 
 @dataclass
 class AccountLine:
@@ -122,13 +119,14 @@ class _Source:
     def look(self) -> Overview:
         workers = Roster(self._redis).read()
         owners, lines, front_queued = self._read_redis()
-        told = {(worker.worker, name): status for worker in workers for name, status in worker.accounts.items()}
+        reported = {(worker.worker, name): status for worker in workers for name, status in worker.accounts.items()}
         for line in lines:
-            status = told.get((line.owner or "", line.account))
+            status = reported.get((line.owner or "", line.account))
             if status is not None:
                 line.bridge = status.bridge or READY
                 line.ended_per_minute, line.endings = status.ended_per_minute, status.endings
-        problems = [f"worker {one.worker}: {one.problem}" for one in workers if one.problem]
+        troubles = ((one.worker, words) for one in workers for words in (one.silence, one.problem) if words)
+        problems = [f"worker {worker}: {words}" for worker, words in troubles]
         problems += [f"account {line.account}: no worker owns it" for line in lines if line.owner is None]
         down = (line for line in lines if line.bridge not in (None, READY))
         problems += [printable(f"bridge of {line.account}: {line.bridge}") for line in down]
@@ -243,13 +241,12 @@ def _short_bridge(bridge: str | None) -> str | None:
 
 
 def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
-    age = max(0.0, (utc_now() - worker.told_at).total_seconds())
-    health = "ok" if worker.problem is None else "wrong"
+    health = "silent" if worker.silence else "wrong" if worker.problem else "ok"
     return (
         worker.worker,
         worker.pid,
         "yes" if worker.front else "no",
         health,
-        "now" if age <= FRESH_SECONDS else f"{age:.0f} s ago",
+        f"{max(0.0, (utc_now() - worker.told_at).total_seconds()):.0f} s ago",
         ", ".join(worker.accounts) or None,
     )

@@ -30,7 +30,7 @@ LANES_LOADED = 100
 #: A lane of which nothing could be loaded that may start is not loaded again before this.
 LOAD_AGAIN_SECONDS = 1.0
 
-#: So long a rest that is over is remembered: jobs that others ended are not told.
+#: So long a rest that is over is remembered: of a job that another worker ended no word comes.
 RESTS_KEPT_SECONDS = 600.0
 
 #: Lanes that SQL had before this owner come before those that have had a turn since, in the order of their first jobs.

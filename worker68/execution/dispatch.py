@@ -141,7 +141,7 @@ class Dispatch:
         at = monotonic()
         missing_since = None if api_known else self._outside.api_missing_since or at
         self._outside = _Outside(room, one_send_per_chat, logged_in, missing_since)
-        self._under_way.heed_one_send(one_send)
+        self._under_way.limit_sends(one_send)
         self._lift(at)
         ready: list[Ready] = []
         overdue: list[Job] = []

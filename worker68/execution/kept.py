@@ -1,6 +1,6 @@
 """What the database could not take yet and must outlive this process: Redis keeps it until the database has it.
 
-In: how an attempt ended, or evidence that came late, while the database is away. Out: the same, to whoever owns the account next.
+In: how an attempt ended, or evidence that came late, while the database is away. Out: the same, for the account's next owner.
 Never: the only copy for longer than the database is away; a decision about a job.
 """
 
@@ -113,7 +113,7 @@ class Kept:
 
 
 def record(connection: Connection, note: Ended | BackedOff | NotWritten, now: dt.datetime) -> bool:
-    """Write down how an attempt ended, where nobody has written otherwise meanwhile."""
+    """Write down how an attempt ended, where no other worker has written otherwise meanwhile."""
     match note:
         case Ended():
             return attempts.settle(connection, [(note.attempt, note.outcome)], now)[0]

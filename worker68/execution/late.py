@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 #: Evidence may come between the end of a call's wait and the commit of its outcome: it is offered again for this long.
 OFFER_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
-#: A database that takes longer than this is as one that is away: it may never answer. What it was told then may be written all the
+#: A database that takes longer than this is as one that is away: it may never answer. What it was given then may be written all the
 #: same, which does no harm.
 WRITE_SECONDS = 5.0
 #: Offers that are written together.

@@ -1,7 +1,7 @@
 """What passes through memory to Redis without the outbox, and may be lost: events of the bridges, and Celery's state DEFERRED.
 
-In: events and Celery ids, from other threads. Out: both in Redis, in their order. Never: more than the limits in memory; a loss
-that is not counted.
+In: events and Celery ids, from other threads. Out: both in Redis, in their order. Never: more than the limits in memory; a lost
+event that is not counted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from worker68.errors import RedisAway, RedisNotNow
 from worker68.execution.publishing import REMEDY, RESULT_PREFIX
 from worker68.execution.refusals import Refusals
 from worker68.jobs.reply import celery_deferred
 from worker68.observe.metrics import counter
 from worker68.redis_calls import answers_of, not_now, refusal
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -25,7 +29,7 @@ EVENTS_BATCH: Final = 500
 #: The same for jobs that are to be shown as DEFERRED, which is a courtesy: as many as one account's waiting room holds.
 DEFERRED_LIMIT = 200_000
 DEFERRED_BATCH: Final = 5000
-#: About how many events one stream keeps: nobody may be reading.
+#: About how many events one stream keeps: it may have no reader.
 STREAM_LENGTH = 100_000
 
 
@@ -39,11 +43,10 @@ class Passing:
         # Without a lock: the others add at the right end and drop at the left, ``publish`` takes and puts back at the left.
         self._events: deque[tuple[str, bytes]] = deque()
         self._deferred: deque[str] = deque()
-        # There was no room for them to wait, or Redis refused them for good.
+        # There was no room for them to wait, Redis refused them for good, or it did not take them before the worker ended.
         self.events_dropped = counter(
             "worker68_events_dropped_total", "Unsolicited events that were lost on the way to Redis."
         )
-        self.deferred_dropped = 0
 
     def add_event(self, account: str, raw: bytes) -> None:
         self._events.append((account, raw))
@@ -51,7 +54,7 @@ class Passing:
 
     def defer(self, task_ids: Sequence[str]) -> None:
         self._deferred.extend(task_ids)
-        self.deferred_dropped += _drop_oldest(self._deferred, DEFERRED_LIMIT)
+        _drop_oldest(self._deferred, DEFERRED_LIMIT)
 
     @property
     def waiting(self) -> bool:
@@ -63,6 +66,13 @@ class Passing:
         later = self._pass_on(self._events, EVENTS_BATCH, self._send_events) or later
         if later is not None:
             raise later
+
+    def drop(self) -> None:
+        """Drop what still waits, at the end of the worker."""
+        _drop_oldest(self._deferred, 0)
+        if events := _drop_oldest(self._events, 0):
+            self.events_dropped.inc(events)
+            log.warning("events_dropped", count=events, remedy="Redis did not take them before the worker ended")
 
     def _pass_on(self, waiting: deque[T], batch: int, send: Callable[[Sequence[T]], list[Any]]) -> RedisNotNow | None:
         items = _take_oldest(waiting, batch)

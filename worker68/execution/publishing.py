@@ -1,22 +1,24 @@
 """Publishing entries to Redis: one batch in one round trip, and what became of each.
 
 In: entries. Out: those that Redis has, those that it refuses for good and why, and whether it refuses others at present. Never: one
-entry that holds up another; the database.
+entry that holds up another; an entry published again that this process knows to be published; the database.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
 from worker68.errors import RedisAway
 from worker68.execution.refusals import Refusals
+from worker68.execution.undeleted import Undeleted
 from worker68.execution.unread import Unread
 from worker68.redis_calls import answers_of, not_now, refusal
 from worker68.store.statements.outbox import OutboxEntry
@@ -32,46 +34,81 @@ REMEDY: Final = (
 )
 
 
+#: Entries in one round trip to Redis.
+BATCH: Final = 500
+#: Entries of another worker's account are left to it for this long.
+STALE_AFTER: Final = dt.timedelta(seconds=10)
+
+
+class Ownership(Protocol):
+    """Whose entries are ours: asked before each look into the outbox."""
+
+    def owned_accounts(self) -> list[str]: ...
+
+    def others(self) -> list[str] | None: ...
+
+
 @dataclass
 class Published:
-    """What became of a batch. What is in neither of the two stays where it is; ``away`` says why."""
+    """What became of a batch. ``done``: only to be deleted. What is in neither of the two stays where it is; ``away`` says why."""
 
-    taken: set[int] = field(default_factory=set)
-    refused: dict[int, str] = field(default_factory=dict)
+    done: list[OutboxEntry] = field(default_factory=list)
+    refused: list[tuple[OutboxEntry, str]] = field(default_factory=list)
     away: RedisAway | None = None
 
 
 class Publisher:
-    """Knows how each kind of entry is published. For the relay's pass."""
+    """Knows how each kind of entry is published, and what is published already. For the relay's pass."""
 
     def __init__(self, redis: Any, reply_ttl_seconds: int, refusals: Refusals, unread: Unread) -> None:
         self._redis = redis
-        self._reply_ttl = reply_ttl_seconds  # after it, what nobody read is forgotten
+        self._reply_ttl = reply_ttl_seconds  # after it, an unread reply is deleted
         self._refusals = refusals
         self._unread = unread
+        self._undeleted = Undeleted()
 
     def publish(self, entries: Sequence[OutboxEntry]) -> Published:
-        """Publish a batch. Raises ``RedisAway`` where Redis did not answer: then any of it may be published or not."""
+        """Publish those of a batch that Redis does not have yet.
+
+        Raises ``RedisAway`` where Redis did not answer: then any of it may be published or not.
+        """
+        before = {entry.id for entry in self._undeleted.find_done(entries)}
+        new = [entry for entry in entries if entry.id not in before]
+        published = self._publish(new) if new else Published()
+        self._undeleted.add(published.done)
+        published.done = self._undeleted.find_done(entries)
+        done = {entry.id for entry in published.done}
+        published.refused = [(entry, problem) for entry, problem in published.refused if entry.id not in done]
+        return published
+
+    def forget(self, entries: Iterable[OutboxEntry]) -> None:
+        """Forget entries that the database has deleted."""
+        self._undeleted.forget(entries)
+
+    def care_for(self, addresses: Iterable[str]) -> None:
+        """Look after the unread replies of these addresses as of those published to."""
+        for address in addresses:
+            self._unread.note(reply_key(address))
+
+    def _publish(self, entries: Sequence[OutboxEntry]) -> Published:
         with self._redis.pipeline(transaction=False) as pipe:
             sizes = [self._add(pipe, entry) for entry in entries]
             answers = iter(answers_of(pipe))
         published = Published()
         wrong_type: list[tuple[OutboxEntry, str]] = []
-        refused: list[tuple[OutboxEntry, str]] = []
         for entry, size in zip(entries, sizes, strict=True):
             answer, *further = islice(answers, size)
             if (error := not_now(answer)) is not None:
                 published.away = error
             elif (problem := refusal(answer)) is None:
-                published.taken.add(entry.id)
+                published.done.append(entry)
                 self._note_taken(entry, further)
             elif entry.kind == "reply" and problem.startswith("WRONGTYPE"):
                 wrong_type.append((entry, problem))
-                refused.append((entry, problem))
             else:
-                published.refused[entry.id] = problem
-                refused.append((entry, problem))
-        self._tell((key_of(entry), entry.kind, problem) for entry, problem in refused)
+                published.refused.append((entry, problem))
+        refused = [*wrong_type, *published.refused]
+        self._note_refused((key_of(entry), entry.kind, problem) for entry, problem in refused)
         if wrong_type:
             self._set_aside(wrong_type, published)
         return published
@@ -126,15 +163,15 @@ class Publisher:
             if (error := not_now(answer)) is not None:
                 published.away = error
             elif (problem := refusal(answer)) is None:
-                published.taken.add(entry.id)
+                published.done.append(entry)
                 addresses[entry.address] += 1
             else:
-                published.refused[entry.id] = problem
-                self._tell([(DEAD_KEY, "dead", problem)])
+                published.refused.append((entry, problem))
+                self._note_refused([(DEAD_KEY, "dead", problem)])
         for address, count in addresses.items():
             log.error("reply_set_aside", address=address, count=count, remedy="look at worker68:dead")
 
-    def _tell(self, refused: Iterable[tuple[str, str, str]]) -> None:
+    def _note_refused(self, refused: Iterable[tuple[str, str, str]]) -> None:
         for (key, what, problem), count in Counter(refused).items():
             self._refusals.note(key, what, problem, REMEDY, count)
 

@@ -46,7 +46,7 @@ class Recorder:
         try:
             return await self._until_written(write, note)
         except asyncio.CancelledError:
-            # The process ends, and nobody will hear what became of the write: the database may hang, and then refuse it.
+            # The process ends, and nothing will learn what became of the write: the database may hang, and then refuse it.
             if note is not None:
                 await asyncio.to_thread(try_to_keep, self.kept, self.account, note)
             raise

@@ -35,7 +35,7 @@ _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its tur
 
 
 def is_repeatable(job: attempts.Begun) -> bool:
-    """Whether the step that a job had begun may be made again by itself. Of a task that is not known here nobody can say so."""
+    """Whether the step that a job had begun may be made again by itself. It may not, where the task is not known here."""
     kind = TASKS.get(job.task)
     if kind is None:
         return False
@@ -105,7 +105,7 @@ def _resolve(engine: Engine, account: str, is_abandoned: Callable[[attempts.Begu
 
 
 def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime) -> list[Job]:
-    """Return parked jobs whose task is known to this worker, made ready; end those that nobody came to know in time."""
+    """Return parked jobs whose task is known to this worker, made ready; end those whose task no worker has known in time."""
     revived = []
     for parked in find_parked(engine, account):
         if parked.task in TASKS:

@@ -1,4 +1,4 @@
-"""The jobs of one account that have their turn, and what others must heed of them, counted as they come and go.
+"""The jobs of one account that are under way, and what the next ones must respect of them, counted as they come and go.
 
 In: jobs as they start and end. Out: how many there are, of which kinds, and to which chats. Never: a lock; its user has one.
 """
@@ -46,7 +46,7 @@ class UnderWay:
         """Whether new sends go one at a time."""
         return self._sends_before is not None
 
-    def heed_one_send(self, one_send: bool) -> None:
+    def limit_sends(self, one_send: bool) -> None:
         """Say whether new sends go one at a time from now on. Those that are under way when that begins hold nothing up."""
         if not one_send:
             self._sends_before = None
@@ -65,14 +65,14 @@ class UnderWay:
         """Say in words which sends under way keep one to this chat waiting; None where none does."""
         if one_each_chat and self._sends[chat] > 0:
             rivals = [one.job_id for one in self if chat_of_send(one) == chat]
-            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be told by the chat"
+            return f"{reasons.behind(rivals)}; this bridge's verdicts can only be tied by the chat"
         if self._sends_before is None:
             return None
         new = [one.job_id for one in self if chat_of_send(one) is not None and one.seq not in self._sends_before]
         return f"{reasons.behind(new)}; {reasons.ONE_SEND}" if new else None
 
     def add(self, job: Job) -> None:
-        """A job has its turn."""
+        """A job is under way from now on."""
         self._jobs[job.seq] = job
         self._count(job, 1)
 

@@ -6,18 +6,15 @@ In: the names of the accounts. Out: whether the sweep of one has anything to loo
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import math
 from collections.abc import Collection
 
-from worker68.clock import monotonic, utc_now
+from worker68.clock import monotonic
 from worker68.store import waiting
 from worker68.store.engine import Engine
 
 #: An answer serves the sweeps of so many seconds.
 ASK_SECONDS = 15.0
-#: An id that was revoked before a job with it was seen is remembered for this long (design, decision 7).
-REVOKED_FOR = dt.timedelta(days=1)
 
 
 class Unfinished:
@@ -32,10 +29,6 @@ class Unfinished:
     async def has(self, account: str) -> bool:
         """Whether SQL has had unfinished jobs of this account, some seconds ago at most. Raises ``DatabaseAway``."""
         if monotonic() - self._asked_at >= ASK_SECONDS:
-            self._found = await asyncio.to_thread(self._ask)
+            self._found = await asyncio.to_thread(waiting.find_unfinished, self._engine, self._accounts)
             self._asked_at = monotonic()
         return account in self._found
-
-    def _ask(self) -> set[str]:
-        waiting.forget_cancellations(self._engine, utc_now() - REVOKED_FOR)
-        return waiting.find_unfinished(self._engine, self._accounts)

@@ -1,4 +1,4 @@
--- Ends replies that nobody has read for as long as unread replies are kept, and says how many wait and since when.
+-- Ends replies that are older than unread replies are kept, and returns how many wait and since when.
 --
 -- KEYS  a list of replies, the marks of that list.
 -- ARGV  seconds that unread replies are kept, seconds between two marks.
@@ -42,7 +42,7 @@ local length = redis.call('LLEN', list)
 if length > 0 then
   local marked_at = read_mark(-1)
   if not marked_at or now - marked_at >= step then
-    -- A Redis that is full refuses this, and not what was ended above: that must still be told.
+    -- A Redis that is full refuses this, and not what was ended above: that is still returned.
     local pushed = redis.pcall('RPUSH', marks, string.format('%.0f', now) .. ':' .. redis.call('LINDEX', list, -1))
     if type(pushed) == 'table' and pushed.err then
       problem = pushed.err

@@ -1,7 +1,7 @@
-"""Replies that nobody reads: ended when they are as old as REPLY_TTL says, counted, and warned about before they fill Redis.
+"""Unread replies: ended when they are as old as REPLY_TTL says, counted, and warned about before they fill Redis.
 
-In: the keys of lists and streams to which this worker has published. Out: the old ones are ended; a warning for lists that nobody
-seems to read. Never: a reply ended before its time; more than ``BATCH`` keys in one pass of the relay, which calls this.
+In: the keys of lists and streams to which this worker has published. Out: the old ones are ended; a warning for lists that
+seem to have no reader. Never: a reply ended before its time; more than ``BATCH`` keys in one pass of the relay, which calls this.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MARKS: Final = 16
 BATCH: Final = 500
 #: Keys that are cared for. The one that got nothing for longest is left to its expiry.
 MOST_KEYS: Final = 100_000
-#: The keys whose lengths are told: a reply list a minute for hours, or the few that there usually are.
+#: The keys whose lengths are reported: a reply list a minute for hours, or the few that there usually are.
 LATEST_KEYS: Final = 500
-#: So many unread replies, or one so old, say that nobody reads.
+#: So many unread replies, or one so old, mean that no reader runs.
 MANY: Final = 10_000
 OLD_SECONDS: Final = 24 * 3600.0
 #: The same list is warned about at most this often, and so many lists in that time.

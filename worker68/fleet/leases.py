@@ -104,7 +104,7 @@ class Leases:
 
     def __init__(self, client: redis.Redis, worker_id: str, ttl_seconds: float) -> None:
         self.ttl_seconds = ttl_seconds
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._ttl_milliseconds = round(ttl_seconds * 1000)
         self._acquire = LuaScript(client, __package__, "lease_acquire.lua")
         self._renew = LuaScript(client, __package__, "lease_renew.lua")
@@ -117,12 +117,12 @@ class Leases:
         """
         sent_at = boottime()
         keys = [key for name in names for key in (lease_key(name), fence_key(name))]
-        answers = self._acquire.run(keys, [self._worker_id, self._ttl_milliseconds])
+        answers = self._acquire.run(keys, [self.worker_id, self._ttl_milliseconds])
         leases: list[Lease] = []
         problems: dict[str, ResponseError] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, int):
-                leases.append(Lease(name, self._worker_id, answer, sent_at + self.ttl_seconds))
+                leases.append(Lease(name, self.worker_id, answer, sent_at + self.ttl_seconds))
             elif answer is not None:
                 problems[name] = caught_error(answer)
                 if (later := not_now(problems[name])) is not None:

@@ -16,6 +16,7 @@ import structlog
 
 from worker68.clock import boottime, monotonic
 from worker68.errors import RedisAway
+from worker68.fleet.held import HeldLeases, LeaseCallback
 from worker68.fleet.leases import Lease, Leases
 from worker68.loop import Loop, Wakeup
 from worker68.observe.outages import Outage
@@ -38,16 +39,12 @@ _FAILED: Final = Outage(
     "ownership_round_failed", "ownership_works_again", "a fault in worker68: keep this line, report it", fault=True
 )
 
-LeaseCallback = Callable[[Lease], None]
-
 
 class Ownership:
     """Holds leases for this worker while it runs. On the loop; ``lease`` and ``held`` on any thread.
 
-    Renewals wait for nothing else: neither for a call that takes free leases, nor for a callback. Each ``on_gained`` that returns
-    is followed by exactly one ``on_lost`` for the same lease. Both are called on the loop and must not wait. In ``on_lost`` the
-    lease is still held when it is given up at ``stop``, and no longer when it was lost. A callback that raises is logged; if it was
-    ``on_gained`` the lease is released without ``on_lost``, and tried again later.
+    Renewals wait for nothing else: neither for a call that takes free leases, nor for a callback. ``HeldLeases`` says what the
+    callbacks may rely on. A lease whose ``on_gained`` raises is released without ``on_lost``, and tried again later.
     """
 
     def __init__(
@@ -55,15 +52,16 @@ class Ownership:
     ) -> None:
         self._leases = leases
         self._names = tuple(dict.fromkeys(names))
-        self._loop = loop
-        self._on_gained = on_gained
-        self._on_lost = on_lost
-        self._mine: dict[str, Lease] = {}
+        self._mine = HeldLeases(loop, on_gained, on_lost)
         self._away: set[str] = set()  # which of the two rounds Redis did not answer
-        self._lapse_timer: asyncio.TimerHandle | None = None
         self._wakeups = (Wakeup(loop), Wakeup(loop))
         self._draining = self._stopping = False
         self.looked_at = monotonic()  # the end of the last renewal, well or not
+
+    @property
+    def worker_id(self) -> str:
+        """This worker's name in the leases."""
+        return self._leases.worker_id
 
     async def run(self) -> None:
         """Hold leases until ``stop``; then give all up. Stop first what works under them: another worker may take them at once."""
@@ -71,7 +69,7 @@ class Ownership:
         await asyncio.gather(
             self._repeat("renewing", self._renew, renewing), self._repeat("acquiring", self._acquire, acquiring)
         )
-        await self._give_up(list(self._mine.values()))
+        await self._give_up(self._mine.all())
 
     def drain(self) -> None:
         """Take no lease any more; what is held is kept until ``stop``. On the loop."""
@@ -84,12 +82,12 @@ class Ownership:
 
     def lease(self, name: str) -> Lease | None:
         """Return the lease if it is held now."""
-        lease = self._mine.get(name)
+        lease = self._mine.find(name)
         return lease if lease is not None and lease.held else None
 
     def held(self) -> list[Lease]:
         """Return the leases that are held now."""
-        return [lease for lease in list(self._mine.values()) if lease.held]
+        return [lease for lease in self._mine.all() if lease.held]
 
     def wanted(self) -> tuple[str, ...]:
         """Decide which leases this worker should hold: all that it knows. What is held and not wanted is given up."""
@@ -112,65 +110,38 @@ class Ownership:
         """Renew all leases in one round trip, and act on what Redis says."""
         try:
             wanted = frozenset(self.wanted())
-            await self._give_up([lease for lease in self._mine.values() if lease.name not in wanted])
-            if not (asked := list(self._mine.values())):
+            await self._give_up([lease for lease in self._mine.all() if lease.name not in wanted])
+            if not (asked := self._mine.all()):
                 return
             renewed = await asyncio.to_thread(self._leases.renew, asked)
+            kept = {lease for lease in asked if lease in self._mine and renewed.apply(lease)}
             for lease in asked:
-                if self._mine.get(lease.name) is lease and not renewed.apply(lease):
-                    self._lose(lease, "it lapsed or another worker took it")
+                if lease in self._mine and lease not in kept:
+                    self._mine.lose(lease, "it lapsed or another worker took it")
+            if lapsed := list(
+                renewed.ours - kept
+            ):  # the answer came after their end: in Redis they would live on unused
+                await self._release(lapsed)
         finally:
             self.looked_at = monotonic()
 
     async def _acquire(self) -> None:
         """Take what is wanted and free, a slice at a time."""
-        missing = [name for name in self.wanted() if name not in self._mine]
+        missing = [name for name in self.wanted() if self._mine.find(name) is None]
         for start in range(0, len(missing), _ASKED_AT_ONCE):
             if self._draining:
                 return
             names = missing[start : start + _ASKED_AT_ONCE]
             acquired = await asyncio.to_thread(self._leases.acquire, names)
-            if refused := [lease for lease in acquired.leases if self._draining or not self._gain(lease)]:
+            if refused := [lease for lease in acquired.leases if self._draining or not self._mine.gain(lease)]:
                 await self._release(refused)
             for name in names:
                 problem = acquired.problems.get(name)
                 _FAILED.works(name) if problem is None else _FAILED.fails(name, problem)
 
-    def _drop_lapsed(self) -> None:
-        self._lapse_timer = None
-        for lease in list(self._mine.values()):
-            if not lease.held:
-                self._lose(lease, "it was not renewed in time: Redis was away, or this worker stood still")
-        self._watch_for_lapses()
-
-    def _watch_for_lapses(self) -> None:
-        """Look at the leases when the first one ends, if it is not renewed until then. A later one ends later."""
-        if self._lapse_timer is None and self._mine:
-            end = min(lease.valid_until for lease in self._mine.values())
-            self._lapse_timer = self._loop.call_later(max(0.0, end - boottime()), self._drop_lapsed)
-
-    def _gain(self, lease: Lease) -> bool:
-        """Return False where it could not be taken over; it is not held then."""
-        self._mine[lease.name] = lease
-        log.info("lease_gained", lease=lease.name, account=lease.account, fence=lease.fence)
-        if not self._call("on_gained", self._on_gained, lease):
-            self._forget(lease)
-            lease.end()
-            return False
-        self._watch_for_lapses()
-        return True
-
-    def _lose(self, lease: Lease, reason: str) -> None:
-        self._forget(lease)
-        log.warning("lease_lost", lease=lease.name, account=lease.account, fence=lease.fence, reason=reason)
-        self._call("on_lost", self._on_lost, lease)
-
     async def _give_up(self, leases: list[Lease]) -> None:
         """Release leases only after ``on_lost``, so that no other worker takes one while something still works under it."""
-        for lease in leases:
-            self._forget(lease)
-            self._call("on_lost", self._on_lost, lease)
-            lease.end()
+        self._mine.give_up(leases)
         if leases:
             await self._release(leases)
 
@@ -183,29 +154,16 @@ class Ownership:
         for lease in leases:
             log.info("lease_released", lease=lease.name, account=lease.account, fence=lease.fence)
 
-    def _forget(self, lease: Lease) -> None:
-        if self._mine.get(lease.name) is lease:
-            del self._mine[lease.name]
-
-    def _call(self, what: str, callback: LeaseCallback, lease: Lease) -> bool:
-        """Call back; return whether it went well. Also a SystemExit must not end this service."""
-        try:
-            callback(lease)
-        except BaseException:
-            log.exception("lease_callback_failed", callback=what, lease=lease.name, account=lease.account)
-            return False
-        return True
-
     def _note_redis(self, what: str, away: RedisAway | None) -> None:
         """Log when Redis does not answer any more, and when it answers both rounds again."""
         if away is not None:
             if not self._away:
-                log.warning("leases_wait_for_redis", reason=str(away), held=sorted(self._mine))
+                log.warning("leases_wait_for_redis", reason=str(away), held=self._mine.names())
             self._away.add(what)
         elif what in self._away:
             self._away.remove(what)
             if not self._away:
-                log.info("redis_answers_again", held=sorted(self._mine))
+                log.info("redis_answers_again", held=self._mine.names())
 
     def _next_round_at(self, what: str, began_at: float) -> float:
         rounds = _TRIES_PER_TTL if what in self._away else _RENEWALS_PER_TTL

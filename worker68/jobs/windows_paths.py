@@ -8,7 +8,7 @@ What cannot be known from here:
 - Links and junctions. One that lies below a root may lead out of it: who may create links there may read what they lead to.
 - 8.3 short names. ``PROGRA~1`` is a name like any other, so one below a root stays below it, because ``..`` is resolved by the
   letters, as Windows does it. But ``C:/OUTPUT~1/a.txt`` is not seen to lie below ``C:/output files``: it is refused.
-- Folders that Windows was told to treat as case-sensitive, so that ``Out`` beside ``out`` is another folder.
+- Folders that are set to case-sensitive in Windows, so that ``Out`` beside ``out`` is another folder.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class _Plan(NamedTuple):
 
 
 class Limiter:
-    """Asks for write times, which are at most ``ahead_seconds`` away. Thread-safe; keeps no state of its own.
+    """Asks for write times, which are at most ``ahead_seconds`` ahead. Thread-safe; keeps no state of its own.
 
     A Redis that comes back without its data begins anew. ``clock`` is for tests: microseconds in place of Redis's own clock.
     """

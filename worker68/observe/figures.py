@@ -54,7 +54,7 @@ def make_registry(parts: Parts, problem: Callable[[], str | None]) -> CollectorR
         parts.runs.took,
         parts.runs.slot_waits,
         parts.writer.seconds,
-        parts.relay.seconds,
+        parts.relay.outbox.seconds,
         parts.relay.refusals.counted,
         parts.relay.passing.events_dropped,
         parts.scheduler.seconds,
@@ -148,12 +148,9 @@ class _Asked(Collector):
     def _read_bridges(self) -> Iterator[Metric]:
         ready: dict[str, int] = {}
         events: dict[tuple[str, ...], int] = {}
-        for account in self._parts.owned.names():
-            link = self._parts.links.get(account)
-            if link is None:
-                continue
-            ready[account] = 1 if link.ready else 0
-            events |= {(account, kind): count for kind, count in link.counters.items()}
+        for account in self._parts.owned.all():
+            ready[account.name] = 1 if account.link.ready else 0
+            events |= {(account.name, kind): count for kind, count in account.link.counters.items()}
         text = "Whether the account's bridge can be used: socket, Hello, login."
         yield gauge("worker68_bridge_ready", text, ("account",), ready)
         yield counter(

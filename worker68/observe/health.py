@@ -28,7 +28,7 @@ START_SECONDS: Final = 0.25
 #: What fails for less than this is no illness: Redis restarts, the database fails over.
 PATIENCE_SECONDS: Final = 30.0
 
-_NOT_TOLD: Final = Outage("health_not_told", "health_told_again", "look at HEALTH_FILE")
+_NOT_REPORTED: Final = Outage("health_not_reported", "health_reported_again", "look at HEALTH_FILE")
 
 #: Return what is wrong now in words, or None. May be slow, may raise: that is wrong as well.
 Check = Callable[[], str | None]
@@ -58,6 +58,36 @@ class Threads:
         return f"ended: {', '.join(sorted(dead))}" if dead else None
 
 
+class Patience:
+    """Checks that are wrong only when they have failed for ``seconds``, or were never right."""
+
+    def __init__(self, checks: Mapping[str, Check], seconds: float) -> None:
+        self._checks = dict(checks)
+        self._good_at: dict[str, float] = {}
+        self.seconds = seconds
+
+    def look(self) -> str | None:
+        """Make all checks; return what is wrong."""
+        return "; ".join(filter(None, (self._judge(name, check) for name, check in self._checks.items()))) or None
+
+    def forgo(self, *names: str) -> None:
+        """Make these checks no more."""
+        self._checks = {name: check for name, check in self._checks.items() if name not in names}
+
+    def _judge(self, name: str, check: Check) -> str | None:
+        try:
+            problem = check()
+        except Exception as error:  # noqa: BLE001 - whatever a check runs into is what is wrong
+            problem = f"{type(error).__name__}: {error}"
+        now = monotonic()
+        if problem is None:
+            self._good_at[name] = now
+            return None
+        good_at = self._good_at.get(name)
+        passing = good_at is not None and now - good_at < self.seconds
+        return None if passing else f"{name}: {problem}"
+
+
 class Watch:
     """Looks at all checks every ``look_seconds``. ``on_look`` is called in the pool, with what is wrong.
 
@@ -74,15 +104,13 @@ class Watch:
         patience_seconds: float = PATIENCE_SECONDS,
         on_look: Callable[[str | None], None] = lambda problem: None,
     ) -> None:
-        self._checks = dict(checks)
+        self._patience = Patience(checks, patience_seconds)
         self._file = file
         self._look_seconds = look_seconds
-        self._patience_seconds = patience_seconds
         self._on_look = on_look
-        self._good_at: dict[str, float] = {}
         self._began_at = self._looked_at = monotonic()
         self._was_well = False
-        self._told: str | None = None
+        self._logged: str | None = None
         self._problem: str | None = "it has not been looked at yet"
         self._stopping = Stopping(loop)
 
@@ -103,51 +131,36 @@ class Watch:
 
     def forgo(self, *names: str) -> None:
         """Let these checks rest: what they look at ends in order."""
-        self._checks = {name: check for name, check in self._checks.items() if name not in names}
+        self._patience.forgo(*names)
 
     @property
     def problem(self) -> str | None:
         """What is wrong, in words; None while healthy."""
         hangs = monotonic() - self._looked_at
-        if hangs > self._patience_seconds:
+        if hangs > self._patience.seconds:
             return f"no look at the worker's health has ended for {hangs:.0f} s"
         return self._problem
 
     def _look(self) -> None:
-        problems = [self._judge(name, check) for name, check in self._checks.items()]
+        problem = self._patience.look()
         self._looked_at = monotonic()
-        problem = "; ".join(filter(None, problems)) or None
-        self._tell_log(problem)
+        self._log_change(problem)
         self._problem = problem
         self._was_well = self._was_well or problem is None
         try:
             if problem is None and self._file is not None and not self._stopping.is_set():
                 self._file.touch()
             self._on_look(problem)
-            _NOT_TOLD.works("health")
+            _NOT_REPORTED.works("health")
         except Exception as error:  # noqa: BLE001 - the next look tries again
-            _NOT_TOLD.fails("health", error)
+            _NOT_REPORTED.fails("health", error)
 
-    def _tell_log(self, problem: str | None) -> None:
+    def _log_change(self, problem: str | None) -> None:
         """Log each change; what is not well from the start is one only after the patience."""
         if problem is None:
-            if not self._was_well or self._told is not None:
-                log.info("worker_healthy", after=self._told)
-            self._told = None
-        elif self._told is None and (self._was_well or monotonic() - self._began_at >= self._patience_seconds):
+            if not self._was_well or self._logged is not None:
+                log.info("worker_healthy", after=self._logged)
+            self._logged = None
+        elif self._logged is None and (self._was_well or monotonic() - self._began_at >= self._patience.seconds):
             log.error("worker_unhealthy", problem=problem, remedy="`worker68 check`; if it lasts, restart the worker")
-            self._told = problem
-
-    def _judge(self, name: str, check: Check) -> str | None:
-        """Return what is wrong, where it has been for longer than the patience or was never right."""
-        try:
-            problem = check()
-        except Exception as error:  # noqa: BLE001 - whatever a check runs into is what is wrong
-            problem = f"{type(error).__name__}: {error}"
-        now = monotonic()
-        if problem is None:
-            self._good_at[name] = now
-            return None
-        good_at = self._good_at.get(name)
-        passing = good_at is not None and now - good_at < self._patience_seconds
-        return None if passing else f"{name}: {problem}"
+            self._logged = problem

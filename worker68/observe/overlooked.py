@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from redis.exceptions import ResponseError
 
 from worker68.broker.strays import StrayFinder, Strays
-from worker68.execution.relay import DEAD_KEY
+from worker68.execution.publishing import DEAD_KEY
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_waiting_jobs, find_waiting_accounts

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from worker68.bridge.link import Link
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
 from worker68.loop import LoopThread
@@ -22,9 +21,8 @@ from worker68.store.writer import Writer
 
 @dataclass(frozen=True)
 class Parts:
-    """``owner`` is this worker's name in leases. ``links`` holds the link of each account that was ever opened here."""
+    """Built by the runtime, and handed to what looks at them: checks, figures, the status."""
 
-    owner: str
     accounts: Mapping[str, AccountSettings]
     engine: Engine
     redis: Redis
@@ -33,7 +31,6 @@ class Parts:
     owned: OwnedAccounts
     scheduler: Scheduler
     ownership: Ownership
-    links: Mapping[str, Link]
     runs: Runs
     loop: LoopThread
     lag: LoopLag

@@ -12,13 +12,16 @@ from typing import Final, cast
 import msgspec
 import redis
 
+from worker68.clock import utc_now
 from worker68.redis_calls import redis_errors
 
 #: Sorted set: a worker's name, and when it was last well (epoch seconds by its own clock). Read by ``worker68 health`` too.
 ROSTER_KEY: Final = "worker68:workers"
 
+#: A worker reports every five seconds. One whose last report is older than this does not do its work.
+OVERDUE_SECONDS: Final = 10.0
 #: A worker that has not reported for so long is gone.
-TOLD_FOR_SECONDS: Final = 60
+REPORTED_FOR_SECONDS: Final = 60
 #: A name stays on the roster for a day, so that one can see in the morning which there were.
 LISTED_FOR_SECONDS: Final = 86_400
 
@@ -54,6 +57,12 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     accounts: dict[str, AccountStatus]
     refused: list[RefusedKey] = []
 
+    @property
+    def silence(self) -> str | None:
+        """Why this may be true no more: in words that the report is overdue, by the clock of the reader's host."""
+        seconds = (utc_now() - self.told_at).total_seconds()
+        return f"its last report is {seconds:.0f} s old" if seconds > OVERDUE_SECONDS else None
+
 
 def status_key(worker: str) -> str:
     return f"worker68:worker:{worker}"
@@ -65,10 +74,10 @@ class Roster:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def tell(self, status: WorkerStatus) -> None:
+    def report(self, status: WorkerStatus) -> None:
         now = status.told_at.timestamp()
         with redis_errors(), self._client.pipeline(transaction=False) as pipe:
-            pipe.set(status_key(status.worker), msgspec.json.encode(status), ex=TOLD_FOR_SECONDS)
+            pipe.set(status_key(status.worker), msgspec.json.encode(status), ex=REPORTED_FOR_SECONDS)
             if status.problem is None:
                 pipe.zadd(ROSTER_KEY, {status.worker: now})
             pipe.zremrangebyscore(ROSTER_KEY, "-inf", now - LISTED_FOR_SECONDS)
@@ -85,5 +94,5 @@ class Roster:
         with redis_errors():
             names = cast("list[bytes]", self._client.zrange(ROSTER_KEY, 0, -1))
             keys = [status_key(name.decode()) for name in sorted(names)]
-            told = cast("list[bytes | None]", self._client.mget(keys)) if keys else []
-        return [msgspec.json.decode(status, type=WorkerStatus) for status in told if status is not None]
+            reports = cast("list[bytes | None]", self._client.mget(keys)) if keys else []
+        return [msgspec.json.decode(report, type=WorkerStatus) for report in reports if report is not None]

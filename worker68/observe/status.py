@@ -33,15 +33,15 @@ class StatusReport:
         self._started_at = utc_now()
         self._history: deque[tuple[float, Counter[str]]] = deque([(monotonic(), Counter())])
 
-    def tell(self, problem: str | None) -> None:
+    def report(self, problem: str | None) -> None:
         try:
-            self._roster.tell(self.status(problem))
+            self._roster.report(self.status(problem))
         except RedisAway as away:
-            log.debug("status_not_told", problem=str(away))
+            log.debug("status_not_reported", problem=str(away))
 
     def leave(self) -> None:
         try:
-            self._roster.leave(self._parts.owner)
+            self._roster.leave(self._parts.ownership.worker_id)
         except RedisAway as away:
             log.debug("roster_not_left", problem=str(away))
 
@@ -50,16 +50,15 @@ class StatusReport:
         endings, rates = self._count_endings()
         accounts = {}
         for account in parts.owned.all():
-            link = parts.links.get(account.name)
             accounts[account.name] = AccountStatus(
-                bridge=link.why_not_ready if link is not None else "not opened yet",
+                bridge=account.link.why_not_ready,
                 unfinished=account.upkeep.unfinished,
                 in_flight=account.dispatch.in_flight,
                 ended_per_minute=round(rates[account.name], 1),
                 endings=endings.get(account.name, {}),
             )
         return WorkerStatus(
-            worker=parts.owner,
+            worker=parts.ownership.worker_id,
             pid=os.getpid(),
             started_at=self._started_at,
             told_at=utc_now(),

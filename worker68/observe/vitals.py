@@ -32,7 +32,7 @@ class Vitals:
         if settings.health_file is not None:
             _clear(settings.health_file)
         self._watch = Watch(
-            make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._status.tell
+            make_checks(parts, settings.lease_ttl), settings.health_file, parts.loop.loop, on_look=self._status.report
         )
         self._metrics = None
         if settings.metrics_port is not None:

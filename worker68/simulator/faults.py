@@ -32,7 +32,7 @@ class Faults:
     extra_verdict_delay_seconds: float = 0.0
     """On top of ``Simulator.verdict_delay_seconds``; about 15 with ``verdict="gave_up"`` is the client that stopped waiting."""
     hold_verdicts: bool = False
-    """Verdicts and echoes that are due are told once this is turned back."""
+    """Verdicts and echoes that are due are sent once this is turned back."""
     correction_seconds: float = 0.1
     """With ``verdict="corrected"``: from the 0 to the 1."""
     no_echo: bool = False

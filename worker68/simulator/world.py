@@ -94,7 +94,7 @@ class Group:
 
     @property
     def host(self) -> int:
-        """The uid of the member whose group it is, or 0 where a test has taken the host away."""
+        """The uid of the member whose group it is, or 0 where a test has removed the host."""
         return next((member.uid for member in self.members.values() if member.role is Role.HOST), 0)
 
     def order_members(self) -> list[int]:

@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import (
@@ -48,6 +48,8 @@ from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
+#: An id that was revoked before a job with it was seen is remembered for so long at least: until the next one is.
+REVOKED_FOR: Final = dt.timedelta(days=1)
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
 
@@ -178,6 +180,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         known = connection.execute(_asked_by(dialect), pack(dialect, ({"task_id": id_} for id_ in task_ids))).all()
         unseen = set(task_ids) - {row.task_id for row in known}
         if unseen:
+            connection.execute(delete(cancellations).where(cancellations.c.cancelled_at < now - REVOKED_FOR))
             # Every worker of the fleet hears of a revoke, and they write at the same time.
             rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
@@ -203,16 +206,6 @@ def _remember_cancelled(dialect: str) -> Insert:
     given = select(*batch_of(dialect, *columns).c).where(true())
     remembering: Insert = INSERT[dialect](cancellations).from_select(columns, given).on_conflict_do_nothing()
     return remembering
-
-
-def forget_cancellations(engine: Engine, before: dt.datetime) -> None:
-    """Forget ids that were revoked before then and never seen in a job."""
-    old = cancellations.c.cancelled_at < before
-    with reading(engine) as connection:
-        if connection.scalar(select(cancellations.c.task_id).where(old).limit(1)) is None:
-            return
-    with transaction(engine) as connection:
-        connection.execute(delete(cancellations).where(old))
 
 
 def count_waiting(engine: Engine, account: str) -> int:

@@ -28,16 +28,16 @@ Verb = Callable[[Connection, Sequence[I]], Sequence[T]]
 #: Writes in one transaction at most: it bounds how long the first one waits for the last.
 GROUP_LIMIT = 128
 
-#: Is told what became of a write, on the writer's thread: its answer, or the error. It must not wait.
-Told = Callable[[Any, BaseException | None], None]
+#: Called with what became of a write, on the writer's thread: its answer, or the error. It must not wait.
+Done = Callable[[Any, BaseException | None], None]
 
 
 class _Write(NamedTuple):
-    """What is to be written: ``verb`` is told of ``item`` together with those of others."""
+    """What is to be written: ``verb`` is called for ``item`` together with the items of others."""
 
     verb: Verb[Any, Any]
     item: Any
-    told: Told
+    done: Done
 
 
 class Writer:
@@ -67,18 +67,18 @@ class Writer:
         """
         answer: Future[T] = Future()
 
-        def tell(result: Any, error: BaseException | None) -> None:
+        def conclude(result: Any, error: BaseException | None) -> None:
             answer.set_result(result) if error is None else answer.set_exception(error)
 
-        self.hand_in(each, work, tell)
+        self.hand_in(each, work, conclude)
         return answer.result()
 
-    def hand_in(self, verb: Verb[I, T], item: I, told: Told) -> None:
-        """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``told`` hears what came of it.
+    def hand_in(self, verb: Verb[I, T], item: I, done: Done) -> None:
+        """Have ``verb`` called for ``item`` and all others that wait for the same verb; ``done`` is called with what came of it.
 
-        The same holds as for ``write``: after the writer has ended, ``told`` hears ``DatabaseAway``.
+        The same holds as for ``write``: after the writer has ended, ``done`` is called with ``DatabaseAway``.
         """
-        self._waiting.put(_Write(verb, item, told))
+        self._waiting.put(_Write(verb, item, done))
         # Looked at after the put, as it is set before the last look: so one of the two threads sees the other.
         if self._ended:
             self._refuse_waiting()
@@ -94,7 +94,7 @@ class Writer:
         with suppress(queue.Empty):
             while True:
                 if (write := self._waiting.get_nowait()) is not None:
-                    write.told(None, DatabaseAway("the writer is not running"))
+                    write.done(None, DatabaseAway("the writer is not running"))
 
     def _next_group(self) -> list[_Write]:
         """Wait for what goes into the next transaction; nothing where the thread is to end."""
@@ -116,16 +116,16 @@ class Writer:
                     answers += zip(writes, verb(connection, [write.item for write in writes]), strict=True)
         except DatabaseAway as away:
             for write in group:
-                write.told(None, away)
+                write.done(None, away)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that asked; this one must go on
             if len(group) == 1:
-                group[0].told(None, error)
+                group[0].done(None, error)
             else:
                 for write in group:
                     self._commit([write])
         else:
             for write, answer in answers:
-                write.told(answer, None)
+                write.done(answer, None)
 
 
 def each(connection: Connection, works: Sequence[Work[T]]) -> list[T]:

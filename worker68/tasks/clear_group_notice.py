@@ -1,4 +1,4 @@
-"""``worker68.clear_group_notice``: take a group's notice away.
+"""``worker68.clear_group_notice``: clear a group's notice.
 
 Frame: GroupUpdate ``op`` 13. [seen] Read-back: GroupDetail shows no notice.
 """
@@ -42,7 +42,7 @@ async def is_cleared(turn: Turn) -> Outcome | None:
 
 TASK: Final = Task(
     "worker68.clear_group_notice",
-    "Take a group's notice away.",
+    "Clear a group's notice.",
     OneGroup,
     JobClass.MODERATION,
     (change(clear, api.GROUP_UPDATE.type, is_cleared),),

@@ -78,6 +78,29 @@ async def read_list(
     return await reading.go_on()
 
 
+class _Entries:
+    """The entries that were read, with their rows outside of memory."""
+
+    def __init__(self, rows: Rows, source: ListSource[Any]) -> None:
+        self.rows = rows
+        self.key = attrgetter(*source.kind.key)
+        self._seen: set[int] = set()
+        #: Entries that were read, each once; those that could not be read among them.
+        self.total = 0
+        self.unreadable = 0
+        #: Pages in a row that brought no entry that was not read before.
+        self.in_vain = 0
+
+    async def add(self, page: _Page) -> None:
+        await asyncio.to_thread(self.rows.add, page.rows)
+        new = {hash(self.key(row)) for row in page.rows} - self._seen
+        if len(self._seen) < MOST_KEYS:
+            self._seen |= new
+        self.total += len(new) + page.unreadable
+        self.unreadable += page.unreadable
+        self.in_vain = 0 if new else self.in_vain + 1
+
+
 class _Reading:
     """A list of which the first page has come."""
 
@@ -85,16 +108,9 @@ class _Reading:
         self._turn = turn
         self._source = source
         self._subject_id = subject_id
-        self._rows = rows
+        self._entries = _Entries(rows, source)
         self._first = first
         self._announced = first.announced
-        #: Entries that were read, each once; those that could not be read among them.
-        self._total = 0
-        self._unreadable = 0
-        #: Pages in a row that brought no entry that was not read before.
-        self._in_vain = 0
-        self._seen: set[int] = set()
-        self._key = attrgetter(*source.kind.key)
         self._note: str | None = None
 
     async def go_on(self) -> ListSeen | Outcome | TryAgain:
@@ -117,33 +133,25 @@ class _Reading:
         return self._finish()
 
     async def _keep(self, page: _Page) -> None:
-        await asyncio.to_thread(self._rows.add, page.rows)
-        new = {hash(self._key(row)) for row in page.rows} - self._seen
-        if len(self._seen) < MOST_KEYS:
-            self._seen |= new
-        self._total += len(new) + page.unreadable
-        self._unreadable += page.unreadable
-        self._in_vain = 0 if new else self._in_vain + 1
+        await self._entries.add(page)
         if page.announced is not None and page.announced != self._announced:
             if self._announced is not None:
                 self._note = "the list changed while it was read"
             self._announced = page.announced
-        if self._announced is not None and self._total < self._announced:
-            await self._turn.context.note_progress(f"read {self._total} of {self._announced}")
+        if self._announced is not None and self._entries.total < self._announced:
+            await self._turn.context.note_progress(f"read {self._entries.total} of {self._announced}")
 
     def _is_at_end(self, page: _Page, number: int) -> bool:
         """Whether nothing more can be expected: an empty page alone is no end where more was announced."""
-        announced = self._announced
-        if not self._source.paged or self._total == announced:
+        announced, total, in_vain = self._announced, self._entries.total, self._entries.in_vain
+        if not self._source.paged or total == announced:
             return True
-        if page.size == 0 and (announced is None or self._in_vain > 1):
+        if page.size == 0 and (announced is None or in_vain > 1):
             return True
-        if announced is not None and self._total > announced and not self._is_full(page, number):
+        if announced is not None and total > announced and not self._is_full(page, number):
             return True
-        if self._in_vain >= MOST_PAGES_OF_DOUBLES:
-            self._note = (
-                self._note or f"{self._in_vain} pages in a row brought nothing new, the last of them page {number}"
-            )
+        if in_vain >= MOST_PAGES_OF_DOUBLES:
+            self._note = self._note or f"{in_vain} pages in a row brought nothing new, the last of them page {number}"
             return True
         if number - self._source.first + 1 >= MOST_PAGES:
             self._note = f"not read further than {MOST_PAGES} pages"
@@ -158,8 +166,8 @@ class _Reading:
 
     def _repeats(self, page: _Page, following: _Page) -> bool:
         """Whether a page, or the first one, has come again: then the service ignores the number."""
-        keys = list(map(self._key, following.rows))
-        return bool(keys) and any(keys == list(map(self._key, seen.rows)) for seen in (page, self._first))
+        keys = list(map(self._entries.key, following.rows))
+        return bool(keys) and any(keys == list(map(self._entries.key, seen.rows)) for seen in (page, self._first))
 
     def _end_at_repeat(self, page: _Page, number: int) -> None:
         """A service may answer a page beyond the end with the last one; only a short one distinguishes that from a fault."""
@@ -197,13 +205,13 @@ class _Reading:
 
     def _finish(self) -> ListSeen:
         note = self._note
-        if self._unreadable:
-            entries = "1 entry" if self._unreadable == 1 else f"{self._unreadable} entries"
+        if self._entries.unreadable:
+            entries = "1 entry" if self._entries.unreadable == 1 else f"{self._entries.unreadable} entries"
             note = note or f"{entries} could not be read"
         return ListSeen(
             self._source.kind,
             self._subject_id,
-            self._rows,
+            self._entries.rows,
             whole=note is None,
             announced=self._announced,
             note=note,

@@ -127,7 +127,7 @@ class TestState:
         eventually(lambda: link.ready)
         call = link.request("UserInfo", "/user/userInfo")
         assert not evidence_of(call).written
-        assert call.refusal == "the bridge has not told the API's address yet"
+        assert call.refusal == "the bridge has not said the API's address yet"
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:5600", "ws://", ""])
     def test_url_that_is_none(self, worker: Worker, url: str) -> None:

@@ -64,7 +64,7 @@ def worker(client: redis.Redis) -> WorkerStatus:
     client.set("worker68:lease:account:main", "host-1|1")
     now = utc_now()
     status = WorkerStatus("host-1", 1, now, now, None, True, {})
-    Roster(client).tell(status)
+    Roster(client).report(status)
     return status
 
 
@@ -86,13 +86,19 @@ def test_a_bridge_that_its_owner_cannot_use_is_wrong_though_its_port_answers(
 ) -> None:
     trouble = "the 68 client is logged out of its server since 03:12:07 UTC"
     status = msgspec.structs.replace(worker, accounts={"main": AccountStatus(trouble, 1, 0, 0.0, {})})
-    Roster(client).tell(status)
+    Roster(client).report(status)
     checked = check()
     assert (checked.exit_code, checked.verdict("bridge of main")) == (1, "wrong")
     assert trouble in checked.findings["bridge of main"]["found"]
 
     client.set("worker68:lease:account:main", "host-2|2")
     assert check().verdict("bridge of main") == "ok", "another worker owns it by now, and has not said how it is"
+
+
+def test_a_worker_that_does_not_report_is_a_warning(check: Check, client: redis.Redis, worker: WorkerStatus) -> None:
+    Roster(client).report(msgspec.structs.replace(worker, told_at=utc_now() - dt.timedelta(seconds=12)))
+    checked = check()
+    assert (checked.exit_code, checked.verdict("worker host-1")) == (0, "warning")
 
 
 @pytest.mark.parametrize(("lease", "part"), [("front", "front door"), ("account:main", "account main")])
@@ -106,9 +112,9 @@ def test_what_no_worker_owns_is_wrong(
 
 def test_a_worker_that_is_not_well_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
     status = WorkerStatus("host-2", 1, utc_now(), utc_now(), "scheduler: stands still", False, {})
-    Roster(client).tell(worker)
+    Roster(client).report(worker)
     client.zadd("worker68:workers", {"host-2": utc_now().timestamp()})
-    Roster(client).tell(status)
+    Roster(client).report(status)
     checked = check()
     assert (checked.exit_code, checked.findings["worker host-2"]["found"]) == (1, "scheduler: stands still")
 
@@ -145,7 +151,7 @@ def test_what_has_one_cause_is_one_finding(
         RefusedKey("worker68:dead", "dead", wrong_type, 1),
         RefusedKey("worker68:replies:orders", "reply", no_right, 1),
     ]
-    Roster(client).tell(msgspec.structs.replace(worker, refused=refused))
+    Roster(client).report(msgspec.structs.replace(worker, refused=refused))
     client.set("worker68:dead", "x")
     ledger.arrive(b"no message")
     ledger.settled(reply_to="orders")

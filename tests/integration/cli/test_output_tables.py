@@ -101,7 +101,7 @@ def fill(ledger: Ledger, client: redis.Redis) -> None:
     client.set("worker68:lease:account:main", f"{WORKER}|1")
     now = utc_now()
     account = AccountStatus("bridge not reachable: " + "x" * 100, 2**40, 2**40, 1234567.8, {})
-    Roster(client).tell(WorkerStatus(WORKER, 2**22, now, now, "scheduler: " + "y" * 100, True, {"main": account}))
+    Roster(client).report(WorkerStatus(WORKER, 2**22, now, now, "scheduler: " + "y" * 100, True, {"main": account}))
 
 
 COMMANDS = (
@@ -287,6 +287,19 @@ def test_a_key_of_another_type_does_not_hide_the_others(ask: Ask, ledger: Ledger
     client.lpush("worker68.main:3", message())
     done = ask(80, "top", "--once", "--json")
     assert (done.exit_code, json.loads(done.stdout)["accounts"][0]["queued"]) == (0, 1)
+
+
+def test_a_worker_that_does_not_report_is_not_shown_as_ok(ask: Ask, ledger: Ledger, client: redis.Redis) -> None:
+    """One whose process is stopped: its last report stays for a minute."""
+    for worker, seconds in (("stopped", 12), ("running", 4)):
+        told_at = utc_now() - dt.timedelta(seconds=seconds)
+        Roster(client).report(WorkerStatus(worker, 1, told_at, told_at, None, False, {}))
+    rows = [line.split() for line in ask(120, "top", "--once").stdout.splitlines()]
+    health = {row[0]: row[3] for row in rows if row and row[0] in ("stopped", "running")}
+    assert health == {"stopped": "silent", "running": "ok"}
+    problems = json.loads(ask(120, "top", "--once", "--json").stdout)["problems"]
+    (problem,) = [one for one in problems if one.startswith("worker ")]
+    assert problem.startswith("worker stopped: its last report is ")
 
 
 def test_top_without_a_database_says_so_among_the_problems(ask: Ask) -> None:

@@ -29,8 +29,8 @@ def test_the_keys_that_workers_are_refused_are_named_once(redis_url: str) -> Non
     with Redis.from_url(redis_url) as client:
         now = dt.datetime.now(dt.UTC)
         for name in ("a", "b"):
-            Roster(client).tell(msgspec.structs.replace(STATUS, worker=name, told_at=now, refused=[refused]))
-        Roster(client).tell(msgspec.structs.replace(STATUS, worker="c", told_at=now))
+            Roster(client).report(msgspec.structs.replace(STATUS, worker=name, told_at=now, refused=[refused]))
+        Roster(client).report(msgspec.structs.replace(STATUS, worker="c", told_at=now))
         (finding,) = find_refused_keys(ground(redis=client))
     assert not finding.ok
     assert finding.found == "refuses worker68:replies:stuck: WRONGTYPE Operation against a key"

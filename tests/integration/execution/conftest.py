@@ -14,6 +14,7 @@ from redis.retry import Retry
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.onloop import running_loop, serve, stop_service
 from worker68.execution import relay as relay_module
+from worker68.execution import retries
 from worker68.execution.relay import Relay
 from worker68.loop import Loop, LoopThread
 from worker68.store.writer import Writer
@@ -74,11 +75,17 @@ class OneWorker:
         return ["main"]
 
 
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let relays look and try again soon."""
+    monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(retries, "LOOK_SECONDS", 0.05)
+
+
 @pytest.fixture
 def relay(sqlite: Ledger, redis_url: str, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """A running relay, which tries again soon."""
-    monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
+    hurry(monkeypatch)
     client = Redis.from_url(redis_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
     relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
     serve(loop_thread, relay)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from tests.integration.execution.conftest import OneWorker
 from tests.parts.ledger import Ledger
 from tests.parts.metrics import counted
 from tests.parts.worker import wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.execution import passing
 from worker68.execution.relay import Relay
+from worker68.loop import Loop
 
 
 def test_deferred_says_that_it_waits(relay: Relay, reader: Any) -> None:
@@ -66,3 +73,31 @@ def test_an_event_waits_for_a_redis_that_is_full(relay: Relay, sqlite: Ledger, r
     wait_until(lambda: reader.xlen("worker68:events:main") == 1)
     wait_until(lambda: reader.get("celery-task-meta-waiting"))
     assert counted(relay.passing.events_dropped) == 0
+
+
+@pytest.fixture
+def stopping(sqlite: Ledger, redis_url: str, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A relay that has only its last pass before it, with many batches of events."""
+    monkeypatch.setattr(passing, "EVENTS_BATCH", 5)
+    with Redis.from_url(redis_url, protocol=2, retry=Retry(NoBackoff(), 0)) as client:
+        relay = Relay(sqlite.engine, client, 600, OneWorker(), loop)
+        for number in range(42):
+            relay.publish_event("main", b"%d" % number)
+        relay.stop()
+        yield relay
+
+
+def test_all_events_are_passed_on_before_the_relay_stops(stopping: Relay, loop: Loop, reader: Any) -> None:
+    loop.run_until_complete(stopping.run())
+    assert reader.xlen("worker68:events:main") == 42
+    assert counted(stopping.passing.events_dropped) == 0
+
+
+def test_events_that_redis_does_not_take_before_the_stop_are_counted_and_logged(
+    stopping: Relay, loop: Loop, redis_server: EmbeddedRedis
+) -> None:
+    redis_server.kill()
+    with structlog.testing.capture_logs() as logs:
+        loop.run_until_complete(stopping.run())
+    assert counted(stopping.passing.events_dropped) == 42
+    assert [line["count"] for line in logs if line["event"] == "events_dropped"] == [42]

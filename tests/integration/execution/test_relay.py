@@ -12,8 +12,9 @@ from tests.parts.ledger import Ledger
 from tests.parts.metrics import counted
 from tests.parts.onloop import stop_service
 from tests.parts.worker import wait_until
-from worker68.execution import relay as relay_module
-from worker68.execution.relay import DEAD_KEY, Relay
+from worker68.execution import outbox as outbox_module
+from worker68.execution.publishing import DEAD_KEY
+from worker68.execution.relay import Relay
 from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.loop import LoopThread
 from worker68.store.tables import outbox
@@ -49,7 +50,7 @@ def test_a_reply_goes_on_its_stream(relay: Relay, sqlite: Ledger, reader: Any) -
     assert 0 < reader.ttl(f"{ORDERS}:stream") <= 600
 
 
-def test_what_is_in_the_outbox_is_sent_without_being_told(relay: Relay, sqlite: Ledger, reader: Any) -> None:
+def test_what_is_in_the_outbox_is_sent_without_a_wake_up(relay: Relay, sqlite: Ledger, reader: Any) -> None:
     sqlite.settled(reply_to="orders")
     wait_until_sent(sqlite)
     assert reader.llen(ORDERS) == 1
@@ -109,7 +110,7 @@ def test_a_reply_whose_key_is_of_another_type_is_set_aside_and_holds_nothing_up(
 def test_more_than_a_batch_is_sent_in_order(
     relay: Relay, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "BATCH", 7)
+    monkeypatch.setattr(outbox_module, "BATCH", 7)
     sqlite.suppress("group", 389284)
     sqlite.arrive(*[message(kwargs=send_fields(reply_to="orders", job_id=f"{number}")) for number in range(40)])
     relay.wake()
@@ -153,8 +154,8 @@ def test_the_last_entries_are_sent_before_the_relay_stops(
 def test_entries_of_an_account_with_another_owner_are_left_to_it(
     relay: Relay, loop_thread: LoopThread, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "utc_now", lambda: NOW)
-    monkeypatch.setattr(relay._ownership, "others", lambda: None)
+    monkeypatch.setattr(outbox_module, "utc_now", lambda: NOW)
+    monkeypatch.setattr(relay.outbox._ownership, "others", lambda: None)
     sqlite.settled(account="other", reply_to="orders")
     sqlite.settled(reply_to="orders")
     wait_until(lambda: reader.llen(ORDERS) == 1)

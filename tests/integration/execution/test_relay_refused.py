@@ -14,7 +14,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.integration.execution.conftest import OneWorker
+from tests.integration.execution.conftest import OneWorker, hurry
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.metrics import counted
@@ -23,7 +23,8 @@ from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisNotNow
-from worker68.execution import relay as relay_module
+from worker68.execution import outbox as outbox_module
+from worker68.execution import retries
 from worker68.execution import unread as unread_module
 from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
@@ -44,7 +45,7 @@ USER = "narrow"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused is tried again soon."""
-    monkeypatch.setattr(relay_module, "RETRY_SECONDS", 0.01, raising=False)
+    monkeypatch.setattr(retries, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def narrow(
     sqlite: Ledger, narrow_url: str, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Relay]:
     """A running relay of that user."""
-    monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay_module, "BATCH", 20)
+    hurry(monkeypatch)
+    for module in (outbox_module, retries):
+        monkeypatch.setattr(module, "BATCH", 20)
     client = Redis.from_url(narrow_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
     relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
     serve(loop_thread, relay)
@@ -123,8 +124,7 @@ def test_a_reply_that_can_neither_be_published_nor_set_aside_waits(
 def test_replies_are_published_once_while_the_database_cannot_write(
     postgres_url: str, redis_url: str, loop_thread: LoopThread, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
+    hurry(monkeypatch)
     name = urlsplit(postgres_url).path.lstrip("/")
     with open_ledger(postgres_url) as ledger, Redis.from_url(redis_url, protocol=2) as client:
         for number in range(5):
@@ -198,8 +198,8 @@ def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
             retried.set()
         return due
 
-    monkeypatch.setattr(relay_module, "settle_outbox", fail)
-    monkeypatch.setattr(relay_module, "fetch_due", fetch_after_that)
+    monkeypatch.setattr(outbox_module, "settle_outbox", fail)
+    monkeypatch.setattr(retries, "fetch_due", fetch_after_that)
     job = sqlite.send()
     # A result that is older than REPLY_TTL would not be kept.
     assert sqlite.settle(sqlite.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "no verdict"), utc_now())

@@ -160,6 +160,27 @@ def test_a_lease_that_was_taken_away_is_lost_and_gained_again_when_free(client: 
     assert diary.wait_for(f"gained {MAIN}", times=2).fence > before.fence
 
 
+def test_a_renewal_whose_answer_comes_after_the_lapse_is_released(
+    client: redis.Redis, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key would keep the account without an owner for another TTL."""
+    renew = Leases.renew
+
+    def answer_late(leases: Leases, asked: Any) -> Any:
+        renewed = renew(leases, asked)
+        wait_until(lambda: not any(lease.held for lease in asked))
+        monkeypatch.undo()
+        return renewed
+
+    monkeypatch.setattr(Leases, "renew", answer_late)
+    with capture_logs() as logs:
+        _, diary = start(MAIN, ttl=3.0)
+        before = diary.wait_for(f"lost {MAIN}")
+        wait_until(lambda: count(logs, "lease_released") == 1)
+    assert [line["fence"] for line in logs if line["event"] == "lease_released"] == [before.fence]
+    assert diary.wait_for(f"gained {MAIN}", times=2).fence > before.fence
+
+
 def test_a_long_absence_of_redis_loses_the_lease_and_ends_by_itself(redis_server: EmbeddedRedis, start: Start) -> None:
     with capture_logs() as logs:
         ownership, diary = start(MAIN, ttl=2.0)

@@ -15,7 +15,7 @@ from worker68.cli import health
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
-from worker68.observe.roster import ROSTER_KEY, TOLD_FOR_SECONDS, AccountStatus, Roster, WorkerStatus, status_key
+from worker68.observe.roster import REPORTED_FOR_SECONDS, ROSTER_KEY, AccountStatus, Roster, WorkerStatus, status_key
 
 
 @pytest.fixture
@@ -33,16 +33,16 @@ def status(worker: str, problem: str | None = None, told_at: dt.datetime | None 
 
 def test_what_was_told_is_read(client: redis.Redis) -> None:
     roster = Roster(client)
-    roster.tell(status("host-b"))
-    roster.tell(status("host-a"))
+    roster.report(status("host-b"))
+    roster.report(status("host-a"))
     assert [one.worker for one in roster.read()] == ["host-a", "host-b"]
     assert roster.read()[0].accounts["main"].endings == {"succeeded": 7}
-    assert 0 < client.pttl(status_key("host-a")) <= TOLD_FOR_SECONDS * 1000
+    assert 0 < client.pttl(status_key("host-a")) <= REPORTED_FOR_SECONDS * 1000
 
 
 def test_who_left_is_not_read(client: redis.Redis) -> None:
     roster = Roster(client)
-    roster.tell(status("host-a"))
+    roster.report(status("host-a"))
     roster.leave("host-a")
     assert roster.read() == []
     assert client.exists(ROSTER_KEY) == 0
@@ -51,7 +51,7 @@ def test_who_left_is_not_read(client: redis.Redis) -> None:
 def test_a_redis_that_is_away_is_said(client: redis.Redis, redis_server: EmbeddedRedis) -> None:
     redis_server.kill()
     with pytest.raises(RedisAway):
-        Roster(client).tell(status("host-a"))
+        Roster(client).report(status("host-a"))
     redis_server.restart()
 
 
@@ -64,21 +64,21 @@ class TestHealthWithoutAFile:
             monkeypatch.delenv(name, raising=False)
 
     def test_a_worker_of_this_host_that_is_well(self, client: redis.Redis) -> None:
-        Roster(client).tell(status("host-a"))
+        Roster(client).report(status("host-a"))
         assert health.main(as_json=False) == 0
 
     def test_a_worker_of_another_host(self, client: redis.Redis) -> None:
-        Roster(client).tell(status("hostess-a"))
+        Roster(client).report(status("hostess-a"))
         assert health.main(as_json=False) == 1
 
     def test_a_worker_that_was_never_well(self, client: redis.Redis) -> None:
-        Roster(client).tell(status("host-a", problem="no database"))
+        Roster(client).report(status("host-a", problem="no database"))
         assert health.main(as_json=False) == 1
 
     def test_a_worker_that_was_well_a_minute_ago(self, client: redis.Redis) -> None:
         roster = Roster(client)
-        roster.tell(status("host-a", told_at=utc_now() - dt.timedelta(minutes=1)))
-        roster.tell(status("host-a", problem="no database"))
+        roster.report(status("host-a", told_at=utc_now() - dt.timedelta(minutes=1)))
+        roster.report(status("host-a", problem="no database"))
         assert health.main(as_json=False) == 1
 
     def test_a_redis_with_a_password_and_another_database(
@@ -87,7 +87,7 @@ class TestHealthWithoutAFile:
         client.config_set("requirepass", "s3cret/word")
         url = redis_server.url.replace("redis://", "redis://:s3cret%2Fword@").removesuffix("/0") + "/3"
         with redis.Redis.from_url(url) as other:
-            Roster(other).tell(status("host-a"))
+            Roster(other).report(status("host-a"))
             try:
                 monkeypatch.setenv("WORKER68_REDIS_URL", url)
                 assert health.main(as_json=False) == 0

@@ -70,7 +70,7 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def wait_owned(stand: Stand) -> None:
-    wait_until(lambda: stand.parts.owned.names() == ["main"] and stand.parts.links["main"].ready)
+    wait_until(lambda: [account.link.ready for account in stand.parts.owned.all()] == [True])
 
 
 def test_a_job_needs_no_connection_of_celerys(stand: Stand, redis_server: EmbeddedRedis) -> None:

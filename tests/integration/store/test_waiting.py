@@ -149,6 +149,15 @@ def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledg
     assert ledger.arrive(message(task_id="unseen")) == []
 
 
+def test_a_revoked_id_that_was_not_seen_is_forgotten_by_a_revoke_after_a_day(ledger: Ledger) -> None:
+    waiting.cancel(ledger.engine, ["old"], "revoked", NOW)
+    waiting.cancel(ledger.engine, ["new"], "revoked", NOW + waiting.REVOKED_FOR)
+    assert ledger.count(cancellations) == 2
+    waiting.cancel(ledger.engine, ["newest"], "revoked", NOW + waiting.REVOKED_FOR + dt.timedelta(seconds=1))
+    assert ledger.count(cancellations) == 2
+    assert [job.task_id for job in ledger.arrive(message(task_id="old"), message(task_id="new"))] == ["old"]
+
+
 def test_a_revoke_of_many_ids_is_one_transaction(ledger: Ledger) -> None:
     ids = [f"id-{number}" for number in range(3000)]
     assert waiting.cancel(ledger.engine, ids, "revoked", NOW) == Cancelled([], [], [], sorted(ids))

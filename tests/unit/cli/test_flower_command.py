@@ -1,4 +1,4 @@
-"""``worker68 flower`` does not start where anybody could look, and closes Flower's metrics wherever Flower has them."""
+"""``worker68 flower`` does not start without a password, and closes Flower's metrics wherever Flower has them."""
 
 from __future__ import annotations
 
@@ -68,6 +68,64 @@ def test_an_empty_variable_of_flower_counts_as_not_set(
 def test_who_may_look_may_also_be_an_option(run: Run, started: list[list[str]], option: str) -> None:
     assert run("flower", option, "--port=0", REDIS_URL=REDIS).exit_code == 0
     assert started == [["-A", "worker68", "flower", option, "--port=0"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "handed_on"),
+    [
+        (["--port", "5555"], ["--port=5555"]),
+        (["--port", "5555", "--persistent", "--db", "a b"], ["--port=5555", "--persistent", "--db=a b"]),
+        (["--url-prefix", "flower", "--port=0"], ["--url-prefix=flower", "--port=0"]),
+    ],
+)
+def test_a_value_may_be_a_word_of_its_own(
+    run: Run, started: list[list[str]], words: list[str], handed_on: list[str]
+) -> None:
+    assert run("flower", "--basic-auth", "admin:secret", *words, REDIS_URL=REDIS).exit_code == 0
+    assert started == [["-A", "worker68", "flower", "--basic-auth=admin:secret", *handed_on]]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--port"], "--port needs a value: --port=VALUE"),
+        (["--db", "--port=1"], "--db needs a value: --db=VALUE"),
+        (["--prot=5555"], "Flower has no option --prot"),
+        (["5555"], "Flower has no option 5555"),
+        (["--port=abc"], "--port: invalid literal"),
+        (["--max-tasks", "1.5"], "--max-tasks: invalid literal"),
+        (["--format_task=f"], "--format_task: "),
+    ],
+)
+def test_an_option_that_flower_cannot_read_is_one_line(
+    run: Run, started: list[list[str]], words: list[str], problem: str
+) -> None:
+    result = run("flower", "--basic-auth=admin:secret", *words, REDIS_URL=REDIS)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert problem in result.stderr
+    assert started == []
+
+
+def test_a_variable_that_flower_cannot_read_is_one_line(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWER_PORT", "abc")
+    result = run("flower", "--basic-auth=admin:secret", REDIS_URL=REDIS)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "'abc'" in result.stderr
+    assert started == []
+
+
+def test_a_flower_that_cannot_listen_is_one_line(
+    run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: object, **__: object) -> None:
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr("celery.bin.celery.celery.main", taken)
+    result = run("flower", "--basic-auth=admin:secret", REDIS_URL=REDIS)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "Address already in use" in result.stderr
 
 
 def test_an_open_api_is_refused(run: Run, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,14 +36,14 @@ class Watched:
     def __init__(self, loop: LoopThread, file: Path, patience: float = PATIENCE) -> None:
         self.switch = Switch()
         self.file = file
-        self.told: list[str | None] = []
+        self.reported: list[str | None] = []
         self.watch = Watch(
             {"it": self.switch},
             file,
             loop.loop,
             look_seconds=LOOK,
             patience_seconds=patience,
-            on_look=self.told.append,
+            on_look=self.reported.append,
         )
         self._loop = loop
 
@@ -56,8 +56,8 @@ class Watched:
 
     def look_again(self) -> None:
         """Wait until a look has begun and ended from now on."""
-        count = len(self.told)
-        wait_until(lambda: len(self.told) >= count + 2)
+        count = len(self.reported)
+        wait_until(lambda: len(self.reported) >= count + 2)
 
 
 @pytest.fixture

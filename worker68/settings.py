@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from worker68.broker.url import check_redis_url
+from worker68.durations import check_length, parse_optional_seconds, parse_seconds
 from worker68.errors import SettingsError
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
@@ -28,34 +29,7 @@ from worker68.limits.slow_downs import DEFAULT_RULES, Rules, parse_slow_downs
 from worker68.protocol.api import DOCUMENTED
 
 PREFIX = "WORKER68_"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _ACCOUNT = re.compile(r"[a-z0-9_-]{1,64}")
-#: Longer is a mistake, and soon more than clocks and Redis can count.
-_LONGEST_SECONDS = 3650 * 86400
-
-
-def parse_seconds(value: Any) -> float:
-    """Return a length of time in seconds from a number or ``10s``, ``5m``, ``2h``, ``7d``."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("expected seconds or a length like 10s, 5m, 2h, 7d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def parse_optional_seconds(value: Any) -> float | None:
-    """Return a length of time, or None for ``off`` and ``for ever``."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("off", "for ever", "")):
-        return None
-    return parse_seconds(value)
-
-
-def _check_length(value: float | None) -> float | None:
-    if value is None or 0 < value <= _LONGEST_SECONDS:
-        return value
-    raise ValueError(f"expected a length {'of at most ten years' if value > 0 else 'above zero'}")
 
 
 def _check_url(value: str, schemes: tuple[str, str], expected: str) -> str:
@@ -73,8 +47,8 @@ def _check_bridge_url(value: str) -> str:
     return _check_url(value, ("ws", "wss"), "expected ws://HOST:PORT, like ws://127.0.0.1:5600")
 
 
-Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_check_length)]
-OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(_check_length)]
+Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(check_length)]
+OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(check_length)]
 BridgeUrl = Annotated[str, AfterValidator(_check_bridge_url)]
 OptionalPort = Annotated[
     Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(lambda value: None if value == "off" else value)
@@ -270,7 +244,7 @@ class Settings(PerAccount, BaseSettings):
         except ValueError as error:
             raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
         try:
-            rules = parse_slow_downs(self.slow_downs, DEFAULT_RULES, parse_seconds)
+            rules = parse_slow_downs(self.slow_downs, DEFAULT_RULES)
         except ValueError as error:
             raise SettingsError(f"{PREFIX}SLOW_DOWNS: {error}") from None
         tables = dict(self.accounts)
@@ -296,7 +270,7 @@ class Settings(PerAccount, BaseSettings):
         except ValueError as error:
             raise SettingsError(f"{where}.limits: {error}") from None
         try:
-            slow_downs = parse_slow_downs(checked.slow_downs, general_rules, parse_seconds)
+            slow_downs = parse_slow_downs(checked.slow_downs, general_rules)
         except ValueError as error:
             raise SettingsError(f"{where}.slow_downs: {error}") from None
         tasks = checked.allowed_tasks

@@ -23,12 +23,13 @@ TESTS = PACKAGE.parent / "tests"
 TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
 
 #: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
-FURNITURE = {"errors", "clock", "settings", *TELLING}
+FURNITURE = {"errors", "clock", "durations", "settings", *TELLING}
 
 #: Room, or module, -> the rooms and modules that it may import. What is not named here may import any, save those of DOORS.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
+    "durations": set(),
     "loop": set(),
     "jobs": {"errors"},
     "protocol": {"jobs"},
@@ -210,7 +211,6 @@ COVERED_BY = {
     "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
     "tasks/sending.py": "integration/tasks/test_documented_frames.py",
-    "tasks/turn.py": "unit/tasks/test_paging.py",
 }
 
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.
@@ -232,6 +232,7 @@ RECORDS = {
     "jobs.job.Job": "a row of `jobs`",
     "jobs.job.Order": "what a valid message asks for",
     "jobs.reply.Reply": "the reply of the contract",
+    "jobs.snapshot.GroupRequestRow": "a row of `group_requests`",
     "jobs.task.Step": "one step of a task, as its file describes it",
     "jobs.task.Task": "a task, as its file describes it",
     "observe.parts.Parts": "the parts of a worker, for what looks at them; built in the runtime",
@@ -245,6 +246,7 @@ RECORDS = {
     "simulator.paging.Paging": "what a test may have go wrong in paged lists",
     "simulator.server.Simulator": "what a test may set and read of the simulator, each by its own name",
     "simulator.world.Group": "a group of the simulated world",
+    "simulator.world.GroupRequest": "a request about a group of the simulated world",
     "simulator.world.Person": "a person of the simulated world",
     "simulator.world.World": "the simulated world",
     "store.inspection.Found": "a job as remote control shows it",
@@ -254,6 +256,7 @@ RECORDS = {
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
     "tasks.paging.ListSource": "how a list is read",
+    "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}

@@ -6,9 +6,11 @@ be right. Never: a look at Redis, or at another setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from worker68.durations import parse_seconds
 
 #: "service busy" [doc: the error example of GroupReqList]. It is the service's general failure, so one says little about the pace:
 #: the same kind of call slows down first, and the account when calls of two kinds met it (PROTOCOL.md, Requests and replies).
@@ -39,17 +41,17 @@ Rules = Mapping[int, SlowDown]
 DEFAULT_RULES: Final[Rules] = {BUSY: SlowDown()}
 
 
-def parse_slow_downs(given: object, defaults: Rules, parse_seconds: Callable[[object], object]) -> Rules:
+def parse_slow_downs(given: object, defaults: Rules) -> Rules:
     """Return the defaults with the rules of ``given`` added or put in their place.
 
-    ``parse_seconds`` reads a length of time. Raises one ``ValueError`` that names everything that is wrong.
+    Raises one ``ValueError`` that names everything that is wrong.
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"{given!r}: {_EXPECTED}")
     rules, problems = dict(defaults), []
     for code, rule in given.items():
         try:
-            rules[_parse_code(code)] = _parse_rule(rule, parse_seconds)
+            rules[_parse_code(code)] = _parse_rule(rule)
         except ValueError as error:
             problems.append(f"{code}: {error}")
     if problems:
@@ -71,7 +73,7 @@ def _parse_code(code: object) -> int:
     raise ValueError("a code is a whole number, and neither 0 nor 200, which mean success")
 
 
-def _parse_rule(rule: object, parse_seconds: Callable[[object], object]) -> SlowDown:
+def _parse_rule(rule: object) -> SlowDown:
     if not isinstance(rule, Mapping):
         raise ValueError(_EXPECTED)
     if unknown := sorted(str(name) for name in rule.keys() - {"slows", "share", "longest_pause"}):
@@ -82,6 +84,6 @@ def _parse_rule(rule: object, parse_seconds: Callable[[object], object]) -> Slow
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
         raise ValueError(f"share: expected what is left of the pace, more than 0 and less than 1, not {share!r}")
     seconds = parse_seconds(rule.get("longest_pause", 60.0))
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 2 <= seconds <= 3600:
+    if not 2 <= seconds <= 3600:
         raise ValueError(f"longest_pause: expected 2s to 1h, not {rule.get('longest_pause')!r}")
     return SlowDown(slows, float(share), float(seconds))

@@ -209,15 +209,15 @@ def test_a_clock_set_back_stops_neither_the_slow_down_nor_the_probes(
 def test_the_state_can_be_read(client: redis.Redis) -> None:
     pace = Pace(client)
     pace.report_busy("slow")
-    for _ in range(3):
+    for _ in range(7):  # so that the pause is long, however slow the machine is
         pace.report_busy("paused")
     states = read_paces(client, ["full", "slow", "paused"])
     assert states["full"] == PaceState()
     assert states["full"].words is None
     assert states["slow"] == PaceState(0.5)
     assert states["slow"].words == "slowed down to 50% of its limits after busy answers"
-    assert states["paused"].share == 0.1
-    assert 0 < (states["paused"].probe_in_seconds or 0) <= 2
+    assert states["paused"].share == 0.05
+    assert 0 < (states["paused"].probe_in_seconds or 0) <= 32
     assert "only a probe goes" in (states["paused"].words or "")
 
 

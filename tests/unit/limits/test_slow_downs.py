@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from worker68.limits.slow_downs import DEFAULT_RULES, SlowDown, parse_slow_downs
-from worker68.settings import parse_seconds
 
 
 def parse(given: Any) -> Any:
-    return parse_slow_downs(given, DEFAULT_RULES, parse_seconds)
+    return parse_slow_downs(given, DEFAULT_RULES)
 
 
 def test_busy_slows_its_kind_of_call_by_default() -> None:

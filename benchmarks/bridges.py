@@ -25,8 +25,10 @@ from tests.parts.worker import ROOT
 from worker68.child import bound_to_parent, end_process
 from worker68.simulator import Faults, World, build_world, events
 from worker68.simulator.clients import Client, Clients
+from worker68.simulator.delivery import Delivery
 from worker68.simulator.exchange import Exchange
-from worker68.simulator.records import Journal, Received, Record, Sent
+from worker68.simulator.queues import EventStream
+from worker68.simulator.records import Journal, Received, Record, Records, Sent
 from worker68.simulator.server import HEARTBEAT_SECONDS
 
 
@@ -80,24 +82,16 @@ async def run(world: World, verdict_seconds: float) -> None:
     """Serve until the process ends."""
     loop = asyncio.get_running_loop()
 
-    def later(seconds: float, call: Callable[[], None]) -> None:
+    def later(seconds: float, call: Callable[[], object]) -> None:
         loop.call_later(seconds, call)
 
     async def handle(connection: ServerConnection) -> None:
-        clients = Clients()
+        clients, faults = Clients(), Faults()
         client = clients.admit(connection)
-        exchange = Exchange(
-            world=world,
-            faults=Faults(),
-            kind="new",
-            clients=clients,
-            received=NoJournal[Received](),
-            sent=NoJournal[Sent](),
-            record_file=None,
-            later=later,
-            verdict_delay=lambda: verdict_seconds,
-            restart=clients.abort,
-        )
+        stream = EventStream(clients, lambda: faults.client, later)
+        records = Records(NoJournal[Received](), NoJournal[Sent]())
+        delivery = Delivery(world, faults, stream, records, later, lambda: verdict_seconds)
+        exchange = Exchange("new", faults, clients, delivery, restart=clients.abort)
         client.post(events.HELLO)
         client.post(events.NETWORK_UP)
         heart = asyncio.create_task(beat(client))

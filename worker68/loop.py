@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,12 +19,13 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and of
-#: intake one for each of the accounts that ask for slots at the same time.
-SERVICES: Final = 26
+#: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and some
+#: for accounts whose lanes are loaded at the same time.
+SERVICES: Final = 14
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -84,6 +85,31 @@ class Waiter(Generic[T]):
             self._future.set_result(answer)
         else:
             self._future.set_exception(_tellable(error))
+
+
+class Gathered(Generic[I, T]):
+    """One call in the pool for what several coroutines ask at the same moment. On the loop.
+
+    ``ask_all`` gets what they ask, in order, and returns an answer or an error for each. Where it raises, all of them do.
+    """
+
+    def __init__(self, ask_all: Callable[[Sequence[I]], Sequence[T | Exception]]) -> None:
+        self._ask_all = ask_all
+        self._waiting: list[tuple[I, asyncio.Future[T]]] = []
+
+    async def ask(self, item: I) -> T:
+        """Return the answer for this item."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((item, answer))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._call, loop)  # after all that can run now, and may ask too
+        return await answer
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting, self._waiting = self._waiting, []
+        call = loop.run_in_executor(None, self._ask_all, [item for item, _ in waiting])
+        call.add_done_callback(partial(_hand_out, [answer for _, answer in waiting]))
 
 
 class Wakeup:
@@ -244,6 +270,23 @@ class LoopThread:
             fault = error
         if fault is not None or name in self._services:
             log.error("service_ended", service=name, remedy="restart the worker", exc_info=fault)
+
+
+def _hand_out(waiting: Sequence[asyncio.Future[T]], call: asyncio.Future[Sequence[T | Exception]]) -> None:
+    """Give each its answer, or its error."""
+    if call.cancelled():  # the loop ends
+        for future in waiting:
+            future.cancel()
+        return
+    error = call.exception()
+    answers: Sequence[T | BaseException] = [error] * len(waiting) if error is not None else call.result()
+    for future, answer in zip(waiting, answers, strict=True):
+        if future.done():
+            continue
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
 
 def _end(over: asyncio.Future[None]) -> None:

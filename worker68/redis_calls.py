@@ -119,6 +119,16 @@ class Script:
             f"Redis refuses its user {what}: grant what docs/redis.md lists; `worker68 check` names all that is missing"
         ) from error
 
+    def error_of(self, answer: ResponseError) -> Exception:
+        """Return the error that stands for this answer to a run of the script: ``RedisNotNow``, ``RedisForbids``, or itself."""
+        if (later := not_now(answer)) is not None:
+            return later
+        try:
+            self.raise_forbidden(answer)
+        except RedisForbids as forbidden:
+            return forbidden
+        return answer
+
 
 class LuaScript(Script):
     """A script run by a client as one atomic step, also by a Redis that has forgotten it. Thread-safe as the client is.

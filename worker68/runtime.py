@@ -26,6 +26,7 @@ from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
 from worker68.execution.account import Account
+from worker68.execution.capacity import Capacity
 from worker68.execution.execute import Execution
 from worker68.execution.faults import run_apart
 from worker68.execution.intake import Intake
@@ -41,7 +42,7 @@ from worker68.fleet.ownership import Ownership
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
-from worker68.loop import LoopThread, Stopping
+from worker68.loop import Gathered, LoopThread, Stopping
 from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed
 from worker68.observe.lag import LoopLag
 from worker68.observe.parts import Parts
@@ -61,6 +62,9 @@ log = structlog.get_logger(__name__)
 
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
+
+#: Accounts whose lanes are loaded at the same time: each takes a thread of the pool, and a connection to the database.
+LOADS_AT_ONCE = 4
 
 #: A stop waits so long for the end of a round of the scheduler, and for what is under way: as long as the default VERDICT_TIMEOUT,
 #: and a little for the write before it.
@@ -101,11 +105,14 @@ class Runtime:
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
+        capacity = Capacity(settings.concurrency)
         intake = Intake(self.engine, self._accounts)
         self._shared = Shared(
             engine=self.engine,
             writer=self._writer,
-            limiter=Limiter(self._redis),
+            slots=Gathered(Limiter(self._redis).acquire_each),
+            loads=asyncio.Semaphore(LOADS_AT_ONCE),
+            capacity=capacity,
             pace=Pace(self._redis),
             kept=self._kept,
             intake=intake,
@@ -116,7 +123,7 @@ class Runtime:
         )
         inbox = Inbox(Source(redis_url), intake, self._relay.wake)
         self._owned = OwnedAccounts(self._open_account, inbox)
-        starter = Starter(self._owned, self._begin, self._defer, settings.concurrency, self._stopping)
+        starter = Starter(self._owned, capacity, self._begin, self._defer, self._stopping)
         check_database = partial(check_version, self.engine)
         self._scheduler = Scheduler(self._owned, inbox, starter, check_database, self._stopping, self.loop.loop)
         listener = Listener(
@@ -271,7 +278,7 @@ class Runtime:
 
     def others(self) -> list[str] | None:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
-        return sorted(self._accounts) if self._owned.owns_front else None
+        return list(self._accounts) if self._owned.owns_front else None
 
     async def _open_account(self, name: str, lease: Lease) -> Account:
         """Build an account under a new lease, and resolve what older owners left.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any, cast
 
@@ -10,12 +11,13 @@ from tests.parts.ledger import FENCE, OWNER, Ledger
 from tests.parts.slots import Slots
 from worker68.bridge.link import Link
 from worker68.execution.account import Account
+from worker68.execution.capacity import Capacity
 from worker68.execution.kept import Kept
 from worker68.execution.pause_watch import AccountPause, Answer
 from worker68.execution.shared import Shared
+from worker68.execution.slots import SlotRequests
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import Lease, account_lease
-from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import Loop, Stopping
 from worker68.settings import AccountSettings
@@ -38,14 +40,14 @@ class ReadyLink:
 class NoPace:
     """A pace that learns nothing."""
 
-    def is_full(self, account: str) -> bool:
+    def is_full(self, account: str, call: str = "") -> bool:
         return False
 
-    def report_busy(self, account: str, age_seconds: float = 0.0) -> None: ...
+    def report_busy(self, account: str, age_seconds: float = 0.0, call: str = "", rule: Any = None) -> None: ...
 
-    def note_success(self, account: str, age_seconds: float = 0.0) -> None: ...
+    def note_success(self, account: str, age_seconds: float = 0.0, call: str = "") -> None: ...
 
-    def note_unclear(self, account: str, age_seconds: float, written: bool) -> None: ...
+    def note_unclear(self, account: str, age_seconds: float, written: bool, call: str = "") -> None: ...
 
 
 def lease_of(account: str = "main") -> Lease:
@@ -65,14 +67,16 @@ def open_account(
     *,
     settings: AccountSettings | None = None,
     writer: Writer | None = None,
-    limiter: Limiter | None = None,
+    slots: SlotRequests | None = None,
     link: Any = None,
 ) -> Account:
     """Return the account ``main`` over this database. Without ``loop`` it cannot stop, without ``writer`` not run a job."""
     shared = Shared(
         engine=ledger.engine,
         writer=cast(Writer, writer),
-        limiter=limiter or Slots().as_limiter(),
+        slots=slots or Slots().as_requests(),
+        capacity=Capacity(100),
+        loads=asyncio.Semaphore(1),
         pace=cast(Pace, NoPace()),
         kept=Kept(cast(Any, None)),
         intake=ledger.intake,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from worker68.bridge.calls import Call
 from worker68.clock import Deadline
 from worker68.jobs.evidence import Evidence
 from worker68.loop import Loop, LoopThread, Service
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: A test that waits longer than this for anything has failed.
@@ -60,6 +61,15 @@ async def let_run() -> None:
 async def soon(way: Awaitable[T]) -> T:
     """Wait for something that must come; fail where it does not."""
     return await asyncio.wait_for(way, PATIENCE_SECONDS)
+
+
+def in_pool(call: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Let a function run in the pool when it is awaited, as what blocks does in a worker."""
+
+    async def ask(*given: P.args, **named: P.kwargs) -> T:
+        return await asyncio.to_thread(call, *given, **named)
+
+    return ask
 
 
 @contextmanager

@@ -6,10 +6,12 @@ answer for each ask, in order.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
+from worker68.execution.slots import SlotRequests
+from worker68.limits.limiter import Ask, Grant, Refusal, Request
 from worker68.limits.rates import Limits
 
 Rule = Callable[[Ask], Grant | Refusal]
@@ -30,8 +32,11 @@ class Slots:
         self.asked += len(asks)
         return [self.rule(ask) for ask in asks]
 
-    def as_limiter(self) -> Limiter:
-        return cast(Limiter, self)
+    async def ask(self, request: Request) -> list[Grant | Refusal]:
+        return await asyncio.to_thread(self.acquire, *request)
+
+    def as_requests(self) -> SlotRequests:
+        return cast(SlotRequests, self)
 
 
 def refuse(limit: str, seconds: float) -> Rule:

@@ -16,12 +16,14 @@ from typing import Final, Self
 _CHUNK: Final = 65536
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a key and a certificate for 127.0.0.1; return their files."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True, timeout=180)
+def make_certificate(folder: Path, *, subject: str = "IP:127.0.0.1", expired: bool = False) -> tuple[Path, Path]:
+    """Make a key and a certificate that is signed with it; return their files."""
+    key, certificate, request, extensions = (folder / name for name in ("key.pem", "certificate.pem", "csr", "ext"))
+    extensions.write_text(f"subjectAltName={subject}\n")
+    ask = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=worker68 test", "-keyout", key, "-out", request]
+    sign = ["x509", "-req", "-in", request, "-signkey", key, "-days", "-1" if expired else "2"]
+    for words in (ask, [*sign, "-extfile", extensions, "-out", certificate]):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, timeout=180)
     return key, certificate
 
 

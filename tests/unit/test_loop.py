@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.parts.lines import before_line
 from tests.parts.onloop import PATIENCE_SECONDS, let_run, run, soon
 from tests.parts.worker import wait_until
-from worker68.loop import SERVICES, Loop, LoopThread, Stopping, Waiter, Wakeup
+from worker68.loop import SERVICES, Gathered, Loop, LoopThread, Stopping, Waiter, Wakeup
 
 LONG_SECONDS = 3600.0
 
@@ -351,6 +351,63 @@ class TestServices:
         wait_until(lambda: service.called)
         jobs.stop()
         assert jobs.loop.is_closed()
+
+
+class TestGathered:
+    def test_what_is_asked_at_the_same_moment_is_one_call(self) -> None:
+        calls: list[list[int]] = []
+
+        def ask_all(numbers: Sequence[int]) -> list[int]:
+            calls.append(list(numbers))
+            return [10 * number for number in numbers]
+
+        async def ask() -> None:
+            gathered = Gathered(ask_all)
+            assert await asyncio.gather(*map(gathered.ask, (1, 2, 3))) == [10, 20, 30]
+            assert await gathered.ask(4) == 40
+
+        run(ask())
+        assert calls == [[1, 2, 3], [4]]
+
+    def test_each_has_its_own_error(self) -> None:
+        def ask_all(numbers: Sequence[int]) -> list[int | Exception]:
+            return [number or ValueError("none") for number in numbers]
+
+        async def ask() -> list[object]:
+            gathered = Gathered(ask_all)
+            return await asyncio.gather(*map(gathered.ask, (1, 0, 3)), return_exceptions=True)
+
+        one, error, three = run(ask())
+        assert (one, three) == (1, 3)
+        assert isinstance(error, ValueError)
+
+    def test_a_call_that_fails_fails_for_all(self) -> None:
+        def fail(numbers: Sequence[int]) -> list[int]:
+            raise ConnectionError
+
+        async def ask() -> list[object]:
+            gathered = Gathered(fail)
+            return await asyncio.gather(*map(gathered.ask, (1, 2)), return_exceptions=True)
+
+        assert [type(error) for error in run(ask())] == [ConnectionError, ConnectionError]
+
+    def test_one_that_does_not_wait_any_more_keeps_no_other_from_its_answer(self) -> None:
+        may_answer = threading.Event()
+
+        def ask_all(numbers: Sequence[int]) -> list[int]:
+            assert may_answer.wait(PATIENCE_SECONDS)
+            return list(numbers)
+
+        async def ask() -> int:
+            gathered = Gathered(ask_all)
+            leaves, waits = (asyncio.ensure_future(gathered.ask(number)) for number in (1, 2))
+            await let_run()
+            leaves.cancel()
+            await let_run()
+            may_answer.set()
+            return await soon(waits)
+
+        assert run(ask()) == 2
 
 
 class TestWakeup:

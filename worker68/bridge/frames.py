@@ -238,8 +238,9 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
-    # Decoded even where it is only passed on: an event must be valid JSON, and the envelope's reader skips over strings.
-    content = _decode_sliced(envelope.data)
+    # The whole frame is decoded, not its data alone: an event passed on must be valid JSON, and the envelope's reader skips over
+    # the names and the values that it does not want.
+    content = _decode_sliced(raw, _SLICED_LEVELS + 1).get("data")
     if operator == "network":
         status = content.get("networkStatusType") if isinstance(content, dict) else None
         return Network(status) if isinstance(status, str) else Malformed("network without a status")

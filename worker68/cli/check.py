@@ -26,6 +26,7 @@ from worker68.cli.output import print_json, print_table
 from worker68.cli.overlooked import (
     find_dead,
     find_doubts,
+    find_fast_limits,
     find_strays,
     find_unpublished,
     find_waiting,
@@ -66,6 +67,7 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 #: and nothing is worth to be known, and leaves alone what does not answer.
 LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
     find_workers,
+    find_fast_limits,
     find_wrong_queues,
     find_dead,
     find_strays,

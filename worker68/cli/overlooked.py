@@ -31,6 +31,8 @@ SCAN_STEPS: Final = 10_000
 #: A job that could have run for longer, and a reply that has waited longer to be published, are worth a warning: as the alerts.
 OLD_JOB_SECONDS: Final = 600.0
 OLD_ENTRY_SECONDS: Final = 60.0
+#: What one 68 client passes on to its server, whatever its bridge accepts (PROTOCOL.md, Sending, [seen]).
+MESSAGES_A_SECOND: Final = 10
 #: How long "today" is.
 DOUBT_HOURS: Final = 24
 #: So many names stand in a finding, and of so many lists of replies the age is looked at.
@@ -61,6 +63,23 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
         elif worker.silence is not None:
             remedy = "is its process stopped or gone, or is a host's clock wrong? It leaves this list within a minute"
             yield Finding(f"worker {worker.worker}", True, worker.silence, remedy, warning=True)
+
+
+def find_fast_limits(ground: Ground) -> Iterator[Finding]:
+    """Look whether an account's limits permit more messages than its client can pass on."""
+    for name, account in ground.accounts.items():
+        rates = [rate for rate in (account.limits.account, account.limits.send) if rate is not None]
+        fastest = min((rate.count / rate.period_seconds for rate in rates), default=None)
+        if fastest is not None and fastest <= MESSAGES_A_SECOND:
+            continue
+        permitted = "any number of messages" if fastest is None else f"{fastest:g} messages"
+        found = (
+            f"they permit {permitted} a second, and a 68 client passes on {MESSAGES_A_SECOND} at most: the others wait "
+            "in it, and their verdicts come late"
+        )
+        yield Finding(
+            f"limits of {name}", True, found, f'LIMITS: "send": "{MESSAGES_A_SECOND}/s" or less', warning=True
+        )
 
 
 def find_wrong_queues(ground: Ground) -> Iterator[Finding]:

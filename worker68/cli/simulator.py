@@ -1,17 +1,54 @@
-"""``worker68 simulator``: a bridge to develop against, in the foreground."""
+"""``worker68 simulator``: a bridge to develop against, in the foreground.
+
+In: a port, a population, faults by their names. Out: a running simulator. Never: a list of faults of its own: the help shows what
+``worker68.simulator.knobs`` finds.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 import click
 
 from worker68.observe.logs import configure_logs
 from worker68.settings import load_settings
 
+#: Where the words of a fault begin.
+COLUMN: Final = 30
 
-@click.command()
+
+class WithFaults(click.Command):
+    """A command whose help ends with the table of faults."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Here, because it needs what an installation for production leaves out.
+        from worker68.simulator.faults import Faults
+        from worker68.simulator.knobs import list_knobs
+        from worker68.simulator.scenario import list_scenarios
+
+        with formatter.section("Scenarios"):
+            formatter.write_dl(list(list_scenarios().items()), col_max=COLUMN)
+        with formatter.section("Faults, with what each takes; * also for one message alone"):
+            knobs = [(knob, "* " if knob.by_message else "") for knob in list_knobs(Faults())]
+            formatter.write_dl(
+                [(knob.name, f"{star}{knob.words} [{knob.form}]") for knob, star in knobs], col_max=COLUMN
+            )
+        with formatter.section("Short names, in a message's text: !sim:NAME or !sim:NAME:VALUE"):
+            short = [
+                (name, f"{knob.name} {value or 'VALUE'}") for knob, _ in knobs for name, value in knob.short.items()
+            ]
+            formatter.write_dl([*short, ("clear", "turn every fault back")], col_max=COLUMN)
+
+
+def split_faults(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, Any], ...]:
+    """Split NAME=VALUE; a NAME alone has no value."""
+    return tuple((name, value if equals else None) for name, equals, value in (one.partition("=") for one in given))
+
+
+@click.command(cls=WithFaults)
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
@@ -52,6 +89,22 @@ from worker68.settings import load_settings
     help="The most that one page of a list holds.",
 )
 @click.option("--seed", type=int, default=68, show_default=True, help="The same seed makes the same people and groups.")
+@click.option("--client-queues", is_flag=True, help="Queue, gather and give up as a real client does.")
+@click.option(
+    "--scenario",
+    "scenarios",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="Follow a scenario: one of those below, or a TOML file. May be repeated.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    metavar="NAME[=VALUE]",
+    multiple=True,
+    callback=split_faults,
+    help="Turn on one of the faults below. May be repeated.",
+)
 def simulator(
     port: int,
     host: str,
@@ -64,19 +117,27 @@ def simulator(
     members: int,
     page_size: int,
     seed: int,
+    client_queues: bool,
+    scenarios: tuple[str, ...],
+    faults: tuple[tuple[str, Any], ...],
 ) -> None:
     """Simulate a 68 bridge until Ctrl-C or SIGTERM. No message reaches anybody.
 
+    Faults come from --fault, from scenarios, and from the texts of messages: a message with the text "hello !sim:late:4s" gets its
+    verdict four seconds later, also when it is written again.
+
     \b
     Example:
-      worker68 simulator --port 5600 --verdict-delay 0.5 --log frames.jsonl
+      worker68 simulator --port 5600 --scenario busy-evening --fault silence=getGroups:2
     """
     # Here, because it needs what an installation for production leaves out.
+    from worker68.simulator.knobs import BadFault
     from worker68.simulator.population import build_world
+    from worker68.simulator.scenario import BadScenario, apply, load_scenario
     from worker68.simulator.server import Simulator
 
     configure_logs(load_settings())
-    Simulator(
+    bridge = Simulator(
         host=host,
         port=port,
         kind=kind,
@@ -84,4 +145,11 @@ def simulator(
         heartbeat_seconds=heartbeat,
         verdict_delay_seconds=verdict_delay,
         log_file=log_file,
-    ).run_forever()
+    )
+    try:
+        for name in ("client-queues",) * client_queues + scenarios:
+            bridge.follow(load_scenario(name))
+        apply(bridge.faults, faults)
+    except (BadFault, BadScenario) as error:
+        raise click.UsageError(str(error)) from error
+    bridge.run_forever()

@@ -6,6 +6,7 @@ Never: anything that outlives the lease; what is in memory alone can be found ag
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -53,7 +54,7 @@ class Account:
             on_error=self.pacing.note_error,
         )
         self.link = open_link(options)
-        self.dispatch = Dispatch(settings, shared.limiter, self._load_lanes, self._ready_in)
+        self.dispatch = Dispatch(settings, shared.slots, self._load_lanes, shared.capacity, self._ready_in)
         self.upkeep = Upkeep(settings, shared, self.dispatch, self.why_not)
         self.recorder = Recorder(settings.name, shared.kept, shared.stopping)
         self.recently_asked = RecentlyAsked()
@@ -71,8 +72,8 @@ class Account:
         await self.pacing.report_busy()
         await self.upkeep.tend()
 
-    async def choose(self, room: int) -> Choice:
-        """Return what may start now, at most ``room`` jobs; nothing while memory is distrusted.
+    async def choose(self) -> Choice:
+        """Return what may start now, as far as the worker has room; nothing while memory is distrusted.
 
         Raises ``RedisAway`` and ``DatabaseAway``.
         """
@@ -82,15 +83,16 @@ class Account:
         if self.guard.why_not():  # no event says that SQL answers again
             return Choice([], [], monotonic() + PAUSE_LOOK_SECONDS if self.dispatch.has_lanes else None)
         choice = await self.dispatch.choose(
-            room, link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
+            link.one_send_per_chat, utc_now(), link.api_url is not None, link.ready, link.one_send
         )
         for ready in choice.ready:
             self.guard.expect(ready.job, ready.slot)
         self.upkeep.note_chosen(choice.ready)
         return choice
 
-    def _load_lanes(self, lanes: Sequence[str], depth: int) -> list[Job]:
-        return load_lanes(self.shared.engine, self.name, depth, lanes)
+    async def _load_lanes(self, lanes: Sequence[str], depth: int) -> list[Job]:
+        async with self.shared.loads:
+            return await asyncio.to_thread(load_lanes, self.shared.engine, self.name, depth, lanes)
 
     def _ready_in(self) -> float:
         return max(0.0, self.pacing.lead.commit_seconds - self.guard.tolerance_seconds)

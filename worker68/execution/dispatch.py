@@ -6,10 +6,9 @@ and for the rest why they wait. Never: a write to SQL, a frame, a wait.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,16 +16,29 @@ import structlog
 from worker68.clock import monotonic
 from worker68.execution import reasons
 from worker68.execution.backlog import Backlog
+from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
-from worker68.execution.slots import Choice, Ready, Slot, ask_again_at, ask_of, call_scope, scope_of, scopes_of, slot_of
+from worker68.execution.slots import (
+    Choice,
+    Ready,
+    Slot,
+    SlotRequests,
+    ask_again_at,
+    ask_of,
+    call_scope,
+    scope_of,
+    scopes_of,
+    slot_of,
+)
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 from worker68.jobs.task import JobClass
-from worker68.limits.limiter import Grant, Limiter, Refusal
+from worker68.limits.limiter import Grant, Refusal, Request
 from worker68.settings import AccountSettings
 
 log = structlog.get_logger(__name__)
+
 
 #: One look asks the limits for so many jobs at most, takes out so many whose time is over, and loads lanes so often: then the other
 #: accounts have their turn.
@@ -45,7 +57,6 @@ API_PATIENCE_SECONDS = 5.0
 class _Outside:
     """What holds jobs up from outside, as of the last look."""
 
-    room: int = 1
     one_send_per_chat: bool = False
     logged_in: bool = True
     api_missing_since: float | None = None
@@ -60,19 +71,21 @@ class Dispatch:
     def __init__(
         self,
         account: AccountSettings,
-        limiter: Limiter,
-        load: Callable[[Sequence[str], int], list[Job]],
+        slots: SlotRequests,
+        load: Callable[[Sequence[str], int], Awaitable[list[Job]]],
+        capacity: Capacity,
         ready_in: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """``load`` gives the first jobs of these lanes as SQL has them, so many of each.
+        """``load`` gives the first jobs of these lanes as SQL has them, so many of each. ``capacity``: the worker's.
 
         ``ready_in``: how many seconds from now on a job that starts now can be written.
         """
         self._ready_in = ready_in
         self._account = account
-        self._limiter = limiter
+        self._slots = slots
         self._load = load
-        self._under_way = UnderWay()
+        self._capacity = capacity
+        self._under_way = UnderWay(capacity)
         self._backlog = Backlog(self._under_way)
         # The limits that refuse all jobs that meet them, until when (monotonic seconds), and why in words.
         self._blocked: dict[str, tuple[float, str]] = {}
@@ -126,30 +139,29 @@ class Dispatch:
 
     async def choose(
         self,
-        room: int,
         one_send_per_chat: bool,
         now: dt.datetime,
         api_known: bool = True,
         logged_in: bool = True,
         one_send: bool = False,
     ) -> Choice:
-        """Return what may start, at most ``room`` jobs; they count as in flight until ``finish``.
+        """Return what may start, as far as the worker has room; they count as in flight until ``finish``.
 
         Classes first, then priority, then the lane that has waited longest. ``one_send``: new sends go one at a time. Raises
         ``RedisAway`` and ``DatabaseAway``: nothing may start then.
         """
         at = monotonic()
         missing_since = None if api_known else self._outside.api_missing_since or at
-        self._outside = _Outside(room, one_send_per_chat, logged_in, missing_since)
+        self._outside = _Outside(one_send_per_chat, logged_in, missing_since)
         self._under_way.limit_sends(one_send)
         self._lift(at)
         ready: list[Ready] = []
         overdue: list[Job] = []
         asked = loads = 0
         while asked < MOST_AT_ONCE and len(overdue) < MOST_AT_ONCE and loads < MOST_LOADS:
-            taken, unloaded = self._take(room - len(ready), at, now, overdue)
+            taken, unloaded = self._take(at, now, overdue)
             if not taken and not unloaded:
-                return Choice(ready, overdue, self._next_look(at))
+                return Choice(ready, overdue, self._next_look(at), self._is_short)
             try:
                 if taken:
                     asked += len(taken)
@@ -164,11 +176,11 @@ class Dispatch:
                     raise
                 log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
                 break
-        return Choice(ready, overdue, at)
+        return Choice(ready, overdue, at, self._is_short)
 
-    def take_new_slot(self, job: Job) -> Slot | None:
-        """Return another slot for a job that missed its own, None where a limit refuses it. Raises ``RedisAway``. In the pool."""
-        (answer,) = self._limiter.acquire(self._account.name, self._account.limits, [ask_of(job)])
+    async def take_new_slot(self, job: Job) -> Slot | None:
+        """Return another slot for a job that missed its own, None where a limit refuses it. Raises ``RedisAway``."""
+        (answer,) = await self._slots.ask(Request(self._account.name, self._account.limits, [ask_of(job)]))
         return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
 
     def make_room(self, job: Job) -> None:
@@ -230,9 +242,12 @@ class Dispatch:
 
     # Choosing
 
-    def _take(
-        self, room: int, at: float, now: dt.datetime, overdue: list[Job]
-    ) -> tuple[list[tuple[Job, int]], list[Lane]]:
+    @property
+    def _is_short(self) -> bool:
+        """Whether a job may wait for nothing but room in the worker."""
+        return self._capacity.free <= 0 and self.has_lanes
+
+    def _take(self, at: float, now: dt.datetime, overdue: list[Job]) -> tuple[list[tuple[Job, int]], list[Lane]]:
         """Take out the jobs whose turn it is, as under way: so nothing else happens to them while the limits are asked.
 
         Return with each since when its lane has waited; or the lanes that must be loaded before anything else has its turn. Those
@@ -240,7 +255,7 @@ class Dispatch:
         """
         taken: list[tuple[Job, int]] = []
         patient = self._api_patience_until() > at
-        room = min(room, self._account.max_in_flight - self._under_way.occupied, MOST_AT_ONCE)
+        room = min(self._capacity.free, self._account.max_in_flight - self._under_way.occupied, MOST_AT_ONCE)
         while len(taken) < room and len(overdue) < MOST_AT_ONCE:
             found = self._backlog.first(lambda kind: self._may_start(kind, patient))
             if found is None:
@@ -306,8 +321,7 @@ class Dispatch:
         answers: Sequence[Grant | Refusal | None] = [None] * len(taken)
         asks, at, ready = [ask_of(job) for job, _ in taken], monotonic(), []
         try:
-            ask = self._limiter.acquire
-            answers = await asyncio.to_thread(ask, self._account.name, self._account.limits, asks, self._ready_in())
+            answers = await self._slots.ask(Request(self._account.name, self._account.limits, asks, self._ready_in()))
             # Reckoned from the reply: Redis meant a moment before it, and a slot is never used too early.
             at = monotonic()
         finally:
@@ -335,7 +349,7 @@ class Dispatch:
         depth = self._backlog.begin_load(lanes)
         jobs = None
         try:
-            jobs = await asyncio.to_thread(self._load, [lane.name for lane in lanes], depth)
+            jobs = await self._load([lane.name for lane in lanes], depth)
         finally:
             self._backlog.end_load(lanes, depth, jobs)
 
@@ -382,4 +396,4 @@ class Dispatch:
                 return self._blocked[scope][1]
         if (occupied := self._under_way.occupied) >= self._account.max_in_flight:
             return f"{occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
-        return "the worker has as many jobs under way as CONCURRENCY allows" if self._outside.room <= 0 else None
+        return "the worker has as many jobs under way as CONCURRENCY allows" if self._capacity.free <= 0 else None

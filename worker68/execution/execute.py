@@ -142,7 +142,7 @@ class Execution:
         job = turn.job
         if self.account.guard.is_too_old(frames.slot):
             try:
-                new_slot = await asyncio.to_thread(self.account.dispatch.take_new_slot, job)
+                new_slot = await self.account.dispatch.take_new_slot(job)
             except RedisAway:
                 new_slot = None
             if new_slot is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker68.execution.capacity import Capacity
 from worker68.execution.intake import Intake
 from worker68.execution.kept import Kept
+from worker68.execution.slots import SlotRequests
 from worker68.execution.unfinished import Unfinished
-from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import Stopping
 from worker68.store.engine import Engine
@@ -17,11 +19,16 @@ from worker68.store.writer import Writer
 
 @dataclass(frozen=True)
 class Shared:
-    """``announce``: replies may lie in the outbox. ``wake``: something may be ready for this account."""
+    """``announce``: replies may lie in the outbox. ``wake``: something may be ready for this account.
+
+    ``loads`` bounds how many accounts load lanes at the same time: each takes a thread of the pool, and a connection to SQL.
+    """
 
     engine: Engine
     writer: Writer
-    limiter: Limiter
+    slots: SlotRequests
+    capacity: Capacity
+    loads: asyncio.Semaphore
     pace: Pace
     kept: Kept
     intake: Intake

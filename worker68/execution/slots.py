@@ -7,11 +7,15 @@ these. Never: Redis, a wait.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from worker68.clock import monotonic
 from worker68.jobs.job import Job
-from worker68.limits.limiter import Ask, Grant, Refusal
+from worker68.limits.limiter import Ask, Grant, Refusal, Request
+from worker68.loop import Gathered
+
+#: The limiter, asked in one round trip by all accounts that ask at the same moment.
+SlotRequests: TypeAlias = Gathered[Request, list[Grant | Refusal]]
 
 #: How soon it is seen that a probe has ended the pause of an account whose service kept saying busy.
 PROBE_LOOK_SECONDS: Final = 1.0
@@ -46,11 +50,15 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Choice:
-    """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest."""
+    """What one look found: jobs to start, jobs whose time is over, and when to look again (monotonic seconds) at the latest.
+
+    ``short``: others may wait only for room in the worker.
+    """
 
     ready: list[Ready]
     overdue: list[Job]
     look_again_at: float | None
+    short: bool = False
 
 
 def ask_of(job: Job) -> Ask:

@@ -22,7 +22,7 @@ from worker68.execution.write_guard import NOT_OWNED, JobFrames
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass
-from worker68.limits.limiter import Ask, Grant
+from worker68.limits.limiter import Ask, Grant, Request
 from worker68.observe import outages
 from worker68.store.members import known_members
 from worker68.store.statements import attempts
@@ -73,8 +73,7 @@ class StepContext:
                 await self.pause(LOOK_SECONDS)
                 continue
             try:
-                acquire = account.shared.limiter.acquire
-                (answer,) = await asyncio.to_thread(acquire, account.name, account.settings.limits, [ask])
+                (answer,) = await account.shared.slots.ask(Request(account.name, account.settings.limits, [ask]))
             except RedisAway as away:
                 outages.REDIS.fails("execution", away)
                 await self.pause(SLICE_SECONDS)

@@ -9,18 +9,21 @@ from collections import Counter
 from collections.abc import Iterator
 
 from worker68.execution import reasons
+from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import chat_of_send, is_read
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 
 
 class UnderWay:
-    """Jobs by their numbers. ``reads``: how many are reads; ``exclusive``: how many let nothing run beside them.
+    """Jobs by their numbers; they take of the worker's ``capacity``. ``reads``: how many are reads; ``exclusive``: how many let
+    nothing run beside them.
 
     ``occupied``: how many take room: all but those that wait only for their end to be written down.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: Capacity) -> None:
+        self._capacity = capacity
         self._jobs: dict[int, Job] = {}
         self._sends: Counter[Chat] = Counter()
         self._ending: set[int] = set()
@@ -73,14 +76,16 @@ class UnderWay:
 
     def add(self, job: Job) -> None:
         """A job is under way from now on."""
+        self._capacity.occupied += 1
         self._jobs[job.seq] = job
         self._count(job, 1)
 
     def pop(self, seq: int) -> Job | None:
         """Take a job out, and return it as it was when it came: its next step may be of another kind."""
         job = self._jobs.pop(seq, None)
-        self._ending.discard(seq)
         if job is not None:
+            self._capacity.occupied -= seq not in self._ending
+            self._ending.discard(seq)
             self._count(job, -1)
             if self._sends_before is not None:
                 self._sends_before.discard(seq)
@@ -88,8 +93,9 @@ class UnderWay:
 
     def make_room(self, seq: int) -> None:
         """Only the end of the job is still to be written down."""
-        if seq in self._jobs:
+        if seq in self._jobs and seq not in self._ending:
             self._ending.add(seq)
+            self._capacity.occupied -= 1
 
     def _count(self, job: Job, by: int) -> None:
         self.reads += by * is_read(job)

@@ -69,6 +69,15 @@ class Refusal:
     call: str = ""
 
 
+class Request(NamedTuple):
+    """What one account asks: see ``Limiter.acquire``."""
+
+    account: str
+    limits: Limits
+    asks: Sequence[Ask]
+    not_before_seconds: float = 0.0
+
+
 class _Scope(NamedTuple):
     """One limit as asks meet it. ``terms``: interval, burst, 1 if it holds only while its pace is not full.
 
@@ -117,15 +126,30 @@ class Limiter:
         """
         if not asks:
             return []
-        plan = _plan_one(account, limits, asks[0]) if len(asks) == 1 else _plan(account, limits, asks)
+        plan = _plan_of(account, limits, asks)
+        return _read(plan, self._gcra.run((plan.pace_key,), (self._pack(plan, not_before_seconds),)))
+
+    def acquire_each(self, requests: Sequence[Request]) -> list[list[Grant | Refusal] | Exception]:
+        """Answer the requests of several accounts in one round trip, each in a step of its own.
+
+        What Redis refuses to one of them stands in its place, as the error that ``acquire`` would raise. Raises ``RedisAway``.
+        """
+        if len(requests) == 1:
+            return [self.acquire(*requests[0])]
+        plans = [_plan_of(request.account, request.limits, request.asks) for request in requests]
+        packed = [self._pack(plan, one.not_before_seconds) for plan, one in zip(plans, requests, strict=True)]
+        replies = self._gcra.run_each(
+            [((plan.pace_key,), (bytes_,)) for plan, bytes_ in zip(plans, packed, strict=True)]
+        )
+        return [
+            self._gcra.error_of(reply) if isinstance(reply, redis.ResponseError) else _read(plan, reply)
+            for plan, reply in zip(plans, replies, strict=True)
+        ]
+
+    def _pack(self, plan: _Plan, not_before_seconds: float) -> bytes:
         now = 0 if self._clock is None else self._clock()
         ready = round(not_before_seconds * _MICROSECONDS)
-        request = _encode((now, self._ahead_microseconds, FULL_PACE, ready, plan.packed))
-        pace, *answers = _decode(self._gcra.run((plan.pace_key,), (request,)))
-        return [
-            Grant(microseconds / _MICROSECONDS) if place == 0 else _refuse(plan, int(place), microseconds, pace)
-            for place, microseconds in zip(answers[::2], answers[1::2], strict=True)
-        ]
+        return _encode((now, self._ahead_microseconds, FULL_PACE, ready, plan.packed))
 
 
 def find_waits(client: redis.Redis, account: str, limits: Limits, asks: Sequence[Ask]) -> list[Refusal | None]:
@@ -164,6 +188,10 @@ def find_waits(client: redis.Redis, account: str, limits: Limits, asks: Sequence
             refusal = Refusal(longest.limit, longest.key, wait, account_pace.share, longest.call)
             found.append(refusal if wait > 0 else None)
     return found
+
+
+def _plan_of(account: str, limits: Limits, asks: Sequence[Ask]) -> _Plan:
+    return _plan_one(account, limits, asks[0]) if len(asks) == 1 else _plan(account, limits, asks)
 
 
 def _plan(account: str, limits: Limits, asks: Sequence[Ask]) -> _Plan:
@@ -210,6 +238,14 @@ def _scopes(account: str, limits: Limits, ask: Ask) -> tuple[_Scope, ...]:
 def _scope(account: str, limit: LimitName, rate: Rate, name: str = "", only_when_slow: bool = False) -> _Scope:
     key = f"worker68:limit:{{{account}}}:{name or limit}"
     return _Scope(limit, key, (rate.interval_microseconds, rate.burst, int(only_when_slow)))
+
+
+def _read(plan: _Plan, reply: bytes) -> list[Grant | Refusal]:
+    pace, *answers = _decode(reply)
+    return [
+        Grant(microseconds / _MICROSECONDS) if place == 0 else _refuse(plan, int(place), microseconds, pace)
+        for place, microseconds in zip(answers[::2], answers[1::2], strict=True)
+    ]
 
 
 def _refuse(plan: _Plan, place: int, microseconds: float, pace: float) -> Refusal:

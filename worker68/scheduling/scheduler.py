@@ -82,7 +82,7 @@ class Scheduler:
             await asyncio.to_thread(self._check_database)
             self._database_seen = True
         more_to_open = await self._owned.open()
-        due = self._owned.due(self._starter.room > 0)
+        due = self._owned.due(self._starter.has_room)
         await self._tend(due)  # before anything is taken in, because it counts how much room a new account has
         await self._starter.start(due)
         if jobs := await self._inbox.take_in():
@@ -91,7 +91,7 @@ class Scheduler:
             outage.works("scheduler")
         if more_to_open:
             return 0.0
-        return min(self._owned.agenda.next_at(self._starter.room > 0), self._inbox.next_look_at)
+        return min(self._owned.agenda.next_at(self._starter.has_room), self._inbox.next_look_at)
 
     async def _tend(self, names: Sequence[str]) -> None:
         for name in names:

@@ -7,45 +7,41 @@ for is first once there is. Never: which job of an account comes first; that is 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from worker68.execution.account import Account
+from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready
 from worker68.jobs.job import Job
 from worker68.loop import Stopping
 from worker68.scheduling.owned_accounts import OwnedAccounts
 
-#: Accounts that ask Redis for their slots at the same time.
-AT_ONCE = 16
-
 
 class Starter:
     """Begins jobs until the worker stops. On the loop; used by one coroutine.
 
-    ``begin`` starts a job. ``defer`` is called with new jobs that wait. ``concurrency``: jobs under way in this worker at most.
+    ``begin`` starts a job. ``defer`` is called with new jobs that wait.
     """
 
     def __init__(
         self,
         owned: OwnedAccounts,
+        capacity: Capacity,
         begin: Callable[[Account, Ready], None],
         defer: Callable[[Sequence[Job]], None],
-        concurrency: int,
         stopping: Stopping,
     ) -> None:
         self._owned = owned
+        self._capacity = capacity
         self._begin = begin
         self._defer = defer
-        self._concurrency = concurrency
         self._stopping = stopping
-        self._busy: dict[str, Account] = {}  # accounts of which jobs are under way
 
     @property
-    def room(self) -> int:
-        """How many more jobs may be under way in this worker."""
-        self._busy = {name: account for name, account in self._busy.items() if account.dispatch.in_flight}
-        return self._concurrency - sum(account.dispatch.occupied for account in self._busy.values())
+    def has_room(self) -> bool:
+        """Whether another job may begin."""
+        return self._capacity.free > 0
 
     async def add(self, jobs: Sequence[Job]) -> None:
         """Let new jobs enter their lanes, and begin where they are ready; but those that wait for room come before them."""
@@ -63,38 +59,32 @@ class Starter:
         self._defer([job for job in jobs if job.seq not in begun])
 
     async def start(self, names: Sequence[str]) -> set[int]:
-        """Let begin what is ready of these accounts; return the numbers of these jobs."""
-        apart, begun = self._owned.apart, set[int]()
-        short: dict[str, bool] = {}  # accounts that were offered no more room than they took, and whether they took any
-        left = deque(self._owned[name] for name in names if not self._owned.rests(name))
-        while left and not self._stopping.is_set():
-            room = self.room
-            group = self._next_group(left, room)
-            ways = [apart(account.name, account.choose(room)) for account in group]
-            choices = await asyncio.gather(*ways, return_exceptions=True)
-            chosen = [(account, one) for account, one in zip(group, choices, strict=True) if isinstance(one, Choice)]
-            for account, choice in chosen:  # all of them, before anything else may fail
-                for ready in choice.ready:
-                    begun.add(ready.job.seq)
-                    self._busy[account.name] = account
-                    self._begin(account, ready)
-            for problem in choices:
-                if isinstance(problem, BaseException):
-                    raise problem
-            # By the room that was offered: what has come free since then is offered to them in the next round.
-            short |= {account.name: bool(choice.ready) for account, choice in chosen if len(choice.ready) >= room}
-            for account, choice in chosen:
-                await apart(account.name, self._conclude(account, choice))
+        """Let begin what is ready of these accounts, all at the same time; return the numbers of these jobs."""
+        if self._stopping.is_set():
+            return set()
+        accounts = [self._owned[name] for name in names if not self._owned.rests(name)]
+        ways = [self._owned.apart(account.name, self._start(account)) for account in accounts]
+        choices = await asyncio.gather(*ways, return_exceptions=True)
+        for problem in choices:
+            if isinstance(problem, BaseException):
+                raise problem
+        begun: set[int] = set()
+        short: dict[str, bool] = {}  # those that wait for room, and whether any of their jobs has begun
+        for account, choice in zip(accounts, choices, strict=True):
+            if isinstance(choice, Choice):
+                begun.update(ready.job.seq for ready in choice.ready)
+                if choice.short:
+                    short[account.name] = bool(choice.ready)
+                await self._owned.apart(account.name, self._conclude(account, choice))
         for name in sorted(short, key=short.__getitem__):  # those that took some come after those that have none
             self._owned.agenda.wait_for_room(name)
         return begun
 
-    def _next_group(self, left: deque[Account], room: int) -> list[Account]:
-        """Take as many accounts as cannot take more jobs than there is room, or one alone: each asks Redis for slots."""
-        group = [left.popleft()]
-        while left and len(group) < AT_ONCE and sum(one.settings.max_in_flight for one in [*group, left[0]]) <= room:
-            group.append(left.popleft())
-        return group
+    async def _start(self, account: Account) -> Choice:
+        choice = await account.choose()
+        for ready in choice.ready:
+            self._begin(account, ready)
+        return choice
 
     async def _conclude(self, account: Account, choice: Choice) -> None:
         """End what was overdue, and plan when to look at the account again."""

@@ -6,7 +6,7 @@ Never: what a frame means, or when it is due.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, broadcast
@@ -76,8 +76,8 @@ class Clients:
     def forget(self, client: Client) -> None:
         self._clients.discard(client)
 
-    def post(self, frame: Json) -> int:
-        """Put an event on its way to all clients; return how many there are."""
+    def post(self, frame: Any) -> int:
+        """Put a frame on its way to all clients; return how many there are."""
         return self._write(_encoder.encode(frame))
 
     def post_garbage(self, garbage: Garbage) -> int:

@@ -19,6 +19,9 @@ NETWORK_DOWN: Final[Json] = {"operator": "network", "data": {"networkStatusType"
 
 FILE: Final = 7
 GROUP_NOTICE_EVENT: Final = 50
+REFUSED_EVENT: Final = 52
+#: Of such an event: the friend has blocked the account, or removed it (PROTOCOL.md, seen; which is which is not said).
+BLOCKED: Final = 5114
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,41 @@ def own_message(world: World, message: Message, *, line_break: str = "\n") -> Js
     frame = _new_message(world, message, content, world.account)
     frame["data"] |= {**extra, "isSelf": True, "readStatus": 1}
     return frame
+
+
+def pending_message(message: Message) -> Json:
+    """Show the account its own message at once: the client has taken it, no more (PROTOCOL.md, seen)."""
+    data = {
+        "msgType": message.content_type,
+        "content": message.text,
+        "customMsgId": message.custom_msg_id,
+        "isSelf": True,
+        "chatType": message.content_type,
+        "id": message.chat_id,
+        "type": message.chat_type,
+        "readStatus": -1,
+        "time": now_ms(),
+    }
+    return {"operator": "msgNew", "data": data}
+
+
+def refused_by_friend(world: World, message: Message) -> Json:
+    """Say that a friend has blocked or removed the account: an event with an id of its own (PROTOCOL.md, seen)."""
+    data = {
+        "ChatType": REFUSED_EVENT,
+        "chatType": REFUSED_EVENT,
+        "msgType": REFUSED_EVENT,
+        "content": "消息已发出，但被对方拒收了",
+        "customMsgId": world.make_custom_id(),
+        "errorType": BLOCKED,
+        "errMsg": "消息已发出，但被对方拒收了",
+        "sendUid": world.account,
+        "targetId": message.chat_id,
+        "id": message.chat_id,
+        "type": message.chat_type,
+        "sendTime": now_ms(),
+    }
+    return {"operator": "msgNew", "operatorType": "notification", "data": data}
 
 
 def friend_message(world: World, uid: int, text: str) -> Json:

@@ -8,10 +8,11 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar, get_args
 
 from worker68.simulator.countdown import Countdown
+from worker68.simulator.knobs import choice, number, switch, times
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import Refusal, Refused, now_ms
 
@@ -28,34 +29,30 @@ class Paging:
     """The knobs of paged lists: contacts, members, requests to join. They hold for all three. Pages are counted from 1 here."""
 
     # Which entries a page holds
-    repeats: Countdown = field(default_factory=Countdown)
-    """The next N pages behind a first one are the page before them again. What they should have held is on no page then."""
-    only_first: bool = False
-    """Every page is the first one, for ever."""
-    short_by: int = 0
-    """Every page holds so many entries fewer than asked for, and the next goes on where it ended: nothing is lost."""
-    overlap: int = 0
-    """Every page begins with the last so many entries of the one before: they come twice, and nothing is lost."""
-    empty_page: int = 0
-    """This page is empty, and the next goes on where the one before ended: nothing is lost. 0: none."""
-    leaves: Countdown = field(default_factory=Countdown)
-    """After each of the next N pages, a person on it is gone from the world: the first of the next page is on no page."""
-    joins: Countdown = field(default_factory=Countdown)
-    """After each of the next N pages, a person is new at the head of the list: the last of the page is on the next one again."""
-    unreadable: Unreadable | None = None
+    repeats: Countdown = times(
+        "the next pages behind a first one are the page before them again; what they should have held is on no page"
+    )
+    only_first: bool = switch("every page is the first one, for ever")
+    short_by: int = number("every page holds so many entries fewer than asked for, and nothing is lost")
+    overlap: int = number("every page begins with the last so many entries of the one before, and nothing is lost")
+    empty_page: int = number("this page is empty, and the next one goes on where the one before ended; 0: none")
+    leaves: Countdown = times(
+        "after each of the next pages a person on it is gone from the world: the first of the next page is on no page"
+    )
+    joins: Countdown = times(
+        "after each of the next pages a person is new at the head of the list: the last of the page comes twice"
+    )
+    unreadable: Unreadable | None = choice("how the last entry of each page cannot be read", get_args(Unreadable), None)
 
     # What a page says of the list
-    count_off_by: int = 0
-    """The announced count is so many too high, or too low."""
-    count_missing: bool = False
-    count_on_every_page: bool = False
-    """The count is not on the first page only; it follows the world where that changes."""
-    count_type: CountType = "documented"
-    """A number or a string, where the documented list has the other."""
-    moving_update_time: bool = False
-    """``lastUpdateTime`` is on every page, a little later each time. For lists that have one."""
-    clock_as_update_time: bool = False
-    """``lastUpdateTime`` is the time at which it is asked for."""
+    count_off_by: int = number("the announced count is so many too high, or too low")
+    count_missing: bool = switch("no count is announced")
+    count_on_every_page: bool = switch("the count is on every page; it follows the world where that changes")
+    count_type: CountType = choice(
+        "how the count is written, where the documented list may have the other", get_args(CountType), "documented"
+    )
+    moving_update_time: bool = switch("lastUpdateTime is on every page, a little later each time")
+    clock_as_update_time: bool = switch("lastUpdateTime is the time at which it is asked for")
 
 
 @dataclass(frozen=True, slots=True)

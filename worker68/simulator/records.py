@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -83,6 +84,23 @@ class Journal(Generic[Record]):
             while not condition(self):
                 if not self._changed.wait(deadline.remaining()) and deadline.passed:
                     raise TimeoutError(f"not so within {timeout_seconds} s; {len(self)} records")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What came in and what went out, in memory and, where there is a file, there too."""
+
+    received: Journal[Received] = field(default_factory=lambda: Journal[Received]())
+    sent: Journal[Sent] = field(default_factory=lambda: Journal[Sent]())
+    file: RecordFile | None = None
+
+    def note(self, record: Received | Sent) -> None:
+        if isinstance(record, Received):
+            self.received.append(record)
+        else:
+            self.sent.append(record)
+        if self.file is not None:
+            self.file.write(record)
 
 
 class RecordFile:

@@ -93,7 +93,7 @@ def respond(
         try:
             return Answer({"data": "success"}, messages=read_send(world, request.frame, kind))
         except BadSend as error:
-            return _refuse(error.code, str(error))
+            return refuse(error.code, str(error))
     match request.type:
         case "request":
             return _call_service(world, request, paging or Paging(), check_api_base=check_api_base)
@@ -121,12 +121,12 @@ def _call_service(world: World, request: Request, paging: Paging, *, check_api_b
     try:
         call = read_data(request.frame["data"], _Call)
     except Refusal:
-        return _refuse(BAD_REQUEST, "请求格式错误")
+        return refuse(BAD_REQUEST, "请求格式错误")
     base, path = _split(call.url)
     if path != endpoint.path or (check_api_base and base != world.api_url):
-        return _refuse(NOT_FOUND, "接口不存在")
+        return refuse(NOT_FOUND, "接口不存在")
     if endpoint.is_group_proto and call.protoType != "group":
-        return _refuse(BAD_REQUEST, "protoType 错误")
+        return refuse(BAD_REQUEST, "protoType 错误")
     try:
         done = endpoint.run(world, call.data, paging)
     except Busy:
@@ -146,5 +146,6 @@ def _split(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", parts.path
 
 
-def _refuse(code: int, description: str) -> Answer:
+def refuse(code: int, description: str) -> Answer:
+    """Answer with an error reply."""
     return Answer({"error": {"errorCode": code, "errorDesc": description}})

@@ -12,6 +12,8 @@ import concurrent.futures
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -21,17 +23,22 @@ from weakref import WeakSet
 import structlog
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
 from worker68.clock import monotonic
 from worker68.errors import Worker68Error
 from worker68.simulator import events
 from worker68.simulator.clients import Client, Clients
+from worker68.simulator.delivery import Delivery
 from worker68.simulator.exchange import Exchange
 from worker68.simulator.faults import Faults
 from worker68.simulator.garbage import GARBAGE
+from worker68.simulator.heart import Heart
 from worker68.simulator.population import build_world
-from worker68.simulator.records import Journal, Received, RecordFile, Sent
+from worker68.simulator.queues import EventStream
+from worker68.simulator.records import Journal, Received, RecordFile, Records, Sent
+from worker68.simulator.scenario import Scenario, apply, follow
 from worker68.simulator.sends import Kind
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import World
@@ -82,15 +89,26 @@ class Simulator:
         self.faults = faults or Faults()
         self.heartbeat_seconds = heartbeat_seconds
         self.verdict_delay_seconds = verdict_delay_seconds
-        self.received: Journal[Received] = Journal()
-        self.sent: Journal[Sent] = Journal()
+        self._records = Records()
         self._log_file = log_file
         self._clients = Clients()
+        self._stream = EventStream(self._clients, lambda: self.faults.client, self._later)
+        self._heart = Heart(self.world, self.faults, self._stream, self._later, lambda: self.heartbeat_seconds)
+        self._scenarios: list[Scenario] = []
         self._refused_until = 0.0
-        self._logout_announced = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def received(self) -> Journal[Received]:
+        """What came in."""
+        return self._records.received
+
+    @property
+    def sent(self) -> Journal[Sent]:
+        """What went out to its chat."""
+        return self._records.sent
 
     @property
     def url(self) -> str:
@@ -154,13 +172,18 @@ class Simulator:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def follow(self, scenario: Scenario) -> None:
+        """Turn the scenario's faults now, and those of its steps at their times after the next start."""
+        apply(self.faults, scenario.settings)
+        self._scenarios.append(scenario)
+
     def change(self, call: Callable[[World], T]) -> T:
         """Change the world in the simulator's thread, like ``simulator.change(lambda world: world.drop_contact(7237423))``."""
         return self._call(lambda: call(self.world))
 
     def emit(self, event: Json) -> int:
-        """Push an unsolicited event (``simulator.events`` builds them); return how many clients it went to."""
-        return self._call(lambda: self._clients.post(event))
+        """Push an unsolicited event (``simulator.events`` builds them); return how many clients it goes to."""
+        return self._call(lambda: self._stream.take_in_event(event))
 
     def send_garbage(self, *kinds: str) -> int:
         """Push meaningless frames, by their names in ``garbage.GARBAGE``; return how many clients they went to."""
@@ -176,14 +199,14 @@ class Simulator:
         self._refused_until = monotonic() + seconds
 
     def log_out(self) -> None:
-        """Let the client lose its own server: ``socketLoginout`` at once, no ``socketLogin`` until ``log_in``."""
+        """Let the client lose its own server: ``socketLoginout`` once it notices, no ``socketLogin`` until ``log_in``."""
         self.faults.logged_out = True
-        self._call(self._announce_network)
+        self._call(self._heart.announce)
 
     def log_in(self) -> None:
         """End ``log_out``, with a ``socketLogin`` at once."""
         self.faults.logged_out = False
-        self._call(self._announce_network)
+        self._call(self._heart.announce)
 
     def _call(self, call: Callable[[], T]) -> T:
         """Run a call in the simulator's thread and wait for it."""
@@ -215,7 +238,7 @@ class Simulator:
     async def _serve(self, listening: concurrent.futures.Future[int], record_file: RecordFile | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        exchange = self._make_exchange(self._loop, record_file)
+        exchange = self._make_exchange(replace(self._records, file=record_file))
 
         async def handle(connection: ServerConnection) -> None:
             client = self._clients.admit(connection)
@@ -224,12 +247,18 @@ class Simulator:
             finally:
                 self._clients.forget(client)
 
+        def unless_no_pong(send: Callable[[Frame], None], frame: Frame) -> None:
+            """The library answers pings by itself."""
+            if frame.opcode is not Opcode.PONG or not self.faults.no_pong:
+                send(frame)
+
         begun: WeakSet[ServerConnection] = WeakSet()
 
         class Begun(ServerConnection):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)
                 begun.add(self)
+                self.protocol.send_frame = partial(unless_no_pong, self.protocol.send_frame)  # type: ignore[method-assign]
 
         # The listener is closed by hand below: the context manager would wait for half-open handshakes.
         server = await serve(
@@ -242,11 +271,13 @@ class Simulator:
             ping_interval=None,
             max_size=LARGEST_FRAME_BYTES,
         )
-        heart = asyncio.create_task(self._beat())
+        going_on = [asyncio.create_task(self._heart.beat()), asyncio.create_task(self._heart.chatter())]
+        going_on += [asyncio.create_task(follow(scenario, self.faults)) for scenario in self._scenarios]
         listening.set_result(int(server.sockets[0].getsockname()[1]))
         await self._stopping.wait()
         server.close(close_connections=False)
-        heart.cancel()
+        for task in going_on:
+            task.cancel()
         self._clients.abort()
         # Those in their handshake are no clients yet. What the listener takes in its last turn of the loop has begun three later.
         for _ in range(4):
@@ -255,22 +286,20 @@ class Simulator:
                 connection.transport.abort()
         await asyncio.sleep(0)
 
-    def _make_exchange(self, loop: asyncio.AbstractEventLoop, record_file: RecordFile | None) -> Exchange:
-        def later(seconds: float, call: Callable[[], None]) -> None:
-            loop.call_later(seconds, call)
-
-        return Exchange(
+    def _make_exchange(self, records: Records) -> Exchange:
+        delivery = Delivery(
             world=self.world,
             faults=self.faults,
-            kind=self.kind,
-            clients=self._clients,
-            received=self.received,
-            sent=self.sent,
-            record_file=record_file,
-            later=later,
+            stream=self._stream,
+            records=records,
+            later=self._later,
             verdict_delay=lambda: self.verdict_delay_seconds,
-            restart=self._restart,
         )
+        return Exchange(self.kind, self.faults, self._clients, delivery, self._restart)
+
+    def _later(self, seconds: float, call: Callable[[], object]) -> None:
+        assert self._loop is not None
+        self._loop.call_later(seconds, call)
 
     async def _attend(self, client: Client, connection: ServerConnection, exchange: Exchange) -> None:
         log.info("simulator_client_connected", connection=client.number)
@@ -294,18 +323,3 @@ class Simulator:
     def _restart(self) -> None:
         self.refuse_connections(self.faults.restart_seconds)
         self._clients.drop()
-
-    async def _beat(self) -> None:
-        while True:
-            self._announce_network()
-            await asyncio.sleep(self.heartbeat_seconds)
-
-    def _announce_network(self) -> None:
-        if self.faults.logged_out:
-            if not self._logout_announced:
-                self._clients.post(events.NETWORK_DOWN)
-            self._logout_announced = True
-            return
-        self._logout_announced = False
-        if not self.faults.no_heartbeat:
-            self._clients.post(events.NETWORK_UP)

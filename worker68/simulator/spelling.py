@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from worker68.simulator.knobs import switch
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import Role
 
@@ -28,12 +29,13 @@ _RANKS: Final = frozenset({"type", "memberType"})
 class Spelling:
     """The knobs. They hold for the replies of reads and changes, errors aside."""
 
-    swapped_numbers: bool = False
-    """Ids, times and amounts are numbers where strings are documented, and strings where numbers are."""
-    swapped_ranks: bool = False
-    """``memberType`` and a member's ``type`` are numbers where words are documented, and words where numbers are."""
-    left_out_defaults: bool = False
-    """What is false, 0 or empty is left out, everywhere: also ``bfShutup`` and a host's ``memberType`` in getGroups."""
+    swapped_numbers: bool = switch(
+        "ids, times and amounts are numbers where strings are documented, and strings where numbers are"
+    )
+    swapped_ranks: bool = switch(
+        "memberType and a member's type are numbers where words are documented, and the reverse"
+    )
+    left_out_defaults: bool = switch("what is false, 0 or empty is left out, everywhere")
 
     def write(self, body: Json) -> Json:
         """Return a reply's body in this spelling."""

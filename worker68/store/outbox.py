@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, or_, select
+from sqlalchemy import ColumnElement, Engine, Select, bindparam, not_, or_, select
 
 from worker68.store.engine import reading
+from worker68.store.statements.batches import one_of, pack_texts
 from worker68.store.statements.outbox import OutboxEntry
 from worker68.store.tables import outbox, requesters
 
 
 def fetch(
-    engine: Engine, owned: Sequence[str], others: Sequence[str] | None, stale_before: dt.datetime, limit: int
+    engine: Engine, owned: Iterable[str], others: Iterable[str] | None, stale_before: dt.datetime, limit: int
 ) -> list[OutboxEntry]:
     """Return the oldest entries that this worker is to publish: those of the accounts that it owns.
 
     With ``others`` (the accounts that have an owner elsewhere; given to the owner of the front door) also those of accounts that
     the settings do not have, and any that were left lying since before ``stale_before``.
     """
-    query = select(outbox.c.id, outbox.c.account, outbox.c.kind, outbox.c.address, outbox.c.payload)
-    ours: ColumnElement[bool] = outbox.c.account.in_(owned)
+    given: dict[str, Any] = {"owned": pack_texts(owned), "limit": limit}
     if others is not None:
-        ours = or_(ours, outbox.c.account.not_in(others), outbox.c.created_at < stale_before)
+        given |= {"others": pack_texts(others), "stale_before": stale_before}
     with reading(engine) as connection:
-        rows = connection.execute(query.where(ours).order_by(outbox.c.id).limit(limit))
-        return [OutboxEntry(*row) for row in rows]
+        return [OutboxEntry(*row) for row in connection.execute(_fetch(engine.dialect.name, others is not None), given)]
+
+
+@functools.cache
+def _fetch(dialect: str, owns_front: bool) -> Select[Any]:
+    """Asked for each few jobs, and each account is named in it: so they are one parameter."""
+    ours: ColumnElement[bool] = one_of(dialect, outbox.c.account, "owned")
+    if owns_front:
+        left_lying = outbox.c.created_at < bindparam("stale_before", type_=outbox.c.created_at.type)
+        ours = or_(ours, not_(one_of(dialect, outbox.c.account, "others")), left_lying)
+    query = select(outbox.c.id, outbox.c.account, outbox.c.kind, outbox.c.address, outbox.c.payload)
+    return query.where(ours).order_by(outbox.c.id).limit(bindparam("limit"))
 
 
 def find_latest_addresses(engine: Engine, limit: int) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     update,
@@ -33,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker68.store.engine import reading, transaction
-from worker68.store.statements.batches import batch_of, joined, pack
+from worker68.store.statements.batches import batch_of, joined, one_of, pack, pack_texts
 from worker68.store.statements.outbox import OutboxEntry, forget
 from worker68.store.tables import UtcDateTime, outbox, refused
 
@@ -84,20 +85,22 @@ def settle_refused(
 
 def fetch_due(
     engine: Engine,
-    owned: Sequence[str],
-    others: Sequence[str] | None,
+    owned: Iterable[str],
+    others: Iterable[str] | None,
     now: dt.datetime,
     stale_before: dt.datetime,
     limit: int,
 ) -> list[OutboxEntry]:
     """Return the refused entries that are due, the longest due first; whose they are is as in ``outbox.fetch``."""
-    columns = (refused.c.id, refused.c.account, refused.c.kind, refused.c.address, refused.c.payload)
-    ours: ColumnElement[bool] = refused.c.account.in_(owned)
+    dialect, given = engine.dialect.name, {"owned": pack_texts(owned)}
+    ours: ColumnElement[bool] = one_of(dialect, refused.c.account, "owned")
     if others is not None:
-        ours = or_(ours, refused.c.account.not_in(others), refused.c.due_at < stale_before)
+        given["others"] = pack_texts(others)
+        ours = or_(ours, not_(one_of(dialect, refused.c.account, "others")), refused.c.due_at < stale_before)
+    columns = (refused.c.id, refused.c.account, refused.c.kind, refused.c.address, refused.c.payload)
     query = select(*columns, refused.c.refusals).where(refused.c.due_at <= now, ours)
     with reading(engine) as connection:
-        rows = connection.execute(query.order_by(refused.c.due_at, refused.c.id).limit(limit))
+        rows = connection.execute(query.order_by(refused.c.due_at, refused.c.id).limit(limit), given)
         return [OutboxEntry(*row) for row in rows]
 
 

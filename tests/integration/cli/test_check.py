@@ -95,6 +95,34 @@ def test_a_bridge_that_its_owner_cannot_use_is_wrong_though_its_port_answers(
     assert check().verdict("bridge of main") == "ok", "another worker owns it by now, and has not said how it is"
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ('"off"', "any number of messages a second"),
+        ('{"account": "900/m", "send": "off"}', "15 messages a second"),
+        ('{"account": "off", "send": "11/s+1"}', "11 messages a second"),
+    ],
+)
+def test_limits_that_no_client_can_use_are_a_warning(
+    run: Run, redis_url: str, sqlite_url: str, ledger: Ledger, bridge: Simulator, limits: str, said: str
+) -> None:
+    settings = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "BRIDGE_URL": bridge.url, "LIMITS": limits}
+    (finding,) = [
+        one for one in json.loads(run("check", "--json", **settings).stdout) if one["part"] == "limits of main"
+    ]
+    assert (finding["ok"], finding["warning"]) == (True, True)
+    assert said in finding["found"]
+    assert "10 at most" in finding["found"]
+
+
+def test_limits_of_ten_messages_a_second_are_none(
+    run: Run, redis_url: str, sqlite_url: str, ledger: Ledger, bridge: Simulator
+) -> None:
+    limits = '{"account": "20/s", "send": "10/s+30"}'
+    settings = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "BRIDGE_URL": bridge.url, "LIMITS": limits}
+    assert "limits of" not in run("check", "--json", **settings).stdout
+
+
 def test_a_worker_that_does_not_report_is_a_warning(check: Check, client: redis.Redis, worker: WorkerStatus) -> None:
     Roster(client).report(msgspec.structs.replace(worker, told_at=utc_now() - dt.timedelta(seconds=12)))
     checked = check()

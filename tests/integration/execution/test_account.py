@@ -32,7 +32,7 @@ def account(sqlite: Ledger, link: ReadyLink) -> Account:
 
 
 def chosen(account: Account) -> int:
-    return len(run(account.choose(5)).ready)
+    return len(run(account.choose()).ready)
 
 
 def test_a_job_that_is_ready_starts_once(account: Account) -> None:
@@ -64,7 +64,7 @@ def test_nothing_starts_while_the_account_is_paused_and_it_is_looked_at_again(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(account.guard, "_pause", PAUSED)
-        choice = run(account.choose(5))
+        choice = run(account.choose())
         assert (choice.ready, choice.look_again_at is None) == ([], False)
         assert account.why_not(needs_login=False) == "paused by ann since 2026-11-23 12:00:00 UTC: a complaint"
     assert chosen(account) == 1

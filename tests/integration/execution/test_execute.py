@@ -203,7 +203,7 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
     account = execution.account
     dispatch = account.dispatch
     dispatch.add([arrive(ledger, SEND)])
-    (chosen,) = loop.run_until_complete(dispatch.choose(1, False, utc_now())).ready
+    (chosen,) = loop.run_until_complete(dispatch.choose(False, utc_now())).ready
     seen: list[tuple[int, int, str]] = []
 
     def note(name: str = "main") -> None:

@@ -29,7 +29,7 @@ from worker68.execution.write_guard import JobFrames
 from worker68.jobs.snapshot import MemberRow
 from worker68.limits.limiter import Limiter
 from worker68.limits.rates import parse_limits
-from worker68.loop import Loop
+from worker68.loop import Gathered, Loop
 from worker68.store.pauses import Pause
 from worker68.store.tables import group_members
 from worker68.store.writer import Writer
@@ -46,7 +46,7 @@ def account(sqlite: Ledger, redis_url: str, link: ReadyLink, loop: Loop) -> Iter
     writer = Writer(sqlite.engine)
     writer.start()
     with Redis.from_url(redis_url, protocol=2) as client:
-        yield open_account(sqlite, loop, writer=writer, limiter=Limiter(client), link=link)
+        yield open_account(sqlite, loop, writer=writer, slots=Gathered(Limiter(client).acquire_each), link=link)
     writer.stop()
 
 
@@ -91,7 +91,8 @@ def test_each_slot_is_one_of_the_accounts_limits(
     account.settings = settings_of(limits=parse_limits({"read": "10/s", "account": "off"}))
     slots = []
     with Redis.from_url(redis_url, protocol=2) as client:
-        account.shared = replace(account.shared, limiter=Limiter(client, clock=lambda: 1_795_000_000_000_000))
+        limiter = Limiter(client, clock=lambda: 1_795_000_000_000_000)
+        account.shared = replace(account.shared, slots=Gathered(limiter.acquire_each))
         for _ in range(4):
             loop.run_until_complete(context.wait_for_slot("read", "GroupMemberList"))
             slots.append(context._frames.slot.write_at - clock.now)

@@ -22,7 +22,7 @@ def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
     run(account.tend())
     arrive(sqlite, account, 2)
     assert account.upkeep.room == 0
-    job = run(account.choose(1)).ready[0].job
+    job = run(account.choose()).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     account.dispatch.finish(job)
     assert account.upkeep.room == 1
@@ -32,7 +32,7 @@ def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_r
     account = open_account(sqlite, settings=settings_of(max_waiting=2))
     run(account.tend())
     arrive(sqlite, account, 3)
-    job = run(account.choose(1)).ready[0].job
+    job = run(account.choose()).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     account.upkeep.distrust()
     run(account.tend())

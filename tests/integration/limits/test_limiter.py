@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 import redis
@@ -14,7 +15,7 @@ from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.jobs.fields import Chat
-from worker68.limits.limiter import Ask, Grant, Limiter, Refusal, find_waits
+from worker68.limits.limiter import Ask, Grant, Limiter, Refusal, Request, find_waits
 from worker68.limits.pace import Pace, pace_key
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
 
@@ -209,6 +210,22 @@ def test_a_full_redis_is_away(client: redis.Redis) -> None:
     try:
         with pytest.raises(RedisAway, match="refuses to work at present"):
             limiter.acquire("main", only_account(HOURLY), [SEND])
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_several_accounts_ask_in_one_round_trip_and_each_refusal_costs_only_its_own(client: redis.Redis) -> None:
+    limiter = Limiter(client)
+    client.rpush(pace_key("broken"), "a list")
+    names = ["broken", "main", "other", "main"]
+    broken, *answers = limiter.acquire_each([Request(name, only_account(HOURLY), [SEND]) for name in names])
+    assert isinstance(broken, redis.ResponseError)
+    assert answers[:2] == [[Grant(0)], [Grant(0)]]
+    assert [type(answer) for answer in cast(Any, answers[2])] == [Refusal]
+    client.config_set("maxmemory", 1)
+    try:
+        full, _ = limiter.acquire_each([Request(name, only_account(HOURLY), [SEND]) for name in ("third", "fourth")])
+        assert isinstance(full, RedisAway)
     finally:
         client.config_set("maxmemory", 0)
 

@@ -60,11 +60,12 @@ class Peer:
         """Read JSON frames until one fits, and return it."""
         deadline = Deadline.after(TIMEOUT_SECONDS)
         while not deadline.passed:
-            frame = json.loads(self._connection.recv(deadline.remaining()))
-            if frame.get("operator") != "network":
+            frame: Any = json.loads(self._connection.recv(deadline.remaining()))
+            if isinstance(frame, list) or frame.get("operator") != "network":  # a list: events of one moment
                 self.frames.append(frame)
             if is_it(frame):
-                return dict(frame)
+                found: dict[str, Any] = frame
+                return found
         raise TimeoutError("no such frame")
 
     def verdict(self) -> dict[str, Any]:

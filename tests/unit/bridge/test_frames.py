@@ -289,6 +289,15 @@ def test_bytes_that_are_no_utf8_are_replaced() -> None:
     assert read_data(seen) == ("a\N{REPLACEMENT CHARACTER}", None)
 
 
+@pytest.mark.parametrize(
+    "beside", [b'"\xcf":1', b'"more":"\xff"', b'"more":{"\xff":["\xff"]}', b'"more":NaN', b'"more":"\x01"']
+)
+def test_an_event_is_json_also_where_nothing_reads_it(beside: bytes) -> None:
+    seen = decode(b'{"operator":"groupUpdate","data":{},' + beside + b"}")
+    assert isinstance(seen, Event)
+    json.loads(seen.raw.decode(), parse_constant=pytest.fail)
+
+
 @pytest.mark.parametrize("levels", [1_000, 5_000, 50_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_what_is_nested_without_end_is_cut_and_the_rest_is_read(levels: int, opening: str, closing: str) -> None:

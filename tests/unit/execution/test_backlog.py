@@ -11,6 +11,7 @@ from tests.parts.jobs import job, send_fields
 from worker68.clock import monotonic
 from worker68.execution import backlog as backlog_module
 from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, MOST_IN_MEMORY, Backlog
+from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import Kind, head_of
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
@@ -20,12 +21,14 @@ def send(seq: int, chat: int = 1, priority: int = 0) -> Job:
     return job(seq, kwargs=send_fields(chat={"type": "group", "id": chat}), priority=priority)
 
 
+PLENTY = 10_000
+
 KIND: Kind = head_of(send(1)).kind
 
 
 @pytest.fixture
 def backlog() -> Backlog:
-    return Backlog(UnderWay())
+    return Backlog(UnderWay(Capacity(PLENTY)))
 
 
 def every(_kind: Kind) -> bool:
@@ -156,7 +159,7 @@ def test_who_forgets_says_whether_anything_was_known(backlog: Backlog) -> None:
 
 def test_a_rest_that_is_over_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The row still names a later time, which a clock that was ahead has set."""
-    clock, backlog = Clock(), Backlog(UnderWay())
+    clock, backlog = Clock(), Backlog(UnderWay(Capacity(PLENTY)))
     clock.drive(monkeypatch, "worker68.execution.backlog")
     waiting = job(1, kwargs=send_fields())
     backlog.learn(waiting.lane, head_of(waiting), 5.0)

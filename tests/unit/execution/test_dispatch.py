@@ -11,12 +11,13 @@ import pytest
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fields
-from tests.parts.onloop import run
+from tests.parts.onloop import in_pool, run
 from tests.parts.slots import Slots, refuse
 from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution import reasons
 from worker68.execution.backlog import LANE_DEPTH
+from worker68.execution.capacity import Capacity
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.lanes import head_of
 from worker68.execution.slots import Choice
@@ -35,7 +36,9 @@ class Room:
         self.slots = Slots()
         self.sql: list[Job] = []
         self.loads = 0
-        self.dispatch = Dispatch(account(**({"max_in_flight": PLENTY} | settings)), self.slots.as_limiter(), self.load)
+        self.capacity = Capacity(PLENTY)
+        owner = account(**({"max_in_flight": PLENTY} | settings))
+        self.dispatch = Dispatch(owner, self.slots.as_requests(), in_pool(self.load), self.capacity)
 
     def load(self, lanes: Sequence[str], depth: int) -> list[Job]:
         self.loads += 1
@@ -54,7 +57,9 @@ class Room:
         self.dispatch.add(jobs)
 
     def look(self, room: int = PLENTY, one_send_per_chat: bool = False, now: dt.datetime = NOW) -> Choice:
-        return run(self.dispatch.choose(room, one_send_per_chat, now))
+        """Choose while the worker has room for so many more jobs."""
+        self.capacity.concurrency = self.capacity.occupied + room
+        return run(self.dispatch.choose(one_send_per_chat, now))
 
     def choose(self, room: int = PLENTY, one_send_per_chat: bool = False) -> list[int]:
         """Return the numbers of the jobs that may start now."""
@@ -96,6 +101,28 @@ def test_a_lane_runs_one_at_a_time_in_its_order(room: Room) -> None:
     assert room.choose() == [2]
     room.dispatch.finish(jobs[2])
     assert room.choose() == [3]
+
+
+def test_jobs_take_of_the_workers_capacity_until_only_their_end_is_to_be_written_down(room: Room) -> None:
+    room.add(send(1, chat=1), send(2, chat=2), send(3, chat=3))
+    assert len(room.choose(room=2)) == 2
+    assert room.look(room=0).short
+    room.capacity.concurrency = 2
+    room.dispatch.make_room(send(1))
+    room.dispatch.make_room(send(1))
+    assert room.capacity.free == 1
+    room.dispatch.finish(send(1))
+    assert room.capacity.free == 1
+    room.dispatch.put_back(send(2, chat=2), 3600.0)
+    assert room.capacity.free == 2
+    assert not room.look(room=2).short
+
+
+def test_what_the_limits_refuse_takes_no_capacity(room: Room) -> None:
+    room.slots.rule = refuse("account", 60.0)
+    room.add(send(1), send(2, chat=2))
+    assert room.choose(room=2) == []
+    assert room.capacity.occupied == 0
 
 
 def test_priority_comes_before_arrival_within_a_lane(room: Room) -> None:
@@ -394,7 +421,8 @@ def test_after_a_lost_connection_sends_start_one_at_a_time(room: Room) -> None:
     before = [seq for seq in range(1, 7) if room.dispatch.is_under_way(seq)]
 
     def choose() -> list[int]:
-        choice = run(room.dispatch.choose(PLENTY, False, NOW, one_send=True))
+        room.capacity.concurrency = PLENTY
+        choice = run(room.dispatch.choose(False, NOW, one_send=True))
         return [ready.job.seq for ready in choice.ready]
 
     assert before == [1, 6], "a mute goes first"
@@ -416,17 +444,17 @@ def test_says_that_another_one_of_its_lane_is_under_way(room: Room) -> None:
 
 def test_a_job_that_missed_its_slot_may_get_another(room: Room, clock: Clock) -> None:
     room.slots.rule = lambda ask: Grant(1.5)
-    slot = room.dispatch.take_new_slot(send(1))
+    slot = run(room.dispatch.take_new_slot(send(1)))
     assert slot is not None
     assert slot.write_at == clock.now + 1.5
 
     room.slots.rule = lambda ask: Refusal("chat", "key", 30.0)
-    assert room.dispatch.take_new_slot(send(1)) is None
+    assert run(room.dispatch.take_new_slot(send(1))) is None
 
 
 def test_a_moderation_that_waits_for_the_apis_address_still_passes_sends(room: Room) -> None:
     room.add(mute(1), send(2))
-    choice = run(room.dispatch.choose(PLENTY, False, NOW, api_known=False))
+    choice = run(room.dispatch.choose(False, NOW, api_known=False))
     assert choice.ready == []
     assert choice.look_again_at is not None
     assert room.choose() == [1, 2]
@@ -435,7 +463,7 @@ def test_a_moderation_that_waits_for_the_apis_address_still_passes_sends(room: R
 def test_a_call_of_the_api_waits_until_its_address_is_known(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch_module, "API_PATIENCE_SECONDS", 0.0)
     room.add(mute(1), send(2))
-    choice = run(room.dispatch.choose(PLENTY, False, NOW, api_known=False))
+    choice = run(room.dispatch.choose(False, NOW, api_known=False))
     assert [ready.job.seq for ready in choice.ready] == [2]
     assert room.dispatch.explain()[1] == "the bridge has not told the address of the service's API yet"
     assert room.choose() == [1]

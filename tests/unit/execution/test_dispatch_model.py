@@ -13,11 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, account, job, mute_fields, send_fields
-from tests.parts.onloop import run
+from tests.parts.onloop import in_pool, run
 from tests.parts.slots import Slots
 from worker68.execution import backlog as backlog_module
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution.backlog import LANE_DEPTH
+from worker68.execution.capacity import Capacity
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.lanes import head_of
 from worker68.jobs.job import Job, is_shared_lane
@@ -138,7 +139,9 @@ class DispatchAgainstReference(RuleBasedStateMachine):
         self.sql = WaitingRoom()
         self.reference = Reference(self.sql, self.clock)
         self.slots = Slots()
-        self.dispatch = Dispatch(account(max_in_flight=ROOM), self.slots.as_limiter(), self.sql.load)
+        self.capacity = Capacity(ROOM)
+        load = in_pool(self.sql.load)
+        self.dispatch = Dispatch(account(max_in_flight=ROOM), self.slots.as_requests(), load, self.capacity)
         self.ended: set[int] = set()
         self.ending: set[int] = set()
         self.last_seq = 0
@@ -287,9 +290,11 @@ class DispatchAgainstReference(RuleBasedStateMachine):
 
         self.sql.while_reading = happen
         self.look_up(200)
-        choice = run(self.dispatch.choose(0, False, NOW))
+        self.capacity.concurrency = self.capacity.occupied
+        choice = run(self.dispatch.choose(False, NOW))
         assert choice.ready == []
-        choice = run(self.dispatch.choose(ROOM, False, NOW))
+        self.capacity.concurrency = self.capacity.occupied + ROOM
+        choice = run(self.dispatch.choose(False, NOW))
         self.sql.while_reading = None
         for one in [*choice.overdue, *(ready.job for ready in choice.ready)]:
             rivals = [waiting for waiting in self.sql.ready.values() if waiting.lane == one.lane]
@@ -327,7 +332,8 @@ class DispatchAgainstReference(RuleBasedStateMachine):
         ready: list[int] = []
         overdue: set[int] = set()
         while True:  # what is late ends in SQL before more is looked at
-            choice = run(self.dispatch.choose(room - len(ready), one_send_per_chat, NOW, api_known))
+            self.capacity.concurrency = self.capacity.occupied + room - len(ready)
+            choice = run(self.dispatch.choose(one_send_per_chat, NOW, api_known))
             ready += [one.job.seq for one in choice.ready]
             overdue |= {one.seq for one in choice.overdue}
             for one in choice.overdue:
@@ -356,13 +362,13 @@ TestDispatchAgainstReference.settings = settings(max_examples=100, stateful_step
 
 def test_more_than_the_depth_of_a_lane_is_handed_out_in_order_with_few_loads() -> None:
     sql = WaitingRoom()
-    dispatch = Dispatch(account(), Slots().as_limiter(), sql.load)
+    dispatch = Dispatch(account(), Slots().as_requests(), in_pool(sql.load), Capacity(1))
     made = [job(seq) for seq in range(1, 5 * LANE_DEPTH + 3)]
     sql.ready = {new.seq: new for new in made}
     dispatch.add(made)
     handed_out = []
     for _ in made:
-        (ready,) = run(dispatch.choose(1, False, NOW)).ready
+        (ready,) = run(dispatch.choose(False, NOW)).ready
         handed_out.append(sql.ready.pop(ready.job.seq))
         dispatch.finish(ready.job)
     assert handed_out == made
@@ -379,11 +385,13 @@ def test_what_comes_back_while_its_lane_is_loaded_keeps_its_place() -> None:
         dispatch.put_back(last_in_memory, 0.0)
         return held_by_sql
 
-    dispatch = Dispatch(account(max_in_flight=ROOM), Slots().as_limiter(), load)
+    capacity = Capacity(ROOM)
+    dispatch = Dispatch(account(max_in_flight=ROOM), Slots().as_requests(), in_pool(load), capacity)
 
     def choose(room: int) -> list[Job]:
-        return [ready.job for ready in run(dispatch.choose(room, False, NOW)).ready]
+        capacity.concurrency = capacity.occupied + room
+        return [ready.job for ready in run(dispatch.choose(False, NOW)).ready]
 
     dispatch.add(made)
     assert choose(LANE_DEPTH) == made[:LANE_DEPTH]
-    assert choose(2) == [last_in_memory, held_by_sql[0]]
+    assert choose(1) == [last_in_memory, held_by_sql[0]], "what comes back gives its room back"

@@ -7,9 +7,8 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -23,6 +22,7 @@ from worker68.broker.place import Place, Popped
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
 from worker68.errors import RowsLocked
+from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
@@ -71,14 +71,7 @@ class Account:
     begun: int = 0
     on_choice: Callable[[], None] = lambda: None
     on_tending: Callable[[], None] = lambda: None
-
-    @property
-    def dispatch(self) -> Any:
-        return SimpleNamespace(in_flight=self.running, occupied=self.running)
-
-    @property
-    def settings(self) -> Any:
-        return SimpleNamespace(max_in_flight=self.most_at_once)
+    capacity: Capacity = field(default_factory=lambda: Capacity(0))
 
     @property
     def upkeep(self) -> Any:
@@ -93,13 +86,20 @@ class Account:
     def distrust(self) -> None:
         """Nothing of it is in SQL."""
 
-    async def choose(self, room: int) -> Choice:
-        chosen = max(0, min(room, self.most_at_once - self.running))
+    async def choose(self) -> Choice:
+        chosen = max(0, min(self.capacity.free, self.most_at_once - self.running))
+        self.count(chosen)
+        short = self.capacity.free <= 0
         self.on_choice()
-        self.running += chosen
         self.begun += chosen
         now = monotonic()
-        return Choice([Ready(one, Slot(ask_of(one), now, now)) for one in map(job, range(chosen))], [], None)
+        ready = [Ready(one, Slot(ask_of(one), now, now)) for one in map(job, range(chosen))]
+        return Choice(ready, [], None, short=short)
+
+    def count(self, jobs: int) -> None:
+        """Count jobs that begin, or end."""
+        self.running += jobs
+        self.capacity.occupied += jobs
 
 
 async def schedule(
@@ -122,8 +122,11 @@ async def schedule(
     stopping = Stopping(loop)
     inbox = Inbox(cast(Any, source or Silence()), cast(Any, intake), lambda: None)
     owned = OwnedAccounts(open_account, inbox)
+    capacity = Capacity(concurrency)
+    for one in accounts:
+        one.capacity = capacity
     starter = Starter(
-        owned, lambda account, ready: begin(scheduler, cast(Any, account)), lambda jobs: None, concurrency, stopping
+        owned, capacity, lambda account, ready: begin(scheduler, cast(Any, account)), lambda jobs: None, stopping
     )
     scheduler = Scheduler(owned, inbox, starter, lambda: None, stopping, loop)
     for name in by_name:
@@ -142,7 +145,7 @@ def end_soon(scheduler: Scheduler, account: Account) -> None:
     """Let a job end at once."""
 
     def end() -> None:
-        account.running -= 1
+        account.count(-1)
         scheduler.job_ended(account.name)
 
     asyncio.get_running_loop().call_soon(end)
@@ -160,7 +163,8 @@ def test_room_that_comes_free_while_an_account_is_offered_none_is_not_lost() -> 
 
     def end_the_other() -> None:
         if busy.running:
-            busy.running, busy.most_at_once = 0, 0
+            busy.count(-busy.running)
+            busy.most_at_once = 0
             schedulers[0].job_ended("busy")
 
     waits.on_choice = end_the_other
@@ -260,7 +264,7 @@ def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> No
 
     def end(over: threading.Event) -> None:
         if flooded.running:
-            flooded.running -= 1
+            flooded.count(-1)
             begun[0][0].job_ended("flooded")
         over.set()
 

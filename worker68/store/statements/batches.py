@@ -93,6 +93,19 @@ def among(dialect: str, key: Column[Any], query: Select[Any]) -> ColumnElement[b
     return found
 
 
+def one_of(dialect: str, key: Column[Any], parameter: str) -> ColumnElement[bool]:
+    """Return the condition that a text is one of those in this parameter, which ``pack_texts`` gives: however many they are."""
+    given = bindparam(parameter, type_=Text)
+    if dialect == "postgresql":
+        each = func.jsonb_array_elements_text(cast(given, JSONB)).column_valued("each_text")
+        return key.in_(select(each))
+    return key.in_(select(func.json_each(given).table_valued("value", name="each_text").c.value))
+
+
+def pack_texts(texts: Iterable[str]) -> str:
+    return msgspec.json.encode(list(texts)).decode()
+
+
 def pack(dialect: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the parameter for the rows. Text may hold no NUL: PostgreSQL refuses it in JSON as it does in text."""
     given: Iterable[Mapping[str, Any]] = rows

@@ -23,12 +23,13 @@ TESTS = PACKAGE.parent / "tests"
 TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
 
 #: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
-FURNITURE = {"errors", "clock", "settings", *TELLING}
+FURNITURE = {"errors", "clock", "durations", "settings", *TELLING}
 
 #: Room, or module, -> the rooms and modules that it may import. What is not named here may import any, save those of DOORS.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
+    "durations": set(),
     "loop": set(),
     "jobs": {"errors"},
     "protocol": {"jobs"},
@@ -138,8 +139,8 @@ COVERED_BY = {
     "bridge/api_url.py": "integration/bridge/test_link.py",
     "bridge/bridges.py": "acceptance/test_bridge_away.py",
     "bridge/connection.py": "integration/bridge/test_link.py",
-    "bridge/ended.py": "unit/bridge/test_correlation.py",
     "bridge/exchange.py": "integration/bridge/test_link.py",
+    "bridge/known.py": "unit/bridge/test_correlation.py",
     "bridge/outgoing.py": "integration/bridge/test_link.py",
     "bridge/pending.py": "unit/bridge/test_correlation.py",
     "bridge/tally.py": "unit/bridge/test_correlation.py",
@@ -246,7 +247,7 @@ RECORDS = {
     "simulator.queues.ClientKnobs": "what a test may set of the client's queues",
     "simulator.server.Simulator": "what a test may set and read of the simulator, each by its own name",
     "simulator.world.Group": "a group of the simulated world",
-    "simulator.world.GroupRequest": "a request of the simulated world",
+    "simulator.world.GroupRequest": "a request about a group of the simulated world",
     "simulator.world.Person": "a person of the simulated world",
     "simulator.world.World": "the simulated world",
     "store.inspection.Found": "a job as remote control shows it",
@@ -255,7 +256,7 @@ RECORDS = {
     "store.reports.JobLine": "a row of `jobs`, for `jobs list`",
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
-    "tasks.sync_group_requests._Request": "an entry of the list of group requests",
+    "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}

@@ -16,11 +16,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker68.bridge.ended import EndedSend, remember
 from worker68.bridge.frames import Event, Frame, Malformed, Notice, Reply, Sighting, Sightings, read_data
+from worker68.bridge.known import EndedSend, remember
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
-from worker68.jobs.evidence import BUSY, BridgeError, Verdict, is_credible
+from worker68.jobs.evidence import BridgeError, Verdict, is_credible
 from worker68.jobs.fields import Chat
 
 Match = Literal["auto", "id", "chat"]
@@ -48,10 +48,11 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class ToldBusy:
-    """The reply to this call was "busy"; comes before ``Settled``, where it settles the call."""
+class ErrorReply:
+    """The reply to this call was an error; comes before ``Settled``, where it settles the call."""
 
     pending: Pending
+    error: BridgeError
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class LateEvidence:
     attempt: int | None = None
 
 
-CorrelationEvent = Settled | ToldBusy | LateEvidence | Event
+CorrelationEvent = Settled | ErrorReply | LateEvidence | Event
 
 
 class Correlation:
@@ -231,8 +232,8 @@ class Correlation:
             seen = bytes(reply.data)[:_QUOTED_BYTES].decode("utf-8", "replace")
             data, error = None, BridgeError(None, f"its reply cannot be read: {seen}")
         pending.note_reply(data, error)
-        busy = error is not None and error.code == BUSY
-        return [*([ToldBusy(pending)] if busy else []), *self._settle_if_done(pending)]
+        refused: list[CorrelationEvent] = [] if error is None else [ErrorReply(pending, error)]
+        return [*refused, *self._settle_if_done(pending)]
 
     def _take_notice(self, notice: Notice) -> list[CorrelationEvent]:
         """Give a refusal to the send that it must be about: the only one that is under way in its chat. It is an event too."""

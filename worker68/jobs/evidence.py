@@ -49,10 +49,14 @@ def is_credible(seconds: float | None) -> bool:
 
 @dataclass(frozen=True)
 class BridgeError:
-    """The bridge's or the service's own "no": its code as an integer where it is one, and its words."""
+    """The bridge's or the service's own "no": its code as an integer where it is one, and its words.
+
+    ``busy``: the account's SLOW_DOWNS say of this code that it may be tried again.
+    """
 
     code: int | str | None
     text: str
+    busy: bool = False
 
 
 class Evidence(msgspec.Struct, frozen=True):

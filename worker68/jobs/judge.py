@@ -108,6 +108,6 @@ def _refusal(seen: Evidence, meanings: Mapping[int, str] = MappingProxyType({}))
     assert seen.error is not None
     code = seen.error.code
     text = seen.error.text or (meanings.get(code) if isinstance(code, int) else None) or "it gave no reason"
-    if code == BUSY:
+    if code == BUSY or seen.error.busy:
         return TryAgain(ErrorCode.BUSY, f"the service is busy: {text}", spent=True, bridge_code=code)
     return failed(ErrorCode.REFUSED, f"the bridge refused: {text}", code)

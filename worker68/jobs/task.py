@@ -47,7 +47,8 @@ class Step:
     ``act``: the coroutine that does it. ``read_back``: looks whether a change was made although it seems to have failed, and
     returns its outcome, or None where nothing shows it. ``message``: it sends a message to the job's chat. ``through_api``: it
     calls the service's HTTP API, whose address the bridge must have given before. ``needs_login``: it goes on from the client to
-    the service.
+    the service. ``call``: the kind of its first call, empty for a message: where the service answers one kind with busy, that kind
+    slows down.
     """
 
     act: Act
@@ -57,6 +58,7 @@ class Step:
     message: bool = False
     through_api: bool = False
     needs_login: bool = True
+    call: str = ""
 
 
 def message(act: Act) -> Step:
@@ -64,14 +66,14 @@ def message(act: Act) -> Step:
     return Step(act, Nature.SEND, "send", message=True)
 
 
-def change(act: Act, read_back: Act | None = None) -> Step:
-    """An idempotent change through the service's API."""
-    return Step(act, Nature.CHANGE, "moderate", read_back, through_api=True)
+def change(act: Act, call: str, read_back: Act | None = None) -> Step:
+    """An idempotent change through the service's API, whose first call is of this kind."""
+    return Step(act, Nature.CHANGE, "moderate", read_back, through_api=True, call=call)
 
 
-def read(act: Act, *, through_api: bool = True) -> Step:
-    """A read: of the service, or with ``through_api=False`` of the client alone."""
-    return Step(act, Nature.READ, "read", through_api=through_api)
+def read(act: Act, call: str, *, through_api: bool = True) -> Step:
+    """A read, whose first call is of this kind: of the service, or with ``through_api=False`` of the client alone."""
+    return Step(act, Nature.READ, "read", through_api=through_api, call=call)
 
 
 def _no_chat(_: Any) -> Chat | None:

@@ -49,7 +49,7 @@ TASK: Final = Task(
     "Accept a friend request.",
     OneUser,
     JobClass.MODERATION,
-    (change(accept, is_accepted),),
+    (change(accept, api.UPDATE_CONTACTS_APPLY.type, is_accepted),),
     result="`accepted` (true)",
     example={"user_id": 5138518},
     chat_of=_chat_of,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from worker68.jobs.fields import in_group
 from worker68.jobs.outcome import ErrorCode, JobError, Outcome, Status, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
+from worker68.protocol import api
 from worker68.protocol.values import read_id
 from worker68.tasks.membership import ADD, SomeMembers, change_members, find_members
 from worker68.tasks.turn import Turn, data_of, is_success
@@ -53,7 +54,7 @@ TASK: Final = Task(
     "Bring friends into a group.",
     SomeMembers,
     JobClass.MODERATION,
-    (change(invite, are_there),),
+    (change(invite, api.GROUP_MEMBER.type, are_there),),
     result="`done`, `failed`, `waiting` (ids; those who wait must be approved first)",
     example={"group_id": 389284, "user_ids": [5858052]},
     chat_of=in_group,

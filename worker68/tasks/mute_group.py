@@ -71,7 +71,7 @@ def _muted(fields: MuteGroup) -> Outcome:
     return succeeded({"muted": fields.muted, "announcement": None})
 
 
-_CHANGE, _ANNOUNCEMENT = change(mute_group, is_group_muted), message(announce)
+_CHANGE, _ANNOUNCEMENT = change(mute_group, api.GROUP_UPDATE.type, is_group_muted), message(announce)
 
 
 def _steps(fields: Any) -> tuple[Step, ...]:

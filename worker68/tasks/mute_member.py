@@ -76,7 +76,7 @@ TASK: Final = Task(
     "Mute a member of a group for some seconds, or lift it.",
     MuteMember,
     JobClass.MODERATION,
-    (change(mute_member, is_muted),),
+    (change(mute_member, api.GROUP_MEMBER_SHUTUP.type, is_muted),),
     result="`seconds`",
     example={"group_id": 441298, "user_id": 7128348, "seconds": 600},
     chat_of=in_group,

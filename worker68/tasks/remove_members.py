@@ -10,6 +10,7 @@ from typing import Final
 from worker68.jobs.fields import in_group
 from worker68.jobs.outcome import ErrorCode, JobError, Outcome, Status, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
+from worker68.protocol import api
 from worker68.tasks.membership import REMOVE, SomeMembers, change_members, find_members
 from worker68.tasks.turn import Turn, is_success
 
@@ -45,7 +46,7 @@ TASK: Final = Task(
     "Take members out of a group.",
     SomeMembers,
     JobClass.MODERATION,
-    (change(remove, are_gone),),
+    (change(remove, api.GROUP_MEMBER.type, are_gone),),
     result="`done`, `failed` (ids)",
     example={"group_id": 389284, "user_ids": [4017572]},
     chat_of=in_group,

@@ -65,7 +65,7 @@ def _notice_set(notice_id: int | None) -> Outcome:
     return succeeded({"notice_id": notice_id, "announcement": None})
 
 
-_CHANGE, _ANNOUNCEMENT = change(set_notice, is_notice_set), message(announce)
+_CHANGE, _ANNOUNCEMENT = change(set_notice, api.GROUP_UPDATE.type, is_notice_set), message(announce)
 
 
 def _steps(fields: Any) -> tuple[Step, ...]:

@@ -58,7 +58,7 @@ TASK: Final = Task(
     "Read one contact, or a stranger.",
     OneUser,
     JobClass.SYNC,
-    (read(sync_contact),),
+    (read(sync_contact, api.CONTACTS_DETAIL.type),),
     result="`contact`",
     example={"user_id": 7237423},
     subject_of=lambda fields: str(fields.user_id),

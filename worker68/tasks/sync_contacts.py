@@ -62,7 +62,7 @@ TASK: Final = Task(
     "Bring the list of contacts into the database.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_contacts),),
+    (read(sync_contacts, api.CONTACTS_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="contacts",
     wait_seconds=600.0,

@@ -69,7 +69,7 @@ TASK: Final = Task(
     "Bring the list of those who ask to be a friend into the database.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_friend_requests),),
+    (read(sync_friend_requests, api.CONTACTS_APPLY_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="friend-requests",
     wait_seconds=600.0,

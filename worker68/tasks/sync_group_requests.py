@@ -142,7 +142,7 @@ TASK: Final = Task(
     "Bring the requests about groups into the database: who asks to be let in, and who invites.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_group_requests),),
+    (read(sync_group_requests, api.GROUP_REQ_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="group-requests",
     wait_seconds=600.0,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled, ToldBusy
+from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Sightings, decode
 from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
@@ -106,15 +106,17 @@ class TestPlainCall:
     def test_error_settles_it(self) -> None:
         desk = Desk()
         call = desk.call()
-        assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == settled(call)
+        refused = ErrorReply(call, BridgeError(403, "no"))
+        assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == [refused, *settled(call)]
         assert call.evidence.error == BridgeError(403, "no")
 
     def test_a_reply_that_cannot_be_read_is_a_refusal_that_says_what_was_seen(self) -> None:
         desk = Desk()
         call = desk.call()
         raw = b'{"id":"' + call.request_id.encode() + b'","data":{"x":tru}}'
-        assert desk.hear_raw(raw) == settled(call)
-        assert call.evidence.error == BridgeError(None, f"its reply cannot be read: {raw.decode()}")
+        error = BridgeError(None, f"its reply cannot be read: {raw.decode()}")
+        assert desk.hear_raw(raw) == [ErrorReply(call, error), *settled(call)]
+        assert call.evidence.error == error
         assert desk.counted() == {"malformed": 1}
 
     def test_but_to_a_send_it_says_nothing(self) -> None:
@@ -124,10 +126,13 @@ class TestPlainCall:
         assert not send.evidence.replied
         assert desk.hear(verdict(1)) == settled(send)
 
-    def test_busy_is_told_before_it_settles(self) -> None:
+    def test_an_error_is_reported_before_it_settles(self) -> None:
         desk = Desk()
         call = desk.call()
-        assert desk.hear(reply(call, error={"errorCode": "300"})) == [ToldBusy(call), *settled(call)]
+        assert desk.hear(reply(call, error={"errorCode": "300"})) == [
+            ErrorReply(call, BridgeError(300, "")),
+            *settled(call),
+        ]
 
     def test_lost_connection_ends_it(self) -> None:
         desk = Desk()
@@ -269,7 +274,7 @@ class TestReplyToASend:
     def test_it_never_settles_a_send_that_wants_a_verdict(self, rest: Any) -> None:
         desk = Desk()
         send = desk.send()
-        assert desk.hear(reply(send, **rest)) == []
+        assert [event for event in desk.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)] == []
         assert send.evidence.replied
         assert desk.hear(verdict(1)) == settled(send)
 
@@ -277,12 +282,13 @@ class TestReplyToASend:
     def test_it_settles_one_that_wants_a_reply(self, rest: Any) -> None:
         desk = Desk()
         send = desk.send(confirm="reply")
-        assert desk.hear(reply(send, **rest)) == settled(send)
+        events = [event for event in desk.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)]
+        assert events == settled(send)
 
     def test_busy_is_told_at_once_though_the_verdict_is_waited_for(self) -> None:
         desk = Desk()
         send = desk.send()
-        assert desk.hear(reply(send, error={"errorCode": 300})) == [ToldBusy(send)]
+        assert desk.hear(reply(send, error={"errorCode": 300})) == [ErrorReply(send, BridgeError(300, ""))]
 
     def test_the_last_byte_settles_one_that_wants_the_write(self) -> None:
         desk = Desk()

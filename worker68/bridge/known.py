@@ -1,6 +1,7 @@
-"""Sends that have ended, as far as a late frame may ask for them; and a table that forgets its oldest entries.
+"""What is remembered of calls and messages that are over: a late or second frame is no unknown one.
 
-In: a send that was written and has ended. Out: what is known of it. Never: more entries than a bounded number.
+In: sends that have ended, messages of the account's own that were seen. Out: what is known of each. Never: more than a bounded
+number of them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from worker68.bridge.pending import Pending
 
 _Value = TypeVar("_Value")
 
-#: How many ended calls and messages are remembered, to tell a late or second frame from an unknown one. At the default limits an
-#: account ends 60 calls a minute, so this is over an hour.
+#: How many ended calls, and how many messages. At the default limits an account ends 60 calls a minute, so this is over an hour.
 _REMEMBERED: Final = 4096
 
 
@@ -34,6 +34,7 @@ class EndedSend:
 
     @classmethod
     def of(cls, pending: Pending) -> EndedSend:
+        """Return what is known of a send that was written."""
         assert pending.send is not None
         assert pending.written_at is not None
         return cls(

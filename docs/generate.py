@@ -23,10 +23,11 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from worker68.cli.main import COMMANDS, main
+from worker68.durations import parse_seconds
 from worker68.jobs.fields import Chat, Quote
 from worker68.jobs.task import JobClass, Task
 from worker68.limits.rates import DEFAULT_LIMITS, LIMIT_NAMES
-from worker68.settings import PREFIX, PerAccount, Settings, parse_seconds
+from worker68.settings import PREFIX, PerAccount, Settings
 from worker68.tasks import TASKS
 
 HERE: Final = Path(__file__).resolve().parent

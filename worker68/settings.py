@@ -21,40 +21,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from worker68.broker.url import check_redis_url
+from worker68.durations import check_length, parse_optional_seconds, parse_seconds
 from worker68.errors import SettingsError
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
+from worker68.limits.slow_downs import DEFAULT_RULES, Rules, parse_slow_downs
 from worker68.protocol.api import DOCUMENTED
 
 PREFIX = "WORKER68_"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _ACCOUNT = re.compile(r"[a-z0-9_-]{1,64}")
-#: Longer is a mistake, and soon more than clocks and Redis can count.
-_LONGEST_SECONDS = 3650 * 86400
-
-
-def parse_seconds(value: Any) -> float:
-    """Return a length of time in seconds from a number or ``10s``, ``5m``, ``2h``, ``7d``."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("expected seconds or a length like 10s, 5m, 2h, 7d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def parse_optional_seconds(value: Any) -> float | None:
-    """Return a length of time, or None for ``off`` and ``for ever``."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("off", "for ever", "")):
-        return None
-    return parse_seconds(value)
-
-
-def _check_length(value: float | None) -> float | None:
-    if value is None or 0 < value <= _LONGEST_SECONDS:
-        return value
-    raise ValueError(f"expected a length {'of at most ten years' if value > 0 else 'above zero'}")
 
 
 def _check_url(value: str, schemes: tuple[str, str], expected: str) -> str:
@@ -72,8 +47,8 @@ def _check_bridge_url(value: str) -> str:
     return _check_url(value, ("ws", "wss"), "expected ws://HOST:PORT, like ws://127.0.0.1:5600")
 
 
-Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_check_length)]
-OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(_check_length)]
+Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(check_length)]
+OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(check_length)]
 BridgeUrl = Annotated[str, AfterValidator(_check_bridge_url)]
 OptionalPort = Annotated[
     Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(lambda value: None if value == "off" else value)
@@ -114,6 +89,23 @@ class PerAccount(BaseModel):
     newline: Literal["escaped", "raw"] = Field(
         default="escaped",
         description="How a line break in a message is written: `escaped` (backslash and n) or `raw`",
+    )
+    check_texts: bool = Field(
+        default=True,
+        description=(
+            "true: a text that the 68 client never sends (spaces left out it contains `eval(`, `child_process`, `.exec` or "
+            "`atob(`) is `invalid_job`. false: it is written all the same, and is in doubt if the client drops it"
+        ),
+    )
+    slow_downs: dict[str, Any] = Field(
+        default_factory=dict,
+        description=(
+            'What an error of the bridge slows down, by its code. The default: `{"300": {"slows": "call", '
+            '"share": 0.5, "longest_pause": "60s"}}`. `slows`: `call`, its kind of call alone, and the account '
+            "where it answers a send, or where calls of two kinds were answered so within a minute; or `account`. "
+            "`share`: what is left of the pace. `longest_pause`: where it stays busy a probe goes at least so often. "
+            "A job that meets such an error is tried again. An account's table adds rules or replaces them"
+        ),
     )
     max_in_flight: Count = Field(default=8, description="Jobs at once of one account")
     max_waiting: Count = Field(
@@ -173,6 +165,8 @@ class AccountSettings:
     reply_timeout: float
     verdict_match: Literal["auto", "id", "chat"]
     newline: Literal["escaped", "raw"]
+    check_texts: bool
+    slow_downs: Rules
     max_in_flight: int
     max_waiting: int
     max_age: float | None
@@ -249,18 +243,24 @@ class Settings(PerAccount, BaseSettings):
             general = parse_limits(self.limits)
         except ValueError as error:
             raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
+        try:
+            rules = parse_slow_downs(self.slow_downs, DEFAULT_RULES)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}SLOW_DOWNS: {error}") from None
         tables = dict(self.accounts)
         if self.bridge_url is not None:
             tables["main"] = {"bridge_url": self.bridge_url} | tables.get("main", {})
-        accounts = {name: self._account(name, table, general) for name, table in tables.items()}
+        accounts = {name: self._account(name, table, general, rules) for name, table in tables.items()}
         _refuse_shared_bridges(accounts)
         return accounts
 
-    def _account(self, name: str, table: dict[str, Any], general_limits: Limits) -> AccountSettings:
+    def _account(
+        self, name: str, table: dict[str, Any], general_limits: Limits, general_rules: Rules
+    ) -> AccountSettings:
         where = f"{PREFIX}ACCOUNTS[{name!r}]"
         if not _ACCOUNT.fullmatch(name):
             raise SettingsError(f"{where}: an account's name has 1 to 64 of a-z, 0-9, _ and -")
-        general = {key: getattr(self, key) for key in PerAccount.model_fields if key != "limits"}
+        general = {key: getattr(self, key) for key in PerAccount.model_fields if key not in ("limits", "slow_downs")}
         try:
             checked = AccountTable.model_validate({**general, **table})
         except ValidationError as error:
@@ -269,6 +269,10 @@ class Settings(PerAccount, BaseSettings):
             limits = parse_limits(checked.limits, general_limits)
         except ValueError as error:
             raise SettingsError(f"{where}.limits: {error}") from None
+        try:
+            slow_downs = parse_slow_downs(checked.slow_downs, general_rules)
+        except ValueError as error:
+            raise SettingsError(f"{where}.slow_downs: {error}") from None
         tasks = checked.allowed_tasks
         permissions = Permissions(
             tasks=frozenset(tasks) if tasks is not None else None,
@@ -285,6 +289,8 @@ class Settings(PerAccount, BaseSettings):
             reply_timeout=self.reply_timeout,
             verdict_match=checked.verdict_match,
             newline=checked.newline,
+            check_texts=checked.check_texts,
+            slow_downs=slow_downs,
             max_in_flight=checked.max_in_flight,
             max_waiting=checked.max_waiting,
             max_age=checked.max_age,

@@ -10,6 +10,7 @@ tables that others may read. One worker serves all tests of a module; each test 
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,9 +19,11 @@ from typing import Any, Literal, Protocol
 
 import pytest
 import redis
+import structlog
 from celery import Celery
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
+from click.testing import CliRunner, Result
 from kombu import pools
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -29,6 +32,7 @@ from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
 from tests.parts.sabotage import Sabotage
 from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess, wait_until
+from worker68.cli.main import main
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
 from worker68.store.migration import upgrade
@@ -246,6 +250,19 @@ def start_front_and_main(
     stage.redis.delete("worker68:lease:front")
     front.start(sabotage_of_front)
     front.wait(lambda: '"lease": "front"' in front.log_since_start)
+
+
+Ask = Callable[..., Result]
+
+
+@pytest.fixture
+def ask(stage: Stage) -> Iterator[Ask]:
+    """Run a command with the settings of the stage's worker; in this process, because a start costs a second."""
+    handlers = logging.getLogger().handlers[:]
+    env = {f"WORKER68_{name}": str(value) for name, value in stage.worker.settings.items()}
+    yield lambda *words: CliRunner(env=env).invoke(main, words)
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""A service that says busy for ever: the job fails in the end, and the next one of its chat waits until then."""
+"""A service that says busy for ever: the job fails in the end, and only what the answer explains waits until then."""
 
 from __future__ import annotations
 
-from tests.acceptance.conftest import Stage, name
+from tests.acceptance.conftest import GROUP, Ask, Stage, name
 from worker68.simulator import ALWAYS
 
 STAGE = {"VERDICT_TIMEOUT": 0.5}
@@ -23,3 +23,23 @@ def test_a_job_that_only_meets_busy_fails_and_keeps_its_place_until_then(stage: 
     assert len({frame["data"]["custom_msg_id"] for frame in stage.frames(words)}) == 1
     assert stage.sent(words) == 0
     assert stage.end_of(following)["status"] == "succeeded"
+
+
+def test_a_call_that_is_always_busy_fails_alone(stage: Stage, ask: Ask) -> None:
+    """Page 0 of this list does not exist, and is answered so. [doc]"""
+    stage.redis.delete("worker68:pace:{main}")  # a send met busy a moment ago: with that the account would slow down
+    path, page = "/group/groupReqList", {"pageNum": 0, "pageSize": 100}
+    broken = stage.send_task("worker68.request", type="GroupReqList", path=path, data=page)
+    stage.wait(lambda: stage.redis.hget("worker68:pace:{main}", "call:GroupReqList:pace"))
+    checked, top = ask("check").stdout, ask("top", "--once").stdout
+    assert "GroupReqList: slowed down to 50% of its pace after busy answers" in " ".join(checked.split())
+    assert "GroupReqList" in top
+    others = [stage.send(name()), stage.send_task("worker68.sync_group", group_id=GROUP)]
+    assert [stage.end_of(result)["status"] for result in others] == ["succeeded"] * 2
+
+    reply = stage.end_of(broken)
+
+    assert (reply["status"], reply["attempts"]) == ("failed", 5)
+    assert (reply["error"]["code"], reply["error"]["bridge_code"]) == ("busy", 300)
+    assert "#A0030" in reply["error"]["message"]
+    assert stage.redis.hget("worker68:pace:{main}", "pace") is None, "the account is at full pace"

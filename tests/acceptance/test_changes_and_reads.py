@@ -81,10 +81,10 @@ def test_a_change_that_is_not_answered_is_made_again(stage: Stage) -> None:
 def test_a_change_that_is_never_answered_is_unavailable(stage: Stage) -> None:
     stage.bridge.faults.silence.set("GroupMemberShutup", ALWAYS)
 
-    reply = mute(stage, 64)
+    reply = mute(stage, 6400)
 
     assert (reply["status"], reply["error"]["code"]) == ("failed", "unavailable")
-    assert reply["attempts"] == len(stage.mutes(64)) == 4
+    assert reply["attempts"] == len(stage.mutes(6400)) == 4
 
 
 def test_a_read_that_is_not_answered_is_made_again(stage: Stage) -> None:

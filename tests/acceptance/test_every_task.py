@@ -13,10 +13,15 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, Stage, name
-from tests.parts.frames import DOCUMENTED_REQUESTS, plain
+from tests.parts.frames import KNOWN_REQUESTS, plain
 from worker68.simulator.population import ACCOUNT, FRIEND, OWNED_GROUP, STRANGER
+from worker68.simulator.world import JoinRequest
+from worker68.tasks import TASKS
 
-STAGE = {"ALLOWED_FILE_ROOTS": json.dumps(["C:/Users/rtuge/Desktop"])}
+STAGE = {
+    "ALLOWED_FILE_ROOTS": json.dumps(["C:/Users/rtuge/Desktop"]),
+    "EXPERIMENTAL_TASKS": json.dumps([task.name for task in TASKS.values() if task.experimental]),
+}
 
 FILE = "C:/Users/rtuge/Desktop/b.mp4"
 COUNTS = {"snapshot_id", "count", "added", "removed", "changed"}
@@ -31,13 +36,12 @@ DOCUMENTED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mute_group", {"group_id": GROUP}, ["group_update_shutup", "send_group_shutup"]),
     ("mute_member", {"group_id": OWNED_GROUP, "user_id": MEMBER, "seconds": 3600}, ["group_member_shutup"]),
     ("sync_profile", {}, ["user_info"]),
-    ("sync_contacts", {}, ["contacts_list"]),
     ("sync_contact", {"user_id": FRIEND}, ["contacts_detail"]),
     ("sync_friend_requests", {}, ["contacts_apply_list"]),
     ("sync_groups", {}, ["get_groups"]),
     ("sync_group", {"group_id": GROUP}, ["group_detail"]),
     ("sync_group_members", {"group_id": GROUP}, ["group_member_list"]),
-    ("sync_group_requests", {}, ["group_req_list_error"]),
+    ("sync_group_requests", {}, ["group_requests"]),
     (
         "sync_online_status",
         {"group_id": GROUP, "user_ids": [7237423, 4008697, 4017572, 7128348]},
@@ -78,7 +82,7 @@ def test_the_frames_on_the_wire_are_the_documented_ones(
     # worker68 asks by itself for the API's address, at its start and after a restart.
     written = [one.frame for one in list(stage.bridge.received)[before:]]
     written = [frame for frame in written if frame["type"] != "getApiUrl" or task == "get_api_url"]
-    assert [plain(frame) for frame in written] == [plain(DOCUMENTED_REQUESTS[each]) for each in frames]
+    assert [plain(frame) for frame in written] == [plain(KNOWN_REQUESTS[each]) for each in frames]
     for frame in written:
         if frame["type"] in ("sendMsg", "sendFile"):
             holder = frame if frame["type"] == "sendFile" else frame["data"]
@@ -141,6 +145,24 @@ def test_a_mute_of_a_group_and_its_end(stage: Stage, announce: bool) -> None:
 def test_a_mute_of_a_member(stage: Stage) -> None:
     assert result(stage.run("mute_member", group_id=GROUP, user_id=MEMBER, seconds=61)) == {"seconds": 61}
     assert result(stage.run("mute_member", group_id=GROUP, user_id=MEMBER, seconds=0)) == {"seconds": 0}
+
+
+def test_members_come_and_go_and_requests_are_answered(stage: Stage) -> None:
+    world, chosen = stage.bridge.world, stage.bridge.world.group_requests[0]
+    owned = world.groups[OWNED_GROUP]
+
+    invited = result(stage.run("invite_members", group_id=OWNED_GROUP, user_ids=[FRIEND, STRANGER]))
+    assert invited == {"done": [FRIEND], "failed": [STRANGER], "waiting": []}
+    assert FRIEND in owned.members
+    removed = result(stage.run("remove_members", group_id=OWNED_GROUP, user_ids=[FRIEND]))
+    assert (removed, FRIEND in owned.members) == ({"done": [FRIEND], "failed": []}, False)
+    told = result(stage.run("answer_group_request", request_id=chosen.request_id, accept=True))
+    assert (told, chosen.uid in owned.members) == ({"accepted": True}, True)
+    stage.bridge.change(lambda world: world.drop_contact(STRANGER))
+    stage.bridge.change(lambda world: world.friend_requests.append(JoinRequest(STRANGER, "again", 0)))
+    told = result(stage.run("answer_friend_request", user_id=STRANGER))
+    assert (told, STRANGER in world.contacts) == ({"accepted": True}, True)
+    stage.bridge.change(lambda world: world.drop_contact(STRANGER))
 
 
 def test_single_reads(stage: Stage) -> None:

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-import structlog
-from click.testing import CliRunner, Result
-
-from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, name
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Ask, Stage, name
 from tests.parts.worker import PATIENCE_SECONDS
-from worker68.cli.main import main
 from worker68.simulator import ALWAYS
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
 
@@ -25,18 +18,6 @@ STAGE = {
     "MAX_WAITING": 40,
     "accounts": {"aged": {"max_age": "5s", "max_waiting": 1000, "limits": "off"}},
 }
-
-Ask = Callable[..., Result]
-
-
-@pytest.fixture
-def ask(stage: Stage) -> Iterator[Ask]:
-    """Run a command with the settings of the stage's worker; in this process, because a start costs a second."""
-    handlers = logging.getLogger().handlers[:]
-    env = {f"WORKER68_{name}": str(value) for name, value in stage.worker.settings.items()}
-    yield lambda *words: CliRunner(env=env).invoke(main, words)
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = handlers
 
 
 def explanation(ask: Ask, job_id: str) -> str:

@@ -57,6 +57,13 @@ def test_every_wrong_field_is_named(stage: Stage) -> None:
     assert [field for field in wrong if f"{field}: " not in message] == []
 
 
+def test_a_text_that_the_client_never_sends_is_invalid(stage: Stage) -> None:
+    error = refuse(stage, chat=GROUP_CHAT, text="child _process")
+
+    assert error["code"] == "invalid_job"
+    assert "text: contains 'child_process'" in error["message"]
+
+
 def test_a_typo_gets_a_hint(stage: Stage) -> None:
     error = refuse(stage, chat=GROUP_CHAT, txt="hello")
 

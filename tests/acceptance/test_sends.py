@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, name
+from worker68.simulator.events import Message, verdict
 from worker68.simulator.population import FRIEND
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
@@ -107,6 +108,45 @@ def test_a_quick_not_sent_is_a_failure(stage: Stage) -> None:
 
     assert (reply["status"], reply["error"]["code"], reply["attempts"]) == ("failed", "not_sent", 1)
     assert len(stage.frames(words)) == 1
+
+
+def test_a_friends_refusal_is_a_refusal_until_the_message_turns_out_as_sent(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "swallowed"
+    words, reply_to = name(), name()
+    result = stage.send(words, chat={"type": "friend", "id": FRIEND}, reply_to=reply_to)
+    stage.wait(lambda: stage.frames(words))
+    refusal = {
+        "chatType": 52,
+        "errorType": 5113,
+        "errMsg": "不是好友",
+        "targetId": FRIEND,
+        "id": FRIEND,
+        "type": "friend",
+    }
+    stage.bridge.emit({"operator": "msgNew", "operatorType": "notification", "data": refusal})
+
+    reply = stage.end_of(result)
+    assert (reply["status"], reply["error"]["code"], reply["error"]["bridge_code"]) == ("failed", "refused", 5113)
+    assert "不是好友" in reply["error"]["message"]
+
+    (frame,) = stage.frames(words)
+    own = Message("friend", FRIEND, words, frame["data"]["custom_msg_id"], 4711)
+    stage.bridge.emit(verdict(own, 1))
+    replies = [stage.take_reply(reply_to) for _ in range(2)]
+    assert [(each["status"], each["revision"]) for each in replies] == [("failed", 1), ("succeeded", 2)]
+    assert len(stage.frames(words)) == 1
+
+
+def test_a_muted_groups_not_sent_says_so(stage: Stage) -> None:
+    stage.bridge.faults.verdict = "not_sent"
+    stage.bridge.faults.refusal = {"errorCode": 1021, "errorDesc": ""}
+    stage.bridge.faults.refusals.set(1)
+    stage.bridge.faults.done_anyway = True
+
+    reply = stage.end_of(stage.send(name()))
+
+    assert (reply["status"], reply["error"]["code"], reply["error"]["bridge_code"]) == ("failed", "not_sent", 1021)
+    assert "muted" in reply["error"]["message"]
 
 
 def test_silence_is_in_doubt_and_not_sent_again(stage: Stage) -> None:

@@ -19,6 +19,7 @@ from worker68.jobs.job import Job, Order, read_order
 from worker68.jobs.permission import Permissions
 from worker68.jobs.states import State
 from worker68.limits.rates import NO_LIMITS
+from worker68.limits.slow_downs import DEFAULT_RULES
 from worker68.protocol.api import DOCUMENTED
 from worker68.settings import AccountSettings
 from worker68.tasks import TASKS
@@ -115,6 +116,8 @@ def account(name: str = "main", **settings: Any) -> AccountSettings:
         reply_timeout=15.0,
         verdict_match="auto",
         newline="escaped",
+        check_texts=True,
+        slow_downs=DEFAULT_RULES,
         max_in_flight=8,
         max_waiting=200_000,
         max_age=None,

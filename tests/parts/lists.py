@@ -37,7 +37,10 @@ def member(user_id: int, name: str = "夜雨", **fields: Any) -> MemberRow:
 
 
 def group_request(user_id: int, group_id: int, message: str = "我想加入") -> GroupRequestRow:
-    return GroupRequestRow(user_id, group_id, "阳光", None, message, NOW)
+    """``user_id``: of the applicant, and of the request."""
+    return GroupRequestRow(
+        user_id, group_id, user_id, "阳光", user_id, "阳光", None, None, "qr_code", "open", message, NOW, NOW
+    )
 
 
 class Lists:

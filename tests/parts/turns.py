@@ -44,8 +44,11 @@ class FreeContext:
     members: list[int] = field(default_factory=list)
     asked: RecentlyAsked = field(default_factory=RecentlyAsked)
 
-    async def wait_for_slot(self, limit: LimitClass) -> None:
+    async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
         self.slots.append(limit)
+
+    def note_call(self, call: str) -> None:
+        """Nothing depends on it here."""
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

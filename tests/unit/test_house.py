@@ -23,12 +23,13 @@ TESTS = PACKAGE.parent / "tests"
 TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
 
 #: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
-FURNITURE = {"errors", "clock", "settings", *TELLING}
+FURNITURE = {"errors", "clock", "durations", "settings", *TELLING}
 
 #: Room, or module, -> the rooms and modules that it may import. What is not named here may import any, save those of DOORS.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
+    "durations": set(),
     "loop": set(),
     "jobs": {"errors"},
     "protocol": {"jobs"},
@@ -139,6 +140,7 @@ COVERED_BY = {
     "bridge/bridges.py": "acceptance/test_bridge_away.py",
     "bridge/connection.py": "integration/bridge/test_link.py",
     "bridge/exchange.py": "integration/bridge/test_link.py",
+    "bridge/known.py": "unit/bridge/test_correlation.py",
     "bridge/outgoing.py": "integration/bridge/test_link.py",
     "bridge/pending.py": "unit/bridge/test_correlation.py",
     "bridge/tally.py": "unit/bridge/test_correlation.py",
@@ -207,10 +209,9 @@ COVERED_BY = {
     "store/statements/suppressions.py": "integration/store/test_intake.py",
     "store/tables.py": "integration/store/test_migration.py",
     "tasks/lists.py": "integration/tasks/test_other_shapes.py",
-    "tasks/mute_member.py": "integration/tasks/test_documented_frames.py",
+    "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
     "tasks/sending.py": "integration/tasks/test_documented_frames.py",
-    "tasks/turn.py": "unit/tasks/test_paging.py",
 }
 
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.
@@ -232,6 +233,7 @@ RECORDS = {
     "jobs.job.Job": "a row of `jobs`",
     "jobs.job.Order": "what a valid message asks for",
     "jobs.reply.Reply": "the reply of the contract",
+    "jobs.snapshot.GroupRequestRow": "a row of `group_requests`",
     "jobs.task.Step": "one step of a task, as its file describes it",
     "jobs.task.Task": "a task, as its file describes it",
     "observe.parts.Parts": "the parts of a worker, for what looks at them; built in the runtime",
@@ -245,6 +247,7 @@ RECORDS = {
     "simulator.queues.ClientKnobs": "what a test may set of the client's queues",
     "simulator.server.Simulator": "what a test may set and read of the simulator, each by its own name",
     "simulator.world.Group": "a group of the simulated world",
+    "simulator.world.GroupRequest": "a request about a group of the simulated world",
     "simulator.world.Person": "a person of the simulated world",
     "simulator.world.World": "the simulated world",
     "store.inspection.Found": "a job as remote control shows it",
@@ -254,6 +257,7 @@ RECORDS = {
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
     "tasks.paging.ListSource": "how a list is read",
+    "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}

@@ -11,8 +11,8 @@ import pytest
 from tests.parts.environment import BRIDGE, Environment
 from worker68.jobs.permission import Permissions
 from worker68.limits.rates import DEFAULT_LIMITS, NO_LIMITS, Rate
+from worker68.limits.slow_downs import SlowDown
 from worker68.protocol.api import DOCUMENTED
-from worker68.settings import parse_optional_seconds, parse_seconds
 from worker68.tasks import TASKS
 
 
@@ -63,6 +63,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
         ("CONFIRM", "reply", "reply"),
         ("VERDICT_MATCH", "chat", "chat"),
         ("NEWLINE", "raw", "raw"),
+        ("CHECK_TEXTS", "false", False),
         ("ALLOWED_TASKS", '["worker68.sync_groups"]', ["worker68.sync_groups"]),
         ("EXPERIMENTAL_TASKS", '["worker68.rename_group"]', ["worker68.rename_group"]),
         ("ALLOWED_FILE_ROOTS", '["C:/out"]', ["C:/out"]),
@@ -71,34 +72,6 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
 )
 def test_each_setting_has_its_meaning(env: Environment, name: str, value: str, meaning: Any) -> None:
     assert getattr(env.load(**{name: value}), name.lower()) == meaning
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (5, 5.0),
-        (0.5, 0.5),
-        ("10", 10.0),
-        ("10s", 10.0),
-        (" 5 m ", 300.0),
-        ("2h", 7200.0),
-        ("7d", 604_800.0),
-        ("0", 0.0),
-    ],
-)
-def test_a_length_of_time(value: Any, seconds: float) -> None:
-    assert parse_seconds(value) == seconds
-
-
-@pytest.mark.parametrize("value", ["", "s", "10 s s", "5 minutes", "-5", "1e3", "٣s", "10S", True, None, [5], "5\n6"])
-def test_what_is_no_length_of_time(value: Any) -> None:
-    with pytest.raises(ValueError, match="expected seconds or a length like 10s, 5m, 2h, 7d"):
-        parse_seconds(value)
-
-
-@pytest.mark.parametrize("value", [None, "off", "OFF", "for ever", " For Ever ", ""])
-def test_a_length_of_time_that_is_off(value: Any) -> None:
-    assert parse_optional_seconds(value) is None
 
 
 class TestToml:
@@ -183,3 +156,15 @@ class TestAccounts:
     def test_one_limit_can_be_off(self, env: Environment) -> None:
         limits = env.account(LIMITS='{"chat": "off", "read": "5/s"}').limits
         assert (limits.chat, limits.read, limits.account) == (None, Rate(5, 1), DEFAULT_LIMITS.account)
+
+
+def test_a_wrong_rule_for_busy_answers_is_refused(env: Environment) -> None:
+    assert "WORKER68_SLOW_DOWNS: 300: slows: expected" in env.problem(SLOW_DOWNS='{"300": {"slows": "chat"}}')
+    table = '{"shop": {"bridge_url": "ws://h:1", "slow_downs": {"x": {}}}}'
+    assert "WORKER68_ACCOUNTS['shop'].slow_downs: x: a code is" in env.problem(SLOW_DOWNS="", ACCOUNTS=table)
+
+
+def test_an_accounts_rules_for_busy_answers_add_to_the_general_ones(env: Environment) -> None:
+    table = '{"shop": {"bridge_url": "ws://h:1", "slow_downs": {"300": {"share": 0.75}}}}'
+    settings = env.load(SLOW_DOWNS='{"429": {"slows": "account"}}', ACCOUNTS=table)
+    assert settings.account_settings()["shop"].slow_downs == {429: SlowDown("account"), 300: SlowDown("call", 0.75)}

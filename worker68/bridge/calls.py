@@ -82,6 +82,12 @@ class Call:
         seen = self.pending.evidence
         return seen if self.refusal is None else replace(seen, refusal=self.refusal)
 
+    @property
+    def seconds_at_the_bridge(self) -> float:
+        """How long ago its first byte was written; 0 if none was."""
+        written_at = self.pending.written_at
+        return 0.0 if written_at is None else monotonic() - written_at
+
     def _close_once_let_go(self) -> None:
         """The deadline has passed: give the call up, after as long as its guard has held it."""
         asyncio.get_running_loop().call_later(self._held_seconds(), self.close)

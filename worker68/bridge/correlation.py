@@ -14,24 +14,19 @@ import datetime as dt
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from worker68.bridge.frames import Event, Frame, Malformed, Reply, Sighting, Sightings, read_data
+from worker68.bridge.frames import Event, Frame, Malformed, Notice, Reply, Sighting, Sightings, read_data
+from worker68.bridge.known import EndedSend, remember
 from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
-from worker68.jobs.evidence import BUSY, BridgeError, Verdict, is_credible
+from worker68.jobs.evidence import BridgeError, Verdict, is_credible
 from worker68.jobs.fields import Chat
 
 Match = Literal["auto", "id", "chat"]
 
-_Value = TypeVar("_Value")
-
-#: What a ``custom_msg_id`` looks like [doc]: no other id can be one of ours.
-_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10}")
-
-#: How many ended calls and messages are remembered, to tell a late or second frame from an unknown one. At the default limits an
-#: account ends 60 calls a minute, so this is over an hour.
-_REMEMBERED = 4096
+#: What a ``custom_msg_id`` looks like [doc: eleven digits, and twelve in its examples]: no other id can be one of ours.
+_PLAUSIBLE_ID = re.compile(r"[1-9][0-9]{10,11}")
 
 #: How many messages of unknown origin are held for one send, and sightings of each: more are of another conversation.
 _HELD_MESSAGES, _HELD_SIGHTINGS = 16, 8
@@ -53,10 +48,11 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class ToldBusy:
-    """The reply to this call was "busy"; comes before ``Settled``, where it settles the call."""
+class ErrorReply:
+    """The reply to this call was an error; comes before ``Settled``, where it settles the call."""
 
     pending: Pending
+    error: BridgeError
 
 
 @dataclass(frozen=True)
@@ -74,22 +70,7 @@ class LateEvidence:
     attempt: int | None = None
 
 
-CorrelationEvent = Settled | ToldBusy | LateEvidence | Event
-
-
-@dataclass(slots=True)
-class _EndedSend:
-    """A send of ours that no call waits for any more. ``owner``: its ``custom_msg_id``.
-
-    ``sent``: it is known to be sent; ``proven``: and nothing about it is missing. ``denied``: a "not sent" holds.
-    """
-
-    owner: str
-    sent: bool
-    proven: bool
-    denied: bool
-    attempt: int | None
-    written_at: float
+CorrelationEvent = Settled | ErrorReply | LateEvidence | Event
 
 
 class Correlation:
@@ -104,7 +85,7 @@ class Correlation:
         self._sends_by_chat: dict[Chat, Pending] = {}
         self._ended_calls: OrderedDict[str, bool] = OrderedDict()
         # Messages of the account that no call waits for, by each id they have: ours, and when others were first seen.
-        self._known: OrderedDict[str, _EndedSend | float] = OrderedDict()
+        self._known: OrderedDict[str, EndedSend | float] = OrderedDict()
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
         self._wary_since: float | None = None
@@ -175,7 +156,7 @@ class Correlation:
         """Stop waiting for a call, settled or not. Idempotent."""
         if self._calls.pop(pending.request_id, None) is None:
             return
-        _remember(self._ended_calls, pending.request_id, pending.evidence.replied)
+        remember(self._ended_calls, pending.request_id, pending.evidence.replied)
         if pending.send is not None:
             self._end_send(pending, pending.send.custom_msg_id, pending.send.chat)
 
@@ -187,7 +168,7 @@ class Correlation:
             return
         for known_as in [custom_msg_id] * self.writes_ids + [pending.foreign_id]:
             if known_as is not None:
-                _remember(self._known, known_as, _ended(pending, custom_msg_id))
+                remember(self._known, known_as, EndedSend.of(pending))
 
     def _settle_if_done(self, pending: Pending) -> list[CorrelationEvent]:
         if not pending.settled or pending.request_id not in self._calls:
@@ -222,6 +203,8 @@ class Correlation:
             case Malformed():
                 self._tally.count("malformed")
                 return []
+            case Notice():
+                return self._take_notice(frame)
             case Event():
                 return [frame]
             case _:
@@ -249,8 +232,18 @@ class Correlation:
             seen = bytes(reply.data)[:_QUOTED_BYTES].decode("utf-8", "replace")
             data, error = None, BridgeError(None, f"its reply cannot be read: {seen}")
         pending.note_reply(data, error)
-        busy = error is not None and error.code == BUSY
-        return [*([ToldBusy(pending)] if busy else []), *self._settle_if_done(pending)]
+        refused: list[CorrelationEvent] = [] if error is None else [ErrorReply(pending, error)]
+        return [*refused, *self._settle_if_done(pending)]
+
+    def _take_notice(self, notice: Notice) -> list[CorrelationEvent]:
+        """Give a refusal to the send that it must be about: the only one that is under way in its chat. It is an event too."""
+        event = Event(notice.operator, notice.raw)
+        under_way = [send for send in self._sends_by_id.values() if send.is_at_the_bridge(notice.chat)]
+        if len(under_way) != 1:
+            self._tally.count("unknown_evidence")
+            return [event]
+        under_way[0].note_notice(notice.error)
+        return [event, *self._settle_if_done(under_way[0])]
 
     def _take_sightings(self, frame: Sightings, now: float) -> list[CorrelationEvent]:
         if frame.unreadable:
@@ -271,7 +264,7 @@ class Correlation:
             self._apply(by_id, sighting, "id", now, events)
             return True
         known = self._known.get(sighting.custom_msg_id or "")
-        if isinstance(known, _EndedSend):
+        if isinstance(known, EndedSend):
             self.ids_given_back |= known.owner == sighting.custom_msg_id
             self._take_late(known, sighting, now, events)
             return True
@@ -294,7 +287,7 @@ class Correlation:
         if pending is None or pending.written_at is None:
             return None
         known = self._known.get(sighting.custom_msg_id or "")
-        if known is not None and not isinstance(known, _EndedSend) and known < pending.written_at:
+        if known is not None and not isinstance(known, EndedSend) and known < pending.written_at:
             return None  # A message seen before the write is not this one.
         if self._match == "auto":
             return self._find_by_echo(pending, sighting, now)
@@ -327,7 +320,7 @@ class Correlation:
             self._tally.count("double_evidence")
         events += self._settle_if_done(pending)
 
-    def _take_late(self, known: _EndedSend, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
+    def _take_late(self, known: EndedSend, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
         not_sent = sighting.verdict is Verdict.NOT_SENT and sighting.custom_msg_id == known.owner
         if sighting.proves_sent and not known.proven:
             known.sent, known.proven = True, sighting.message_id is not None
@@ -343,7 +336,7 @@ class Correlation:
     def _take_unknown(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
         custom_msg_id = sighting.custom_msg_id
         if custom_msg_id is not None and self.one_send_per_chat and custom_msg_id not in self._known:
-            _remember(self._known, custom_msg_id, now)
+            remember(self._known, custom_msg_id, now)
         if custom_msg_id is not None and sighting.proves_sent and _PLAUSIBLE_ID.fullmatch(custom_msg_id):
             self._report_late(custom_msg_id, sighting, events)
         else:
@@ -356,29 +349,9 @@ class Correlation:
         events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at, attempt))
 
 
-def _ended(pending: Pending, custom_msg_id: str) -> _EndedSend:
-    assert pending.send is not None
-    assert pending.written_at is not None
-    return _EndedSend(
-        custom_msg_id,
-        sent=pending.sent,
-        proven=pending.proven,
-        denied=pending.evidence.credibly_not_sent,
-        attempt=pending.send.attempt,
-        written_at=pending.written_at,
-    )
-
-
 def _hold(pending: Pending, foreign_id: str, sighting: Sighting, now: float) -> None:
     held = pending.held.setdefault(foreign_id, [])
     if len(held) < _HELD_SIGHTINGS:
         held.append((sighting, now))
     if len(pending.held) > _HELD_MESSAGES:
         del pending.held[next(iter(pending.held))]
-
-
-def _remember(table: OrderedDict[str, _Value], key: str, value: _Value) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > _REMEMBERED:
-        table.popitem(last=False)

@@ -13,10 +13,11 @@ import structlog
 
 from worker68.bridge.calls import Call, Guard
 from worker68.bridge.connection import Connection
-from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled, ToldBusy
+from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Frame
 from worker68.bridge.outgoing import Outgoing
 from worker68.bridge.tally import Tally
+from worker68.jobs.evidence import BridgeError
 from worker68.jobs.judge import Confirm
 from worker68.protocol.messages import Newline
 
@@ -28,7 +29,7 @@ class LinkOptions:
     """What one account's settings and owner say about its bridge. ``max_pending`` bounds the calls under way.
 
     ``guard`` is asked before every frame of a call that has no guard of its own, such as those that the link makes itself.
-    ``on_busy`` is called with the guard of a call that was answered with "busy", at once: its evidence may come much later.
+    ``on_error`` is called with the guard of a call that was answered with an error, at once: its evidence may come much later.
     """
 
     match: Match = "auto"
@@ -36,7 +37,7 @@ class LinkOptions:
     confirm: Confirm = "verdict"
     max_pending: int = 1024
     guard: Guard | None = None
-    on_busy: Callable[[Guard | None], None] | None = None
+    on_error: Callable[[Guard | None, BridgeError], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Exchange:
 
     def __init__(self, account: str, options: LinkOptions, listener: Listener, *, ids_given_back: bool) -> None:
         self._account = account
-        self._on_busy = options.on_busy
+        self._on_error = options.on_error
         self._listener = listener
         self.tally = Tally()
         self.correlation = Correlation(
@@ -146,9 +147,9 @@ class Exchange:
                     call = self._calls.pop(pending.request_id)
                     self._outgoing.discard(call)
                     call.finish()
-                case ToldBusy(pending):
-                    if self._on_busy is not None:
-                        self.call_back(self._on_busy, self._calls[pending.request_id].guard)
+                case ErrorReply(pending, error):
+                    if self._on_error is not None:
+                        self.call_back(self._on_error, self._calls[pending.request_id].guard, error)
                 case LateEvidence():
                     self.call_back(self._listener.on_late_evidence, self._account, event)
                 case Event(operator, raw):

@@ -1,7 +1,7 @@
 """What the bridge says: the bytes of one text message in, one typed frame out.
 
-In: raw JSON as it came. Out: ``Hello``, ``Network``, ``Reply``, ``Sightings`` (verdicts or an own message), ``Event`` or
-``Malformed``. Never: an exception, whatever the bytes are; never state, time or I/O.
+In: raw JSON as it came. Out: ``Hello``, ``Network``, ``Reply``, ``Sightings`` (verdicts or an own message), ``Notice`` (a refusal),
+``Event`` or ``Malformed``. Never: an exception, whatever the bytes are; never state, time or I/O.
 
 Every tolerance here answers a statement of PROTOCOL.md whose grade is given beside it.
 """
@@ -17,12 +17,16 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from worker68.jobs.evidence import BridgeError, Verdict
+from worker68.jobs.evidence import REFUSED_BY_FRIEND, REFUSED_BY_GROUP, BridgeError, Verdict
 from worker68.jobs.fields import Chat
 from worker68.protocol.values import NOT_JSON, read_id, read_id_text, read_int, read_time, repair
 
 #: ``commonResult.errCode`` of a success; any other is a failure of the service, although there is no ``error`` [doc].
 _SERVICE_SUCCESS = 200
+
+#: ``chatType`` of a notice that a message was refused, and the codes in it whose meaning is known. [seen]
+_REFUSED = 52
+_NOTICES = REFUSED_BY_FRIEND | REFUSED_BY_GROUP.keys()
 
 #: So much of an error's words reaches rows, replies and terminals: the documented ones have some forty characters.
 MOST_WORDS = 2000
@@ -112,7 +116,16 @@ class Malformed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Frame = Hello | Network | Reply | Sightings | Event | Malformed
+class Notice(msgspec.Struct, frozen=True):
+    """The client's word in a chat that it did not let a message of the account's through. It names no message of ours. [seen]"""
+
+    operator: str
+    raw: bytes
+    chat: Chat
+    error: BridgeError
+
+
+Frame = Hello | Network | Reply | Sightings | Notice | Event | Malformed
 
 
 class _Envelope(msgspec.Struct):
@@ -120,6 +133,7 @@ class _Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
     operator: Any = None
+    operatorType: Any = None
     message: Any = None
 
 
@@ -165,7 +179,7 @@ def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
 def _read(raw: bytes) -> Frame:
     envelope = msgspec.json.decode(raw, type=_Envelope)
     if isinstance(envelope.operator, str):
-        return _read_unsolicited(envelope.operator, raw)
+        return _read_unsolicited(envelope.operator, envelope, raw)
     if envelope.message == "Hello":
         return Hello()
     request_id = read_id_text(envelope.id)
@@ -223,7 +237,7 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _read_unsolicited(operator: str, raw: bytes) -> Frame:
+def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
     # The whole frame is decoded, not its data alone: an event passed on must be valid JSON, and the envelope's reader skips over
     # the names and the values that it does not want.
     content = _decode_sliced(raw, _SLICED_LEVELS + 1).get("data")
@@ -232,9 +246,22 @@ def _read_unsolicited(operator: str, raw: bytes) -> Frame:
         return Network(status) if isinstance(status, str) else Malformed("network without a status")
     if operator == "msgListPropertyUpdate":
         return _read_verdicts(operator, content, raw)
-    if operator == "msgNew" and isinstance(content, dict) and content.get("isSelf") is True:
-        return Sightings(operator, raw, (_read_echo(content),))
+    if operator == "msgNew" and isinstance(content, dict):
+        if read_int(content.get("chatType", content.get("ChatType"))) == _REFUSED:
+            return _read_notice(operator, envelope.operatorType, content, raw) or Event(operator, raw)
+        if content.get("isSelf") is True:
+            return Sightings(operator, raw, (_read_echo(content),))
     return Event(operator, raw)
+
+
+def _read_notice(operator: str, operator_type: Any, content: dict[str, Any], raw: bytes) -> Notice | None:
+    """Return the refusal that a message of the client's own to its user tells; None for anything else."""
+    code, chat = read_int(content.get("errorType")), _read_chat(content)
+    if chat is None and (friend_id := read_id(content.get("targetId"))) is not None:
+        chat = Chat("friend", friend_id)
+    if operator_type != "notification" or chat is None or code not in _NOTICES:
+        return None
+    return Notice(operator, raw, chat, BridgeError(code, _in_words(content.get("errMsg"))))
 
 
 def _read_verdicts(operator: str, content: Any, raw: bytes) -> Frame:

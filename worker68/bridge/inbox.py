@@ -1,16 +1,17 @@
 """What has come in on one connection, message by message, read as frames.
 
-In: a connection. Out: control frames, and the frames that messages are. Never: a wait; the decoding of a large message on the loop.
-While one is decoded in the pool nothing else is taken from the connection, so the order stays.
+In: a connection. Out: control frames, and the frames that messages are or hold. Never: a wait; the decoding of a large message on
+the loop. While one is decoded in the pool nothing else is taken from the connection, so the order stays.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+from worker68.bridge.batch import split
 from worker68.bridge.connection import Connection
 from worker68.bridge.exchange import Exchange
 from worker68.bridge.frames import Frame, decode, decode_large
@@ -32,19 +33,19 @@ class Inbox:
         self.connection = connection
         self._exchange = exchange
         self._in_pool = in_pool
-        self._frames: deque[Frame] = deque()  # of a large message
+        self._waiting: deque[Frame | bytes] = deque()  # of a message that held several, decoded or not
         self._is_decoding = False  # a large message, in the pool
         self.behind = False
 
     @property
     def wants_read(self) -> bool:
         """Whether there is room for more."""
-        return not (self._is_decoding or self.behind or self._frames)
+        return not (self._is_decoding or self.behind or self._waiting)
 
     @property
     def has_more(self) -> bool:
         """Whether there may be something to take although the selector does not say so."""
-        return not self._is_decoding and (self.behind or bool(self._frames) or self.connection.has_buffered)
+        return not self._is_decoding and (self.behind or bool(self._waiting) or self.connection.has_buffered)
 
     def read(self) -> None:
         """Take in what the socket has, unless there is something to hear first."""
@@ -54,19 +55,29 @@ class Inbox:
 
     def take(self) -> Received | Frame | None:
         """Return the next control frame or frame; None where there is none now."""
-        if self._frames:
-            return self._frames.popleft()
+        if self._waiting:
+            first = self._waiting.popleft()
+            return decode(first) if isinstance(first, bytes) else first
         received = None if self._is_decoding else self.connection.next_message()
         if received is None or received.opcode not in _MESSAGES:
             return received
         self._exchange.tally.count("messages_in")
-        if len(received.payload) <= LARGE_BYTES:
+        if len(received.payload) > LARGE_BYTES:
+            self._is_decoding = True
+            shapes = self._exchange.correlation.reply_shapes()
+            self._in_pool(partial(_decode_all, received.payload, shapes), self._take_frames)
+            return None
+        parts = split(received.payload)
+        if parts is None:
             return decode(received.payload)
-        self._is_decoding = True
-        shapes = self._exchange.correlation.reply_shapes()
-        self._in_pool(partial(decode_large, received.payload, shapes), self._take_frames)
-        return None
+        self._waiting.extend(parts)
+        return self.take()
 
     def _take_frames(self, frames: list[Frame]) -> None:
         self._is_decoding = False
-        self._frames.extend(frames)
+        self._waiting.extend(frames)
+
+
+def _decode_all(message: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
+    """Read a large message, in the pool."""
+    return [frame for part in split(message) or (message,) for frame in decode_large(part, shapes)]

@@ -63,7 +63,7 @@ class Pending:
         seen = self.evidence
         if self.send is None:
             return seen.replied
-        if self.sent or seen.credibly_not_sent:
+        if self.sent or seen.credibly_not_sent or seen.refused_by_friend:
             return True
         confirm = self.send.confirm
         return (confirm == "reply" and seen.replied) or (confirm == "write" and self.written_whole)
@@ -72,6 +72,10 @@ class Pending:
     def sent(self) -> bool:
         """Say whether the message is known to be sent."""
         return self.evidence.echo or self.evidence.verdict in _PROOF
+
+    def is_at_the_bridge(self, chat: Chat) -> bool:
+        """Whether it is a send to this chat of which a byte was written."""
+        return self.send is not None and self.send.chat == chat and self.written_at is not None
 
     @property
     def proven(self) -> bool:
@@ -85,6 +89,10 @@ class Pending:
     def note_reply(self, data: Any, error: BridgeError | None) -> None:
         self.evidence = replace(self.evidence, replied=True, data=data, error=error)
 
+    def note_notice(self, error: BridgeError) -> None:
+        """Take in what the client said in the chat while no other send was under way there."""
+        self.evidence = replace(self.evidence, notice=error)
+
     def note_connection_lost(self) -> None:
         self.evidence = replace(self.evidence, connection_lost=True)
 
@@ -94,9 +102,12 @@ class Pending:
         A "not sent" stays only until a "sent" replaces it, and never replaces one. Before the write only a proof counts: it can
         only be of an earlier attempt with the same id.
         """
-        if not self._adds(sighting):
-            return False
         seen = self.evidence
+        newly_taken = self.written_at is not None and not seen.taken
+        if newly_taken:
+            self.evidence = seen = replace(seen, taken=True)
+        if not self._adds(sighting):
+            return newly_taken
         if sighting.proves_sent:
             seen = replace(
                 seen,

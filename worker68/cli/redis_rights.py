@@ -125,6 +125,7 @@ def _of_account(account: str) -> Iterator[Command]:
     yield from (("HSET", kept, "", ""), ("HDEL", kept, ""), ("HGETALL", kept))
     yield from (
         ("HMGET", pace, ""),
+        ("HGETALL", pace),
         ("HSET", pace, "", ""),
         ("HINCRBY", pace, "", 1),
         ("HDEL", pace, ""),

@@ -46,12 +46,12 @@ class Account:
         self.lease = lease
         self.shared = shared
         self.guard = WriteGuard(settings.limits, lease, pause)
-        self.pacing = Pacing(settings.name, shared.pace, partial(shared.wake, settings.name))
+        self.pacing = Pacing(settings, shared.pace, partial(shared.wake, settings.name))
         options = LinkOptions(
             match=settings.verdict_match,
             newline=settings.newline,
             guard=self.guard.why_not,
-            on_busy=self.pacing.note_busy,
+            on_error=self.pacing.note_error,
         )
         self.link = open_link(options)
         self.dispatch = Dispatch(settings, shared.slots, self._load_lanes, shared.capacity, self._ready_in)

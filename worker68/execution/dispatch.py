@@ -25,6 +25,7 @@ from worker68.execution.slots import (
     SlotRequests,
     ask_again_at,
     ask_of,
+    call_scope,
     scope_of,
     scopes_of,
     slot_of,
@@ -288,7 +289,11 @@ class Dispatch:
 
     def _holds(self, kind: Kind) -> bool:
         """Whether something other than the account's limit, and than what is to run alone, holds up all jobs of this kind."""
-        if kind.limit in self._blocked or (kind.message and self._under_way.holds_sends):
+        if (
+            kind.limit in self._blocked
+            or call_scope(kind.call) in self._blocked
+            or (kind.message and self._under_way.holds_sends)
+        ):
             return True
         if kind.through_api and self._outside.api_missing_since is not None:
             return True
@@ -386,7 +391,7 @@ class Dispatch:
             return "behind other reads of the account, which take at most half of MAX_IN_FLIGHT"
         if kind.through_api and self._outside.api_missing_since is not None:
             return "the bridge has not told the address of the service's API yet"
-        for scope in scopes_of(job) if job is not None else ("account", kind.limit, cause):
+        for scope in scopes_of(job) if job is not None else ("account", kind.limit, call_scope(kind.call), cause):
             if scope in self._blocked:
                 return self._blocked[scope][1]
         if (occupied := self._under_way.occupied) >= self._account.max_in_flight:

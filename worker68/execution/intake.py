@@ -34,6 +34,7 @@ from worker68.jobs.states import Event, State
 from worker68.jobs.task import JobClass
 from worker68.jobs.validation import COMMON_FIELDS
 from worker68.limits.rates import Rate
+from worker68.protocol.messages import find_never_sent
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
@@ -46,6 +47,10 @@ log = structlog.get_logger(__name__)
 
 #: How long a message with an unknown task waits for a newer worker that knows it (contract, section 2).
 PARKED_FOR = dt.timedelta(minutes=10)
+
+_NEVER_SENT = (
+    "contains {mark!r}, spaces left out: the 68 client never sends such a text (WORKER68_CHECK_TEXTS=false: try it)"
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ class Intake:
             return self._park(arrival, envelope, now)
         try:
             order = read_order(envelope, kind, arrival.account)
+            self._check_texts(order)
         except InvalidJob as problem:
             return _refuse(arrival, envelope, problem, now)
         return self._accept(arrival, envelope, order, now)
@@ -181,6 +187,16 @@ class Intake:
         return _Reading(
             Entry(row, requester, outcome, sends=order.kind.sends(order.fields), most_ahead=most_ahead), order
         )
+
+    def _check_texts(self, order: Order) -> None:
+        """Raise ``InvalidJob`` for a text that the client would drop without a word, where the account wants to know."""
+        account = self._accounts.get(order.account)
+        if account is None or not account.check_texts:
+            return
+        texts = order.kind.texts_of(order.fields)
+        marks = {name: mark for name, text in texts.items() if (mark := find_never_sent(text)) is not None}
+        if marks:
+            raise InvalidJob([FieldError(name, _NEVER_SENT.format(mark=mark)) for name, mark in marks.items()])
 
     def _most_ahead(self, order: Order, now: dt.datetime) -> int | None:
         """Return how many jobs may be before it in its chat at most, so that its expiry can be met: they meet the same limits."""

@@ -31,13 +31,15 @@ class Kind(NamedTuple):
     needs_login: bool
     #: It lets nothing start beside it.
     exclusive: bool
+    #: The kind of its next call, empty for a message.
+    call: str
 
 
 @lru_cache(maxsize=1024)
 def kind_of(job_class: JobClass, step: Step, exclusive: bool) -> Kind:
     """Return the kind of a job that makes this step next."""
     read = step.nature is Nature.READ
-    return Kind(job_class, step.limit, read, step.message, step.through_api, step.needs_login, exclusive)
+    return Kind(job_class, step.limit, read, step.message, step.through_api, step.needs_login, exclusive, step.call)
 
 
 class Head(NamedTuple):

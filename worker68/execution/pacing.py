@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -18,9 +18,12 @@ from worker68.bridge.calls import Guard
 from worker68.errors import RedisAway
 from worker68.execution.slots import Slot
 from worker68.execution.write_guard import JobFrames
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain
+from worker68.jobs.evidence import BridgeError
+from worker68.jobs.outcome import Outcome, Status, TryAgain
 from worker68.limits.pace import Pace
+from worker68.limits.slow_downs import SlowDown
 from worker68.observe import outages
+from worker68.settings import AccountSettings
 from worker68.tasks.turn import Finding
 
 log = structlog.get_logger(__name__)
@@ -33,6 +36,14 @@ _MARGIN: Final = 1.5
 #: From the decision that a commit must begin to the frame's hand-over.
 LEAST_LEAD_SECONDS: Final = 0.1
 MOST_COMMIT_SECONDS: Final = 1.0
+
+
+class _Busy(NamedTuple):
+    """A frame that met "busy": its slot, its kind of call, and what the answer slows down."""
+
+    slot: Slot
+    call: str
+    rule: SlowDown
 
 
 class LeadTime:
@@ -57,59 +68,58 @@ class LeadTime:
 class Pacing:
     """Reports to the pace of one account what its frames met. A Redis that is away is logged: the outcome matters more.
 
-    ``wake`` has ``report_busy`` called soon.
+    ``wake`` has ``report_busy`` called soon. Which answers mean "busy" stands in the account's SLOW_DOWNS.
     """
 
-    def __init__(self, account: str, pace: Pace, wake: Callable[[], None]) -> None:
-        self._account = account
+    def __init__(self, settings: AccountSettings, pace: Pace, wake: Callable[[], None]) -> None:
+        self._account = settings.name
+        self._rules = settings.slow_downs
         self._pace = pace
         self._wake = wake
-        self._busy: deque[Slot] = deque()  # the slots of frames that were answered with "busy", not reported yet
+        self._busy: deque[_Busy] = deque()  # not reported yet
         self.lead = LeadTime()
 
-    def note_busy(self, guard: Guard | None) -> None:
-        """The bridge has answered the frame of this guard with "busy"."""
-        if isinstance(guard, JobFrames):
+    def note_error(self, guard: Guard | None, error: BridgeError) -> None:
+        """The bridge has answered the frame of this guard with an error: it may be a busy one."""
+        rule = self._rules.get(error.code) if isinstance(error.code, int) else None
+        if rule is not None and isinstance(guard, JobFrames):
             guard.was_busy = True
-            self._busy.append(guard.slot)
+            self._busy.append(_Busy(guard.slot, guard.call, rule))
             self._wake()
 
     async def report_busy(self) -> None:
         """Slow down for the frames that met "busy" since the last call. Raises ``RedisAway``; then they are kept."""
         while self._busy:
-            slot = self._busy.popleft()
+            busy = self._busy.popleft()
             try:
-                await asyncio.to_thread(self._pace.report_busy, self._account, slot.age_seconds)
+                report = self._pace.report_busy
+                await asyncio.to_thread(report, self._account, busy.slot.age_seconds, busy.call, busy.rule)
             except BaseException:
-                self._busy.appendleft(slot)
+                self._busy.appendleft(busy)
                 raise
 
     async def report_unused(self, slot: Slot) -> None:
         """Nothing was written in a slot: if it was a probe's, the next one may go."""
-        if not self._pace.is_full(self._account):
-            await self._call(partial(self._pace.note_unclear, written=False), slot)
+        if not self._pace.is_full(self._account, slot.ask.call):
+            await self._call(partial(self._pace.note_unclear, written=False), slot, slot.ask.call)
 
     async def report(self, finding: Finding, frames: JobFrames) -> None:
         """Recover after a success; and let the next probe go after a frame that said nothing. "Busy" was reported before.
 
-        At full pace only what is busy is worth a call of Redis.
+        At full pace none of this is worth a call of Redis.
         """
-        if frames.was_busy:
+        if frames.was_busy or self._pace.is_full(self._account, frames.call):
             return
-        if isinstance(finding, TryAgain) and finding.code is ErrorCode.BUSY:
-            await self._call(self._pace.report_busy, frames.slot)
-        elif self._pace.is_full(self._account):
-            return
-        elif isinstance(finding, TryAgain):
-            await self._call(partial(self._pace.note_unclear, written=finding.spent), frames.slot)
+        if isinstance(finding, TryAgain):
+            await self._call(partial(self._pace.note_unclear, written=finding.spent), frames.slot, frames.call)
         elif not isinstance(finding, Outcome) or finding.status is Status.SUCCEEDED:
-            await self._call(self._pace.note_success, frames.slot)
+            await self._call(self._pace.note_success, frames.slot, frames.call)
         else:
-            await self._call(partial(self._pace.note_unclear, written=True), frames.slot)
+            await self._call(partial(self._pace.note_unclear, written=True), frames.slot, frames.call)
 
-    async def _call(self, report: Callable[[str, float], object], slot: Slot) -> None:
+    async def _call(self, report: Callable[..., object], slot: Slot, call: str) -> None:
         try:
-            await asyncio.to_thread(report, self._account, slot.age_seconds)
+            await asyncio.to_thread(report, self._account, slot.age_seconds, call=call)
             outages.REDIS.works("pacing")
         except RedisAway as away:
             outages.REDIS.fails("pacing", away)

@@ -22,7 +22,12 @@ _NAMED = 3
 def refused(refusal: Refusal, limits: Limits) -> str:
     """Say which limit refuses a job."""
     if refusal.limit == "busy":
-        return "the service keeps saying busy: only a probe goes now and then, until one succeeds"
+        what = (
+            f"the service keeps answering {refusal.call} with busy" if refusal.call else "the service keeps saying busy"
+        )
+        return f"{what}: only a probe goes now and then, until one succeeds"
+    if refusal.limit == "call":
+        return f"the service answered {refusal.call} with busy: calls of this kind are slowed down, the others are not"
     rate = getattr(limits, refusal.limit)
     of = f"limit {refusal.limit} of the account's settings" + (f" ({rate})" if rate is not None else "")
     return of if refusal.pace >= 1 else f"{of}, slowed down to {refusal.pace:.0%} of it after busy answers"

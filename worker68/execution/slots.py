@@ -62,7 +62,7 @@ class Choice:
 
 
 def ask_of(job: Job) -> Ask:
-    return Ask(job.chat, job.now.limit)
+    return Ask(job.chat, job.now.limit, job.now.call)
 
 
 def slot_of(ask: Ask, grant: Grant, at: float) -> Slot:
@@ -71,10 +71,15 @@ def slot_of(ask: Ask, grant: Grant, at: float) -> Slot:
 
 
 def scopes_of(job: Job) -> tuple[str, ...]:
-    """Name the limits that a job meets: ``account``, its class, its chat."""
-    chat = job.chat
-    scopes = ("account", ask_of(job).job_class)
+    """Name the limits that a job meets: ``account``, its class, its kind of call, its chat."""
+    chat, call = job.chat, job.now.call
+    scopes = ("account", ask_of(job).job_class, *([call_scope(call)] if call else []))
     return (*scopes, f"chat:{chat.type}:{chat.id}") if chat else scopes
+
+
+def call_scope(call: str) -> str:
+    """Name what holds up all jobs whose next call is of this kind."""
+    return f"call:{call}"
 
 
 def ask_again_at(refusal: Refusal, at: float) -> float:
@@ -87,6 +92,8 @@ def ask_again_at(refusal: Refusal, at: float) -> float:
 
 
 def scope_of(refusal: Refusal, job: Job) -> str:
-    """Return which of these a refusal holds up; a service that keeps saying busy holds up the account."""
+    """Return which of these a refusal holds up; a service that keeps saying busy holds up the kind of call, or the account."""
+    if refusal.call:
+        return call_scope(refusal.call)
     scopes = {"chat": scopes_of(job)[-1], "busy": "account"}
     return scopes.get(refusal.limit, refusal.limit)

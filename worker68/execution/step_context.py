@@ -56,11 +56,11 @@ class StepContext:
         self._kept = kept
         self._progress_at = monotonic() + PROGRESS_SECONDS
 
-    async def wait_for_slot(self, limit: LimitClass) -> None:
+    async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
         """Return shortly before a further frame may be written: the bridge is ready, and the account's limits have a slot."""
         account = self._account
         patience, politeness = Deadline.after(BRIDGE_PATIENCE_SECONDS), Deadline.after(GIVE_WAY_SECONDS)
-        ask = Ask(None, limit)
+        ask = Ask(None, limit, call)
         while True:
             if (reason := account.guard.why_not()) is not None:
                 raise _over(reason)
@@ -84,6 +84,9 @@ class StepContext:
                 await self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
                 return
             await self.pause(answer.retry_after_seconds)
+
+    def note_call(self, call: str) -> None:
+        self._frames.call = call
 
     async def pause(self, seconds: float) -> None:
         """Let time pass."""

@@ -91,18 +91,20 @@ class WriteGuard:
 class JobFrames:
     """The frames of one attempt of a job, written one after the other, each in a slot of its own.
 
-    The link calls it just before the first byte of each. ``was_busy``: whether the last one was answered with "busy".
+    The link calls it just before the first byte of each. ``call``: the kind of the last one's call. ``was_busy``: whether it was
+    answered with "busy".
     """
 
     def __init__(self, guard: WriteGuard, job: Job, slot: Slot) -> None:
         self._guard = guard
         self._job = job
         self.slot = slot
+        self.call = slot.ask.call
         self.was_busy = False
 
     def renew(self, slot: Slot) -> None:
         """Take the slot of the next frame, while none is under way."""
-        self.slot, self.was_busy = slot, False
+        self.slot, self.call, self.was_busy = slot, slot.ask.call, False
 
     def __call__(self) -> str | float | None:
         return self._guard.may_write(self._job, self.slot)

@@ -29,6 +29,18 @@ NOT_SENT_CREDIBLE_SECONDS = 10.0
 #: The bridge's "service busy". [doc: the error example of GroupReqList]
 BUSY = 300
 
+#: ``errorType`` of the notice that a friend has blocked or removed the account; which of them says what is not known. [seen]
+REFUSED_BY_FRIEND = frozenset({5113, 5114})
+
+#: What the service says of a message to a group that it does not let through, at once. [seen]
+REFUSED_BY_GROUP = {
+    1021: "the group is muted, or the account is in it",
+    1022: "the account is banned in the group, or the group is",
+}
+
+#: The client shows a message of its own at once when it has taken the frame [seen]: so long it is waited for that.
+TAKEN_SECONDS = 2.0
+
 
 def is_credible(seconds: float | None) -> bool:
     """Whether a "not sent" is believed that came so long after the write."""
@@ -37,10 +49,14 @@ def is_credible(seconds: float | None) -> bool:
 
 @dataclass(frozen=True)
 class BridgeError:
-    """The bridge's or the service's own "no": its code as an integer where it is one, and its words."""
+    """The bridge's or the service's own "no": its code as an integer where it is one, and its words.
+
+    ``busy``: the account's SLOW_DOWNS say of this code that it may be tried again.
+    """
 
     code: int | str | None
     text: str
+    busy: bool = False
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -52,7 +68,9 @@ class Evidence(msgspec.Struct, frozen=True):
     ``commonResult.errCode`` other than 200). ``verdict``: the last one seen that is not PENDING; ``verdict_seconds``: its delay
     after the write; ``tied_by``: by what it (or the echo) was tied to this send. ``echo``: the account's own message was seen with
     a server id. ``message_id``, ``sent_at``: from verdict or echo. ``connection_lost``: the connection on which the frame was
-    written dropped before the call was settled.
+    written dropped before the call was settled. ``notice``: what the client said in the send's chat while no other send of ours
+    was under way there. ``taken``: the client spoke of the message in any way, so it has taken the frame; ``not_taken``: it did
+    not within ``TAKEN_SECONDS``, on a link that was ready. That alone proves nothing: a client may hold back what it says. [seen]
     """
 
     written: bool = False
@@ -67,6 +85,19 @@ class Evidence(msgspec.Struct, frozen=True):
     message_id: int | None = None
     sent_at: dt.datetime | None = None
     connection_lost: bool = False
+    notice: BridgeError | None = None
+    taken: bool = False
+    not_taken: bool = False
+
+    @property
+    def refused_by_friend(self) -> bool:
+        return self.notice is not None and self.notice.code in REFUSED_BY_FRIEND
+
+    @property
+    def refused_by_group(self) -> int | None:
+        """The code with which the group did not let the message through, None without one."""
+        codes = [error.code for error in (self.notice, self.error) if error is not None]
+        return next((code for code in codes if isinstance(code, int) and code in REFUSED_BY_GROUP), None)
 
     @property
     def credibly_not_sent(self) -> bool:

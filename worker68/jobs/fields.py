@@ -47,6 +47,12 @@ class OneGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group_id: Id
 
 
+class OneUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a task that concerns one user and nothing else."""
+
+    user_id: Id
+
+
 def in_group(fields: Any) -> Chat:
     """Return the chat of a job whose field ``group_id`` names it."""
     return Chat(type="group", id=fields.group_id)

@@ -6,9 +6,11 @@ reads may be repeated, so uncertainty is another try.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
-from worker68.jobs.evidence import BUSY, Evidence, Verdict
+from worker68.jobs.evidence import BUSY, REFUSED_BY_GROUP, TAKEN_SECONDS, BridgeError, Evidence, Verdict
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded
 
 Confirm = Literal["verdict", "reply", "write"]
@@ -21,22 +23,25 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
         return sent
     if not seen.written:
         return TryAgain(ErrorCode.CONNECTION_LOST, _unwritten(seen), spent=False)
+    if seen.notice is not None and seen.refused_by_friend:
+        return failed(ErrorCode.REFUSED, _refused_by_friend(seen.notice), seen.notice.code)
     if seen.credibly_not_sent:
-        return not_sent()
+        return not_sent(seen.refused_by_group)
     if _satisfies(seen, confirm):
         return sent
     if seen.connection_lost:
-        return in_doubt(
-            ErrorCode.CONNECTION_LOST, "the connection to the bridge was lost after the write, and no verdict came"
-        )
-    if seen.error is not None and seen.verdict is None:
-        return _refusal(seen)
-    return in_doubt(ErrorCode.NO_VERDICT, "the message was written, and no verdict proves that it was sent or not")
+        words = f"the connection to the bridge was lost after the write, and no verdict came{_taken_or_not(seen)}"
+        return in_doubt(ErrorCode.CONNECTION_LOST, words)
+    if seen.error is not None and seen.verdict is None and not seen.taken:
+        return _refusal(seen, REFUSED_BY_GROUP)
+    words = f"the message was written, and no verdict proves that it was sent or not{_taken_or_not(seen)}"
+    return in_doubt(ErrorCode.NO_VERDICT, words)
 
 
-def not_sent() -> Outcome:
-    """Return the outcome of a send by a "not sent" that counts."""
-    return failed(ErrorCode.NOT_SENT, "the bridge's verdict: the message was not sent")
+def not_sent(code: int | None = None) -> Outcome:
+    """Return the outcome of a send by a "not sent" that counts. ``code``: the service's for a group that lets nothing through."""
+    why = "" if code is None else f": {REFUSED_BY_GROUP[code]}"
+    return failed(ErrorCode.NOT_SENT, f"the bridge's verdict: the message was not sent{why}", code)
 
 
 def judge_request(seen: Evidence) -> Outcome | TryAgain:
@@ -86,9 +91,23 @@ def _unwritten(seen: Evidence) -> str:
     return seen.refusal or "not a byte was written"
 
 
-def _refusal(seen: Evidence) -> Outcome | TryAgain:
+def _taken_or_not(seen: Evidence) -> str:
+    if seen.taken:
+        return "; the client had taken it: it showed the message as its own"
+    if seen.not_taken:
+        return f"; the client did not show it within {TAKEN_SECONDS:.0f} s, so it may not have taken it"
+    return ""
+
+
+def _refused_by_friend(notice: BridgeError) -> str:
+    return f"the friend has blocked or removed the account: {notice.text or 'the client gave no words'}"
+
+
+def _refusal(seen: Evidence, meanings: Mapping[int, str] = MappingProxyType({})) -> Outcome | TryAgain:
+    """Say no in the bridge's words; ``meanings``: where it has none, by its code."""
     assert seen.error is not None
-    code, text = seen.error.code, seen.error.text or "it gave no reason"
-    if code == BUSY:
+    code = seen.error.code
+    text = seen.error.text or (meanings.get(code) if isinstance(code, int) else None) or "it gave no reason"
+    if code == BUSY or seen.error.busy:
         return TryAgain(ErrorCode.BUSY, f"the service is busy: {text}", spent=True, bridge_code=code)
     return failed(ErrorCode.REFUSED, f"the bridge refused: {text}", code)

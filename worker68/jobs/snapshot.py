@@ -61,14 +61,25 @@ class FriendRequestRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupRequestRow(msgspec.Struct, frozen=True, array_like=True):
-    """A user who asks to join a group. ``group_id``: 0 where the bridge names none."""
+    """A request about a group: to be let in, or to come in. ``group_id``: 0 where the bridge names none.
 
-    user_id: int
+    ``user_id``, ``name``: the applicant, or who invites. ``target_id``: who is to be in the group. ``kind``, ``status``:
+    ``tasks/sync_group_requests.py``. ``changed_at``: when the service changed it last.
+    """
+
+    request_id: int
     group_id: int
+    user_id: int
     name: str
+    target_id: int | None
+    target_name: str | None
     group_name: str | None
+    host_id: int | None
+    kind: str | None
+    status: str | None
     message: str | None
     requested_at: dt.datetime | None
+    changed_at: dt.datetime | None
 
 
 Row = ContactRow | GroupRow | MemberRow | FriendRequestRow | GroupRequestRow
@@ -93,7 +104,7 @@ CONTACTS: Final = ListKind("contacts", ContactRow, ("user_id",))
 GROUPS: Final = ListKind("groups", GroupRow, ("group_id",))
 GROUP_MEMBERS: Final = ListKind("group_members", MemberRow, ("user_id",), by_group=True)
 FRIEND_REQUESTS: Final = ListKind("friend_requests", FriendRequestRow, ("user_id",), pending=True)
-GROUP_REQUESTS: Final = ListKind("group_requests", GroupRequestRow, ("user_id", "group_id"), pending=True)
+GROUP_REQUESTS: Final = ListKind("group_requests", GroupRequestRow, ("request_id", "group_id"), pending=True)
 
 LISTS: Final = (CONTACTS, GROUPS, GROUP_MEMBERS, FRIEND_REQUESTS, GROUP_REQUESTS)
 

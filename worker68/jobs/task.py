@@ -47,7 +47,8 @@ class Step:
     ``act``: the coroutine that does it. ``read_back``: looks whether a change was made although it seems to have failed, and
     returns its outcome, or None where nothing shows it. ``message``: it sends a message to the job's chat. ``through_api``: it
     calls the service's HTTP API, whose address the bridge must have given before. ``needs_login``: it goes on from the client to
-    the service.
+    the service. ``call``: the kind of its first call, empty for a message: where the service answers one kind with busy, that kind
+    slows down.
     """
 
     act: Act
@@ -57,6 +58,7 @@ class Step:
     message: bool = False
     through_api: bool = False
     needs_login: bool = True
+    call: str = ""
 
 
 def message(act: Act) -> Step:
@@ -64,14 +66,14 @@ def message(act: Act) -> Step:
     return Step(act, Nature.SEND, "send", message=True)
 
 
-def change(act: Act, read_back: Act | None = None) -> Step:
-    """An idempotent change through the service's API."""
-    return Step(act, Nature.CHANGE, "moderate", read_back, through_api=True)
+def change(act: Act, call: str, read_back: Act | None = None) -> Step:
+    """An idempotent change through the service's API, whose first call is of this kind."""
+    return Step(act, Nature.CHANGE, "moderate", read_back, through_api=True, call=call)
 
 
-def read(act: Act, *, through_api: bool = True) -> Step:
-    """A read: of the service, or with ``through_api=False`` of the client alone."""
-    return Step(act, Nature.READ, "read", through_api=through_api)
+def read(act: Act, call: str, *, through_api: bool = True) -> Step:
+    """A read, whose first call is of this kind: of the service, or with ``through_api=False`` of the client alone."""
+    return Step(act, Nature.READ, "read", through_api=through_api, call=call)
 
 
 def _no_chat(_: Any) -> Chat | None:
@@ -80,6 +82,10 @@ def _no_chat(_: Any) -> Chat | None:
 
 def _no_subject(_: Any) -> str:
     return ""
+
+
+def _no_texts(_: Any) -> Mapping[str, str]:
+    return {}
 
 
 def _permit(_permissions: Any, _fields: Any) -> str | None:
@@ -105,6 +111,8 @@ class Task:
     example: Mapping[str, Any] = field(default_factory=dict)
     #: The chat that it acts in, by its fields: the jobs of one class in one chat run one after the other.
     chat_of: Callable[[Any], Chat | None] = _no_chat
+    #: The texts that it sends as messages, by the names of their fields.
+    texts_of: Callable[[Any], Mapping[str, str]] = _no_texts
     #: Where it acts in no chat: what it must not run beside itself for.
     subject_of: Callable[[Any], str] = _no_subject
     #: While it runs nothing else of its account is begun, and it waits until no send or change of the account is under way.

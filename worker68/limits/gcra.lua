@@ -5,10 +5,12 @@
 -- ARGV  one MessagePack array, because many small arguments cost more than the work: now in microseconds (tests only; 0:
 --       Redis's own clock), how far ahead a write time may lie in microseconds, the number of steps of a full pace, microseconds
 --       before which no slot is wanted, {{the keys of the limits}, {for each limit: interval in microseconds, burst, 1 if it holds
---       only while the account is slowed down}, {for each ask: how many limits it meets, then their places among the limits}}.
--- Reply one MessagePack array: the pace, then for each ask its answer and microseconds: 0 and how long to wait, or the place of
---       the limit with the longest wait and how long until its next chance, or -1 and how long until the next probe of a
---       service that keeps saying busy. A refused ask changes nothing.
+--       only while its pace is not full, the place of its pace}, {for each ask: the place of its pace, how many limits it meets, then
+--       their places among the limits}, {the kinds of calls}}. The place of a pace is 1 for the account's, 1 + N for that of the kind
+--       of call with the place N.
+-- Reply one MessagePack array: the account's pace, then for each ask its answer and microseconds: 0 and how long to wait, or the
+--       place of the limit with the longest wait and how long until its next chance, or the negative place of a pace and how long
+--       until the next probe, where the service keeps saying busy. A refused ask changes nothing.
 --
 -- The earliest write time under one limit is TAT - (burst - 1) * interval; the ask gets the latest of these, and each of its
 -- limits moves on by one interval from there. So no window of length L holds more than L / interval + burst write times.
@@ -27,17 +29,23 @@ local PROBE_LOST = 60 * 1000000
 
 local call, format = redis.call, string.format
 local now, ahead, full_pace, ready, plan = unpack(cmsgpack.unpack(ARGV[1]))
-local keys, terms, asks = unpack(plan)
+local keys, terms, asks, calls = unpack(plan)
 if now == 0 then
   local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
-local state = call('HMGET', KEYS[1], 'pace', 'probe_at')
-local pace, probe_at = tonumber(state[1] or full_pace), tonumber(state[2] or 0)
-local slow, paused = pace < full_pace, probe_at ~= 0
-if probe_at > now + PROBE_LOST + CLOCK_MARGIN then
-  probe_at = now
+-- By the place of the pace: the account's is first, those of the kinds of calls follow. A probe of 0: no pause is open.
+local fields = {'pace', 'probe_at'}
+for i = 1, #calls do
+  fields[2 * i + 1], fields[2 * i + 2] = 'call:' .. calls[i] .. ':pace', 'call:' .. calls[i] .. ':probe_at'
+end
+local state, paces, probes = call('HMGET', KEYS[1], unpack(fields)), {}, {}
+for i = 1, #calls + 1 do
+  paces[i], probes[i] = tonumber(state[2 * i - 1] or full_pace), tonumber(state[2 * i] or 0)
+  if probes[i] > now + PROBE_LOST + CLOCK_MARGIN then
+    probes[i] = now
+  end
 end
 
 -- By the limit's place. Small arrays of numbers, because a table for each limit costs more than the rest of the script.
@@ -45,33 +53,37 @@ end
 local tats, intervals, moved = {}, {}, {}
 local found = #keys > 0 and call('MGET', unpack(keys)) or {}
 for i = 1, #keys do
-  local interval = terms[3 * i - 2]
-  if slow then
-    interval = math.ceil(interval * full_pace / pace)
+  local interval, own = terms[4 * i - 3], terms[4 * i]
+  for _, pace in ipairs(own > 1 and {paces[1], paces[own]} or {paces[1]}) do
+    if pace < full_pace then
+      interval = math.ceil(interval * full_pace / pace)
+    end
   end
   local tat = tonumber(found[i] or now)
-  local furthest = now + ahead + terms[3 * i - 1] * interval
+  local furthest = now + ahead + terms[4 * i - 2] * interval
   moved[i] = tat > furthest + CLOCK_MARGIN
   tats[i] = moved[i] and furthest or tat
-  intervals[i] = (slow or terms[3 * i] == 0) and interval
+  intervals[i] = (terms[4 * i - 1] == 0 or paces[own] < full_pace) and interval
 end
 
-local reply, answers, last = {pace}, 1, 0
+local reply, answers, last = {paces[1]}, 1, 0
 while asks[last + 1] do
-  local first = last + 2
-  last = last + 1 + asks[last + 1]
+  local own, first = asks[last + 1], last + 3
+  last = last + 2 + asks[last + 2]
   local slot, tightest = now + ready, 0
   for i = first, last do
     local place = asks[i]
     if intervals[place] then
-      local earliest = tats[place] - (terms[3 * place - 1] - 1) * intervals[place]
+      local earliest = tats[place] - (terms[4 * place - 2] - 1) * intervals[place]
       if earliest > slot then
         slot, tightest = earliest, place
       end
     end
   end
-  if paused and now < probe_at then
-    tightest, slot = -1, probe_at
+  if now < probes[1] then
+    tightest, slot = -1, probes[1]
+  elseif now < probes[own] then
+    tightest, slot = -own, probes[own]
   elseif slot > now + ahead then
     slot = slot - ahead
   else
@@ -83,9 +95,11 @@ while asks[last + 1] do
         tats[place], moved[place] = (tat > slot and tat or slot) + intervals[place], true
       end
     end
-    if paused then
-      probe_at = slot + PROBE_LOST
-      call('HSET', KEYS[1], 'probe_at', probe_at)
+    for _, i in ipairs(own > 1 and {1, own} or {1}) do
+      if probes[i] > 0 then
+        probes[i] = slot + PROBE_LOST
+        call('HSET', KEYS[1], fields[2 * i], format('%d', probes[i]))
+      end
     end
   end
   reply[answers + 1], reply[answers + 2] = tightest, slot - now

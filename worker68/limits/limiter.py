@@ -15,19 +15,20 @@ import msgspec
 import redis
 
 from worker68.jobs.fields import Chat
-from worker68.limits.pace import FULL_PACE, pace_key
+from worker68.limits.pace import FULL_PACE, pace_key, read_pace
 from worker68.limits.rates import Limits, Rate
 from worker68.redis_calls import LuaScript, redis_errors
 
 JobClass: TypeAlias = Literal["send", "moderate", "read"]
-#: ``busy`` is no limit of the settings: the service keeps saying so, and only a probe may go (``pace``).
-LimitName: TypeAlias = Literal["account", "chat", "send", "moderate", "read", "busy"]
+#: Two are no limits of the settings. ``busy``: the service keeps saying so, and only a probe may go (``pace``). ``call``: this kind
+#: of call is slowed down.
+LimitName: TypeAlias = Literal["account", "chat", "send", "moderate", "read", "call", "busy"]
 
 #: Long enough that a job is committed and on its way before its slot comes, so that none is wasted; short enough that a job
 #: that turns out more urgent need not wait longer behind slots already granted.
 AHEAD_SECONDS: Final = 2.0
 
-#: An account without a limit must slow down from something when the service says busy: from the default of the contract.
+#: What has no limit must slow down from something when the service says busy: from the contract's default for an account.
 RATE_TO_SLOW_DOWN_FROM: Final = Rate(60, 60)
 
 #: The microsecond is the unit of Redis's clock.
@@ -39,10 +40,11 @@ _decode: Final = msgspec.msgpack.Decoder(list[float]).decode
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One job that wants to write. Reads, and whatever else goes to no chat, have none."""
+    """One job that wants to write. Reads, and whatever else goes to no chat, have none. ``call``: its kind of call, if any."""
 
     chat: Chat | None
     job_class: JobClass
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,14 @@ class Refusal:
     """Nothing was taken. ``limit`` is the one with the longest wait and ``scope_key`` its key in Redis.
 
     Asking again before ``retry_after_seconds`` is in vain; later asks of the same scope would be refused as well. ``pace``: the
-    share of its limits that the account may use now.
+    share of its limits that the account may use now. ``call``: the kind of call that alone is slowed down, if it is one.
     """
 
     limit: LimitName
     scope_key: str
     retry_after_seconds: float
     pace: float = 1.0
+    call: str = ""
 
 
 class Request(NamedTuple):
@@ -76,17 +79,25 @@ class Request(NamedTuple):
 
 
 class _Scope(NamedTuple):
-    """One limit as asks meet it. ``terms``: interval, burst, 1 if it holds only while the account is slowed down."""
+    """One limit as asks meet it. ``terms``: interval, burst, 1 if it holds only while its pace is not full.
+
+    Its pace is that of the kind of call ``call``, else the account's.
+    """
 
     limit: LimitName
     key: str
     terms: tuple[int, int, int]
+    call: str = ""
 
 
 class _Plan(NamedTuple):
-    """What a batch of asks is about, whenever it is asked. ``packed``: the limits and which ask meets which, for ``gcra.lua``."""
+    """What a batch of asks is about, whenever it is asked. ``packed``: the limits and which ask meets which, for ``gcra.lua``.
+
+    ``calls``: the kinds of calls among them.
+    """
 
     scopes: list[_Scope]
+    calls: list[str]
     packed: msgspec.Raw
     pace_key: str
 
@@ -150,23 +161,32 @@ def find_waits(client: redis.Redis, account: str, limits: Limits, asks: Sequence
     scopes = {scope.key: scope for of_ask in met for scope in of_ask}
     with redis_errors(), client.pipeline(transaction=False) as pipeline:
         pipeline.time()
-        pipeline.hmget(pace_key(account), ["pace", "probe_at"])
+        pipeline.hgetall(pace_key(account))
         pipeline.mget(list(scopes))
-        (seconds, microseconds), (pace, probe_at), tats = pipeline.execute()
-    now, steps = seconds * _MICROSECONDS + microseconds, int(pace or FULL_PACE)
+        (seconds, microseconds), paces, tats = pipeline.execute()
+    now = seconds * _MICROSECONDS + microseconds
+    account_pace, paces = (
+        read_pace(paces, "", now),
+        {call: read_pace(paces, call, now) for call in {ask.call for ask in asks}},
+    )
     waits = {}
     for scope, tat in zip(scopes.values(), tats, strict=True):
         interval, burst, only_when_slow = scope.terms
-        holds = tat is not None and (steps < FULL_PACE or not only_when_slow)
-        waits[scope.key] = float(tat) - now - (burst - 1) * interval * FULL_PACE / steps if holds else 0.0
+        own = paces[scope.call] if scope.call else account_pace
+        holds = tat is not None and (own.share < 1 or not only_when_slow)
+        share = account_pace.share * (own.share if scope.call else 1)
+        waits[scope.key] = float(tat) - now - (burst - 1) * interval / share if holds else 0.0
     found: list[Refusal | None] = []
-    for of_ask in met:
+    for ask, of_ask in zip(asks, met, strict=True):
         longest = max(of_ask, key=lambda scope: waits[scope.key])
         wait = waits[longest.key] / _MICROSECONDS
-        if probe_at is not None and int(probe_at) > now:
-            found.append(Refusal("busy", pace_key(account), (int(probe_at) - now) / _MICROSECONDS, steps / FULL_PACE))
+        probes = [(call, pace.probe_in_seconds) for call, pace in (("", account_pace), (ask.call, paces[ask.call]))]
+        call, probe_in = max(probes, key=lambda probe: probe[1] or 0.0)
+        if probe_in:
+            found.append(Refusal("busy", pace_key(account), probe_in, account_pace.share, call))
         else:
-            found.append(Refusal(longest.limit, longest.key, wait, steps / FULL_PACE) if wait > 0 else None)
+            refusal = Refusal(longest.limit, longest.key, wait, account_pace.share, longest.call)
+            found.append(refusal if wait > 0 else None)
     return found
 
 
@@ -177,18 +197,20 @@ def _plan_of(account: str, limits: Limits, asks: Sequence[Ask]) -> _Plan:
 def _plan(account: str, limits: Limits, asks: Sequence[Ask]) -> _Plan:
     scopes: list[_Scope] = []
     places: dict[str, int] = {}
+    calls: dict[str, int] = {"": 1}  # the account's pace is the first
     of_asks: list[int] = []
     for ask in asks:
         met = _scopes(account, limits, ask)
-        of_asks.append(len(met))
+        of_asks += calls.setdefault(ask.call, len(calls) + 1), len(met)
         for scope in met:
             if scope.key not in places:
                 scopes.append(scope)
                 places[scope.key] = len(scopes)
             of_asks.append(places[scope.key])
     keys = [scope.key for scope in scopes]
-    terms = [term for scope in scopes for term in scope.terms]
-    return _Plan(scopes, msgspec.Raw(_encode((keys, terms, of_asks))), pace_key(account))
+    terms = [term for scope in scopes for term in (*scope.terms, calls[scope.call])]
+    kinds = list(calls)[1:]
+    return _Plan(scopes, kinds, msgspec.Raw(_encode((keys, terms, of_asks, kinds))), pace_key(account))
 
 
 @lru_cache(maxsize=4096)
@@ -207,6 +229,9 @@ def _scopes(account: str, limits: Limits, ask: Ask) -> tuple[_Scope, ...]:
     of_class: Rate | None = getattr(limits, ask.job_class)
     if of_class is not None:
         scopes.append(_scope(account, ask.job_class, of_class))
+    if ask.call:
+        own = _scope(account, "call", RATE_TO_SLOW_DOWN_FROM, f"call:{ask.call}", only_when_slow=True)
+        scopes.append(own._replace(call=ask.call))
     return tuple(scopes)
 
 
@@ -226,6 +251,6 @@ def _read(plan: _Plan, reply: bytes) -> list[Grant | Refusal]:
 def _refuse(plan: _Plan, place: int, microseconds: float, pace: float) -> Refusal:
     share, seconds = pace / FULL_PACE, microseconds / _MICROSECONDS
     if place < 0:
-        return Refusal("busy", plan.pace_key, seconds, share)
+        return Refusal("busy", plan.pace_key, seconds, share, plan.calls[-place - 2] if place < -1 else "")
     scope = plan.scopes[place - 1]
-    return Refusal(scope.limit, scope.key, seconds, share)
+    return Refusal(scope.limit, scope.key, seconds, share, scope.call)

@@ -1,4 +1,7 @@
-"""The calls of the service's HTTP API that are documented: their type, path and nature (PROTOCOL.md, Documented requests)."""
+"""The calls of the service's HTTP API: their type, path and nature.
+
+Those in ``DOCUMENTED`` are documented (PROTOCOL.md, Documented requests). The others are [seen]: for experimental tasks alone.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,12 @@ GROUP_MEMBER_ONLINE = ApiCall("GroupMemberOnLineStatusList", "/group/groupMember
 GROUP_DETAIL = ApiCall("GroupDetail", "/group/groupDetail")
 GROUP_UPDATE = ApiCall("GroupUpdate", "/group/groupUpdate", changes=True)
 GROUP_MEMBER_SHUTUP = ApiCall("GroupMemberShutup", "/group/groupMemberShutup", changes=True)
+
+#: They change who is in a group, and who is a friend. [seen]
+GROUP_MEMBER = ApiCall("GroupMember", "/group/groupMember", changes=True)
+GROUP_CHECK_JOIN = ApiCall("GroupCheckJoin", "/group/groupCheckJoin", changes=True)
+GROUP_USER_CHECK_JOIN = ApiCall("GroupUserCheckJoin", "/group/groupUserCheckJoin", changes=True)
+UPDATE_CONTACTS_APPLY = ApiCall("UpdateContactsApply", "/contacts/updateContactsApply", changes=True)
 
 DOCUMENTED: dict[str, ApiCall] = {
     call.path: call

@@ -19,6 +19,9 @@ Newline = Literal["escaped", "raw"]
 #: ``chatType`` of the messages that worker68 writes. [doc]
 _TEXT, _NOTICE, _GROUP_NOTICE_EVENT = 0, 8, 50
 
+#: A text that contains one of them, its spaces left out, is never sent by the client. [seen]
+_NEVER_SENT = ("eval(", "child_process", ".exec", "atob(")
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -104,6 +107,12 @@ def wire_text(text: str, newline: Newline) -> str:
     """
     text = text.replace("\r\n", "\n")
     return text.replace("\n", "\\n") if newline == "escaped" else text
+
+
+def find_never_sent(text: str) -> str | None:
+    """Return what a text contains that makes the client drop it without a word (PROTOCOL.md, seen); None for any other text."""
+    without_spaces = text.replace(" ", "")
+    return next((mark for mark in _NEVER_SENT if mark in without_spaces), None)
 
 
 def expected_echo(message: Message, newline: Newline) -> frozenset[str]:

@@ -29,6 +29,7 @@ class _Page(msgspec.Struct):
 
 class _Target(msgspec.Struct):
     targetUid: int
+    groupId: int = 0
 
 
 class _GroupId(msgspec.Struct):
@@ -48,6 +49,22 @@ class _MemberShutup(msgspec.Struct):
     groupId: int
     targetUid: int
     shutupTime: int
+
+
+class _Members(msgspec.Struct):
+    op: int
+    groupId: int
+    members: list[int]
+
+
+class _Judgement(msgspec.Struct):
+    groupReqId: int
+    flag: bool
+
+
+class _ContactsApply(msgspec.Struct):
+    applyUid: int
+    op: int
 
 
 class _GroupParam(msgspec.Struct):
@@ -99,12 +116,12 @@ def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
         join=lambda: world.add_contact(meet_stranger(world), first=True),
         changed_ms=world.contacts_changed_ms,
     )
-    return Done({**_serve(world, contacts, paging, page, first=1), "pageNum": page.pageNum})
+    return Done({**_serve(world, contacts, paging, page), "pageNum": page.pageNum})
 
 
 def _contacts_detail(world: World, data: Json, paging: Paging) -> Done:
-    person = world.person(read_data(data, _Target).targetUid)
-    return Done({"contactsDetailBase": shapes.contact_detail(world, person)})
+    asked = read_data(data, _Target)
+    return Done({"contactsDetailBase": shapes.contact_detail(world, world.person(asked.targetUid), asked.groupId)})
 
 
 def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:
@@ -113,16 +130,18 @@ def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:
 
 
 def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
-    page = read_data({"pageNum": 0, **data}, _Page)
+    page = read_data(data, _Page)
+    if page.pageNum < 1:
+        raise Busy  # the documented example of an error
     requests = Listing(
-        "recordList",
+        "groupReqs",
         list(world.group_requests),
         write=lambda request: shapes.group_request(world, request),
         documented_count="string",
         leave=world.drop_group_request,
         join=lambda: world.ask_to_join(meet_stranger(world), OWNED_GROUP),
     )
-    return Done(_serve(world, requests, paging, page, first=0))
+    return Done(_serve(world, requests, paging, page))
 
 
 def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
@@ -137,7 +156,7 @@ def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
         join=lambda: group.add_member(meet_stranger(world), first=True),
         changed_ms=group.changed_ms,
     )
-    return Done(_serve(world, members, paging, page, first=1))
+    return Done(_serve(world, members, paging, page))
 
 
 def _online_status(world: World, data: Json, paging: Paging) -> Done:
@@ -158,6 +177,43 @@ def _group_detail(world: World, data: Json, paging: Paging) -> Done:
 def _group_member_shutup(world: World, data: Json, paging: Paging) -> Done:
     asked = read_data(data, _MemberShutup)
     world.mute_member(asked.groupId, asked.targetUid, asked.shutupTime)
+    return Done({})
+
+
+def _group_member(world: World, data: Json, paging: Paging) -> Done:
+    """Add friends to a group, or remove members (PROTOCOL.md, seen)."""
+    match read_data(data, _Members):
+        case _Members(op=0, groupId=group_id, members=uids):
+            strangers, waiting = world.invite_members(group_id, uids)
+            lists = {"notFriendUids": list(map(str, strangers)), "needCheckUids": list(map(str, waiting))}
+            return Done({name: listed for name, listed in lists.items() if listed})
+        case _Members(op=1, groupId=group_id, members=uids):
+            group = world.moderated_group(group_id)
+            for uid in uids:
+                group.drop_member(uid)
+        case _:
+            raise Refusal(Refused.INVALID)
+    return Done({})
+
+
+def _group_check_join(world: World, data: Json, paging: Paging) -> Done:
+    judged = read_data(data, _Judgement)
+    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=False)
+    return Done({})
+
+
+def _group_user_check_join(world: World, data: Json, paging: Paging) -> Done:
+    judged = read_data(data, _Judgement)
+    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=True)
+    return Done({})
+
+
+def _update_contacts_apply(world: World, data: Json, paging: Paging) -> Done:
+    """Accept a friend request (PROTOCOL.md, seen). That it leaves the list then is ours."""
+    asked = read_data(data, _ContactsApply)
+    if asked.op != 8:
+        raise Refusal(Refused.INVALID)
+    world.accept_friend(asked.applyUid)
     return Done({})
 
 
@@ -188,9 +244,9 @@ def _group_update(world: World, data: Json, paging: Paging) -> Done:
     return Done({})
 
 
-def _serve(world: World, listing: Listing[T], paging: Paging, page: _Page, *, first: int) -> Json:
-    """Serve a page of a list whose first page has the number ``first``."""
-    return serve(listing, paging, position=page.pageNum - first, size=min(page.pageSize, world.page_size))
+def _serve(world: World, listing: Listing[T], paging: Paging, page: _Page) -> Json:
+    """Serve a page of a list. The first page has the number 1."""
+    return serve(listing, paging, position=page.pageNum - 1, size=min(page.pageSize, world.page_size))
 
 
 class Endpoint(NamedTuple):
@@ -210,4 +266,16 @@ ENDPOINTS: Final = {
     "GroupDetail": Endpoint("/group/groupDetail", _group_detail),
     "GroupUpdate": Endpoint("/group/groupUpdate", _group_update),
     "GroupMemberShutup": Endpoint("/group/groupMemberShutup", _group_member_shutup),
+    "GroupMember": Endpoint("/group/groupMember", _group_member),
+    "GroupCheckJoin": Endpoint("/group/groupCheckJoin", _group_check_join),
+    "GroupUserCheckJoin": Endpoint("/group/groupUserCheckJoin", _group_user_check_join),
+    "UpdateContactsApply": Endpoint("/contacts/updateContactsApply", _update_contacts_apply),
 }
+
+#: The calls that change something.
+CHANGES: Final = frozenset(
+    {
+        *("GroupUpdate", "GroupMemberShutup", "GroupMember"),
+        *("GroupCheckJoin", "GroupUserCheckJoin", "UpdateContactsApply"),
+    }
+)

@@ -120,10 +120,10 @@ def _announce(listing: Listing[T], paging: Paging, position: int) -> Json:
 
 
 def _spoil(entry: Json, how: Unreadable) -> Json | None:
-    """Make an entry unreadable. A member has its uid in ``user``, a contact and an applicant in ``userInfo``."""
+    """Make an entry unreadable. Its uid is in a member's ``user``, a contact's ``userInfo``, a group request's ``fromUser``."""
     if how == "null_entry":
         return None
-    user = entry["user"] if "user" in entry else entry["userInfo"]
+    user = next(entry[key] for key in ("user", "userInfo", "fromUser") if key in entry)
     if how == "no_uid":
         del user["uid"]
     else:

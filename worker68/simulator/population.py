@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from worker68.simulator.world import LARGEST_PAGE, Group, JoinRequest, Member, Notice, Person, Role, World
+from worker68.simulator.world import LARGEST_PAGE, Group, GroupRequest, JoinRequest, Member, Notice, Person, Role, World
 
 ACCOUNT: Final = 4_008_697
 FRIEND: Final = 7_237_423
@@ -24,6 +24,9 @@ OWNED_GROUP: Final = 441_298
 PLAIN_GROUP: Final = 520_117
 
 MUTABLE_MEMBER: Final = 7_128_348
+
+#: The newest of the requests to be let into the owned group.
+OPEN_REQUEST: Final = 90_017
 
 _SURNAMES: Final = "王李张刘陈杨黄赵周吴徐孙马朱胡林郭何高罗"
 _GIVEN: Final = (
@@ -89,10 +92,15 @@ def build_world(
         contacts=friend_ids,
         groups={group.group_id: group for group in built},
         friend_requests=[JoinRequest(STRANGER, "验证：我是八方来财4", 1_759_928_661_000)],
-        group_requests=[JoinRequest(uid, "我想加入", 1_766_200_000_000 + uid, OWNED_GROUP) for uid in applicants],
+        group_requests=[_request(OPEN_REQUEST - place, uid) for place, uid in enumerate(applicants)],
         page_size=page_size,
         dice=dice,
     )
+
+
+def _request(request_id: int, uid: int) -> GroupRequest:
+    asked_ms = 1_766_200_000_000 + uid
+    return GroupRequest(request_id, OWNED_GROUP, uid, uid, "我想加入", asked_ms, asked_ms)
 
 
 def meet_stranger(world: World) -> int:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from worker68.simulator import shapes
-from worker68.simulator.endpoints import ENDPOINTS, Busy, read_data
+from worker68.simulator.endpoints import CHANGES, ENDPOINTS, Busy, read_data
 from worker68.simulator.events import Message
 from worker68.simulator.paging import Paging
 from worker68.simulator.sends import SENDS, BadSend, Kind, read_send
@@ -51,7 +51,7 @@ class Request:
             return "send"
         if self.type == "restart68":
             return "restart"
-        return "change" if self.name in ("GroupUpdate", "GroupMemberShutup") else "read"
+        return "change" if self.name in CHANGES else "read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ the latter; a field that holds its default is left out of the former (PROTOCOL.m
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
-from worker68.simulator.world import Group, JoinRequest, Member, Person, Role, World
+from worker68.simulator.world import FOR_EVER, Group, GroupRequest, JoinRequest, Member, Person, Role, World, now_ms
 
 Json = dict[str, Any]
 
@@ -41,7 +42,8 @@ def contact(person: Person) -> Json:
     }
 
 
-def contact_detail(world: World, person: Person) -> Json:
+def contact_detail(world: World, person: Person, group_id: int) -> Json:
+    """Write a person; of a member of the group ``group_id`` also the mute there (PROTOCOL.md, seen)."""
     is_friend = person.uid in world.contacts
     user = _friend(person) if is_friend else {**_user(person), "identify": person.identify}
     common = sum(1 for group in world.groups.values() if person.uid in group.members and world.account in group.members)
@@ -52,6 +54,7 @@ def contact_detail(world: World, person: Person) -> Json:
         **({"commonGroupNum": common} if common else {}),
         "bfReadReceipt": True,
         "bfIdSearch": True,
+        **_mute(world, person, group_id),
     }
 
 
@@ -65,14 +68,22 @@ def friend_request(world: World, request: JoinRequest) -> Json:
     }
 
 
-def group_request(world: World, request: JoinRequest) -> Json:
-    """Write a request to join a group. No success reply of GroupReqList is documented: this is ours, after its friend twin."""
+def group_request(world: World, request: GroupRequest) -> Json:
+    """Write a request about a group, as GroupReqList has it (PROTOCOL.md, seen); one that is open has no status."""
+    group = world.groups[request.group_id]
     return {
-        "userInfo": _applicant(world, request),
+        "groupReqId": str(request.request_id),
         "groupId": str(request.group_id),
-        "groupName": world.groups[request.group_id].name,
-        "msg": request.text,
-        "modifyTime": str(request.asked_ms),
+        "groupName": group.name,
+        **({"msg": request.text} if request.text else {}),
+        "groupReqType": request.kind,
+        **({"groupReqStatus": request.status} if request.status else {}),
+        "createTime": str(request.asked_ms),
+        "updateTime": str(request.changed_ms),
+        **({"bfJoinCheck": True} if group.join_check else {}),
+        "groupHostUid": str(group.host),
+        "fromUser": _user(world.people[request.uid]),
+        "targetUser": _user(world.people[request.target]),
     }
 
 
@@ -174,6 +185,17 @@ def _friend(person: Person) -> Json:
 
 def _applicant(world: World, request: JoinRequest) -> Json:
     return sending_user(world.people[request.uid])
+
+
+def _mute(world: World, person: Person, group_id: int) -> Json:
+    """Write the seconds that are left of a member's mute: -1 none, -2 for ever."""
+    group = world.groups.get(group_id)
+    member = group.members.get(person.uid) if group is not None else None
+    if member is None:
+        return {}
+    left_ms = member.muted_until_ms - now_ms()
+    left = -1 if left_ms <= 0 else math.ceil(left_ms / 1000)
+    return {"groupShutupTime": -2 if member.muted_until_ms == FOR_EVER else left}
 
 
 def _membership(group: Group, entry: Member) -> Json:

@@ -16,8 +16,8 @@ from worker68.simulator.world import Role
 #: The keys of ids, times and amounts: some documented replies have numbers there, others strings of digits.
 _NUMBERS: Final = frozenset(
     {
-        *("uid", "id", "groupId", "hostId", "noticeId"),
-        *("createTime", "modifyTime", "lastUpdateTime", "releaseTime", "qrExpire"),
+        *("uid", "id", "groupId", "hostId", "noticeId", "groupReqId", "groupHostUid"),
+        *("createTime", "modifyTime", "updateTime", "lastUpdateTime", "releaseTime", "qrExpire"),
         *("memberCount", "score", "count"),
     }
 )

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
@@ -128,12 +128,33 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """A person asks to be the account's friend (``group_id`` 0) or a member of one of its groups."""
+    """A person asks to be the account's friend."""
 
     uid: int
     text: str
     asked_ms: int
-    group_id: int = 0
+
+
+#: ``groupReqType``: the account is invited, a person asks by the group's QR code (PROTOCOL.md, seen).
+INVITE: Final = 1
+QR_CODE: Final = 2
+#: ``groupReqStatus`` (PROTOCOL.md, seen).
+OPEN, AGREED, REFUSED, EXPIRED = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """A person (``uid``) asks that a person (``target``), itself or another one, be a member of a group."""
+
+    request_id: int
+    group_id: int
+    uid: int
+    target: int
+    text: str
+    asked_ms: int
+    changed_ms: int
+    kind: int = QR_CODE
+    status: int = OPEN
 
 
 @dataclass(slots=True)
@@ -145,7 +166,7 @@ class World:
     contacts: dict[int, None]  # an ordered set
     groups: dict[int, Group]
     friend_requests: list[JoinRequest] = field(default_factory=list)
-    group_requests: list[JoinRequest] = field(default_factory=list)
+    group_requests: list[GroupRequest] = field(default_factory=list)
     api_url: str = "https://webbiz.qika.xyz"
     signature: str = "专业定制各类聊天软件自动化机器人"
     contacts_changed_ms: int = 1_766_113_547_565
@@ -156,6 +177,7 @@ class World:
     dice: random.Random = field(default_factory=lambda: random.Random(68))
     _last_message_id: int = 4_688_196_815
     _last_notice_id: int = 1_048_784
+    _last_request_id: int = 90_017
     _asked_online: dict[int, float] = field(default_factory=dict)
 
     def person(self, uid: int) -> Person:
@@ -234,14 +256,65 @@ class World:
 
     def ask_to_join(self, uid: int, group_id: int) -> None:
         """Let a person ask to be a member of a group; the newest request is the first."""
-        self.group_requests.insert(0, JoinRequest(uid, "我想加入", now_ms(), group_id))
+        self.add_group_request(group_id, uid, uid, QR_CODE)
 
-    def drop_group_request(self, request: JoinRequest) -> bool:
+    def invite_account(self, uid: int, group_id: int) -> None:
+        """Let a member ask the account into a group."""
+        self.add_group_request(group_id, uid, self.account, INVITE)
+
+    def add_group_request(self, group_id: int, uid: int, target: int, kind: int) -> None:
+        """Let ``uid`` ask that ``target`` be in a group."""
+        self._last_request_id += 1
+        now = now_ms()
+        request = GroupRequest(self._last_request_id, group_id, uid, target, "我想加入", now, now, kind)
+        self.group_requests.insert(0, request)
+
+    def drop_group_request(self, request: GroupRequest) -> bool:
         """Let a request be answered or withdrawn; False where it is not there any more."""
         if request not in self.group_requests:
             return False
         self.group_requests.remove(request)
         return True
+
+    def invite_members(self, group_id: int, uids: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Bring friends into a group. Return who is no friend, and who must be approved first: a plain member invites them."""
+        group = self.group(group_id)
+        strangers, waiting = [], []
+        for uid in uids:
+            if uid not in self.contacts:
+                strangers.append(uid)
+            elif uid in group.members:
+                pass
+            elif group.join_check and self.own_member(group).role is Role.MEMBER:
+                waiting.append(uid)
+            else:
+                group.add_member(uid)
+        return strangers, waiting
+
+    def answer_group_request(self, request_id: int, *, agree: bool, invited: bool) -> None:
+        """Judge a request that is open, as an auditor of its group or as the one ``invited``."""
+        place = next((place for place, one in enumerate(self.group_requests) if one.request_id == request_id), None)
+        if place is None:
+            raise Refusal(Refused.UNKNOWN)
+        request = self.group_requests[place]
+        if request.status != OPEN:
+            raise Refusal(Refused.INVALID)
+        if not invited:
+            self.moderated_group(request.group_id)
+        elif request.target != self.account:
+            raise Refusal(Refused.NOT_PERMITTED)
+        status = AGREED if agree else REFUSED
+        self.group_requests[place] = replace(request, status=status, changed_ms=now_ms())
+        if agree:
+            self.groups[request.group_id].add_member(request.target)
+
+    def accept_friend(self, uid: int) -> None:
+        """Accept a friend request."""
+        request = next((one for one in self.friend_requests if one.uid == uid), None)
+        if request is None:
+            raise Refusal(Refused.UNKNOWN)
+        self.friend_requests.remove(request)
+        self.add_contact(uid)
 
     def next_message_id(self) -> int:
         self._last_message_id += 1

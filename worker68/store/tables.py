@@ -310,13 +310,23 @@ group_requests = Table(
     "group_requests",
     metadata,
     Column("account", String(64), primary_key=True),
-    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    #: Below 0: a row of a version that did not know the service's number of the request.
+    Column("request_id", BigInteger, primary_key=True, autoincrement=False),
     #: 0 where the bridge names no group.
     Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    #: Who asks or invites, and whom it is about.
+    Column("user_id", BigInteger, nullable=False),
     Column("name", Text, nullable=False),
+    Column("target_id", BigInteger),
+    Column("target_name", Text),
     Column("group_name", Text),
+    Column("host_id", BigInteger),
+    Column("kind", Text),
+    #: ``open``, ``agreed``, ``refused``, ``expired``.
+    Column("status", Text),
     Column("message", Text),
     Column("requested_at", UtcDateTime),
+    Column("changed_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("removed_at", UtcDateTime),
 )
@@ -349,7 +359,7 @@ snapshot_changes = Table(
     # transaction that writes their snapshot, and never alone.
     Column("snapshot_id", BigInteger, primary_key=True, autoincrement=False),
     Column("subject", BigInteger, primary_key=True, autoincrement=False),
-    #: Separates what one user asks of several groups; 0 in the other lists.
+    #: The group of a request about one; 0 in the other lists.
     Column("group_id", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("change", String(7), nullable=False),
     #: JSON objects of the fields that differ; null where there was or is no row.

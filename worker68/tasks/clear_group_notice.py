@@ -45,7 +45,7 @@ TASK: Final = Task(
     "Clear a group's notice.",
     OneGroup,
     JobClass.MODERATION,
-    (change(clear, is_cleared),),
+    (change(clear, api.GROUP_UPDATE.type, is_cleared),),
     result="`notice_id` (null)",
     example={"group_id": 389284},
     chat_of=in_group,

@@ -24,6 +24,6 @@ TASK: Final = Task(
     "Ask the client for the address of the service's API.",
     NoFields,
     JobClass.SYNC,
-    (read(get_api_url, through_api=False),),
+    (read(get_api_url, "getApiUrl", through_api=False),),
     result="`api_url`",
 )

@@ -6,6 +6,7 @@ Frames: GroupUpdate ``op`` 11, then ``sendMsg`` with ``chatType`` 50. [doc] Read
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -70,11 +71,15 @@ def _muted(fields: MuteGroup) -> Outcome:
     return succeeded({"muted": fields.muted, "announcement": None})
 
 
-_CHANGE, _ANNOUNCEMENT = change(mute_group, is_group_muted), message(announce)
+_CHANGE, _ANNOUNCEMENT = change(mute_group, api.GROUP_UPDATE.type, is_group_muted), message(announce)
 
 
 def _steps(fields: Any) -> tuple[Step, ...]:
     return (_CHANGE, _ANNOUNCEMENT) if fields.announce else (_CHANGE,)
+
+
+def _texts(fields: Any) -> Mapping[str, str]:
+    return {"announcement_text": fields.announcement_text} if fields.announce and fields.announcement_text else {}
 
 
 TASK: Final = Task(
@@ -86,5 +91,6 @@ TASK: Final = Task(
     result="`muted`, `announcement` (as for `send_message`, or null)",
     example={"group_id": 441298, "muted": True, "announcement_text": "Quiet, please, until nine."},
     chat_of=in_group,
+    texts_of=_texts,
     wait_seconds=150.0,
 )

@@ -50,7 +50,7 @@ TASK: Final = Task(
     "Give a group another name.",
     RenameGroup,
     JobClass.MODERATION,
-    (change(rename, is_renamed),),
+    (change(rename, api.GROUP_UPDATE.type, is_renamed),),
     result="`name`",
     example={"group_id": 389284, "name": "Opening hours"},
     chat_of=in_group,

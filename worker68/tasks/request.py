@@ -41,15 +41,11 @@ async def request(turn: Turn) -> Outcome | TryAgain:
     return judge_unknown_call(seen) if turn.job.now.nature is Nature.SEND else judge_request(seen)
 
 
-_READ, _CHANGE = read(request), change(request)
-_UNKNOWN_CALL = Step(request, Nature.SEND, "moderate", through_api=True)
-
-
 def _steps(fields: Any) -> tuple[Step, ...]:
     known = api.DOCUMENTED.get(fields.path)
     if known is None or known.type != fields.type:
-        return (_UNKNOWN_CALL,)
-    return (_CHANGE,) if known.changes else (_READ,)
+        return (Step(request, Nature.SEND, "moderate", through_api=True, call=fields.type),)
+    return (change(request, fields.type) if known.changes else read(request, fields.type),)
 
 
 def _subject_of(fields: Any) -> str:

@@ -44,7 +44,7 @@ TASK: Final = Task(
     "Restart the 68 client: done when it says Hello again, logged in to its server or not yet.",
     NoFields,
     JobClass.MODERATION,
-    (Step(restart_client, Nature.CHANGE, "moderate", needs_login=False),),
+    (Step(restart_client, Nature.CHANGE, "moderate", needs_login=False, call="restart68"),),
     result="`restarted_in` (seconds)",
     exclusive=True,
     wait_seconds=180.0,

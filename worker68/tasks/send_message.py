@@ -44,5 +44,6 @@ TASK: Final = Task(
     result="`custom_msg_id`, `message_id` (the server's, or null), `sent_at`",
     example={"chat": {"type": "group", "id": 389284}, "text": "hello"},
     chat_of=chat_of,
+    texts_of=lambda fields: {"text": fields.text},
     wait_seconds=60.0,
 )

@@ -65,7 +65,7 @@ def _notice_set(notice_id: int | None) -> Outcome:
     return succeeded({"notice_id": notice_id, "announcement": None})
 
 
-_CHANGE, _ANNOUNCEMENT = change(set_notice, is_notice_set), message(announce)
+_CHANGE, _ANNOUNCEMENT = change(set_notice, api.GROUP_UPDATE.type, is_notice_set), message(announce)
 
 
 def _steps(fields: Any) -> tuple[Step, ...]:
@@ -81,5 +81,6 @@ TASK: Final = Task(
     result="`notice_id`, `announcement` (as for `send_message`, or null)",
     example={"group_id": 389284, "notice": "Open from 9 to 17.\nClosed on Friday."},
     chat_of=in_group,
+    texts_of=lambda fields: {"notice": fields.notice} if fields.announce else {},
     wait_seconds=150.0,
 )

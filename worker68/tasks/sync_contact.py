@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.jobs.fields import Id
+from worker68.jobs.fields import OneUser
 from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, read
@@ -14,10 +14,6 @@ from worker68.protocol import api
 from worker68.protocol.entries import User, describe_person, is_friend
 from worker68.protocol.values import read_id, read_int, read_time
 from worker68.tasks.turn import Turn, data_of, holds_no
-
-
-class OneUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: Id
 
 
 class _ContactBase(msgspec.Struct):
@@ -31,10 +27,14 @@ class _Contact(msgspec.Struct):
 
 
 async def sync_contact(turn: Turn) -> Outcome | TryAgain:
-    """Read one contact; ``friend`` says whether it is one."""
     fields = turn.job.fields
     assert isinstance(fields, OneUser)
-    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": fields.user_id}, reply_shape=_Contact))
+    return await read_contact_detail(turn, fields.user_id)
+
+
+async def read_contact_detail(turn: Turn, user_id: int) -> Outcome | TryAgain:
+    """Read one contact; ``friend`` says whether it is one."""
+    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": user_id}, reply_shape=_Contact))
     detail = data_of(finding)
     if detail is None:
         return finding
@@ -58,7 +58,7 @@ TASK: Final = Task(
     "Read one contact, or a stranger.",
     OneUser,
     JobClass.SYNC,
-    (read(sync_contact),),
+    (read(sync_contact, api.CONTACTS_DETAIL.type),),
     result="`contact`",
     example={"user_id": 7237423},
     subject_of=lambda fields: str(fields.user_id),

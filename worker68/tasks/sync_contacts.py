@@ -17,6 +17,9 @@ from worker68.tasks.lists import Entries, ListReply, entries_of
 from worker68.tasks.paging import ListSource, read_list
 from worker68.tasks.turn import Finding, Turn
 
+#: What the client itself asks for. Without number and size the first page comes. [seen]
+CONTACTS_A_PAGE = 200
+
 
 class _Contacts(ListReply):
     contactsList: list[msgspec.Raw] | None = None
@@ -39,8 +42,7 @@ def read_contact(raw: msgspec.Raw) -> ContactRow | None:
 
 
 async def _ask(turn: Turn, number: int) -> Evidence:
-    """The first page as documented, without a number; its reply says ``pageNum`` 1, so there may be a second. [doc]"""
-    data = {} if number == 1 else {"pageNum": number}
+    data = {"pageNum": number, "pageSize": CONTACTS_A_PAGE}
     return await turn.ask(api.CONTACTS_LIST, data, reply_shape=_Contacts)
 
 
@@ -48,7 +50,7 @@ def _entries(data: Any) -> Entries | None:
     return entries_of(data, data.contactsList) if isinstance(data, _Contacts) else None
 
 
-_SOURCE = ListSource(CONTACTS, _ask, _entries, read_contact)
+_SOURCE = ListSource(CONTACTS, _ask, _entries, read_contact, page_size=CONTACTS_A_PAGE)
 
 
 async def sync_contacts(turn: Turn) -> Finding:
@@ -60,7 +62,7 @@ TASK: Final = Task(
     "Bring the list of contacts into the database.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_contacts),),
+    (read(sync_contacts, api.CONTACTS_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="contacts",
     wait_seconds=600.0,

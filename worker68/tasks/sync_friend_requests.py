@@ -18,24 +18,22 @@ from worker68.tasks.paging import ListSource, read_list
 from worker68.tasks.turn import Finding, Turn
 
 
-class Requests(ListReply):
+class _Requests(ListReply):
     recordList: list[msgspec.Raw] | None = None
 
 
-class Request(msgspec.Struct):
+class _Request(msgspec.Struct):
     userInfo: User
     msg: Any = None
     type: Any = None
     modifyTime: Any = None
-    groupId: Any = None
-    groupName: Any = None
 
 
-request_decoder = msgspec.json.Decoder(Request)
+_request = msgspec.json.Decoder(_Request)
 
 
 def read_friend_request(raw: msgspec.Raw) -> FriendRequestRow | None:
-    entry = decode_entry(raw, request_decoder)
+    entry = decode_entry(raw, _request)
     user_id = read_id(entry.userInfo.uid) if entry else None
     if entry is None or user_id is None:
         return None
@@ -52,14 +50,14 @@ def read_friend_request(raw: msgspec.Raw) -> FriendRequestRow | None:
 
 
 async def _ask(turn: Turn, _: int) -> Evidence:
-    return await turn.ask(api.CONTACTS_APPLY_LIST, reply_shape=Requests)
+    return await turn.ask(api.CONTACTS_APPLY_LIST, reply_shape=_Requests)
 
 
-def entries_of_requests(data: Any) -> Entries | None:
-    return entries_of(data, data.recordList) if isinstance(data, Requests) else None
+def _entries(data: Any) -> Entries | None:
+    return entries_of(data, data.recordList) if isinstance(data, _Requests) else None
 
 
-_SOURCE = ListSource(FRIEND_REQUESTS, _ask, entries_of_requests, read_friend_request, paged=False)
+_SOURCE = ListSource(FRIEND_REQUESTS, _ask, _entries, read_friend_request, paged=False)
 
 
 async def sync_friend_requests(turn: Turn) -> Finding:
@@ -71,7 +69,7 @@ TASK: Final = Task(
     "Bring the list of those who ask to be a friend into the database.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_friend_requests),),
+    (read(sync_friend_requests, api.CONTACTS_APPLY_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="friend-requests",
     wait_seconds=600.0,

@@ -67,7 +67,7 @@ TASK: Final = Task(
     "Read one group's detail.",
     OneGroup,
     JobClass.SYNC,
-    (read(sync_group),),
+    (read(sync_group, api.GROUP_DETAIL.type),),
     result="`group`",
     example={"group_id": 389284},
     subject_of=lambda fields: str(fields.group_id),

@@ -74,7 +74,7 @@ TASK: Final = Task(
     "Bring a group's members into the database.",
     OneGroup,
     JobClass.SYNC,
-    (read(sync_group_members),),
+    (read(sync_group_members, api.GROUP_MEMBER_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`, `group_id`",
     example={"group_id": 520117},
     subject_of=lambda fields: str(fields.group_id),

@@ -1,62 +1,148 @@
-"""``worker68.sync_group_requests``: who asks to join a group, brought into the table ``group_requests`` (GroupReqList [doc]).
+"""``worker68.sync_group_requests``: requests about groups, brought into the table ``group_requests``.
 
-No reply with such requests is documented: they are read like their twins, the friend requests.
+Frame: GroupReqList, its pages from 1: page 0 is answered 300. [doc] The shape of its reply is [seen].
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from worker68.jobs.evidence import Evidence
 from worker68.jobs.fields import NoFields
-from worker68.jobs.snapshot import GROUP_REQUESTS, GroupRequestRow
+from worker68.jobs.outcome import Outcome, TryAgain
+from worker68.jobs.snapshot import GROUP_REQUESTS, GroupRequestRow, ListSeen
 from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol import api
-from worker68.protocol.entries import decode_entry, name_of
-from worker68.protocol.values import read_id, read_text, read_time
+from worker68.protocol.entries import User, decode_entry, name_of
+from worker68.protocol.values import read_id, read_int, read_text, read_time
+from worker68.tasks.lists import Entries, ListReply, entries_of
 from worker68.tasks.paging import ListSource, read_list
-from worker68.tasks.sync_friend_requests import Requests, entries_of_requests, request_decoder
 from worker68.tasks.turn import Finding, Turn
 
 #: What the documented GroupReqList asks for. [doc]
 REQUESTS_A_PAGE = 100
 
+#: ``groupReqType`` by its number, in words after the client's own for them. [seen] The list holds notices too: 6 to 13, 16 to 18.
+KINDS: Final = (
+    "transfer",
+    "invite",
+    "qr_code",
+    "owner_check_invite",
+    "owner_check_qr_code",
+    "member_check",
+    "owner_remove_member",
+    "member_exit",
+    "set_admin",
+    "cancel_admin",
+    "admin_update",
+    "is_disabled",
+    "member_shutup",
+    "is_disbanded",
+    "link",
+    "alias",
+    "is_enabled",
+    "observe_add",
+    "observe_remove",
+)
+#: ``groupReqStatus``, and the client's own words for it. [seen]
+STATUSES: Final = ("open", "agreed", "refused", "expired")
+_STATUS_WORDS: Final = {"CHECKING": "open", "AGREE": "agreed", "REFUSE": "refused", "EXPIRE": "expired"}
+
+
+class _Requests(ListReply):
+    groupReqs: list[msgspec.Raw] | None = None
+
+
+class _Request(msgspec.Struct):
+    """Of the two enumerations the default, 0, is left out. [seen]"""
+
+    fromUser: User
+    groupReqId: Any = None
+    groupId: Any = None
+    groupName: Any = None
+    groupHostUid: Any = None
+    targetUser: User | None = None
+    groupReqType: Any = 0
+    groupReqStatus: Any = 0
+    msg: Any = None
+    createTime: Any = None
+    updateTime: Any = None
+
+
+_request = msgspec.json.Decoder(_Request)
+
 
 def read_group_request(raw: msgspec.Raw) -> GroupRequestRow | None:
-    entry = decode_entry(raw, request_decoder)
-    user_id = read_id(entry.userInfo.uid) if entry else None
-    if entry is None or user_id is None:
+    entry = decode_entry(raw, _request)
+    if entry is None:
         return None
+    request_id, user_id = read_id(entry.groupReqId), read_id(entry.fromUser.uid)
+    if request_id is None or user_id is None:
+        return None
+    target = entry.targetUser
     return GroupRequestRow(
-        user_id,
+        request_id,
         read_id(entry.groupId) or 0,
-        name_of(entry.userInfo),
+        user_id,
+        name_of(entry.fromUser),
+        target_id=read_id(target.uid) if target else None,
+        target_name=name_of(target) if target else None,
         group_name=read_text(entry.groupName),
+        host_id=read_id(entry.groupHostUid),
+        kind=_read_kind(entry.groupReqType),
+        status=_read_status(entry.groupReqStatus),
         message=read_text(entry.msg),
-        requested_at=read_time(entry.modifyTime),
+        requested_at=read_time(entry.createTime),
+        changed_at=read_time(entry.updateTime),
     )
+
+
+def _read_kind(value: Any) -> str | None:
+    """Return a kind in words, whether it came as a number or as a word; one that is not known as it came."""
+    number = read_int(value)
+    if number is not None:
+        return KINDS[number] if 0 <= number < len(KINDS) else str(number)
+    word = read_text(value)
+    return None if word is None else word.removeprefix("GROUP_").lower().replace("cancle", "cancel")
+
+
+def _read_status(value: Any) -> str | None:
+    number = read_int(value)
+    if number is not None:
+        return STATUSES[number] if 0 <= number < len(STATUSES) else str(number)
+    word = read_text(value)
+    return None if word is None else _STATUS_WORDS.get(word, word.lower())
 
 
 async def _ask(turn: Turn, number: int) -> Evidence:
     data = {"pageNum": number, "pageSize": REQUESTS_A_PAGE}
-    return await turn.ask(api.GROUP_REQ_LIST, data, reply_shape=Requests)
+    return await turn.ask(api.GROUP_REQ_LIST, data, reply_shape=_Requests)
 
 
-_SOURCE = ListSource(GROUP_REQUESTS, _ask, entries_of_requests, read_group_request, first=0, page_size=REQUESTS_A_PAGE)
+def _entries(data: Any) -> Entries | None:
+    return entries_of(data, data.groupReqs) if isinstance(data, _Requests) else None
+
+
+_SOURCE = ListSource(GROUP_REQUESTS, _ask, _entries, read_group_request, page_size=REQUESTS_A_PAGE)
+
+
+async def read_group_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
+    """Read all requests of the account."""
+    return await read_list(turn, _SOURCE)
 
 
 async def sync_group_requests(turn: Turn) -> Finding:
-    return await read_list(turn, _SOURCE)
+    return await read_group_requests(turn)
 
 
 TASK: Final = Task(
     "worker68.sync_group_requests",
-    "Bring the list of those who ask to join a group into the database.",
+    "Bring the requests about groups into the database: who asks to be let in, and who invites.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_group_requests),),
+    (read(sync_group_requests, api.GROUP_REQ_LIST.type),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="group-requests",
     wait_seconds=600.0,

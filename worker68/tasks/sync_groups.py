@@ -67,7 +67,7 @@ TASK: Final = Task(
     "Bring the account's groups into the database.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_groups, through_api=False),),
+    (read(sync_groups, "getGroups", through_api=False),),
     result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
     sync_name="groups",
     wait_seconds=600.0,

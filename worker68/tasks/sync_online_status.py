@@ -105,11 +105,11 @@ def _members(seen: ListSeen) -> list[int]:
 
 async def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
     """Ask once the slot is there: while it is waited for, another job may ask for the same users."""
-    await turn.hold_slot("read")
+    await turn.hold_slot("read", api.GROUP_MEMBER_ONLINE.type)
     while (seconds := turn.context.recently_asked(user_ids)) > 0:
         turn.forgo_slot()
         await turn.context.pause(seconds)
-        await turn.hold_slot("read")
+        await turn.hold_slot("read", api.GROUP_MEMBER_ONLINE.type)
     data = {"groupId": group_id, "uids": user_ids}
     return await turn.ask(api.GROUP_MEMBER_ONLINE, data, reply_shape=_Reply)
 
@@ -124,7 +124,7 @@ TASK: Final = Task(
     "Ask who of a group is online.",
     OnlineStatus,
     JobClass.SYNC,
-    (read(sync_online_status),),
+    (read(sync_online_status, api.GROUP_MEMBER_ONLINE.type),),
     result="`online` (ids), `offline` (ids), `checked`",
     example={"group_id": 389284},
     subject_of=lambda fields: str(fields.group_id),

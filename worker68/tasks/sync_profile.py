@@ -40,7 +40,7 @@ TASK: Final = Task(
     "Read the account's own profile.",
     NoFields,
     JobClass.SYNC,
-    (read(sync_profile),),
+    (read(sync_profile, api.USER_INFO.type),),
     result="`profile`",
     sync_name="profile",
 )

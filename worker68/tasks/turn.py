@@ -7,12 +7,15 @@ end when the worker stops or loses the account.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from worker68.clock import Deadline
-from worker68.jobs.evidence import Evidence
+from worker68.jobs.evidence import TAKEN_SECONDS, Evidence
 from worker68.jobs.job import Job
 from worker68.jobs.judge import Confirm, judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed
@@ -51,6 +54,9 @@ class Rows(Protocol):
 class Call(Protocol):
     """A frame that is to be written, or was."""
 
+    @property
+    def seconds_at_the_bridge(self) -> float: ...
+
     async def wait(self, deadline: Deadline) -> Evidence: ...
 
 
@@ -59,6 +65,9 @@ class Bridge(Protocol):
 
     @property
     def connections(self) -> int: ...
+
+    @property
+    def why_not_ready(self) -> str | None: ...
 
     @property
     def why_not_reached(self) -> str | None: ...
@@ -75,8 +84,11 @@ class Bridge(Protocol):
 class Context(Protocol):
     """What execution lets a step have. Each of these may raise ``TurnOver``."""
 
-    async def wait_for_slot(self, limit: LimitClass) -> None:
-        """Return when a further frame may be written."""
+    async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
+        """Return when a further frame may be written, of a call of this kind."""
+
+    def note_call(self, call: str) -> None:
+        """The next frame is of a call of this kind, whatever its slot was asked for."""
 
     async def pause(self, seconds: float) -> None: ...
 
@@ -110,7 +122,7 @@ class Turn:
         """Send the job's message and wait for the evidence that the account's settings ask for."""
         assert self.job.custom_msg_id is not None
         confirm = self.account.confirm
-        await self._take_slot("send")
+        await self._take_slot("send", "")
         call = self.link.send(
             message,
             str(self.job.custom_msg_id),
@@ -119,11 +131,17 @@ class Turn:
             attempt=self.job.attempts + 1,
         )
         seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
-        return await call.wait(Deadline.after(seconds))
+        seen = self._mark(await call.wait(Deadline.after(seconds)))
+        return replace(seen, not_taken=self._was_not_taken(call, seen))
+
+    def _was_not_taken(self, call: Call, seen: Evidence) -> bool:
+        """Whether the client had time to show that it has taken a message, on a link that is still ready, and did not."""
+        had_time = call.seconds_at_the_bridge >= TAKEN_SECONDS
+        return had_time and not (seen.taken or seen.connection_lost) and self.link.why_not_ready is None
 
     async def call(self, frame_type: str, *, reply_shape: Any = Any, limit: LimitClass = "read") -> Evidence:
         """Make a plain call to the bridge and wait for its reply."""
-        await self._take_slot(limit)
+        await self._take_slot(limit, frame_type)
         needs_login = self.job.now.needs_login
         return await self._wait(
             self.link.call(frame_type, reply_shape=reply_shape, guard=self.may_not_write, needs_login=needs_login)
@@ -133,7 +151,7 @@ class Turn:
         self, call: ApiCall, data: Any = None, *, reply_shape: Any = Any, limit: LimitClass = "read"
     ) -> Evidence:
         """Call the service's API through the bridge and wait for its reply."""
-        await self._take_slot(limit)
+        await self._take_slot(limit, call.type)
         return await self._wait(
             self.link.request(
                 call.type, call.path, data, call.proto_type, reply_shape=reply_shape, guard=self.may_not_write
@@ -155,20 +173,30 @@ class Turn:
         return finding
 
     async def _wait(self, call: Call) -> Evidence:
-        return await call.wait(Deadline.after(self.account.reply_timeout))
+        return self._mark(await call.wait(Deadline.after(self.account.reply_timeout)))
 
-    async def hold_slot(self, limit: LimitClass) -> None:
-        """Return with a slot in hand for the next frame, which should be written at once; wait for one where there is none."""
+    def _mark(self, seen: Evidence) -> Evidence:
+        """Say of an error whether it is a busy one for this account."""
+        if seen.error is None or seen.error.code not in self.account.slow_downs:
+            return seen
+        return replace(seen, error=dataclasses.replace(seen.error, busy=True))
+
+    async def hold_slot(self, limit: LimitClass, call: str) -> None:
+        """Return with a slot in hand for the next frame, which should be written at once; wait for one where there is none.
+
+        ``call``: the kind of its call.
+        """
         if not self._has_slot:
-            await self.context.wait_for_slot(limit)
+            await self.context.wait_for_slot(limit, call)
             self._has_slot = True
 
     def forgo_slot(self) -> None:
         """Leave the slot unused: what comes first will take longer than it lasts."""
         self._has_slot = False
 
-    async def _take_slot(self, limit: LimitClass) -> None:
-        await self.hold_slot(limit)
+    async def _take_slot(self, limit: LimitClass, call: str) -> None:
+        await self.hold_slot(limit, call)
+        self.context.note_call(call)
         self._has_slot = False
 
 

@@ -239,16 +239,16 @@ class TestCalls:
         paused.clear()
         assert eventually(lambda: link.api_url) == API_URL
 
-    def test_busy_is_told_with_the_calls_guard(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        told: list[object] = []
-        link = worker.ready_link(bridge.url, on_busy=told.append)
+    def test_an_error_is_reported_with_the_calls_guard(self, worker: Worker, bridge: WellBehavedBridge) -> None:
+        reported: list[object] = []
+        link = worker.ready_link(bridge.url, on_error=lambda *about: reported.append(about))
         bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "error": {"errorCode": 300}}]
 
         def guard() -> None:
             return None
 
         assert evidence_of(link.call("getGroups", guard=guard)).error == BridgeError(300, "")
-        assert told == [guard]
+        assert reported == [(guard, BridgeError(300, ""))]
 
     def test_broken_guard_refuses_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)

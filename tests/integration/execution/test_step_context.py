@@ -66,7 +66,7 @@ def over(context: StepContext, account: Account, loop: Loop) -> Callable[[], str
 
 async def _end_of(context: StepContext) -> str:
     with pytest.raises(TurnOver) as ended:
-        await context.wait_for_slot("read")
+        await context.wait_for_slot("read", "GroupMemberList")
     assert not ended.value.finding.spent
     return ended.value.finding.reason
 
@@ -94,7 +94,7 @@ def test_each_slot_is_one_of_the_accounts_limits(
         limiter = Limiter(client, clock=lambda: 1_795_000_000_000_000)
         account.shared = replace(account.shared, slots=Gathered(limiter.acquire_each))
         for _ in range(4):
-            loop.run_until_complete(context.wait_for_slot("read"))
+            loop.run_until_complete(context.wait_for_slot("read", "GroupMemberList"))
             slots.append(context._frames.slot.write_at - clock.now)
     assert slots == pytest.approx([0.0, 0.1, 0.2, 0.3])
     handed_over = [0.0, *(seconds - HAND_OVER_SECONDS for seconds in (0.1, 0.2, 0.3))]
@@ -106,7 +106,7 @@ def test_a_refused_slot_is_waited_for(context: StepContext, account: Account, lo
     account.settings = settings_of(limits=parse_limits({"read": "20/m", "account": "off"}))
 
     async def go() -> None:
-        await context.wait_for_slot("read")
+        await context.wait_for_slot("read", "GroupMemberList")
         waiting = asyncio.ensure_future(_end_of(context))
         assert not await _ends(waiting, 0.2)
         account.shared.stopping.set()
@@ -148,7 +148,7 @@ def test_a_bridge_that_comes_back_goes_on(
     link.ready = False
 
     async def go() -> None:
-        waiting = asyncio.ensure_future(context.wait_for_slot("read"))
+        waiting = asyncio.ensure_future(context.wait_for_slot("read", "GroupMemberList"))
         assert not await _ends(waiting, 0.1)
         link.ready = True
         assert await _ends(waiting, 5)
@@ -168,12 +168,12 @@ def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
         return urgent.pop(0)
 
     monkeypatch.setattr(account.dispatch, "has_more_urgent", gives_way)
-    loop.run_until_complete(context.wait_for_slot("read"))
+    loop.run_until_complete(context.wait_for_slot("read", "GroupMemberList"))
     assert urgent == []
     assert asked_on == {threading.get_ident()}, "the lanes belong to the loop"
     monkeypatch.setattr(module, "GIVE_WAY_SECONDS", 0.05)
     monkeypatch.setattr(account.dispatch, "has_more_urgent", lambda: True)
-    loop.run_until_complete(context.wait_for_slot("read"))
+    loop.run_until_complete(context.wait_for_slot("read", "GroupMemberList"))
 
 
 def test_while_redis_is_away_no_slot_is_given(

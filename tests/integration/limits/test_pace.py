@@ -7,7 +7,8 @@ import redis
 
 from worker68.limits.limiter import Ask, Grant, Limiter, Refusal
 from worker68.limits.pace import Pace, PaceState, pace_key, read_paces
-from worker68.limits.rates import Limits, Rate
+from worker68.limits.rates import NO_LIMITS, Limits, Rate
+from worker68.limits.slow_downs import SlowDown
 
 NOON = 1_795_000_000_000_000
 SECOND = 1_000_000
@@ -208,15 +209,15 @@ def test_a_clock_set_back_stops_neither_the_slow_down_nor_the_probes(
 def test_the_state_can_be_read(client: redis.Redis) -> None:
     pace = Pace(client)
     pace.report_busy("slow")
-    for _ in range(3):
+    for _ in range(7):  # so that the pause is long, however slow the machine is
         pace.report_busy("paused")
     states = read_paces(client, ["full", "slow", "paused"])
     assert states["full"] == PaceState()
     assert states["full"].words is None
     assert states["slow"] == PaceState(0.5)
     assert states["slow"].words == "slowed down to 50% of its limits after busy answers"
-    assert states["paused"].share == 0.1
-    assert 0 < (states["paused"].probe_in_seconds or 0) <= 2
+    assert states["paused"].share == 0.05
+    assert 0 < (states["paused"].probe_in_seconds or 0) <= 32
     assert "only a probe goes" in (states["paused"].words or "")
 
 
@@ -226,8 +227,8 @@ def test_a_success_that_was_under_way_when_busy_came_does_not_hide_the_slow_down
     """The answer "full pace" was true when Redis gave it; by the time it is written down another thread has slowed down."""
     real = pace.report_success
 
-    def and_then_busy(account: str, successes: int = 1, age_seconds: float = 0.0) -> float:
-        answer = real(account, successes, age_seconds)
+    def and_then_busy(account: str, successes: int = 1, age_seconds: float = 0.0, call: str = "") -> float:
+        answer = real(account, successes, age_seconds, call)
         monkeypatch.undo()
         busy(pace, clock, 1)
         return answer
@@ -238,3 +239,83 @@ def test_a_success_that_was_under_way_when_busy_came_does_not_hide_the_slow_down
     for _ in range(20):
         pace.note_success("main")
     assert pace.report_success("main", 0) == 0.55
+
+
+def test_a_busy_answer_slows_its_kind_of_call_alone(client: redis.Redis, pace: Pace, clock: Clock) -> None:
+    assert pace.report_busy("main", call="GroupReqList") == 0.5
+    assert read_paces(client, ["main"])["main"] == PaceState(calls={"GroupReqList": PaceState(0.5)})
+    assert (
+        read_paces(client, ["main"])["main"].words == "GroupReqList: slowed down to 50% of its pace after busy answers"
+    )
+    assert not pace.is_full("main", "GroupReqList")
+
+
+def test_a_kind_of_call_that_stays_busy_is_paused_alone(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    for _ in range(3):
+        clock.pass_seconds(0.1)
+        pace.report_busy("main", call="GroupReqList")
+    asks = [Ask(None, "read", "GroupReqList"), Ask(None, "read", "GroupDetail"), Ask(None, "send")]
+    broken, detail, send = limiter.acquire("main", QUICK, asks)
+    assert isinstance(broken, Refusal)
+    assert (broken.limit, broken.call, broken.pace) == ("busy", "GroupReqList", 1.0)
+    assert broken.retry_after_seconds == pytest.approx(2.0)
+    assert (detail, send) == (Grant(0.0), Grant(0.01))
+
+
+def test_a_slowed_kind_of_call_has_a_distance_of_its_own(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    clock.pass_seconds(0.1)
+    pace.report_busy("main", call="GroupReqList")
+    ask = Ask(None, "read", "GroupReqList")
+    first, second, third = limiter.acquire("main", NO_LIMITS, [ask] * 3)
+    assert (first, second) == (Grant(0.0), Grant(2.0)), "a second by default, at half the pace"
+    assert isinstance(third, Refusal)
+    assert (third.limit, third.call, third.retry_after_seconds) == ("call", "GroupReqList", 2.0)
+    assert limiter.acquire("main", NO_LIMITS, [Ask(None, "read", "GroupDetail")] * 3) == [Grant(0.0)] * 3
+
+
+@pytest.mark.parametrize(("apart_seconds", "account"), [(59, 0.5), (61, 1.0)])
+def test_two_kinds_within_a_minute_slow_the_account(
+    client: redis.Redis, pace: Pace, clock: Clock, apart_seconds: float, account: float
+) -> None:
+    pace.report_busy("main", call="GroupReqList")
+    clock.pass_seconds(apart_seconds)
+    assert pace.report_busy("main", call="GroupDetail") == 0.5
+    assert read_paces(client, ["main"])["main"].share == account
+
+
+def test_a_kind_that_comes_again_still_knows_the_other_one(client: redis.Redis, pace: Pace, clock: Clock) -> None:
+    for call, seconds in (("A", 0.0), ("B", 50.0), ("B", 5.0)):
+        clock.pass_seconds(seconds)
+        pace.report_busy("main", call=call)
+    state = read_paces(client, ["main"])["main"]
+    assert (state.share, list(state.calls)) == (0.25, ["A"])
+
+
+def test_a_send_slows_the_account_and_so_does_a_call_after_it(client: redis.Redis, pace: Pace, clock: Clock) -> None:
+    clock.pass_seconds(0.1)
+    pace.report_busy("main")
+    clock.pass_seconds(0.1)
+    pace.report_busy("main", call="GroupDetail")
+    assert read_paces(client, ["main"])["main"] == PaceState(0.25)
+
+
+def test_a_rule_says_what_slows_by_how_much_and_for_how_long(client: redis.Redis, pace: Pace, clock: Clock) -> None:
+    rule = SlowDown("account", 0.8, 3.0)
+    shares = []
+    for _ in range(5):
+        clock.pass_seconds(0.1)
+        shares.append(pace.report_busy("main", call="GroupDetail", rule=rule))
+    assert shares == [0.8, 0.6, 0.45, 0.35, 0.25]
+    assert client.hget(pace_key("main"), "pause") == b"3000000"
+
+
+def test_a_kind_of_call_recovers_by_its_own_successes(client: redis.Redis, pace: Pace, clock: Clock) -> None:
+    pace.report_busy("main", call="GroupReqList")
+    clock.pass_seconds(0.1)
+    for _ in range(200):
+        pace.note_success("main", call="GroupDetail")
+    assert read_paces(client, ["main"])["main"].calls == {"GroupReqList": PaceState(0.5)}
+    for _ in range(200):
+        pace.note_success("main", call="GroupReqList")
+    assert not client.exists(pace_key("main")), "a full pace is not written down"
+    assert pace.is_full("main", "GroupReqList")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Any
+
 from alembic import command
 from sqlalchemy import inspect, text
 
 from tests.parts.jobs import message
 from tests.parts.ledger import Ledger
-from tests.parts.lists import Lists, contacts, counts
-from worker68.jobs.snapshot import GROUPS, GroupRow
+from tests.parts.lists import Lists, contacts, counts, group_request
+from worker68.jobs.snapshot import GROUP_REQUESTS, GROUPS, GroupRow
 from worker68.store.engine import open_engine, transaction
 from worker68.store.migration import configure, upgrade
 from worker68.store.schema import VERSION
@@ -76,6 +79,46 @@ def test_the_snapshots_of_the_first_version_are_kept_there_and_back(database_url
     assert lists.rows(GROUPS)[0].member_count == 2
     assert lists.rows() == []
     ledger.engine.dispose()
+
+
+def test_requests_from_before_their_numbers_are_kept_there_and_back(database_url: str) -> None:
+    config = configure(database_url)
+    command.upgrade(config, "0004")
+    ledger = Ledger(database_url)
+    now = "'2026-11-23 12:00:00'"
+    old = (
+        f"('main', 7, 5, 'seven', 'five', 'please', {now}, {now}, NULL)",
+        f"('main', 7, 6, 'seven', 'six', NULL, NULL, {now}, {now})",
+        f"('shop', 8, 5, 'eight', 'five', NULL, NULL, {now}, NULL)",
+    )
+    with transaction(ledger.engine) as connection:
+        for row in old:
+            connection.exec_driver_sql(f"INSERT INTO group_requests VALUES {row}")
+    assert upgrade(database_url) == VERSION
+    lists = Lists(ledger)
+    kept = [(row.group_id, row.user_id, row.name, row.message, row.removed_at is None) for row in requests(lists)]
+    assert kept == [(5, 7, "seven", "please", True), (6, 7, "seven", None, False), (5, 8, "eight", None, True)]
+    assert all(row.request_id < 0 and row.kind is None and row.status is None for row in requests(lists))
+    first = requests(lists)[0]
+    assert first.requested_at == first.updated_at == dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+    # What the service says now replaces it: the old row is gone, and can still be read.
+    told = lists.see([group_request(7, 5)], GROUP_REQUESTS)
+    assert counts(told) == (1, 1, 1, 0)
+    assert lists.present(GROUP_REQUESTS) == [7]
+    ledger.engine.dispose()
+    command.downgrade(config, "0004")
+    with transaction(ledger.engine) as connection:
+        back = connection.exec_driver_sql(
+            "SELECT account, user_id, group_id, name FROM group_requests ORDER BY account, user_id, group_id"
+        )
+        found = [tuple(row) for row in back]
+    assert found == [("main", 7, 5, "阳光"), ("main", 7, 6, "seven"), ("shop", 8, 5, "eight")]
+    ledger.engine.dispose()
+
+
+def requests(lists: Lists) -> list[Any]:
+    rows = [*lists.rows(GROUP_REQUESTS), *lists.rows(GROUP_REQUESTS, "shop")]
+    return sorted(rows, key=lambda row: -row.request_id)
 
 
 def test_the_migrated_tables_take_jobs_in(database_url: str) -> None:

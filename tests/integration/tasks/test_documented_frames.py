@@ -1,4 +1,4 @@
-"""What each task writes to the bridge is the documented frame."""
+"""What each task writes to the bridge is the documented frame, or the one that was seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.tasks.acting import GROUP_CHAT, act
-from tests.parts.frames import DOCUMENTED_REQUESTS, plain
+from tests.parts.frames import KNOWN_REQUESTS, plain
 from worker68.bridge.link import Link
 from worker68.jobs.outcome import TryAgain
 from worker68.simulator import Simulator
@@ -18,11 +18,14 @@ from worker68.simulator.population import (
     OWNED_GROUP,
 )
 
-#: Documented frame -> the task, the step, and the fields that lead to it.
-DOCUMENTED: dict[str, tuple[str, int, dict[str, Any]]] = {
+#: The page before the first, which is answered with the documented error; contacts without a page; a read-back. The last two are
+#: in the tests of their tasks.
+NOT_WRITTEN_FIRST = {"group_req_list_error", "contacts_list", "contact_in_group"}
+
+#: Frame -> the task, the step, and the fields that lead to it.
+KNOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "user_info": ("sync_profile", 0, {}),
-    "contacts_list": ("sync_contacts", 0, {}),
-    "group_req_list_error": ("sync_group_requests", 0, {}),
+    "group_requests": ("sync_group_requests", 0, {}),
     "get_groups": ("sync_groups", 0, {}),
     "send_friend_text": ("send_message", 0, {"chat": {"type": "friend", "id": FRIEND}, "text": "这里改成你的消息"}),
     "send_group_text": ("send_message", 0, {"chat": GROUP_CHAT, "text": "这里改成你的消息"}),
@@ -52,18 +55,18 @@ DOCUMENTED: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 
 
-def test_every_documented_frame_is_written_by_some_task() -> None:
-    assert DOCUMENTED.keys() == DOCUMENTED_REQUESTS.keys()
+def test_every_known_frame_is_written_by_some_task() -> None:
+    assert KNOWN.keys() == KNOWN_REQUESTS.keys() - NOT_WRITTEN_FIRST
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
-def test_the_frame_on_the_wire_is_the_documented_one(name: str, simulated_link: Link, simulated: Simulator) -> None:
-    task, step, fields = DOCUMENTED[name]
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_frame_on_the_wire_is_the_known_one(name: str, simulated_link: Link, simulated: Simulator) -> None:
+    task, step, fields = KNOWN[name]
     before = len(simulated.received)
     finding = act(simulated_link, task, step=step, **fields)
     assert not isinstance(finding, TryAgain), finding
     written = simulated.received[before].frame
-    assert plain(written) == plain(DOCUMENTED_REQUESTS[name])
+    assert plain(written) == plain(KNOWN_REQUESTS[name])
     if written["type"] == "sendFile":
         assert written["custom_msg_id"] == "10000000001"
     elif written["type"] == "sendMsg":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.tasks.acting import act, frames_of, result
+from tests.parts.clock import Clock
 from tests.parts.turns import FreeContext
 from worker68.bridge.link import Link
 from worker68.simulator import Simulator
@@ -44,7 +45,10 @@ def test_where_no_member_is_known_their_list_is_read_first(simulated_link: Link,
     assert len(frames_of(simulated, "GroupMemberList")) == 1
 
 
-def test_nobody_is_asked_for_again_too_soon(simulated_link: Link, simulated: Simulator) -> None:
+def test_users_are_not_asked_for_again_too_soon(
+    simulated_link: Link, simulated: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock().drive(monkeypatch, "worker68.tasks.sync_online_status")
     context = FreeContext()
     fields: dict[str, Any] = {"group_id": MANAGED_GROUP, "user_ids": [ACCOUNT]}
     result(act(simulated_link, "sync_online_status", context, **fields))

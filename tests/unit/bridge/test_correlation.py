@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker68.bridge.correlation import Correlation, CorrelationEvent, LateEvidence, Match, Refused, Settled, ToldBusy
+from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Sightings, decode
 from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
@@ -83,6 +83,11 @@ def echo(custom_msg_id: str = OURS, chat: Chat = GROUP, text: str = "hello", mes
     return {"operator": "msgNew", "data": data | ({} if message_id is None else {"MsgID": message_id})}
 
 
+def notice(code: int = 5114, chat: Chat = OTHER) -> Any:
+    data = {"chatType": 52, "id": chat.id, "type": chat.type, "errorType": code, "errMsg": "no", "customMsgId": FOREIGN}
+    return {"operator": "msgNew", "operatorType": "notification", "data": data}
+
+
 def reply(pending: Pending, **rest: Any) -> Any:
     return {"id": pending.request_id, "type": "sendMsg"} | rest
 
@@ -101,15 +106,17 @@ class TestPlainCall:
     def test_error_settles_it(self) -> None:
         desk = Desk()
         call = desk.call()
-        assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == settled(call)
+        refused = ErrorReply(call, BridgeError(403, "no"))
+        assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == [refused, *settled(call)]
         assert call.evidence.error == BridgeError(403, "no")
 
     def test_a_reply_that_cannot_be_read_is_a_refusal_that_says_what_was_seen(self) -> None:
         desk = Desk()
         call = desk.call()
         raw = b'{"id":"' + call.request_id.encode() + b'","data":{"x":tru}}'
-        assert desk.hear_raw(raw) == settled(call)
-        assert call.evidence.error == BridgeError(None, f"its reply cannot be read: {raw.decode()}")
+        error = BridgeError(None, f"its reply cannot be read: {raw.decode()}")
+        assert desk.hear_raw(raw) == [ErrorReply(call, error), *settled(call)]
+        assert call.evidence.error == error
         assert desk.counted() == {"malformed": 1}
 
     def test_but_to_a_send_it_says_nothing(self) -> None:
@@ -119,10 +126,13 @@ class TestPlainCall:
         assert not send.evidence.replied
         assert desk.hear(verdict(1)) == settled(send)
 
-    def test_busy_is_told_before_it_settles(self) -> None:
+    def test_an_error_is_reported_before_it_settles(self) -> None:
         desk = Desk()
         call = desk.call()
-        assert desk.hear(reply(call, error={"errorCode": "300"})) == [ToldBusy(call), *settled(call)]
+        assert desk.hear(reply(call, error={"errorCode": "300"})) == [
+            ErrorReply(call, BridgeError(300, "")),
+            *settled(call),
+        ]
 
     def test_lost_connection_ends_it(self) -> None:
         desk = Desk()
@@ -184,12 +194,22 @@ class TestById:
         send = desk.send()
         assert desk.hear(echo(message_id=None)) == []
         assert not send.evidence.echo
+        assert send.evidence.taken
+        assert desk.counted() == {}
 
-    def test_pending_changes_nothing(self) -> None:
+    def test_pending_says_that_the_client_has_taken_it(self) -> None:
         desk = Desk("id")
         send = desk.send()
+        assert not send.evidence.taken
         assert desk.hear(verdict(-1)) == []
-        assert send.evidence.verdict is None
+        assert (send.evidence.verdict, send.evidence.taken) == (None, True)
+
+    def test_what_was_said_before_the_write_is_of_another_attempt(self) -> None:
+        desk = Desk("id")
+        pending = Pending("r1", SendTerms(OURS, GROUP, frozenset(), "verdict"))
+        desk.correlation.add(pending)
+        desk.hear(echo(message_id=None))
+        assert not pending.evidence.taken
 
     def test_not_sent_in_time_settles(self) -> None:
         desk = Desk("id")
@@ -254,7 +274,7 @@ class TestReplyToASend:
     def test_it_never_settles_a_send_that_wants_a_verdict(self, rest: Any) -> None:
         desk = Desk()
         send = desk.send()
-        assert desk.hear(reply(send, **rest)) == []
+        assert [event for event in desk.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)] == []
         assert send.evidence.replied
         assert desk.hear(verdict(1)) == settled(send)
 
@@ -262,12 +282,13 @@ class TestReplyToASend:
     def test_it_settles_one_that_wants_a_reply(self, rest: Any) -> None:
         desk = Desk()
         send = desk.send(confirm="reply")
-        assert desk.hear(reply(send, **rest)) == settled(send)
+        events = [event for event in desk.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)]
+        assert events == settled(send)
 
     def test_busy_is_told_at_once_though_the_verdict_is_waited_for(self) -> None:
         desk = Desk()
         send = desk.send()
-        assert desk.hear(reply(send, error={"errorCode": 300})) == [ToldBusy(send)]
+        assert desk.hear(reply(send, error={"errorCode": 300})) == [ErrorReply(send, BridgeError(300, ""))]
 
     def test_the_last_byte_settles_one_that_wants_the_write(self) -> None:
         desk = Desk()
@@ -281,6 +302,60 @@ class TestReplyToASend:
         assert desk.lose() == []
         assert send.evidence.connection_lost
         assert desk.hear(verdict(1)) == settled(send)
+
+
+class TestRefusalInAChat:
+    """It names no message: it is about the only send under way there."""
+
+    @pytest.mark.parametrize("code", [5113, 5114])
+    def test_a_friends_refusal_settles_the_only_send(self, code: int) -> None:
+        desk = Desk("id")
+        elsewhere, send = desk.send(), desk.send(OURS_TOO, OTHER)
+        event, *rest = desk.hear(notice(code))
+        assert isinstance(event, Event)
+        assert rest == settled(send)
+        assert send.evidence.notice == BridgeError(code, "no")
+        assert elsewhere.evidence.notice is None
+
+    def test_of_two_sends_it_is_about_neither(self) -> None:
+        desk = Desk("id")
+        sends = [desk.send(chat=OTHER), desk.send(OURS_TOO, OTHER)]
+        assert [type(event) for event in desk.hear(notice())] == [Event]
+        assert [send.evidence.notice for send in sends] == [None, None]
+        assert desk.counted() == {"unknown_evidence": 1}
+
+    def test_one_that_is_not_written_is_not_under_way(self) -> None:
+        desk = Desk("id")
+        waiting = Pending("r1", SendTerms(OURS, OTHER, frozenset(), "verdict"))
+        desk.correlation.add(waiting)
+        assert [type(event) for event in desk.hear(notice())] == [Event]
+        send = desk.send(OURS_TOO, OTHER)
+        assert settled(send)[0] in desk.hear(notice())
+        assert waiting.evidence.notice is None
+
+    def test_nor_is_one_that_is_over(self) -> None:
+        desk = Desk("id")
+        send = desk.send(chat=OTHER)
+        desk.hear(verdict(1, chat=OTHER))
+        assert [type(event) for event in desk.hear(notice())] == [Event]
+        assert send.evidence.notice is None
+
+    def test_a_sent_that_comes_after_it_is_reported(self) -> None:
+        desk = Desk("id")
+        desk.send(chat=OTHER)
+        desk.hear(notice())
+        assert desk.hear(verdict(0, chat=OTHER), after=15.0) == []
+        (late,) = desk.hear(verdict(1, chat=OTHER), after=16.0)
+        assert isinstance(late, LateEvidence)
+        assert late.verdict is Verdict.SENT
+
+    @pytest.mark.parametrize("code", [1021, 1022])
+    def test_what_a_group_says_waits_for_the_verdict(self, code: int) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        assert [type(event) for event in desk.hear(notice(code, GROUP))] == [Event]
+        assert desk.hear(verdict(0)) == settled(send)
+        assert send.evidence.refused_by_group == code
 
 
 class TestByChat:
@@ -475,11 +550,12 @@ class TestLateEvidence:
         assert [type(event) for event in desk.hear(verdict(1))] == [LateEvidence]
         assert desk.hear(echo()) == []
 
-    def test_id_that_may_be_ours_from_before_a_restart_is_reported_and_passed_on(self) -> None:
+    @pytest.mark.parametrize("custom_msg_id", [FOREIGN, "123456789012"], ids=["eleven digits", "twelve"])
+    def test_id_that_may_be_ours_from_before_a_restart_is_reported_and_passed_on(self, custom_msg_id: str) -> None:
         desk = Desk()
-        assert [type(event) for event in desk.hear(verdict(1, FOREIGN))] == [LateEvidence, Event]
+        assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [LateEvidence, Event]
 
-    @pytest.mark.parametrize("custom_msg_id", ["1", "00000000001", "123456789012", "", None])
+    @pytest.mark.parametrize("custom_msg_id", ["1", "00000000001", "1234567890", "1234567890123", "", None])
     def test_id_that_cannot_be_ours_is_only_passed_on(self, custom_msg_id: str | None) -> None:
         desk = Desk()
         assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [Event]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.parts.frames import SEEN
 from worker68.bridge.frames import (
     MOST_WORDS,
     SLICE_BYTES,
@@ -19,6 +20,7 @@ from worker68.bridge.frames import (
     Hello,
     Malformed,
     Network,
+    Notice,
     Reply,
     Sighting,
     Sightings,
@@ -77,6 +79,55 @@ def test_documented_own_message() -> None:
     assert seen.echo
     assert seen.proves_sent
     assert (seen.chat, seen.custom_msg_id, seen.message_id, seen.text) == (GROUP, "10735110335", 4688196815, "ui.xml")
+
+
+def test_own_message_that_the_client_has_taken() -> None:
+    (seen,) = read(SEEN["own_message_pending"]["frame"]).seen
+    assert seen.echo
+    assert not seen.proves_sent
+    assert (seen.chat, seen.custom_msg_id, seen.text) == (GROUP, "41241786539", "hello")
+
+
+FRIENDS_REFUSAL = SEEN["refused_by_friend"]["frame"]
+
+
+def refusal(**data: Any) -> dict[str, Any]:
+    return {**FRIENDS_REFUSAL, "data": FRIENDS_REFUSAL["data"] | data}
+
+
+def test_a_friends_refusal() -> None:
+    raw = json.dumps(FRIENDS_REFUSAL).encode()
+    assert decode(raw) == Notice("msgNew", raw, Chat("friend", 7128348), BridgeError(5114, "..."))
+
+
+@pytest.mark.parametrize(
+    ("data", "chat", "code"),
+    [
+        ({"errorType": "5113"}, Chat("friend", 7128348), 5113),
+        ({"type": None, "id": None, "targetId": "7128348"}, Chat("friend", 7128348), 5114),
+        ({"errorType": 1021, "type": "group", "id": 389284}, GROUP, 1021),
+        ({"errorType": 1022, "type": "group", "id": 389284, "isSelf": True}, GROUP, 1022),
+    ],
+)
+def test_a_refusal_in_other_spellings(data: dict[str, Any], chat: Chat, code: int) -> None:
+    seen = read(refusal(**data))
+    assert isinstance(seen, Notice)
+    assert (seen.chat, seen.error.code) == (chat, code)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        refusal(errorType=5115),
+        refusal(errorType=None),
+        refusal(errorType=9, isSelf=True),
+        refusal(type=None, id=None, targetId=None),
+        FRIENDS_REFUSAL | {"operatorType": "message"},
+    ],
+)
+def test_what_only_looks_like_a_refusal_is_an_event(frame: dict[str, Any]) -> None:
+    raw = json.dumps(frame).encode()
+    assert decode(raw) == Event("msgNew", raw)
 
 
 @pytest.mark.parametrize("status", [0, -1, "0"])

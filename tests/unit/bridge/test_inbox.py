@@ -148,6 +148,51 @@ def test_a_verdict_of_thousands_comes_in_parts(stage: Stage) -> None:
     assert len(stage.take_all()) == 4
 
 
+def batch(form: str, *events: Any) -> Any:
+    """Write events in one message, in one of the two forms."""
+    return list(events) if form == "array" else {"operator": "__batch__", "data": list(events)}
+
+
+FORMS = pytest.mark.parametrize("form", ["array", "operator"])
+
+
+@FORMS
+def test_an_array_of_events_is_heard_as_its_parts(stage: Stage, form: str) -> None:
+    one, other = {"operator": "groupUpdate", "data": {"id": 1}}, {"operator": "recall_msg", "data": {}}
+    stage.say(batch(form, one, LOGIN, other), LOGIN)
+    assert stage.take_all() == [
+        Event("groupUpdate", json.dumps(one).encode()),
+        Network("socketLogin"),
+        Event("recall_msg", json.dumps(other).encode()),
+        Network("socketLogin"),
+    ]
+    assert stage.exchange.tally.read()["messages_in"] == 2
+
+
+@FORMS
+def test_while_its_parts_wait_nothing_more_is_read(stage: Stage, form: str) -> None:
+    stage.say(batch(form, LOGIN, LOGIN))
+    assert stage.inbox.take() == Network("socketLogin")
+    assert (stage.inbox.wants_read, stage.inbox.has_more) == (False, True)
+    assert stage.inbox.take() == Network("socketLogin")
+    assert (stage.inbox.wants_read, stage.inbox.has_more) == (True, False)
+
+
+@FORMS
+def test_a_large_array_is_taken_apart_in_the_pool(stage: Stage, form: str) -> None:
+    pending = Pending("r1", reply_shape=list[int])
+    stage.exchange.add(Call(pending, b""))
+    pending.note_written(monotonic())
+    stage.say(batch(form, LOGIN, large(1), {"id": "r1", "data": [1, 2]}))
+    assert stage.take_all() == []
+    stage.pool.go_on()
+    network, event, reply = stage.take_all()
+    assert network == Network("socketLogin")
+    assert isinstance(event, Event)
+    assert isinstance(reply, Reply)
+    assert (event.operator, reply.content) == ("large 1", ([1, 2], None))
+
+
 def test_a_socket_that_takes_more_again_is_not_waited_for_where_nothing_waits_to_be_written(stage: Stage) -> None:
     """A frame that did not begin may be held or refused afterwards, and a writable socket would keep the loop busy."""
     stage.peer.setblocking(False)

@@ -30,7 +30,48 @@ PAST = NOW - dt.timedelta(seconds=1)
 def intake() -> Intake:
     """Reading needs no database: this one is never opened."""
     strict = account("strict", permissions=Permissions(tasks=frozenset({SYNC})))
-    return Intake(open_engine("sqlite:///never-opened.db"), {"main": account(), "strict": strict})
+    free = account("free", check_texts=False)
+    accounts = {"main": account(), "strict": strict, "free": free}
+    return Intake(open_engine("sqlite:///never-opened.db"), accounts)
+
+
+GROUP_FIELDS = {"group_id": 389284}
+NEVER_SENT = "look: eval (1)"
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "named"),
+    [
+        ("send_message", send_fields(text=NEVER_SENT), "text"),
+        ("set_group_notice", GROUP_FIELDS | {"notice": NEVER_SENT}, "notice"),
+        ("mute_group", GROUP_FIELDS | {"announcement_text": NEVER_SENT}, "announcement_text"),
+    ],
+)
+def test_a_text_that_the_client_never_sends_is_an_invalid_job(
+    intake: Intake, task: str, fields: dict[str, Any], named: str
+) -> None:
+    entry = entry_of(intake, message(f"worker68.{task}", fields))
+    assert entry.outcome is not None
+    assert (code_of(entry.outcome), entry.is_job) == (ErrorCode.INVALID_JOB, False)
+    assert entry.outcome.error is not None
+    assert f"{named}: contains 'eval('" in entry.outcome.error.message
+    assert "WORKER68_CHECK_TEXTS" in entry.outcome.error.message
+
+
+@pytest.mark.parametrize(
+    ("task", "fields"),
+    [
+        ("send_message", send_fields(text=NEVER_SENT, account="free")),
+        ("send_message", send_fields(text="eval uation, executive, atob")),
+        ("set_group_notice", GROUP_FIELDS | {"notice": NEVER_SENT, "announce": False}),
+        ("mute_group", GROUP_FIELDS | {"announcement_text": NEVER_SENT, "announce": False}),
+    ],
+)
+def test_what_the_client_sends_or_the_account_wants_to_try_is_a_job(
+    intake: Intake, task: str, fields: dict[str, Any]
+) -> None:
+    entry = entry_of(intake, message(f"worker68.{task}", fields))
+    assert (entry.outcome, entry.is_job) == (None, True)
 
 
 def read(intake: Intake, raw: bytes, queue: str | None = None) -> tuple[Entry | None, Dead | None]:

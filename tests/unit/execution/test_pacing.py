@@ -6,16 +6,22 @@ import pytest
 
 from tests.parts.accounts import lease_of, pause_of
 from tests.parts.clock import Clock
-from tests.parts.jobs import job
+from tests.parts.jobs import account, job
 from tests.parts.onloop import run
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
 from worker68.execution.slots import Slot, ask_of
 from worker68.execution.write_guard import JobFrames, WriteGuard
+from worker68.jobs.evidence import BridgeError
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS
+from worker68.limits.slow_downs import BUSY, DEFAULT_RULES, SlowDown
 
 CLOCK = Clock()
+
+#: A code of the account's own settings.
+OWN_CODE = 429
+RULES = {**DEFAULT_RULES, OWN_CODE: SlowDown("account")}
 
 
 @pytest.fixture(autouse=True)
@@ -39,28 +45,30 @@ class Reported(Pace):
         self.said: list[str] = []
         self.away = self.full = False
         self.woken = 0
-        self.pacing = Pacing("main", self, self.wake)
+        self.pacing = Pacing(account(slow_downs=RULES), self, self.wake)
 
     def wake(self) -> None:
         self.woken += 1
 
-    def is_full(self, account: str) -> bool:
+    def is_full(self, account: str, call: str = "") -> bool:
         return self.full
 
-    def report_busy(self, account: str, age_seconds: float = 0.0) -> float:
-        return self._say("busy", age_seconds)
+    def report_busy(
+        self, account: str, age_seconds: float = 0.0, call: str = "", rule: SlowDown = RULES[BUSY]
+    ) -> float:
+        return self._say(f"busy, {rule.slows}", age_seconds, call)
 
-    def note_success(self, account: str, age_seconds: float = 0.0) -> None:
-        self._say("success", age_seconds)
+    def note_success(self, account: str, age_seconds: float = 0.0, call: str = "") -> None:
+        self._say("success", age_seconds, call)
 
-    def note_unclear(self, account: str, age_seconds: float, written: bool) -> None:
-        self._say(f"unclear, written {written}", age_seconds)
+    def note_unclear(self, account: str, age_seconds: float, written: bool, call: str = "") -> None:
+        self._say(f"unclear, written {written}", age_seconds, call)
 
-    def _say(self, what: str, age_seconds: float) -> float:
+    def _say(self, what: str, age_seconds: float, call: str) -> float:
         if self.away:
             raise ConnectionError("gone")
         assert age_seconds == 1.0, "reckoned from the grant"
-        self.said.append(what)
+        self.said.append(f"{call}: {what}" if call else what)
         return 1.0
 
 
@@ -68,7 +76,6 @@ class Reported(Pace):
     ("finding", "said"),
     [
         (succeeded({}), "success"),
-        (TryAgain(ErrorCode.BUSY, "busy", spent=True), "busy"),
         (TryAgain(ErrorCode.UNAVAILABLE, "silence", spent=True), "unclear, written True"),
         (TryAgain(ErrorCode.UNAVAILABLE, "not written", spent=False), "unclear, written False"),
         (failed(ErrorCode.REFUSED, "no"), "unclear, written True"),
@@ -80,41 +87,58 @@ def test_the_pace_follows_what_frames_met(finding: TryAgain, said: str) -> None:
     assert reported.said == [said]
 
 
-def test_at_full_pace_only_what_is_busy_is_worth_a_call() -> None:
+def test_at_full_pace_nothing_but_busy_is_worth_a_call() -> None:
     reported = Reported()
     reported.full = True
     run(reported.pacing.report(succeeded({}), frames()))
     run(reported.pacing.report(TryAgain(ErrorCode.UNAVAILABLE, "silence", spent=True), frames()))
     run(reported.pacing.report_unused(slot()))
     assert reported.said == []
-    run(reported.pacing.report(TryAgain(ErrorCode.BUSY, "busy", spent=True), frames()))
-    assert reported.said == ["busy"]
+    reported.pacing.note_error(frames(), BridgeError(BUSY, "busy"))
+    run(reported.pacing.report_busy())
+    assert reported.said == ["busy, call"]
 
 
-def test_busy_is_reported_once_though_it_is_heard_of_twice() -> None:
+def test_busy_is_reported_once_though_its_evidence_comes_too() -> None:
     reported, frame = Reported(), frames()
-    reported.pacing.note_busy(frame)
-    reported.pacing.note_busy(None)
+    for guard in (frame, None):
+        reported.pacing.note_error(guard, BridgeError(BUSY, "busy"))
     assert (reported.woken, frame.was_busy) == (1, True)
     run(reported.pacing.report_busy())
     run(reported.pacing.report(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
-    assert reported.said == ["busy"]
+    assert reported.said == ["busy, call"]
+
+
+def test_an_error_slows_down_what_its_rule_says() -> None:
+    reported = Reported()
+    for code in (OWN_CODE, 403, None, "300"):
+        reported.pacing.note_error(frames(), BridgeError(code, "no"))
+    run(reported.pacing.report_busy())
+    assert reported.said == ["busy, account"]
+
+
+def test_it_is_the_call_that_was_made_that_slows_down() -> None:
+    """A step may begin with another call than its slot was asked for."""
+    reported, frame = Reported(), frames()
+    frame.call = "GroupDetail"
+    reported.pacing.note_error(frame, BridgeError(BUSY, "busy"))
+    run(reported.pacing.report_busy())
     frame.renew(slot())
-    run(reported.pacing.report(TryAgain(ErrorCode.BUSY, "busy", spent=True), frame))
-    assert reported.said == ["busy", "busy"]
+    run(reported.pacing.report(succeeded({}), frame))
+    assert reported.said == ["GroupDetail: busy, call", "success"]
 
 
 def test_without_redis_busy_answers_are_kept_and_outcomes_go_on() -> None:
     reported, frame = Reported(), frames()
     reported.away = True
     run(reported.pacing.report(succeeded({}), frame))
-    reported.pacing.note_busy(frame)
+    reported.pacing.note_error(frame, BridgeError(BUSY, "busy"))
     with pytest.raises(ConnectionError):
         run(reported.pacing.report_busy())
     reported.away = False
     run(reported.pacing.report_busy())
     run(reported.pacing.report_busy())
-    assert reported.said == ["busy"]
+    assert reported.said == ["busy, call"]
 
 
 def test_a_slot_that_was_not_used_ends_its_probe() -> None:

@@ -24,6 +24,8 @@ BUSY: Seen = WRITTEN | {"replied": True, "error": BridgeError(300, "service busy
 NO: Seen = WRITTEN | {"replied": True, "error": BridgeError(1021, "you are muted")}
 ACCEPTED: Seen = WRITTEN | {"replied": True, "data": "success"}
 LOST: Seen = {"connection_lost": True}
+TAKEN: Seen = {"taken": True}
+BLOCKED: Seen = WRITTEN | {"notice": BridgeError(5114, "not your friend")}
 
 
 def say(conclusion: Outcome | TryAgain) -> str:
@@ -67,7 +69,20 @@ def say(conclusion: Outcome | TryAgain) -> str:
         (NO | {"error": BridgeError(None, "no code")}, "failed refused"),
         (BUSY | LOST, "in_doubt connection_lost"),
         (NO | LOST, "in_doubt connection_lost"),
+        # With the client's own echo beside it, though it be pending, an error reply is none.
+        (BUSY | TAKEN, "in_doubt no_verdict"),
+        (NO | TAKEN, "in_doubt no_verdict"),
+        # A refusal event while exactly one send is under way in the chat.
+        (BLOCKED, "failed refused"),
+        (BLOCKED | TAKEN, "failed refused"),
+        (BLOCKED | {"notice": BridgeError(5113, "")}, "failed refused"),
+        (BLOCKED | LOST, "failed refused"),
+        (BLOCKED | SENT, "succeeded"),
+        (BLOCKED | ECHO, "succeeded"),
+        (WRITTEN | {"notice": BridgeError(1021, "muted")}, "in_doubt no_verdict"),
         # Everything else after the first byte.
+        (WRITTEN | TAKEN, "in_doubt no_verdict"),
+        (WRITTEN | {"not_taken": True}, "in_doubt no_verdict"),
         (WRITTEN, "in_doubt no_verdict"),
         (ACCEPTED, "in_doubt no_verdict"),
         (WRITTEN | LOST, "in_doubt connection_lost"),
@@ -136,6 +151,46 @@ def test_a_refusal_tells_the_bridges_code_and_words() -> None:
     }
 
 
+def error_of(seen: Seen) -> dict[str, Any]:
+    outcome = judge_send(Evidence(**seen), 12345678901, "verdict")
+    assert isinstance(outcome, Outcome)
+    assert outcome.error is not None
+    return outcome.error.as_dict()
+
+
+@pytest.mark.parametrize("lost", [{}, LOST])
+def test_a_doubt_says_whether_the_client_had_taken_the_message(lost: Seen) -> None:
+    assert "the client" not in error_of(WRITTEN | lost)["message"]
+    assert error_of(WRITTEN | TAKEN | lost)["message"].endswith(
+        "; the client had taken it: it showed the message as its own"
+    )
+    assert error_of(WRITTEN | {"not_taken": True} | lost)["message"].endswith(
+        "; the client did not show it within 2 s, so it may not have taken it"
+    )
+
+
+@pytest.mark.parametrize(("code", "words"), [(1021, "muted"), (1022, "banned")])
+@pytest.mark.parametrize("where", ["notice", "error"])
+def test_a_group_that_lets_nothing_through_is_said_in_words(code: int, words: str, where: str) -> None:
+    error = error_of(NOT_SENT | {where: BridgeError(code, ""), "replied": where == "error"})
+    assert (error["code"], error["bridge_code"]) == ("not_sent", code)
+    assert words in error["message"]
+
+
+def test_a_groups_code_alone_is_a_refusal_in_words() -> None:
+    error = error_of(WRITTEN | {"replied": True, "error": BridgeError(1021, "")})
+    assert (error["code"], error["bridge_code"]) == ("refused", 1021)
+    assert "muted" in error["message"]
+
+
+def test_a_friends_refusal_tells_what_happened() -> None:
+    assert error_of(BLOCKED) == {
+        "code": "refused",
+        "message": "the friend has blocked or removed the account: not your friend",
+        "bridge_code": 5114,
+    }
+
+
 @pytest.mark.parametrize(("attempts", "words"), [(1, "1 attempt"), (5, "5 attempts")])
 def test_giving_up_says_why_and_after_how_many_attempts(attempts: int, words: str) -> None:
     outcome = give_up(TryAgain(ErrorCode.BUSY, "the service is busy: x", spent=True, bridge_code=300), attempts)
@@ -161,6 +216,8 @@ evidence = st.builds(
     echo=st.booleans(),
     message_id=st.none() | st.integers(1, 2**63 - 1),
     connection_lost=st.booleans(),
+    notice=st.none() | st.builds(BridgeError, code=st.sampled_from([5113, 5114, 1021]), text=st.just("no")),
+    taken=st.booleans(),
 )
 confirms: st.SearchStrategy[Confirm] = st.sampled_from(["verdict", "reply", "write"])
 
@@ -176,6 +233,7 @@ def test_a_written_send_is_tried_again_only_after_a_pure_busy(seen: Evidence, co
         assert seen.error.code == 300
         assert seen.verdict is None
         assert not seen.echo
+        assert not seen.taken
         assert not seen.connection_lost
 
 
@@ -183,7 +241,7 @@ def test_a_written_send_is_tried_again_only_after_a_pure_busy(seen: Evidence, co
 def test_a_send_fails_only_by_the_bridges_own_word(seen: Evidence) -> None:
     conclusion = judge_send(seen, 12345678901, "verdict")
     if isinstance(conclusion, Outcome) and conclusion.status is Status.FAILED:
-        assert seen.error is not None or seen.verdict is Verdict.NOT_SENT
+        assert seen.error is not None or seen.verdict is Verdict.NOT_SENT or seen.refused_by_friend
         assert not seen.echo
         assert seen.verdict not in (Verdict.SENT, Verdict.READ)
 

@@ -1,35 +1,44 @@
-"""How late the loop is: measured, kept, and told."""
+"""How late the loop is: measured and kept."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
+from typing import Any, cast
 
-import pytest
-
-from tests.parts.onloop import run, soon
-from worker68.observe import lag as lag_module
-from worker68.observe.lag import LoopLag
+from worker68.observe.lag import LOOK_SECONDS, LoopLag
 
 
-def test_a_loop_that_stood_still_was_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lag_module, "LOOK_SECONDS", 0.01)
+class StillLoop:
+    """A loop whose time the test sets."""
 
-    async def stand_still() -> LoopLag:
-        lag = LoopLag(asyncio.get_running_loop())
-        lag.start()
-        time.sleep(0.3)
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
 
-        async def wait_for_a_look() -> None:
-            while not samples_of(lag):
-                await asyncio.sleep(0)
+    def time(self) -> float:
+        return self.now
 
-        await soon(wait_for_a_look())
-        return lag
+    def call_at(self, when: float, callback: Callable[..., None], *given: Any) -> None:
+        self.timers.append((when, callback, given))
 
-    lag = run(stand_still())
-    assert lag.last_seconds > 0.25
-    assert samples_of(lag) == 1
+    def run_timer(self, late_seconds: float) -> None:
+        """Let the next timer run so late."""
+        when, callback, given = self.timers.pop(0)
+        self.now = when + late_seconds
+        callback(*given)
+
+
+def test_each_timer_is_measured_and_the_next_one_is_set() -> None:
+    loop = StillLoop()
+    lag = LoopLag(cast(asyncio.AbstractEventLoop, loop))
+    lag.start()
+    assert loop.timers[0][0] == loop.now + LOOK_SECONDS
+    for late_seconds, measured in ((0.3, 0.3), (0.0, 0.0), (-0.001, 0.0)):
+        loop.run_timer(late_seconds)
+        assert round(lag.last_seconds, 6) == measured
+    assert samples_of(lag) == 3
+    assert len(loop.timers) == 1
 
 
 def samples_of(lag: LoopLag) -> float:

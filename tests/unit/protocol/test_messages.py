@@ -18,6 +18,7 @@ from worker68.protocol.messages import (
     encode_call,
     encode_message,
     expected_echo,
+    find_never_sent,
     request_data,
 )
 
@@ -96,3 +97,20 @@ def test_lifting_a_mute_says_so() -> None:
 def test_echo_is_expected_with_either_line_break_and_a_file_by_its_name() -> None:
     assert expected_echo(TextMessage(GROUP, "a\nb"), "escaped") == {"a\\nb", "a\nb"}
     assert expected_echo(FileMessage(GROUP, r"C:\files\ui.xml"), "escaped") == {"ui.xml"}
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("eval(1)", "eval("),
+        ("e v a l (1)", "eval("),
+        ("require('child_process')", "child_process"),
+        ("run it.exec utable", ".exec"),
+        ("atob('aGk=')", "atob("),
+        ("evaluate, executive, atob", None),
+        ("eval\n(1)", None),
+        ("", None),
+    ],
+)
+def test_a_text_that_the_client_never_sends_is_found(text: str, mark: str | None) -> None:
+    assert find_never_sent(text) == mark

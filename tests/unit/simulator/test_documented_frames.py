@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.parts.frames import SEEN
 from worker68.simulator import build_world
+from worker68.simulator.population import ACCOUNT, FRIEND, PLAIN_GROUP
 from worker68.simulator.requests import BUSY_ERROR, Answer, read_request, respond
 from worker68.simulator.world import World
 
@@ -60,7 +62,7 @@ def test_all_21_frames_are_here() -> None:
     assert {frame["name"] for frame in FRAMES if frame["reply"] is None} == {*UNDOCUMENTED_REPLIES, "get_groups_2"}
 
 
-@pytest.mark.parametrize("frame", [one for one in frames_with(reply=True) if one.id != "group_req_list_error"])
+@pytest.mark.parametrize("frame", frames_with(reply=True))
 def test_documented_reply(frame: dict[str, Any]) -> None:
     answer = ask(build_world(), frame["request"])
 
@@ -86,9 +88,20 @@ def test_documented_error_is_the_busy_one() -> None:
     frame = next(frame for frame in FRAMES if frame["name"] == "group_req_list_error")
 
     assert frame["reply"]["error"] == BUSY_ERROR
-    body = ask(build_world(), frame["request"]).body
+
+
+def test_requests_about_groups_have_the_shape_that_was_seen() -> None:
+    seen = SEEN["group_requests"]
+    world = build_world()
+    world.invite_account(FRIEND, PLAIN_GROUP)
+
+    body = ask(world, seen["request"]).body
+
     assert body is not None
-    assert body["data"]["commonResult"]["errCode"] == 200
+    invited, asks, *_ = body["data"]["groupReqs"]
+    assert body["data"].keys() == seen["reply"]["data"].keys()
+    assert asks.keys() == seen["reply"]["data"]["groupReqs"][0].keys()
+    assert (invited["groupReqType"], invited["targetUser"]["uid"]) == (1, str(ACCOUNT))
 
 
 def test_restart_asks_for_a_restart() -> None:

@@ -15,11 +15,11 @@ from worker68.simulator.population import ACCOUNT, OWNED_GROUP, PLAIN_GROUP, STR
 from worker68.simulator.requests import read_request, respond
 from worker68.simulator.world import Role, World
 
-#: List -> the number of its first page, the key of its entries, where an entry has its uid.
+#: List -> the key of its entries, where an entry has its uid.
 LISTS = {
-    "ContactsList": (1, "contactsList", "userInfo"),
-    "GroupMemberList": (1, "members", "user"),
-    "GroupReqList": (0, "recordList", "userInfo"),
+    "ContactsList": ("contactsList", "userInfo"),
+    "GroupMemberList": ("members", "user"),
+    "GroupReqList": ("groupReqs", "fromUser"),
 }
 EVERY_LIST = pytest.mark.parametrize("name", LISTS)
 
@@ -40,7 +40,7 @@ def paging() -> Paging:
 
 def page(world: World, paging: Paging, name: str, position: int, size: int = 1000) -> dict[str, Any]:
     """Ask for the page at ``position``, counted from 0."""
-    data = {"groupId": PLAIN_GROUP, "pageNum": position + LISTS[name][0], "pageSize": size}
+    data = {"groupId": PLAIN_GROUP, "pageNum": position + 1, "pageSize": size}
     call = {"type": name, "protoType": "group", "url": f"http://h{ENDPOINTS[name].path}", "data": data}
     body = respond(world, read_request({"id": "1", "type": "request", "data": call}), paging=paging).body
     assert body is not None
@@ -49,7 +49,7 @@ def page(world: World, paging: Paging, name: str, position: int, size: int = 100
 
 
 def uids(name: str, fields: dict[str, Any]) -> list[str]:
-    _, key, user = LISTS[name]
+    key, user = LISTS[name]
     return [entry[user]["uid"] for entry in fields.get(key, [])]
 
 
@@ -112,7 +112,7 @@ def test_empty_page_loses_nobody(world: World, paging: Paging, name: str) -> Non
     truth = read(world, paging, name)
     paging.empty_page = 2
     assert read(world, paging, name, 5) == [truth[0], [], truth[1], truth[2], []]
-    assert LISTS[name][1] not in page(world, paging, name, 1)
+    assert LISTS[name][0] not in page(world, paging, name, 1)
 
 
 @EVERY_LIST
@@ -156,7 +156,7 @@ def test_host_and_account_never_leave(world: World, paging: Paging) -> None:
 @EVERY_LIST
 @pytest.mark.parametrize("how", ["no_uid", "null_uid", "garbage_uid", "null_entry"])
 def test_entry_that_cannot_be_read(world: World, paging: Paging, name: str, how: Unreadable) -> None:
-    _, key, user = LISTS[name]
+    key, user = LISTS[name]
     truth = page(world, paging, name, 0)
     paging.unreadable = how
     fields = page(world, paging, name, 0)
@@ -295,4 +295,4 @@ def test_any_knobs_together_give_pages(paging: Paging, counts: tuple[int, int, i
     for countdown, times in zip((paging.repeats, paging.leaves, paging.joins), counts, strict=True):
         countdown.set(times)
     for position in range(8):
-        assert len(page(world, paging, name, position).get(LISTS[name][1], [])) <= 2
+        assert len(page(world, paging, name, position).get(LISTS[name][0], [])) <= 2

@@ -187,13 +187,16 @@ class TestReads:
         assert [len(page.get("contactsList", [])) for page in pages] == [20, 5, 0]
         assert [page["pageNum"] for page in pages] == [1, 2, 3]
 
-    def test_group_requests_are_paged_from_0(self, world: World) -> None:
-        pages = [data_of(call(world, "GroupReqList", pageSize=1, pageNum=n)) for n in (0, 1, 2)]
+    def test_group_requests_are_paged_from_1(self, world: World) -> None:
+        pages = [data_of(call(world, "GroupReqList", pageSize=1, pageNum=n)) for n in (1, 2, 3)]
 
-        assert [len(page.get("recordList", [])) for page in pages] == [1, 1, 0]
+        assert [len(page.get("groupReqs", [])) for page in pages] == [1, 1, 0]
         assert [page.get("count") for page in pages] == ["2", None, None]
 
-    @pytest.mark.parametrize(("name", "page"), [("GroupMemberList", 0), ("ContactsList", 0), ("GroupReqList", -1)])
+    def test_page_0_of_the_group_requests_is_answered_busy(self, world: World) -> None:
+        assert error_of(call(world, "GroupReqList", pageNum=0)) == 300
+
+    @pytest.mark.parametrize(("name", "page"), [("GroupMemberList", 0), ("ContactsList", 0)])
     def test_page_before_the_first(self, world: World, name: str, page: int) -> None:
         assert code_of(call(world, name, groupId=MANAGED_GROUP, pageNum=page)) == Refused.INVALID.value
 

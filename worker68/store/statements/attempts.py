@@ -234,10 +234,12 @@ def revise(
 ) -> bool:
     """Let later evidence correct a job that ended as in doubt or as not sent, and post the next revision of its replies.
 
-    ``attempt``: it says something about this one alone, so only where that was the job's last.
+    A proof that it was sent also corrects a refusal. ``attempt``: it says something about this one alone, so only where that was
+    the job's last.
     """
     ended = (jobs.c.seq == seq, jobs.c.state.in_(sources(Event.REVISE)))
-    revisable = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code == ErrorCode.NOT_SENT)
+    wrong = [ErrorCode.NOT_SENT, *([ErrorCode.REFUSED] if outcome.status is Status.SUCCEEDED else [])]
+    revisable = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code.in_(wrong))
     columns = outcome_columns(outcome)
     changed = connection.execute(
         update(jobs)

@@ -153,7 +153,7 @@ def test_each_revision_has_a_reply_id_of_its_own(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize(
     "final",
-    [succeeded({}), failed(ErrorCode.REFUSED, "no"), failed(ErrorCode.INTERNAL, "?"), expired("late")],
+    [succeeded({}), failed(ErrorCode.BUSY, "no"), failed(ErrorCode.INTERNAL, "?"), expired("late")],
     ids=lambda outcome: str(outcome.status),
 )
 def test_what_is_certain_is_not_revised(ledger: Ledger, final: Outcome) -> None:
@@ -169,6 +169,15 @@ def test_not_sent_can_turn_out_as_sent(ledger: Ledger) -> None:
     job = ledger.settled(NOT_SENT)
     assert ledger.revise(job.seq)
     assert ledger.row(job.seq).status == Status.SUCCEEDED
+
+
+def test_a_refusal_is_corrected_by_a_proof_alone(ledger: Ledger) -> None:
+    job = ledger.settled(failed(ErrorCode.REFUSED, "the friend has blocked the account", 5114))
+    assert not ledger.revise(job.seq, NOT_SENT)
+    assert not ledger.revise(job.seq, IN_DOUBT)
+    assert ledger.revise(job.seq)
+    row = ledger.row(job.seq)
+    assert (row.status, row.error_code, row.bridge_code, row.revision) == (Status.SUCCEEDED, None, None, 2)
 
 
 def test_what_has_not_ended_is_not_revised(ledger: Ledger) -> None:

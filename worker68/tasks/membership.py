@@ -1,0 +1,50 @@
+"""Who is in a group: what adding and removing members, and answering requests, have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from worker68.jobs.fields import Id
+from worker68.jobs.judge import judge_request
+from worker68.jobs.outcome import Outcome, TryAgain
+from worker68.jobs.snapshot import ListSeen, MemberRow
+from worker68.protocol import api
+from worker68.tasks.sync_group_members import read_members
+from worker68.tasks.turn import Turn
+
+#: ``op`` of GroupMember. [seen]
+ADD, REMOVE = 0, 1
+
+
+class SomeMembers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    group_id: Id
+    user_ids: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=200)]
+
+    @property
+    def wanted(self) -> list[int]:
+        """The users, each once."""
+        return list(dict.fromkeys(self.user_ids))
+
+
+async def change_members(turn: Turn, op: int) -> Outcome | TryAgain:
+    fields = turn.job.fields
+    assert isinstance(fields, SomeMembers)
+    data = {"op": op, "groupId": fields.group_id, "members": fields.wanted}
+    return judge_request(await turn.ask(api.GROUP_MEMBER, data, limit="moderate"))
+
+
+async def find_members(turn: Turn, wanted: list[int]) -> set[int] | None:
+    """Return which of these are members of the group that the job names; None where the list could not be read as a whole."""
+    fields: Any = turn.job.fields
+    seen = await read_members(turn, fields.group_id)
+    if not isinstance(seen, ListSeen) or not seen.whole:
+        return None
+    return await asyncio.to_thread(_among, seen, frozenset(wanted))
+
+
+def _among(seen: ListSeen, wanted: frozenset[int]) -> set[int]:
+    return {row.user_id for row in seen.rows if isinstance(row, MemberRow) and row.user_id in wanted}

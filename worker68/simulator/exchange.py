@@ -64,7 +64,7 @@ class Exchange:
     restart: Callable[[], None]
     replay: Replay | None = None
     _magic: MagicTexts = field(init=False)
-    _noise: Iterator[str] = field(default_factory=_make_noise)
+    _noise: Iterator[str] = field(init=False, default_factory=_make_noise)
 
     def __post_init__(self) -> None:
         self._magic = MagicTexts(self.faults)

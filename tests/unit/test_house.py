@@ -258,7 +258,6 @@ RECORDS = {
     "store.reports.JobLine": "a row of `jobs`, for `jobs list`",
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
-    "tasks.paging.ListSource": "how a list is read",
     "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
 }
 

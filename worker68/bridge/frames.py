@@ -133,7 +133,6 @@ class _Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
     operator: Any = None
-    operatorType: Any = None
     message: Any = None
 
 
@@ -179,7 +178,7 @@ def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
 def _read(raw: bytes) -> Frame:
     envelope = msgspec.json.decode(raw, type=_Envelope)
     if isinstance(envelope.operator, str):
-        return _read_unsolicited(envelope.operator, envelope, raw)
+        return _read_unsolicited(envelope.operator, raw)
     if envelope.message == "Hello":
         return Hello()
     request_id = read_id_text(envelope.id)
@@ -237,10 +236,11 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
+def _read_unsolicited(operator: str, raw: bytes) -> Frame:
     # The whole frame is decoded, not its data alone: an event passed on must be valid JSON, and the envelope's reader skips over
     # the names and the values that it does not want.
-    content = _decode_sliced(raw, _SLICED_LEVELS + 1).get("data")
+    frame = _decode_sliced(raw, _SLICED_LEVELS + 1)
+    content = frame.get("data")
     if operator == "network":
         status = content.get("networkStatusType") if isinstance(content, dict) else None
         return Network(status) if isinstance(status, str) else Malformed("network without a status")
@@ -248,7 +248,7 @@ def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
         return _read_verdicts(operator, content, raw)
     if operator == "msgNew" and isinstance(content, dict):
         if read_int(content.get("chatType", content.get("ChatType"))) == _REFUSED:
-            return _read_notice(operator, envelope.operatorType, content, raw) or Event(operator, raw)
+            return _read_notice(operator, frame.get("operatorType"), content, raw) or Event(operator, raw)
         if content.get("isSelf") is True:
             return Sightings(operator, raw, (_read_echo(content),))
     return Event(operator, raw)

@@ -46,6 +46,11 @@ class Answer:
     settles: str = ""
     settings: str = ""
 
+    @property
+    def follows(self) -> str | None:
+        """What it settles and which settings follow, in one line."""
+        return "; settings: ".join(filter(None, (self.settles, self.settings))) or None
+
     def as_dict(self) -> dict[str, Any]:
         question = {"name": self.question.name, "asks": self.question.asks}
         return question | {"answer": self.key, "words": self.words, "settles": self.settles, "settings": self.settings}
@@ -88,8 +93,9 @@ def probe(url: str, group: int | None, send_to_self: bool, record_path: Path | N
     if as_json:
         print_json([answer.as_dict() for answer in answers])
     else:
-        rows = ((one.question.asks, one.words, one.settings or None, one.settles) for one in answers)
-        print_table(("question", "answer", "settings", "what it settles"), rows)
+        print_table(
+            ("question", "answer", "what it settles"), ((one.question.asks, one.words, one.follows) for one in answers)
+        )
     return 0
 
 

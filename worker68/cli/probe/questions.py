@@ -253,7 +253,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         _twelve_digits,
         {
             "given back": Meaning("yes", "[doc] eleven digits, or twelve as in the examples: twelve work too"),
-            "another": Meaning("the bridge makes its own", "[doc] eleven digits, or twelve: not twelve"),
+            "another": Meaning("the bridge makes its own", "[doc] eleven digits, or twelve: twelve are not given back"),
             "no verdict": Meaning("no verdict came", "[doc] eleven digits, or twelve: twelve are not known to work"),
             "refused": _NO_SELF,
         },

@@ -213,7 +213,6 @@ COVERED_BY = {
     "tasks/lists.py": "integration/tasks/test_other_shapes.py",
     "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
-    "tasks/sending.py": "integration/tasks/test_documented_frames.py",
 }
 
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.

@@ -70,7 +70,8 @@ class Sighting(msgspec.Struct, frozen=True):
     """One message of the account's own that the bridge spoke of.
 
     ``verdict`` comes from a verdict event, or is None for an own message seen again (``echo``), whose ``text`` is its content,
-    or its file's name. ``message_id`` is the server's; an echo that is still pending, or not sent, has none.
+    or its file's name. ``message_id`` is the server's; an echo that is still pending, or not sent, has none. ``error``: why a
+    message to a group was not sent, where a verdict says so. [open]
     """
 
     chat: Chat | None
@@ -79,6 +80,7 @@ class Sighting(msgspec.Struct, frozen=True):
     message_id: int | None
     sent_at: dt.datetime | None
     text: str | None = None
+    error: BridgeError | None = None
 
     @property
     def echo(self) -> bool:
@@ -287,7 +289,13 @@ def _read_verdict(chat: Chat | None, entry: Any) -> Sighting | None:
         verdict=verdict,
         message_id=read_id(updated.get("MsgID")),
         sent_at=_sent_time(updated),
+        error=_read_reason(updated),
     )
+
+
+def _read_reason(updated: dict[str, Any]) -> BridgeError | None:
+    code = read_int(updated.get("errorType", updated.get("errorCode")))
+    return BridgeError(code, _in_words(updated.get("errMsg"))) if code in REFUSED_BY_GROUP else None
 
 
 def _read_echo(content: dict[str, Any]) -> Sighting:

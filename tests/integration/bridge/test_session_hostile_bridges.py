@@ -148,9 +148,9 @@ class TestHello:
             list(hear_messages(sock))
 
         with capture_logs() as logs:
-            link = worker.link(raw_bridge(script, serve_calls).url, hello=0.05)
+            link = worker.link(raw_bridge(script, *[serve_calls] * 20).url, hello=0.2)
             check_sound(link)
-        assert "no Hello within 0.05 s" in " ".join(reasons(logs))
+        assert "no Hello within 0.2 s" in " ".join(reasons(logs))
 
     def test_late(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         may_speak = threading.Event()

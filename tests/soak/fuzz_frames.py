@@ -108,7 +108,7 @@ class Report:
         frames = sum(self.kinds.values())
         yield f"{frames} frames and {self.streams} streams in {seconds:.0f} s, {frames / max(seconds, 1e-9):.0f} frames a second"
         yield "made of them: " + ", ".join(f"{kind} {count}" for kind, count in self.kinds.most_common())
-        yield f"the slowest took {self.slowest_seconds * 1000:.1f} ms: {len(self.slowest)} bytes, {self.slowest[:60]!r}"
+        yield f"the slowest took {self.slowest_seconds * 1000:.1f} ms of CPU: {len(self.slowest)} bytes, {self.slowest[:60]!r}"
         yield f"memory at its most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB"
 
 
@@ -231,9 +231,9 @@ def fuzz(dice: random.Random, seeds: list[bytes], report: Report, rounds: int) -
     """Make and check so many frames, and a stream for each ten. Raise ``Broken``."""
     for number in range(rounds):
         raw = mutate(dice, seeds)
-        begun = monotonic()
+        begun = time.thread_time()
         report.kinds[check_frame(raw)] += 1
-        if (took := monotonic() - begun) > report.slowest_seconds:
+        if (took := time.thread_time() - begun) > report.slowest_seconds:
             report.slowest_seconds, report.slowest = took, raw
         if number % 10 == 0:
             check_stream(dice, make_stream(dice, seeds))

@@ -357,6 +357,14 @@ class TestRefusalInAChat:
         assert desk.hear(verdict(0)) == settled(send)
         assert send.evidence.refused_by_group == code
 
+    def test_a_verdict_may_say_it_itself(self) -> None:
+        desk = Desk("id")
+        send = desk.send()
+        said = verdict(0)
+        said["data"]["list"][0]["updated"]["errorType"] = 1021
+        assert desk.hear(said) == settled(send)
+        assert send.evidence.refused_by_group == 1021
+
 
 class TestByChat:
     def test_id_is_not_written(self) -> None:

@@ -29,6 +29,7 @@ def test_the_help_lists_every_fault_scenario_and_short_name(run: Run) -> None:
         (["--fault", "late"], "needs a value"),
         (["--scenario", "evening"], 'no scenario is called "evening"; there are'),
         (["--scenario", "missing.toml"], "missing.toml: No such file"),
+        (["--replay", "missing.jsonl"], "missing.jsonl: No such file"),
     ],
 )
 def test_what_cannot_be_is_one_line(run: Run, options: list[str], words: str) -> None:

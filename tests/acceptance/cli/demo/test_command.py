@@ -42,7 +42,7 @@ def test_it_shows_every_way_to_end_and_leaves_nothing(
         r"10 x send_message +succeeded",
         r"1 x mute_member +succeeded",
         r"1 x sync_groups +succeeded",
-        r"1 x sync_contacts +succeeded .* count 36, added 36",
+        r"1 x sync_contacts +succeeded .* count 37, added 37",
         r"1 x sync_group_members +succeeded .* count 12, added 12",
         r"1 x sync_online_status +succeeded .* checked 4",
         r"1 x request +succeeded",

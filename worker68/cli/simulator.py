@@ -23,9 +23,12 @@ class WithFaults(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Here, because it needs what an installation for production leaves out.
-        from worker68.simulator.faults import Faults
-        from worker68.simulator.knobs import list_knobs
-        from worker68.simulator.scenario import list_scenarios
+        try:
+            from worker68.simulator.faults import Faults
+            from worker68.simulator.knobs import list_knobs
+            from worker68.simulator.scenario import list_scenarios
+        except ModuleNotFoundError:
+            return  # the command itself says what to install
 
         with formatter.section("Scenarios"):
             formatter.write_dl(list(list_scenarios().items()), col_max=COLUMN)

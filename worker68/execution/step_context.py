@@ -54,7 +54,8 @@ class StepContext:
         self._attempt = attempt
         self._frames = frames
         self._kept = kept
-        self._gives_way = attempt.job.now.nature is Nature.READ  # a change of several frames holds up its chat
+        # A change of several frames must not wait for what waits for its end, such as a restart of the client.
+        self._gives_way = attempt.job.now.nature is Nature.READ
         self._progress_at = monotonic() + PROGRESS_SECONDS
 
     async def wait_for_slot(self, limit: LimitClass, call: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ def test_the_help_lists_every_fault_scenario_and_short_name(run: Run) -> None:
     for name in (*(knob.name for knob in knobs), *list_scenarios(), *(name for knob in knobs for name in knob.short)):
         assert any(line.startswith(name) for line in lines), name
     assert "!sim:" in shown
+
+
+def test_the_help_is_there_without_the_simulators_packages() -> None:
+    script = "import sys; sys.modules['websockets'] = None; sys.argv = ['worker68', 'simulator', '--help']\n"
+    script += "from worker68.cli.start import main; main()"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "--scenario" in shown
+    assert "busy_sends" not in shown
 
 
 @pytest.mark.parametrize(

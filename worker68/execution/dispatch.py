@@ -115,10 +115,8 @@ class Dispatch:
         return frozenset(job.seq for job in self._under_way)
 
     def has_more_urgent(self) -> bool:
-        """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it.
-
-        What runs alone is none: it may wait for a send that is under way.
-        """
+        """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
+        # What runs alone may wait for a send that is under way.
         kinds = [one for one in self._backlog.open_kinds() if not (one.read or one.exclusive or self._holds(one))]
         return any(map(self._has_free, kinds))
 

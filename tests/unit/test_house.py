@@ -164,6 +164,8 @@ COVERED_BY = {
     "cli/moderate.py": "unit/cli/test_asking.py",
     "cli/overlooked.py": "integration/cli/test_check.py",
     "cli/pause.py": "acceptance/test_pace_and_pause.py",
+    "cli/probe/session.py": "integration/cli/probe/test_command.py",
+    "cli/probe/wire.py": "integration/cli/probe/test_command.py",
     "cli/producer.py": "acceptance/cli/test_jobs_from_the_command_line.py",
     "cli/send.py": "unit/cli/test_asking.py",
     "cli/start.py": "acceptance/test_worker_command.py",

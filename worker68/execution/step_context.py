@@ -21,7 +21,7 @@ from worker68.execution.slots import slot_of
 from worker68.execution.write_guard import NOT_OWNED, JobFrames
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
-from worker68.jobs.task import LimitClass
+from worker68.jobs.task import LimitClass, Nature
 from worker68.limits.limiter import Ask, Grant, Request
 from worker68.observe import outages
 from worker68.store.members import known_members
@@ -54,6 +54,8 @@ class StepContext:
         self._attempt = attempt
         self._frames = frames
         self._kept = kept
+        # A change of several frames must not wait for what waits for its end, such as a restart of the client.
+        self._gives_way = attempt.job.now.nature is Nature.READ
         self._progress_at = monotonic() + PROGRESS_SECONDS
 
     async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
@@ -69,7 +71,7 @@ class StepContext:
                     raise _over("the bridge went away in the middle of it")
                 await self.pause(SLICE_SECONDS)
                 continue
-            if not politeness.passed and account.dispatch.has_more_urgent():
+            if self._gives_way and not politeness.passed and account.dispatch.has_more_urgent():
                 await self.pause(LOOK_SECONDS)
                 continue
             try:

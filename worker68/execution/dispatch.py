@@ -115,11 +115,10 @@ class Dispatch:
 
     def has_more_urgent(self) -> bool:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
-        if self._room <= 0:  # a read that gave way would only keep its place for longer
-            return False
         # What runs alone may wait for a send that is under way.
         kinds = [one for one in self._backlog.open_kinds() if not (one.read or one.exclusive or self._holds(one))]
-        return any(map(self._has_free, kinds))
+        # Without room for it, a read that gave way would only keep its place for longer.
+        return self._room > 0 and any(map(self._has_free, kinds))
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Let ready jobs enter their lanes, by priority and order of arrival. A job that is there already stays as it is."""
@@ -296,11 +295,8 @@ class Dispatch:
 
     def _holds(self, kind: Kind) -> bool:
         """Whether something other than the account's limit, and than what is to run alone, holds up all jobs of this kind."""
-        if (
-            kind.limit in self._blocked
-            or call_scope(kind.call) in self._blocked
-            or (kind.message and self._under_way.holds_sends)
-        ):
+        blocked = kind.limit in self._blocked or call_scope(kind.call) in self._blocked
+        if blocked or (kind.message and self._under_way.holds_sends):
             return True
         if kind.through_api and self._outside.api_missing_since is not None:
             return True

@@ -51,7 +51,7 @@ def is_credible(seconds: float | None) -> bool:
 class BridgeError:
     """The bridge's or the service's own "no": its code as an integer where it is one, and its words.
 
-    ``busy``: the account's SLOW_DOWNS say of this code that it may be tried again.
+    ``busy``: by the account's SLOW_DOWNS a read or a change that is answered so may be tried again.
     """
 
     code: int | str | None

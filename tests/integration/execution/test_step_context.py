@@ -127,7 +127,9 @@ def test_a_pause_of_the_service_may_end_sooner_than_it_was_to_last(
     context: StepContext, account: Account, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots, paused = Slots(), []
-    answers = iter([Refusal("busy", "key", 3600.0), Refusal("read", "key", 30.0), Grant(0.0)])
+    answers: Iterator[Grant | Refusal] = iter(
+        [Refusal("busy", "key", 3600.0), Refusal("read", "key", 30.0), Grant(0.0)]
+    )
     slots.rule = lambda ask: next(answers)
 
     async def pause(seconds: float) -> None:

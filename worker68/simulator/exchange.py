@@ -17,12 +17,13 @@ import structlog
 
 from worker68.clock import monotonic
 from worker68.simulator.clients import Client, Clients
-from worker68.simulator.delivery import Delivery, wait
+from worker68.simulator.delivery import Delivery
 from worker68.simulator.events import Message
 from worker68.simulator.faults import Faults
 from worker68.simulator.garbage import GARBAGE
 from worker68.simulator.knobs import BadFault
 from worker68.simulator.magic import PREFIX, MagicTexts
+from worker68.simulator.queues import wait
 from worker68.simulator.records import Received
 from worker68.simulator.replay import Replay
 from worker68.simulator.requests import (

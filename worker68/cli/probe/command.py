@@ -19,7 +19,7 @@ import click
 from worker68.cli.output import print_json, print_table
 from worker68.cli.probe.questions import AT_ONCE, QUESTIONS, Question
 from worker68.cli.probe.record import Record
-from worker68.cli.probe.session import REPLY_SECONDS, Session
+from worker68.cli.probe.session import REPLY_SECONDS, Session, field_in, field_of
 from worker68.cli.probe.wire import ProbeFailed, Wire, connect
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline
@@ -123,7 +123,7 @@ async def ask_all(url: str, group: int | None, may_send: bool, record: Record | 
     deadline = Deadline.after(PROBE_SECONDS)
     wire = await connect(url, 1, tap, CONNECT_SECONDS)
     try:
-        base, own_uid = await introduce(wire, url, deadline)
+        base, own_uid = await introduce(wire, url)
         session = Session(wire, base, own_uid, group, deadline)
         by_name = {question.name: question for question in QUESTIONS}
         found = dict(
@@ -141,7 +141,7 @@ async def ask_all(url: str, group: int | None, may_send: bool, record: Record | 
         wire.close()
 
 
-async def introduce(wire: Wire, url: str, deadline: Deadline) -> tuple[str, int | None]:
+async def introduce(wire: Wire, url: str) -> tuple[str, int | None]:
     """Wait for Hello and for the client's login; return the API's base and the account's uid. Raise ``ProbeFailed``."""
 
     async def first(what: Awaitable[dict[str, Any] | None], problem: str) -> dict[str, Any]:
@@ -160,13 +160,10 @@ async def introduce(wire: Wire, url: str, deadline: Deadline) -> tuple[str, int 
     base = reply.get("data")
     if not isinstance(base, str):
         raise ProbeFailed(f"the bridge at {url} cannot be asked: it does not say the API's address")
-    profile = await wire.ask(
-        "request", request_data(USER_INFO.type, base.rstrip("/") + USER_INFO.path), deadline=deadline
-    )
-    user = (
-        ((profile or {}).get("data") or {}).get("userInfo") if isinstance((profile or {}).get("data"), dict) else None
-    )
-    return base.rstrip("/"), read_id(user.get("uid")) if isinstance(user, dict) else None
+    base = base.rstrip("/")
+    call = request_data(USER_INFO.type, base + USER_INFO.path)
+    profile = await wire.ask("request", call, deadline=Deadline.after(REPLY_SECONDS))
+    return base, read_id(field_of(field_in(profile or {}, "userInfo"), "uid"))
 
 
 def _is_login(frame: dict[str, Any]) -> bool:

@@ -226,6 +226,15 @@ class TestWhatCannotBeAsked:
         assert done.exit_code == 1
         assert words in done.stderr
 
+    def test_without_its_own_uid_nothing_is_sent(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("worker68.cli.probe.command.REPLY_SECONDS", 1.0)
+        with Simulator(heartbeat_seconds=0.1) as bridge:
+            bridge.faults.unknown_type_error = True
+            bridge.faults.silence.set("UserInfo", 1)
+            found = ask(run, bridge, "--send-to-self")
+            assert len(bridge.sent) == 0
+        assert found["reply to a send"]["words"] == "not asked: the account's own uid is not known"
+
     def test_a_connection_that_is_lost_costs_the_questions_that_follow(self, run: Run) -> None:
         with Simulator(heartbeat_seconds=0.1) as bridge:
             bridge.faults.unknown_type_error = True

@@ -1,7 +1,7 @@
 """What a step may have of execution while it runs: further slots, time, a place for rows, a word about how far it has come.
 
 In: the attempt and its account. Out: slots under the account's limits. Each wait ends when the worker stops or loses the account,
-as ``TurnOver``. Never: a frame.
+and that of a read when the account is about to go to another worker, as ``TurnOver``. Never: a frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worker68.execution.slots import slot_of
 from worker68.execution.write_guard import NOT_OWNED, JobFrames
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
-from worker68.jobs.task import LimitClass
+from worker68.jobs.task import LimitClass, Nature
 from worker68.limits.limiter import Ask, Grant, Request
 from worker68.observe import outages
 from worker68.store.members import known_members
@@ -92,8 +92,13 @@ class StepContext:
         """Let time pass."""
         until = Deadline.after(seconds)
         while True:
-            if not self._account.lease.held:
+            lease = self._account.lease
+            if not lease.held:
                 raise _over(NOT_OWNED)
+            if (
+                lease.leaving and self._attempt.job.now.nature is Nature.READ
+            ):  # it is read again; anything else would be done again
+                raise _over("the account goes to another worker")
             if await self._account.shared.stopping.rest(min(SLICE_SECONDS, until.remaining())):
                 raise _over("the worker is stopping")
             if until.passed:

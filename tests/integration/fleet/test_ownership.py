@@ -17,7 +17,9 @@ from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet import ownership as ownership_module
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, lease_key
-from worker68.fleet.ownership import Ownership
+from worker68.fleet.ownership import Callbacks, Ownership
+from worker68.fleet.shares import FLEET_KEY, Shares
+from worker68.fleet.spread import UNLABELLED
 from worker68.loop import LoopThread
 
 MAIN, OTHER = account_lease("main"), account_lease("other")
@@ -82,8 +84,11 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
             diary.note("lost", lease)
             on_lost(lease)
 
-        leases = Leases(client, f"worker-{len(started)}", ttl)
-        ownership = Ownership(leases, names, loop.loop, on_gained=gained, on_lost=lost)
+        worker_id = f"worker-{len(started)}"
+        labels = {name: None if name == FRONT else UNLABELLED for name in names}
+        shares = Shares(client, worker_id, ttl, labels)
+        leases = Leases(client, worker_id, ttl)
+        ownership = Ownership(leases, shares, labels, loop.loop, Callbacks(on_gained=gained, on_lost=lost))
         started.append(ownership)
         serve(loop, ownership)
         return ownership, diary
@@ -204,7 +209,7 @@ def test_a_short_absence_of_redis_costs_nothing(redis_server: EmbeddedRedis, sta
         wait_until(lambda: count(logs, "leases_wait_for_redis") == 1)
         redis_server.resume()
         wait_until(lambda: count(logs, "redis_answers_again") == 1)
-        assert lease.valid_until > first_end
+        wait_until(lambda: lease.valid_until > first_end)
     assert diary.words == [f"gained {MAIN}"]
     assert ownership.lease(MAIN) is lease
 
@@ -250,6 +255,7 @@ def test_a_failure_while_giving_up_one_lease_does_not_keep_the_others(
     with capture_logs() as logs:
         ownership, diary = start(MAIN, FRONT, on_lost=fail)
         diary.wait_for(f"gained {FRONT}")
+        diary.wait_for(f"gained {MAIN}")
         stop_service(loop, ownership)
     assert sorted(diary.words[2:]) == [f"lost {MAIN}", f"lost {FRONT}"]
     assert count(logs, "lease_callback_failed") == 2
@@ -271,21 +277,10 @@ def test_a_fault_in_one_round_does_not_end_the_thread(client: redis.Redis, start
     assert ownership.lease(FRONT)
 
 
-def test_what_is_no_longer_wanted_is_given_up(
-    client: redis.Redis, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ownership, diary = start(MAIN, OTHER, ttl=3.0)
-    given_up = diary.wait_for(f"gained {OTHER}")
-    monkeypatch.setattr(ownership, "wanted", lambda: (MAIN,))
-    diary.wait_for(f"lost {OTHER}")
-    wait_until(lambda: not client.exists(lease_key(OTHER)))
-    assert not given_up.held
-    assert ownership.lease(MAIN)
-
-
 def test_stopping_without_redis_ends_all_the_same(redis_server: EmbeddedRedis, start: Start, loop: LoopThread) -> None:
     ownership, diary = start(MAIN, FRONT)
     diary.wait_for(f"gained {FRONT}")
+    diary.wait_for(f"gained {MAIN}")
     redis_server.kill()
     with capture_logs() as logs:
         stop_service(loop, ownership)
@@ -312,9 +307,9 @@ def test_renewals_do_not_wait_for_what_takes_free_leases(
 ) -> None:
     hangs, may_end, acquire = threading.Event(), threading.Event(), Leases.acquire
 
-    def hang(leases: Leases, names: Any) -> Any:
+    def hang(leases: Leases, names: Any, most: int) -> Any:
         if MAIN in names:
-            return acquire(leases, names)
+            return acquire(leases, names, most)
         hangs.set()
         may_end.wait(60)
         raise RedisAway("it hung")
@@ -366,5 +361,6 @@ def test_a_worker_that_drains_keeps_what_it_has_and_takes_nothing_more(
     wait_until(lambda: round_over.passed)
     assert of_draining.of(f"gained {MAIN}") == []
     assert draining.lease(OTHER) is kept
+    assert not client.hexists(FLEET_KEY, draining.worker_id)
     _, of_next = start(MAIN)
     of_next.wait_for(f"gained {MAIN}")

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 import redis
 
-from worker68.clock import boottime
+from worker68.clock import monotonic
 from worker68.fleet.spread import Member, spread
 from worker68.redis_calls import LuaScript, redis_errors
 
@@ -101,8 +101,8 @@ class Shares:
         if free <= 0:
             self._free_since.pop(label, None)
             return False
-        since = self._free_since.setdefault(label, boottime())
-        if boottime() - since < self._ttl_seconds:
+        since = self._free_since.setdefault(label, monotonic())
+        if monotonic() - since < self._ttl_seconds:
             return False
         del self._free_since[label]
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from sqlalchemy import insert
 
 from tests.parts.accounts import ReadyLink, open_account, pause_of
 from tests.parts.clock import Clock
-from tests.parts.jobs import NOW
+from tests.parts.jobs import NOW, message
 from tests.parts.jobs import account as settings_of
 from tests.parts.ledger import Ledger
 from worker68.clock import monotonic
@@ -130,6 +131,20 @@ def test_a_paused_account_ends_the_wait(context: StepContext, account: Account, 
 def test_a_lost_account_ends_the_wait(context: StepContext, account: Account, over: Callable[[], str]) -> None:
     account.lease.end()
     assert over() == "this worker does not own the account any more"
+
+
+def test_an_account_that_leaves_ends_the_wait_of_a_read(
+    sqlite: Ledger, context: StepContext, account: Account, over: Callable[[], str]
+) -> None:
+    (read,) = sqlite.arrive(message("worker68.sync_groups", {}))
+    context._attempt = replace(context._attempt, job=read)
+    account.lease.leave_by = math.inf
+    assert over() == "the account goes to another worker"
+
+
+def test_an_account_that_leaves_lets_a_send_go_on(context: StepContext, account: Account, loop: Loop) -> None:
+    account.lease.leave_by = math.inf
+    loop.run_until_complete(context.wait_for_slot("send", ""))
 
 
 def test_a_bridge_that_stays_away_ends_the_wait(

@@ -3,110 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import redis
 from structlog.testing import capture_logs
 
-from tests.parts.onloop import running_loop, serve, stop_service
+from tests.integration.fleet.owners import MAIN, OTHER, Start, count, wait_until
+from tests.parts.onloop import stop_service
 from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet import ownership as ownership_module
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, lease_key
-from worker68.fleet.ownership import Callbacks, Ownership
-from worker68.fleet.shares import FLEET_KEY, Shares
-from worker68.fleet.spread import UNLABELLED
+from worker68.fleet.shares import FLEET_KEY
 from worker68.loop import LoopThread
-
-MAIN, OTHER = account_lease("main"), account_lease("other")
-
-#: Leases that must not lapse however slow the machine is; renewed only after 20 s, which no test waits for.
-LONG_TTL = 60.0
-
-
-@dataclass
-class Diary:
-    """What the callbacks were told, in order; tests wait for entries."""
-
-    entries: list[tuple[str, Lease]] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def note(self, what: str, lease: Lease) -> None:
-        with self.changed:
-            self.entries.append((f"{what} {lease.name}", lease))
-            self.changed.notify_all()
-
-    def wait_for(self, what: str, times: int = 1) -> Lease:
-        """Return the lease of the entry that came as the last of so many."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.of(what)) >= times, timeout=180), (what, self.entries)
-            return self.of(what)[times - 1]
-
-    def of(self, what: str) -> list[Lease]:
-        return [lease for entry, lease in self.entries if entry == what]
-
-    @property
-    def words(self) -> list[str]:
-        return [entry for entry, _ in self.entries]
-
-
-Start = Callable[..., tuple[Ownership, Diary]]
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    with running_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
-    """Start workers; all are stopped in the end."""
-    started: list[Ownership] = []
-
-    def start(
-        *names: str,
-        ttl: float = LONG_TTL,
-        on_gained: Callable[[Lease], None] = lambda lease: None,
-        on_lost: Callable[[Lease], None] = lambda lease: None,
-    ) -> tuple[Ownership, Diary]:
-        diary = Diary()
-
-        def gained(lease: Lease) -> None:
-            diary.note("gained", lease)
-            on_gained(lease)
-
-        def lost(lease: Lease) -> None:
-            diary.note("lost", lease)
-            on_lost(lease)
-
-        worker_id = f"worker-{len(started)}"
-        labels = {name: None if name == FRONT else UNLABELLED for name in names}
-        shares = Shares(client, worker_id, ttl, labels)
-        leases = Leases(client, worker_id, ttl)
-        ownership = Ownership(leases, shares, labels, loop.loop, Callbacks(on_gained=gained, on_lost=lost))
-        started.append(ownership)
-        serve(loop, ownership)
-        return ownership, diary
-
-    yield start
-    for ownership in started:
-        stop_service(loop, ownership)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline, tick = Deadline.after(30), threading.Event()
-    while not condition():
-        assert not deadline.passed, "the condition was not met in time"
-        tick.wait(0.01)
-
-
-def count(logs: list[Any], event: str) -> int:
-    return sum(entry["event"] == event for entry in logs)
 
 
 def test_everything_free_is_taken_and_given_back(client: redis.Redis, start: Start, loop: LoopThread) -> None:

@@ -15,6 +15,7 @@ from tests.acceptance.conftest import Stage, name
         ("!sim:refused", "failed", "refused", 1, 0),
         ("!sim:busy:1", "succeeded", None, 2, 1),
         ("!sim:late:300ms", "succeeded", None, 1, 1),
+        ("!sim:bussy", "failed", "refused", 1, 0),
         ("!sim:drop", "in_doubt", "connection_lost", 1, 0),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, name
 from worker68.simulator.events import Message, verdict
 from worker68.simulator.population import FRIEND
+from worker68.simulator.queues import BatchForm, ClientKnobs
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
 
@@ -181,6 +182,30 @@ def test_the_accounts_own_message_proves_that_it_was_sent(stage: Stage) -> None:
 
     assert reply["status"] == "succeeded"
     assert reply["result"]["message_id"] is not None
+
+
+@pytest.mark.parametrize("form", ["array", "operator"])
+def test_events_that_come_in_one_frame_are_understood(stage: Stage, form: BatchForm) -> None:
+    stage.bridge.faults.client = ClientKnobs(batch_seconds=0.1, batch_form=form, pending_echo=True)
+    words = [name() for _ in range(3)]
+
+    replies = [stage.end_of(result) for result in [stage.send(each, ordered=False) for each in words]]
+
+    assert [reply["status"] for reply in replies] == ["succeeded"] * 3
+    assert [len(stage.frames(each)) for each in words] == [1] * 3
+
+
+def test_a_doubt_says_that_the_client_had_taken_the_message(stage: Stage) -> None:
+    stage.bridge.faults.client = ClientKnobs(pending_echo=True)
+    stage.bridge.faults.verdict = "swallowed"
+
+    reply = stage.end_of(stage.send(name()))
+
+    assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "no_verdict")
+    assert "the client had taken it" in reply["error"]["message"]
+    row = stage.row(reply["job_id"])
+    assert row is not None
+    assert row["error_message"] == reply["error"]["message"]
 
 
 @pytest.mark.parametrize("fault", ["no_reply_to_sends", "verdict_before_reply", "echo_first", "no_echo", "garbage"])

@@ -164,6 +164,8 @@ COVERED_BY = {
     "cli/moderate.py": "unit/cli/test_asking.py",
     "cli/overlooked.py": "integration/cli/test_check.py",
     "cli/pause.py": "acceptance/test_pace_and_pause.py",
+    "cli/probe/session.py": "integration/cli/probe/test_command.py",
+    "cli/probe/wire.py": "integration/cli/probe/test_command.py",
     "cli/producer.py": "acceptance/cli/test_jobs_from_the_command_line.py",
     "cli/send.py": "unit/cli/test_asking.py",
     "cli/start.py": "acceptance/test_worker_command.py",
@@ -186,7 +188,6 @@ COVERED_BY = {
     "observe/parts.py": "integration/observe/test_vitals.py",
     "observe/status.py": "integration/observe/test_vitals.py",
     "protocol/api.py": "unit/jobs/test_permission.py",
-    "scheduling/owned_accounts.py": "unit/scheduling/test_scheduler.py",
     "scheduling/starter.py": "unit/scheduling/test_scheduler.py",
     "simulator/clients.py": "integration/simulator/test_server.py",
     "simulator/endpoints.py": "unit/simulator/test_requests.py",
@@ -211,7 +212,6 @@ COVERED_BY = {
     "tasks/lists.py": "integration/tasks/test_other_shapes.py",
     "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
-    "tasks/sending.py": "integration/tasks/test_documented_frames.py",
 }
 
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.
@@ -256,7 +256,6 @@ RECORDS = {
     "store.reports.JobLine": "a row of `jobs`, for `jobs list`",
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
-    "tasks.paging.ListSource": "how a list is read",
     "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
 }
 

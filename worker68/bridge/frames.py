@@ -70,7 +70,8 @@ class Sighting(msgspec.Struct, frozen=True):
     """One message of the account's own that the bridge spoke of.
 
     ``verdict`` comes from a verdict event, or is None for an own message seen again (``echo``), whose ``text`` is its content,
-    or its file's name. ``message_id`` is the server's; an echo that is still pending, or not sent, has none.
+    or its file's name. ``message_id`` is the server's; an echo that is still pending, or not sent, has none. ``error``: why a
+    message to a group was not sent, where a verdict says so. [open]
     """
 
     chat: Chat | None
@@ -79,6 +80,7 @@ class Sighting(msgspec.Struct, frozen=True):
     message_id: int | None
     sent_at: dt.datetime | None
     text: str | None = None
+    error: BridgeError | None = None
 
     @property
     def echo(self) -> bool:
@@ -133,7 +135,6 @@ class _Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
     operator: Any = None
-    operatorType: Any = None
     message: Any = None
 
 
@@ -179,7 +180,7 @@ def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
 def _read(raw: bytes) -> Frame:
     envelope = msgspec.json.decode(raw, type=_Envelope)
     if isinstance(envelope.operator, str):
-        return _read_unsolicited(envelope.operator, envelope, raw)
+        return _read_unsolicited(envelope.operator, raw)
     if envelope.message == "Hello":
         return Hello()
     request_id = read_id_text(envelope.id)
@@ -237,10 +238,11 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
+def _read_unsolicited(operator: str, raw: bytes) -> Frame:
     # The whole frame is decoded, not its data alone: an event passed on must be valid JSON, and the envelope's reader skips over
     # the names and the values that it does not want.
-    content = _decode_sliced(raw, _SLICED_LEVELS + 1).get("data")
+    frame = _decode_sliced(raw, _SLICED_LEVELS + 1)
+    content = frame.get("data")
     if operator == "network":
         status = content.get("networkStatusType") if isinstance(content, dict) else None
         return Network(status) if isinstance(status, str) else Malformed("network without a status")
@@ -248,7 +250,7 @@ def _read_unsolicited(operator: str, envelope: _Envelope, raw: bytes) -> Frame:
         return _read_verdicts(operator, content, raw)
     if operator == "msgNew" and isinstance(content, dict):
         if read_int(content.get("chatType", content.get("ChatType"))) == _REFUSED:
-            return _read_notice(operator, envelope.operatorType, content, raw) or Event(operator, raw)
+            return _read_notice(operator, frame.get("operatorType"), content, raw) or Event(operator, raw)
         if content.get("isSelf") is True:
             return Sightings(operator, raw, (_read_echo(content),))
     return Event(operator, raw)
@@ -287,7 +289,13 @@ def _read_verdict(chat: Chat | None, entry: Any) -> Sighting | None:
         verdict=verdict,
         message_id=read_id(updated.get("MsgID")),
         sent_at=_sent_time(updated),
+        error=_read_reason(updated),
     )
+
+
+def _read_reason(updated: dict[str, Any]) -> BridgeError | None:
+    code = read_int(updated.get("errorType", updated.get("errorCode")))
+    return BridgeError(code, _in_words(updated.get("errMsg"))) if code in REFUSED_BY_GROUP else None
 
 
 def _read_echo(content: dict[str, Any]) -> Sighting:

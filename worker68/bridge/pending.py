@@ -117,7 +117,7 @@ class Pending:
             )
         if sighting.verdict is not None:
             delay = None if self.written_at is None else now - self.written_at
-            seen = replace(seen, verdict=sighting.verdict, verdict_seconds=delay)
+            seen = replace(seen, verdict=sighting.verdict, verdict_seconds=delay, notice=sighting.error or seen.notice)
         self.evidence = replace(seen, tied_by=tied_by)
         return True
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "demo": ("worker68.cli.demo.command:demo", "Show worker68 at work, everything embedded."),
     "worker": ("worker68.cli.worker:worker", "Take in jobs and run them."),
     "simulator": ("worker68.cli.simulator:simulator", "Simulate a 68 bridge to develop against."),
+    "probe": ("worker68.cli.probe.command:probe", "Ask a real bridge what its protocol leaves open."),
     "db": ("worker68.cli.database:db", "Create or upgrade the tables."),
     "send": ("worker68.cli.send:send", "Send a text or a file."),
     "mute": ("worker68.cli.moderate:mute", "Mute a member or a whole group, or lift it."),

@@ -23,9 +23,12 @@ class WithFaults(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Here, because it needs what an installation for production leaves out.
-        from worker68.simulator.faults import Faults
-        from worker68.simulator.knobs import list_knobs
-        from worker68.simulator.scenario import list_scenarios
+        try:
+            from worker68.simulator.faults import Faults
+            from worker68.simulator.knobs import list_knobs
+            from worker68.simulator.scenario import list_scenarios
+        except ModuleNotFoundError:
+            return  # the command itself says what to install
 
         with formatter.section("Scenarios"):
             formatter.write_dl(list(list_scenarios().items()), col_max=COLUMN)
@@ -98,6 +101,12 @@ def split_faults(
     help="Follow a scenario: one of those below, or a TOML file. May be repeated.",
 )
 @click.option(
+    "--replay",
+    "record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Answer as the bridge did that `worker68 probe --record` has asked.",
+)
+@click.option(
     "--fault",
     "faults",
     metavar="NAME[=VALUE]",
@@ -119,6 +128,7 @@ def simulator(
     seed: int,
     client_queues: bool,
     scenarios: tuple[str, ...],
+    record: Path | None,
     faults: tuple[tuple[str, Any], ...],
 ) -> None:
     """Simulate a 68 bridge until Ctrl-C or SIGTERM. No message reaches anybody.
@@ -133,6 +143,7 @@ def simulator(
     # Here, because it needs what an installation for production leaves out.
     from worker68.simulator.knobs import BadFault
     from worker68.simulator.population import build_world
+    from worker68.simulator.replay import BadRecord, load_record
     from worker68.simulator.scenario import BadScenario, apply, load_scenario
     from worker68.simulator.server import Simulator
 
@@ -150,6 +161,8 @@ def simulator(
         for name in ("client-queues",) * client_queues + scenarios:
             bridge.follow(load_scenario(name))
         apply(bridge.faults, faults)
-    except (BadFault, BadScenario) as error:
+        if record is not None:
+            bridge.replay(load_record(record))
+    except (BadFault, BadScenario, BadRecord) as error:
         raise click.UsageError(str(error)) from error
     bridge.run_forever()

@@ -116,7 +116,8 @@ class Dispatch:
 
     def has_more_urgent(self) -> bool:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
-        kinds = [kind for kind in self._backlog.open_kinds() if not kind.read and not self._holds(kind)]
+        # What runs alone may wait for a send that is under way.
+        kinds = [one for one in self._backlog.open_kinds() if not (one.read or one.exclusive or self._holds(one))]
         return any(map(self._has_free, kinds))
 
     def add(self, jobs: Iterable[Job]) -> None:

@@ -157,7 +157,7 @@ class Execution:
         except TurnOver as over:
             return over.finding
         except asyncio.CancelledError:
-            raise  # the process ends: nobody knows here how far it got
+            raise  # the process ends, and how far the step got is not known here
         except BaseException as error:  # a SystemExit in a step, too, is the end of this job only
             log.exception("action_failed", job_id=job.job_id, task=job.task)
             return failed_within(job, error)
@@ -252,7 +252,7 @@ class Execution:
         )
 
     async def _settle_list(self, attempt: Attempt, seen: ListSeen) -> Outcome | None:
-        """Commit a snapshot with its job, in a transaction of its own: a long one would hold up everybody else's writes.
+        """Commit a snapshot with its job, in a transaction of its own: a long one would hold up the writes of other jobs.
 
         None where another owner has the job: its snapshot may be there already, and this one is older.
         """
@@ -293,7 +293,7 @@ def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:
 
 
 def failed_within(job: Job, error: BaseException) -> Outcome:
-    """Return the outcome of a job that met a fault of worker68's own. Nobody knows how far it got: a send may have gone out."""
+    """Return the outcome of a job that met a fault of worker68's own. How far it got is not known: a send may have gone out."""
     code, what = ErrorCode.INTERNAL, f"{type(error).__name__} in worker68; see its log"
     return in_doubt(code, what) if job.now.nature is Nature.SEND else failed(code, what)
 
@@ -301,7 +301,7 @@ def failed_within(job: Job, error: BaseException) -> Outcome:
 def _end(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]]) -> list[Outcome]:
     """End the jobs; where one was ended as in doubt meanwhile, what was seen here of the send corrects that.
 
-    A change is never in doubt: if its job is, then because of the announcement that somebody else has made since.
+    A change is never in doubt: if its job is, then because of the announcement that another owner has made since.
     """
     now = utc_now()
     settled = attempts.settle(connection, batch, now)

@@ -54,6 +54,9 @@ class StepContext:
         self._attempt = attempt
         self._frames = frames
         self._kept = kept
+        # It gives way to what is more urgent, and ends before its account moves. A change of several frames must not wait for what
+        # waits for its end, such as a restart of the client, and would be made again by the next owner.
+        self._is_read = attempt.job.now.nature is Nature.READ
         self._progress_at = monotonic() + PROGRESS_SECONDS
 
     async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
@@ -69,7 +72,7 @@ class StepContext:
                     raise _over("the bridge went away in the middle of it")
                 await self.pause(SLICE_SECONDS)
                 continue
-            if not politeness.passed and account.dispatch.has_more_urgent():
+            if self._is_read and not politeness.passed and account.dispatch.has_more_urgent():
                 await self.pause(LOOK_SECONDS)
                 continue
             try:
@@ -95,9 +98,7 @@ class StepContext:
             lease = self._account.lease
             if not lease.held:
                 raise _over(NOT_OWNED)
-            if (
-                lease.leaving and self._attempt.job.now.nature is Nature.READ
-            ):  # it is read again; anything else would be done again
+            if lease.leaving and self._is_read:
                 raise _over("the account goes to another worker")
             if await self._account.shared.stopping.rest(min(SLICE_SECONDS, until.remaining())):
                 raise _over("the worker is stopping")

@@ -84,7 +84,7 @@ class Upkeep:
         """Do what is due."""
         now, engine = utc_now(), self._shared.engine
         if monotonic() >= self._sweep_at:
-            if await self._shared.unfinished.has(self._account) or not self.knows_lanes or self._has_work:
+            if await self._shared.unfinished.has(self._account) or not self.knows_lanes or self._jobs_wait:
                 await self._begin_sweep(now)
             self._sweep_at = monotonic() + SWEEP_SECONDS
         looks = monotonic() >= self._look_at
@@ -103,9 +103,9 @@ class Upkeep:
             await self._expire(now)
 
     @property
-    def _has_work(self) -> bool:
-        """Whether memory knows of anything unfinished."""
-        return self._dispatch.has_lanes or self.unfinished > 0 or self._times.has_any
+    def _jobs_wait(self) -> bool:
+        """Whether jobs wait as far as memory knows: others may have ended them."""
+        return self.unfinished > self._dispatch.in_flight
 
     @property
     def tend_at(self) -> float:
@@ -201,10 +201,6 @@ class DueTimes:
         self.due: dt.datetime | None = None
         self.expires: dt.datetime | None = None
         self._expiring: dict[int, dt.datetime] = {}  # jobs that had their turn, and may come back
-
-    @property
-    def has_any(self) -> bool:
-        return bool(self.due or self.expires)
 
     def is_due(self, now: dt.datetime) -> bool:
         return self.due is not None and self.due <= now

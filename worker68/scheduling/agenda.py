@@ -13,7 +13,7 @@ from itertools import islice
 #: Accounts of one round at most: a job that comes meanwhile waits for no more than these. Where something has changed, most need a
 #: look at what is in memory; where the time has come, most need some statements of SQL.
 MOST_CHANGED = 64
-MOST_DUE = 16
+MOST_DUE = 8
 
 
 class Agenda:

@@ -14,7 +14,7 @@ from typing import Final
 from worker68.clock import monotonic
 from worker68.simulator import events
 from worker68.simulator.faults import Faults, Verdict
-from worker68.simulator.queues import EventStream, Later, Queue
+from worker68.simulator.queues import EventStream, Later, Queue, wait
 from worker68.simulator.records import Records, Sent
 from worker68.simulator.world import World
 
@@ -161,14 +161,6 @@ class Delivery:
         if not flight.faults.no_echo:
             line_break = "\\n" if flight.faults.echo_keeps_escapes else "\n"
             self.stream.post(events.own_message(self.world, flight.message, line_break=line_break))
-
-
-def wait(later: Later, seconds: float, call: Callable[[], None]) -> None:
-    """Call at once when there is nothing to wait for, so that order is kept and a benchmark pays nothing."""
-    if seconds > 0:
-        later(seconds, call)
-    else:
-        call()
 
 
 def _is_never_sent(text: str) -> bool:

@@ -131,7 +131,7 @@ def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:
 
 def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
     page = read_data(data, _Page)
-    if page.pageNum < 1:
+    if page.pageNum < 1 and paging.first_page == "1":
         raise Busy  # the documented example of an error
     requests = Listing(
         "groupReqs",

@@ -17,12 +17,15 @@ import structlog
 
 from worker68.clock import monotonic
 from worker68.simulator.clients import Client, Clients
-from worker68.simulator.delivery import Delivery, wait
+from worker68.simulator.delivery import Delivery
+from worker68.simulator.events import Message
 from worker68.simulator.faults import Faults
 from worker68.simulator.garbage import GARBAGE
 from worker68.simulator.knobs import BadFault
 from worker68.simulator.magic import PREFIX, MagicTexts
+from worker68.simulator.queues import wait
 from worker68.simulator.records import Received
+from worker68.simulator.replay import Replay
 from worker68.simulator.requests import (
     BAD_REQUEST,
     BUSY_ERROR,
@@ -38,6 +41,9 @@ from worker68.simulator.sends import Kind
 
 log = structlog.get_logger(__name__)
 
+#: Of a ``custom_msg_id`` (PROTOCOL.md, doc).
+ID_DIGITS: Final = 11
+
 _decoder: Final = msgspec.json.Decoder()
 
 
@@ -47,15 +53,19 @@ def _make_noise() -> Iterator[str]:
 
 @dataclass(slots=True)
 class Exchange:
-    """What the frames of all clients run through. ``faults`` are the bridge's; a message may have its own."""
+    """What the frames of all clients run through. ``faults`` are the bridge's; a message may have its own.
+
+    ``replay``: a record that is played, whatever the faults are.
+    """
 
     kind: Kind
     faults: Faults
     clients: Clients
     delivery: Delivery
     restart: Callable[[], None]
+    replay: Replay | None = None
     _magic: MagicTexts = field(init=False)
-    _noise: Iterator[str] = field(default_factory=_make_noise)
+    _noise: Iterator[str] = field(init=False, default_factory=_make_noise)
 
     def __post_init__(self) -> None:
         self._magic = MagicTexts(self.faults)
@@ -63,7 +73,7 @@ class Exchange:
     def take(self, client: Client, raw: str | bytes) -> None:
         """Take one frame from a client and see it through. A malformed one is recorded and not answered."""
         request = self._read(client, raw)
-        if request is None:
+        if request is None or self._replay(client, request):
             return
         try:
             faults = (
@@ -99,6 +109,14 @@ class Exchange:
         self.delivery.records.note(Received(monotonic(), client.number, frame))
         return request
 
+    def _replay(self, client: Client, request: Request) -> bool:
+        """Say what a record has for a request; return whether it has something."""
+        played = None if self.replay is None else self.replay.play(request.frame)
+        for after, frame in played or ():
+            is_reply = isinstance(frame, dict) and "operator" not in frame
+            self.delivery.later(after, partial(client.post if is_reply else self.clients.post, frame))
+        return played is not None
+
     def _respond(self, request: Request, faults: Faults) -> Answer:
         answer = respond(
             self.delivery.world,
@@ -107,11 +125,17 @@ class Exchange:
             check_api_base=faults.check_api_base,
             paging=faults.paging,
         )
+        if faults.only_eleven_digits:
+            answer = replace(answer, messages=[self._with_own_id(message) for message in answer.messages])
         if answer.body is None and not answer.restart and faults.unknown_type_error:
             return refuse(NOT_FOUND, "未知的类型")
         if answer.body is None or "error" in answer.body:
             return answer
         return replace(answer, body=faults.spelling.write(answer.body))
+
+    def _with_own_id(self, message: Message) -> Message:
+        is_right = len(message.custom_msg_id) == ID_DIGITS
+        return message if is_right else replace(message, custom_msg_id=self.delivery.world.make_custom_id())
 
     def _misanswer(self, request: Request, faults: Faults) -> Answer | None:
         """Return what the faults want said instead of the truth, or None."""

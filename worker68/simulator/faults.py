@@ -21,6 +21,8 @@ from worker68.simulator.spelling import Spelling
 #: What becomes of a message, and what the bridge says of it.
 Verdict = Literal["sent", "not_sent", "gave_up", "corrected", "none", "swallowed", "blocked"]
 
+SecondClient = Literal["accepted", "refused", "replaces"]
+
 
 @dataclass(slots=True)
 class Faults:
@@ -74,6 +76,7 @@ class Faults:
     numeric_reply_ids: bool = switch("an id of digits comes back as a number", by_message=True)
     replies_to_all: bool = switch("a reply goes to every client")
     unknown_type_error: bool = switch("a frame of an unknown type is answered with an error, not with silence")
+    only_eleven_digits: bool = switch("a custom_msg_id of another length is not taken: the bridge makes its own")
     restarting_reply: bool = switch('restart68 is answered with "restarting" before the connection drops')
     check_api_base: bool = switch("a request to another base than the world's api_url is refused with 404")
 
@@ -87,6 +90,11 @@ class Faults:
     )
     drop_after_answer: Trip = nth("the connection drops after the answer to the Nth frame from now")
     refuse_connections: bool = switch("WebSocket handshakes are answered with 503")
+    second_client: SecondClient = choice(
+        "what becomes of a client that is not alone: it is accepted, refused, or takes the place of the others",
+        get_args(SecondClient),
+        "accepted",
+    )
     restart_seconds: float = seconds("how long connections are refused after restart68")
     no_hello: bool = switch("no Hello is said")
     no_pong: bool = switch("pings are not answered")

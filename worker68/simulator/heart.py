@@ -11,9 +11,10 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
+from worker68.clock import monotonic
 from worker68.simulator import events
 from worker68.simulator.faults import Faults
-from worker68.simulator.queues import EventStream, Later
+from worker68.simulator.queues import EventStream, Later, wait
 from worker68.simulator.world import World
 
 #: Between two looks whether others are to write.
@@ -33,7 +34,7 @@ class Heart:
         self._stream = stream
         self._later = later
         self._interval = interval
-        self._logout_noticed = False
+        self._lost_at: float | None = None
         self._logout_announced = False
 
     async def beat(self) -> None:
@@ -45,19 +46,17 @@ class Heart:
     def announce(self) -> None:
         """Say now whether the client is logged in: a login each time, its end once, and as late as the client notices it."""
         if not self._faults.logged_out:
-            self._logout_noticed = self._logout_announced = False
-        elif not self._logout_noticed:
-            self._logout_noticed = True
-            delay = self._faults.client.logout_delay_seconds
-            if delay == 0:
-                self._announce_logout()
-            else:
-                self._later(delay, self._announce_logout)
+            self._lost_at, self._logout_announced = None, False
+        elif self._lost_at is None:
+            self._lost_at = monotonic()
+            wait(self._later, self._faults.client.logout_delay_seconds, self._announce_logout)
         if not (self._logout_announced or self._faults.no_heartbeat):
             self._stream.post(events.NETWORK_UP)
 
     def _announce_logout(self) -> None:
-        if self._logout_noticed and not self._logout_announced:
+        """Say it, unless the client has logged in again, or again lost its server only now."""
+        delay = self._faults.client.logout_delay_seconds
+        if self._lost_at is not None and monotonic() >= self._lost_at + delay and not self._logout_announced:
             self._logout_announced = True
             self._stream.post(events.NETWORK_DOWN)
 

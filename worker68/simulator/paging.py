@@ -23,6 +23,8 @@ CountType = Literal["documented", "number", "string"]
 #: How the last entry of each page cannot be read: without its uid; with null or letters as its uid; null instead of an entry.
 Unreadable = Literal["no_uid", "null_uid", "garbage_uid", "null_entry"]
 
+FirstPage = Literal["1", "0", "both"]
+
 
 @dataclass(slots=True)
 class Paging:
@@ -43,6 +45,8 @@ class Paging:
         "after each of the next pages a person is new at the head of the list: the last of the page comes twice"
     )
     unreadable: Unreadable | None = choice("how the last entry of each page cannot be read", get_args(Unreadable), None)
+
+    first_page: FirstPage = choice("the number of the first page; both: it has two", get_args(FirstPage), "1")
 
     # What a page says of the list
     count_off_by: int = number("the announced count is so many too high, or too low")
@@ -72,6 +76,8 @@ class Listing(Generic[T]):
 
 def serve(listing: Listing[T], paging: Paging, *, position: int, size: int) -> Json:
     """Return the fields of the page at ``position``, counted from 0. Raise ``Refusal`` for a page that cannot be."""
+    if paging.first_page == "0" or (paging.first_page == "both" and position == -1):
+        position += 1
     if position < 0 or size < 1:
         raise Refusal(Refused.INVALID)
     shown = _cut(listing.entries, paging, position, size)

@@ -38,6 +38,7 @@ from worker68.simulator.heart import Heart
 from worker68.simulator.population import build_world
 from worker68.simulator.queues import EventStream
 from worker68.simulator.records import Journal, Received, RecordFile, Records, Sent
+from worker68.simulator.replay import Replay
 from worker68.simulator.scenario import Scenario, apply, follow
 from worker68.simulator.sends import Kind
 from worker68.simulator.shapes import Json
@@ -95,6 +96,7 @@ class Simulator:
         self._stream = EventStream(self._clients, lambda: self.faults.client, self._later)
         self._heart = Heart(self.world, self.faults, self._stream, self._later, lambda: self.heartbeat_seconds)
         self._scenarios: list[Scenario] = []
+        self._replay: Replay | None = None
         self._refused_until = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -176,6 +178,10 @@ class Simulator:
         """Turn the scenario's faults now, and those of its steps at their times after the next start."""
         apply(self.faults, scenario.settings)
         self._scenarios.append(scenario)
+
+    def replay(self, record: Replay) -> None:
+        """From the next start on, answer as a record of a real bridge has it; its events begin with the first client."""
+        self._replay = record
 
     def change(self, call: Callable[[World], T]) -> T:
         """Change the world in the simulator's thread, like ``simulator.change(lambda world: world.drop_contact(7237423))``."""
@@ -295,7 +301,7 @@ class Simulator:
             later=self._later,
             verdict_delay=lambda: self.verdict_delay_seconds,
         )
-        return Exchange(self.kind, self.faults, self._clients, delivery, self._restart)
+        return Exchange(self.kind, self.faults, self._clients, delivery, self._restart, self._replay)
 
     def _later(self, seconds: float, call: Callable[[], object]) -> None:
         assert self._loop is not None
@@ -305,6 +311,9 @@ class Simulator:
         log.info("simulator_client_connected", connection=client.number)
         if not self.faults.no_hello:
             client.post(events.HELLO)
+        if self._replay is not None and client.number == 1:
+            for at, event in self._replay.unasked:
+                self._later(at, partial(self._clients.post, event))
         try:
             async for raw in connection:
                 # What a cut client wrote before it knew is lost with the bridge.
@@ -316,7 +325,11 @@ class Simulator:
         log.info("simulator_client_gone", connection=client.number)
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        if self.faults.refuse_connections or monotonic() < self._refused_until:
+        alone = len(self._clients) == 0
+        if not alone and self.faults.second_client == "replaces":
+            self._clients.drop()
+        refused = self.faults.refuse_connections or (not alone and self.faults.second_client == "refused")
+        if refused or monotonic() < self._refused_until:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "the client is restarting\n")
         return None
 

@@ -36,10 +36,11 @@ class Spelling:
         "memberType and a member's type are numbers where words are documented, and the reverse"
     )
     left_out_defaults: bool = switch("what is false, 0 or empty is left out, everywhere")
+    left_out_mutes: bool = switch("a member who is not muted has no groupShutupTime, instead of -1")
 
     def write(self, body: Json) -> Json:
         """Return a reply's body in this spelling."""
-        if not (self.swapped_numbers or self.swapped_ranks or self.left_out_defaults):
+        if not (self.swapped_numbers or self.swapped_ranks or self.left_out_defaults or self.left_out_mutes):
             return body
         respelt: Json = self._respell(body)
         return respelt
@@ -50,6 +51,8 @@ class Spelling:
         if not isinstance(value, dict):
             return value
         respelt = {key: self._respell(self._respell_field(key, one)) for key, one in value.items()}
+        if self.left_out_mutes and respelt.get("groupShutupTime") in (-1, "-1"):
+            del respelt["groupShutupTime"]
         if self.left_out_defaults:
             return {key: one for key, one in respelt.items() if one is not None and one not in (False, "", "0")}
         return respelt

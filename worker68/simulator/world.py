@@ -170,6 +170,8 @@ class World:
     api_url: str = "https://webbiz.qika.xyz"
     signature: str = "专业定制各类聊天软件自动化机器人"
     contacts_changed_ms: int = 1_766_113_547_565
+    has_own_chat: bool = True
+    """The account can write to itself: not known of a real bridge."""
     page_size: int = LARGEST_PAGE
     online_pause_seconds: float = ONLINE_PAUSE_SECONDS
     dice: random.Random = field(default_factory=lambda: random.Random(68))
@@ -196,7 +198,9 @@ class World:
         return group.members[self.account]
 
     def knows_chat(self, chat_type: ChatType, chat_id: int) -> bool:
-        return chat_id in self.contacts if chat_type == "friend" else chat_id in self.groups
+        if chat_type == "group":
+            return chat_id in self.groups
+        return chat_id in self.contacts or (self.has_own_chat and chat_id == self.account)
 
     def may_write(self, chat_type: ChatType, chat_id: int) -> bool:
         """Say whether the service lets the account's message through: not into a mute of the group or of the account."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Insert,
     Select,
     and_,
+    bindparam,
     delete,
     func,
     or_,
@@ -217,12 +218,21 @@ def count_waiting(engine: Engine, account: str) -> int:
         )
 
 
-def find_unfinished(engine: Engine, accounts: Iterable[str]) -> set[str]:
-    """Return those of these accounts that have unfinished jobs, in one statement: a few looks into an index for each."""
+def newest_seq(engine: Engine) -> int:
+    """Return the greatest number of a job that there is, 0 if there is none."""
+    with reading(engine) as connection:
+        return connection.scalar(select(func.max(jobs.c.seq))) or 0
+
+
+def find_unfinished(engine: Engine, accounts: Iterable[str], newest: int) -> set[str]:
+    """Return those of these accounts that have unfinished jobs with numbers up to ``newest``.
+
+    In one statement: a few looks into an index for each.
+    """
     dialect = engine.dialect.name
     with reading(engine) as connection:
         rows = pack(dialect, ({"account": account} for account in accounts))
-        return set(connection.scalars(_with_unfinished(dialect), rows))
+        return set(connection.scalars(_with_unfinished(dialect), {**rows, "newest": newest}))
 
 
 @functools.cache
@@ -230,7 +240,11 @@ def _with_unfinished(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, jobs.c.account)
     # In the order of the index: without one, PostgreSQL reads the table where it takes most of it to be unfinished.
     firsts = (
-        select(jobs.c.seq).where(jobs.c.account == batch.c.account, part).order_by(*order).limit(1).scalar_subquery()
+        select(jobs.c.seq)
+        .where(jobs.c.account == batch.c.account, part, jobs.c.seq <= bindparam("newest"))
+        .order_by(*order)
+        .limit(1)
+        .scalar_subquery()
         for part, order in ((IN_LANE, [jobs.c.lane]), (NOT_DUE, [jobs.c.due_at]), (SENDING, []))
     )
     return select(batch.c.account).where(or_(*(first.is_not(None) for first in firsts)))

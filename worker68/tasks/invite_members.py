@@ -56,7 +56,7 @@ TASK: Final = Task(
     JobClass.MODERATION,
     (change(invite, api.GROUP_MEMBER.type, are_there),),
     result="`done`, `failed`, `waiting` (ids; those who wait must be approved first)",
-    example={"group_id": 389284, "user_ids": [5858052]},
+    example={"group_id": 441298, "user_ids": [7237423]},
     chat_of=in_group,
     experimental=True,
     wait_seconds=300.0,

@@ -29,6 +29,8 @@ from worker68.tasks.turn import Rows, Turn, is_success
 
 R = TypeVar("R", bound=Row)
 
+#: The number of the first page, in every list of the service. [doc/seen]
+FIRST_PAGE = 1
 #: At the largest page of the protocol this is ten million entries.
 MOST_PAGES = 10_000
 #: So many pages in a row that hold entries, and none that was not read before, end the reading: the service turns in circles.
@@ -50,7 +52,6 @@ class ListSource(Generic[R]):
     ask: Callable[[Turn, int], Awaitable[Evidence]]
     entries: Callable[[Any], Sequence[msgspec.Raw] | None]
     read: Callable[[msgspec.Raw], R | None]
-    first: int = 1
     page_size: int | None = None
     paged: bool = True
 
@@ -71,7 +72,7 @@ async def read_list(
     turn: Turn, source: ListSource[Any], subject_id: int | None = None
 ) -> ListSeen | Outcome | TryAgain:
     """Read a list to its end."""
-    first = await asyncio.to_thread(_read_page, source, judge_request(await source.ask(turn, source.first)))
+    first = await asyncio.to_thread(_read_page, source, judge_request(await source.ask(turn, FIRST_PAGE)))
     if not isinstance(first, _Page):
         return first
     reading = _Reading(turn, source, subject_id, turn.context.collect(source.kind.row), first)
@@ -115,7 +116,7 @@ class _Reading:
 
     async def go_on(self) -> ListSeen | Outcome | TryAgain:
         """Read the further pages until the end is seen or nothing more can be learnt."""
-        page, number = self._first, self._source.first
+        page, number = self._first, FIRST_PAGE
         await self._keep(page)
         while not self._is_at_end(page, number):
             following = await self._ask(number + 1)
@@ -128,7 +129,7 @@ class _Reading:
                 return following
             page, number = following, number + 1
             await self._keep(page)
-        if number > self._source.first:
+        if number > FIRST_PAGE:
             await self._look_back()
         return self._finish()
 
@@ -153,7 +154,7 @@ class _Reading:
         if in_vain >= MOST_PAGES_OF_DOUBLES:
             self._note = self._note or f"{in_vain} pages in a row brought nothing new, the last of them page {number}"
             return True
-        if number - self._source.first + 1 >= MOST_PAGES:
+        if number >= MOST_PAGES:
             self._note = f"not read further than {MOST_PAGES} pages"
             return True
         return False
@@ -162,7 +163,7 @@ class _Reading:
         """Whether another page may follow. Where the service decides how much a page holds, the first one shows it."""
         if self._source.page_size is not None:
             return page.size >= self._source.page_size
-        return number > self._source.first and page.size >= self._first.size
+        return number > FIRST_PAGE and page.size >= self._first.size
 
     def _repeats(self, page: _Page, following: _Page) -> bool:
         """Whether a page, or the first one, has come again: then the service ignores the number."""
@@ -177,7 +178,7 @@ class _Reading:
 
     async def _look_back(self) -> None:
         """Ask for the first page again: who has come or gone between two pages may have moved an entry past us."""
-        first = await self._ask(self._source.first)
+        first = await self._ask(FIRST_PAGE)
         if not isinstance(first, _Page):
             self._note = self._note or "it could not be checked whether the list changed while it was read"
         elif first.announced != self._first.announced or not await self._is_unchanged(first):
@@ -191,7 +192,7 @@ class _Reading:
         if first.changed == self._first.changed:
             return True
         await self._turn.context.pause(TICK_SECONDS)
-        again = await self._ask(self._source.first)
+        again = await self._ask(FIRST_PAGE)
         return (
             isinstance(again, _Page)
             and again.changed not in (first.changed, self._first.changed)

@@ -48,7 +48,7 @@ TASK: Final = Task(
     JobClass.MODERATION,
     (change(remove, api.GROUP_MEMBER.type, are_gone),),
     result="`done`, `failed` (ids)",
-    example={"group_id": 389284, "user_ids": [4017572]},
+    example={"group_id": 441298, "user_ids": [7237423]},
     chat_of=in_group,
     experimental=True,
     wait_seconds=300.0,

@@ -148,9 +148,9 @@ class TestHello:
             list(hear_messages(sock))
 
         with capture_logs() as logs:
-            link = worker.link(raw_bridge(script, serve_calls).url, hello=0.05)
+            link = worker.link(raw_bridge(script, *[serve_calls] * 20).url, hello=0.2)
             check_sound(link)
-        assert "no Hello within 0.05 s" in " ".join(reasons(logs))
+        assert "no Hello within 0.2 s" in " ".join(reasons(logs))
 
     def test_late(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         may_speak = threading.Event()
@@ -311,6 +311,11 @@ FRAMES = {
     "no JSON in a value that nothing reads": Odd(b'{"operator":"msgNew","data":{},"more":"\\q"}'),
     "UTF-16": Odd('{"operator":"msgNew","data":{}}'.encode("utf-16")),
     "byte order mark": Odd(b'\xef\xbb\xbf{"operator":"msgNew","data":{}}'),
+    "empty array": Odd(b"[]"),
+    "array of what is no event": Odd(b'[null,7,"x",[{"operator":"msgNew"}]]', 4),
+    "array with one event among others": Odd(b'[{},{"operator":"msgNew","data":{}},{"operator":7}]', 2, 1),
+    "batch of nothing": Odd(b'{"operator":"__batch__"}', 0, 1),
+    "batch in a batch": Odd(b'{"operator":"__batch__","data":[[{"operator":"msgNew","data":{}}]]}'),
     "null bytes": Odd(b"\x00" * 1000),
     "twenty megabytes": Odd(b'{"operator":"msgNew","data":"' + b"x" * 20_000_000 + b'"}', 0, 1),
     "twenty megabytes that are no JSON": Odd(b'{"operator":' + b"x" * 20_000_000),

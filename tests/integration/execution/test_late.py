@@ -28,7 +28,7 @@ from worker68.store.statements import attempts
 from worker68.store.writer import Writer
 
 
-class Desk:
+class Scene:
     """Late evidence on a real ledger."""
 
     def __init__(self, ledger: Ledger, late: LateOffers, announced: threading.Event) -> None:
@@ -54,11 +54,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(ledger: Ledger, reader: Any, loop_thread: LoopThread) -> Iterator[Desk]:
+def scene(ledger: Ledger, reader: Any, loop_thread: LoopThread) -> Iterator[Scene]:
     writer = Writer(ledger.engine)
     announced = threading.Event()
     late = LateOffers(writer, Kept(reader), announced.set, loop_thread.loop)
-    made = Desk(ledger, late, announced)
+    made = Scene(ledger, late, announced)
     writer.start()
     serve(loop_thread, late)
     yield made
@@ -66,42 +66,42 @@ def desk(ledger: Ledger, reader: Any, loop_thread: LoopThread) -> Iterator[Desk]
     writer.stop()
 
 
-def test_a_proof_ends_a_send_that_backs_off_so_that_it_is_not_sent_again(ledger: Ledger, desk: Desk) -> None:
+def test_a_proof_ends_a_send_that_backs_off_so_that_it_is_not_sent_again(ledger: Ledger, scene: Scene) -> None:
     job = ledger.send()
     attempt = ledger.must_begin(job)
     later = NOW + dt.timedelta(hours=1)
     assert ledger.run(lambda connection: attempts.back_off(connection, attempt, later, "busy", "busy", NOW))
 
-    desk.hand_in(job)
+    scene.hand_in(job)
 
-    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    wait_until(lambda: scene.ended_as(job, Status.SUCCEEDED))
     assert ledger.begin(job, 2) is None, "there is nothing to try again"
-    assert desk.announced.wait(10)
+    assert scene.announced.wait(10)
     assert len(ledger.told()) == 1
 
 
-def test_a_proof_corrects_a_send_that_is_in_doubt(ledger: Ledger, desk: Desk) -> None:
+def test_a_proof_corrects_a_send_that_is_in_doubt(ledger: Ledger, scene: Scene) -> None:
     job = ledger.send()
     assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
 
-    desk.hand_in(job)
+    scene.hand_in(job)
 
-    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    wait_until(lambda: scene.ended_as(job, Status.SUCCEEDED))
     assert ledger.row(job.seq).revision == 2
 
 
-def test_a_proof_that_comes_before_the_outcome_is_written_is_offered_again(ledger: Ledger, desk: Desk) -> None:
+def test_a_proof_that_comes_before_the_outcome_is_written_is_offered_again(ledger: Ledger, scene: Scene) -> None:
     job = ledger.send()
     attempt = ledger.must_begin(job)
 
-    desk.hand_in(job)
+    scene.hand_in(job)
     assert ledger.settle(attempt, in_doubt(ErrorCode.CONNECTION_LOST, "?"))
 
-    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    wait_until(lambda: scene.ended_as(job, Status.SUCCEEDED))
 
 
 def test_evidence_does_not_wait_for_the_pause_of_another(
-    ledger: Ledger, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(late_module, "PAUSE_SECONDS", 3600.0)
     under_way, judged = ledger.send(job_id="under way"), ledger.send(job_id="judged")
@@ -109,10 +109,10 @@ def test_evidence_does_not_wait_for_the_pause_of_another(
     assert ledger.settle(ledger.must_begin(judged), in_doubt(ErrorCode.NO_VERDICT, "?"))
 
     for _ in range(20):
-        desk.hand_in(under_way)
-    desk.hand_in(judged)
+        scene.hand_in(under_way)
+    scene.hand_in(judged)
 
-    wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
+    wait_until(lambda: scene.ended_as(judged, Status.SUCCEEDED))
 
 
 def test_while_the_database_is_away_evidence_is_kept_and_the_service_can_end(
@@ -129,33 +129,33 @@ def test_while_the_database_is_away_evidence_is_kept_and_the_service_can_end(
             raise DatabaseAway("it is away")
 
     late = LateOffers(Away(ledger.engine), Kept(reader), lambda: None, loop_thread.loop)
-    desk = Desk(ledger, late, threading.Event())
+    scene = Scene(ledger, late, threading.Event())
     serve(loop_thread, late)
     for job in jobs[:2]:
-        desk.hand_in(job)
+        scene.hand_in(job)
     assert asked.wait(10)
     fields = [f"seen:{job.custom_msg_id}" for job in jobs]
     wait_until(lambda: all(reader.hexists("worker68:kept:main", field) for field in fields[:2]))
-    desk.hand_in(jobs[2])
+    scene.hand_in(jobs[2])
 
     stop_service(loop_thread, late)
 
     assert all(reader.hexists("worker68:kept:main", field) for field in fields)
 
 
-def test_many_that_come_together_are_all_applied(ledger: Ledger, desk: Desk) -> None:
+def test_many_that_come_together_are_all_applied(ledger: Ledger, scene: Scene) -> None:
     jobs = [ledger.send(job_id=str(number)) for number in range(2 * late_module.BATCH + 1)]
     for job in jobs:
         assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
 
     for job in jobs:
-        desk.hand_in(job)
+        scene.hand_in(job)
 
-    wait_until(lambda: all(desk.ended_as(job, Status.SUCCEEDED) for job in jobs))
+    wait_until(lambda: all(scene.ended_as(job, Status.SUCCEEDED) for job in jobs))
 
 
 def test_evidence_that_was_kept_is_dropped_once_its_job_has_it(
-    ledger: Ledger, desk: Desk, reader: Any, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, scene: Scene, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = ledger.send()
     assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
@@ -168,68 +168,68 @@ def test_evidence_that_was_kept_is_dropped_once_its_job_has_it(
         hand_in(writer, *what, **how)
 
     monkeypatch.setattr(Writer, "hand_in", fail_once)
-    desk.hand_in(job)
+    scene.hand_in(job)
 
-    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    wait_until(lambda: scene.ended_as(job, Status.SUCCEEDED))
     wait_until(lambda: away.is_set() and not reader.exists("worker68:kept:main"))
 
 
-def test_a_note_that_redis_refuses_does_not_end_the_service(ledger: Ledger, desk: Desk, reader: Any) -> None:
+def test_a_note_that_redis_refuses_does_not_end_the_service(ledger: Ledger, scene: Scene, reader: Any) -> None:
     reader.set("worker68:kept:main", "x")
     first, second = ledger.send(job_id="first"), ledger.send(job_id="second")
     for job in (first, second):
         assert ledger.settle(ledger.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "?"))
-        desk.late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.SENT, 4711, NOW), kept=True)
-    wait_until(lambda: desk.ended_as(second, Status.SUCCEEDED))
+        scene.late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.SENT, 4711, NOW), kept=True)
+    wait_until(lambda: scene.ended_as(second, Status.SUCCEEDED))
 
 
-def test_a_job_that_was_never_tried_is_not_proven_by_a_number(ledger: Ledger, desk: Desk) -> None:
+def test_a_job_that_was_never_tried_is_not_proven_by_a_number(ledger: Ledger, scene: Scene) -> None:
     waiting, judged = ledger.send(job_id="waiting"), ledger.send(job_id="judged")
     assert ledger.settle(ledger.must_begin(judged), in_doubt(ErrorCode.NO_VERDICT, "?"))
 
-    desk.hand_in(waiting)
-    desk.hand_in(judged)
+    scene.hand_in(waiting)
+    scene.hand_in(judged)
 
-    wait_until(lambda: desk.ended_as(judged, Status.SUCCEEDED))
+    wait_until(lambda: scene.ended_as(judged, Status.SUCCEEDED))
     assert ledger.row(waiting.seq).state == State.READY
 
 
 @pytest.mark.parametrize("code", [ErrorCode.NO_VERDICT, ErrorCode.CONNECTION_LOST, ErrorCode.WORKER_LOST])
-def test_a_not_sent_corrects_the_attempt_that_it_is_about(ledger: Ledger, desk: Desk, code: ErrorCode) -> None:
+def test_a_not_sent_corrects_the_attempt_that_it_is_about(ledger: Ledger, scene: Scene, code: ErrorCode) -> None:
     job = ledger.send()
     assert ledger.settle(ledger.must_begin(job), in_doubt(code, "?"))
 
-    desk.deny(job, attempt=1)
+    scene.deny(job, attempt=1)
 
     row = ledger.row(job.seq)
     assert (row.status, row.error_code, row.revision) == (Status.FAILED, ErrorCode.NOT_SENT, 2)
-    desk.hand_in(job)
-    wait_until(lambda: desk.ended_as(job, Status.SUCCEEDED))
+    scene.hand_in(job)
+    wait_until(lambda: scene.ended_as(job, Status.SUCCEEDED))
     assert ledger.row(job.seq).revision == 3, "a sent counts for more"
 
 
-def test_a_not_sent_says_nothing_about_another_attempt(ledger: Ledger, desk: Desk) -> None:
+def test_a_not_sent_says_nothing_about_another_attempt(ledger: Ledger, scene: Scene) -> None:
     """The second one may have been sent: to call it not sent would have its producer send it twice."""
     job = ledger.send()
     first = ledger.must_begin(job)
     assert ledger.run(lambda connection: attempts.back_off(connection, first, NOW, "busy", "busy", NOW))
-    desk.deny(job, attempt=1)
+    scene.deny(job, attempt=1)
     assert ledger.row(job.seq).state == State.DEFERRED, "it backs off as before"
     second = ledger.must_begin(job, 2)
     assert ledger.settle(second, in_doubt(ErrorCode.NO_VERDICT, "?"))
 
-    desk.deny(job, attempt=1)
+    scene.deny(job, attempt=1)
 
     assert ledger.row(job.seq).status == Status.IN_DOUBT
 
 
-def test_a_not_sent_changes_nothing_that_is_known(ledger: Ledger, desk: Desk) -> None:
+def test_a_not_sent_changes_nothing_that_is_known(ledger: Ledger, scene: Scene) -> None:
     sent, refused = ledger.send(job_id="sent"), ledger.send(job_id="refused")
     assert ledger.settle(ledger.must_begin(sent))
     assert ledger.settle(ledger.must_begin(refused), failed(ErrorCode.REFUSED, "no"))
 
-    desk.deny(sent, attempt=1)
-    desk.late.hand_in("main", LateEvidence(str(refused.custom_msg_id), Verdict.NOT_SENT, None, None, 1))
+    scene.deny(sent, attempt=1)
+    scene.late.hand_in("main", LateEvidence(str(refused.custom_msg_id), Verdict.NOT_SENT, None, None, 1))
 
     assert ledger.row(sent.seq).status == Status.SUCCEEDED
     assert ledger.row(refused.seq).error_code == ErrorCode.REFUSED

@@ -16,7 +16,7 @@ from sqlalchemy import insert
 
 from tests.parts.accounts import ReadyLink, open_account, pause_of
 from tests.parts.clock import Clock
-from tests.parts.jobs import NOW, message
+from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields
 from tests.parts.jobs import account as settings_of
 from tests.parts.ledger import Ledger
 from worker68.clock import monotonic
@@ -54,9 +54,15 @@ def account(sqlite: Ledger, redis_url: str, link: ReadyLink, loop: Loop) -> Iter
 @pytest.fixture
 def context(sqlite: Ledger, account: Account) -> Iterator[StepContext]:
     with ExitStack() as kept:
-        attempt = sqlite.must_begin(sqlite.send())
-        slot = Slot(ask_of(attempt.job), monotonic(), monotonic())
-        yield StepContext(account, attempt, JobFrames(account.guard, attempt.job, slot), kept)
+        yield begin(sqlite, account, kept, SYNC, {})
+
+
+def begin(ledger: Ledger, account: Account, kept: ExitStack, task: str, fields: dict[str, Any]) -> StepContext:
+    """Return the context of the first attempt of a job."""
+    (job,) = ledger.arrive(message(task, fields))
+    attempt = ledger.must_begin(job)
+    slot = Slot(ask_of(job), monotonic(), monotonic())
+    return StepContext(account, attempt, JobFrames(account.guard, job, slot), kept)
 
 
 @pytest.fixture
@@ -133,18 +139,16 @@ def test_a_lost_account_ends_the_wait(context: StepContext, account: Account, ov
     assert over() == "this worker does not own the account any more"
 
 
-def test_an_account_that_leaves_ends_the_wait_of_a_read(
-    sqlite: Ledger, context: StepContext, account: Account, over: Callable[[], str]
-) -> None:
-    (read,) = sqlite.arrive(message("worker68.sync_groups", {}))
-    context._attempt = replace(context._attempt, job=read)
+def test_an_account_that_leaves_ends_the_wait_of_a_read(account: Account, over: Callable[[], str]) -> None:
     account.lease.leave_by = math.inf
     assert over() == "the account goes to another worker"
 
 
-def test_an_account_that_leaves_lets_a_send_go_on(context: StepContext, account: Account, loop: Loop) -> None:
+def test_an_account_that_leaves_lets_a_change_go_on(sqlite: Ledger, account: Account, loop: Loop) -> None:
     account.lease.leave_by = math.inf
-    loop.run_until_complete(context.wait_for_slot("send", ""))
+    with ExitStack() as kept:
+        context = begin(sqlite, account, kept, MUTE, mute_fields())
+        loop.run_until_complete(context.wait_for_slot("moderate", "GroupMemberShutup"))
 
 
 def test_a_bridge_that_stays_away_ends_the_wait(
@@ -189,6 +193,20 @@ def test_a_read_gives_way_to_what_is_more_urgent_but_not_for_ever(
     monkeypatch.setattr(module, "GIVE_WAY_SECONDS", 0.05)
     monkeypatch.setattr(account.dispatch, "has_more_urgent", lambda: True)
     loop.run_until_complete(context.wait_for_slot("read", "GroupMemberList"))
+
+
+def test_a_change_does_not_wait_for_what_may_wait_for_its_end(
+    sqlite: Ledger, account: Account, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart of the client is more urgent than reads, and starts only when no change is under way."""
+
+    def has_more_urgent() -> bool:
+        raise AssertionError("a change asked who is more urgent")
+
+    monkeypatch.setattr(account.dispatch, "has_more_urgent", has_more_urgent)
+    with ExitStack() as kept:
+        context = begin(sqlite, account, kept, MUTE, mute_fields())
+        loop.run_until_complete(context.wait_for_slot("moderate", "GroupMemberShutup"))
 
 
 def test_while_redis_is_away_no_slot_is_given(

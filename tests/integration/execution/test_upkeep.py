@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.parts.accounts import open_account
+from tests.parts.clock import Clock
 from tests.parts.jobs import account as settings_of
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger
 from tests.parts.onloop import run
+from worker68.execution import recovery
 from worker68.execution.account import Account
+from worker68.execution.upkeep import SWEEP_SECONDS
 from worker68.jobs.job import Job
 
 
@@ -44,3 +49,35 @@ def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_r
     account.upkeep.distrust()
     run(account.tend())
     assert account.upkeep.room == 0
+
+
+def test_an_account_is_swept_only_where_something_has_lasted(sqlite: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sweeps = Clock(), list[str]()
+    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    monkeypatch.setattr(recovery, "resolve_abandoned", lambda engine, account, *_: sweeps.append(account))
+    account = open_account(sqlite)
+    run(account.tend())
+    assert sweeps == ["main"], "nothing is known of it"
+    arrive(sqlite, account, 1)
+    assert len(run(account.choose()).ready) == 1
+    clock.pass_by(SWEEP_SECONDS)
+    run(account.tend())
+    assert sweeps == ["main"], "its job has come since"
+    clock.pass_by(SWEEP_SECONDS)
+    run(account.tend())
+    assert sweeps == ["main", "main"], "it was there before"
+
+
+def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
+    sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    account = open_account(sqlite)
+    run(account.tend())
+    for job in arrive(sqlite, account, 2):
+        sqlite.settle(sqlite.must_begin(job))
+    assert account.upkeep.unfinished == 2
+    clock.pass_by(SWEEP_SECONDS)
+    run(account.tend())
+    assert account.upkeep.unfinished == 0

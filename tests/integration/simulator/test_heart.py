@@ -30,11 +30,12 @@ def test_a_logout_is_noticed_late_and_heartbeats_go_on_until_then() -> None:
 
 
 def test_a_login_in_between_takes_the_logout_back(simulator: Simulator, peer: Peer) -> None:
-    simulator.faults.client.logout_delay_seconds = 0.01
+    simulator.faults.client.logout_delay_seconds = 600
     simulator.log_out()
     assert network(peer) == "socketLogin", "not noticed yet"
     simulator.log_in()
     assert network(peer) == "socketLogin"
+    simulator.faults.client.logout_delay_seconds = 0.01
     simulator.log_out()
     assert network(peer) == "socketLogin"
     assert network(peer) == "socketLoginout"

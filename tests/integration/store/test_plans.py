@@ -188,7 +188,7 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         waiting.next_expiry(engine, "main")
         waiting.find_parked(engine, "main")
         waiting.count_waiting(engine, "main")
-        assert waiting.find_unfinished(engine, ["main", "other"]) == {"main"}
+        assert waiting.find_unfinished(engine, ["main", "other"], waiting.newest_seq(engine)) == {"main"}
         waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
         figures.count_waiting_jobs(engine, ["main"])
         standing.find_ahead(engine, some[-9:])
@@ -281,7 +281,7 @@ def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> No
         waiting.next_expiry(engine, "main")
         waiting.find_parked(engine, "main")
         waiting.count_waiting(engine, "main")
-        assert waiting.find_unfinished(engine, ["main", "other"]) == {"main"}
+        assert waiting.find_unfinished(engine, ["main", "other"], waiting.newest_seq(engine)) == {"main"}
         waiting.cancel(engine, ["again"], "no", now)
         figures.count_waiting_jobs(engine, ["main"])
         assert ledger.settle(ledger.must_begin(second))

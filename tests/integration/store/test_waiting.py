@@ -175,17 +175,20 @@ def test_counts_what_has_not_ended(ledger: Ledger) -> None:
 
 def test_accounts_with_unfinished_jobs_are_found_at_once(ledger: Ledger) -> None:
     accounts = ["main", "other", "third"]
-    assert waiting.find_unfinished(ledger.engine, accounts) == set()
-    ledger.send()
+    assert waiting.newest_seq(ledger.engine) == 0
+    first = ledger.send()
     ledger.arrive(message(kwargs=send_fields(account="other", send_at=LATER.timestamp())))
-    assert waiting.find_unfinished(ledger.engine, accounts) == {"main", "other"}
-    assert waiting.find_unfinished(ledger.engine, ["third"]) == set()
+    newest = waiting.newest_seq(ledger.engine)
+    assert waiting.find_unfinished(ledger.engine, accounts, newest) == {"main", "other"}
+    assert waiting.find_unfinished(ledger.engine, accounts, first.seq) == {"main"}
+    assert waiting.find_unfinished(ledger.engine, accounts, 0) == set()
+    assert waiting.find_unfinished(ledger.engine, ["third"], newest) == set()
 
 
 def test_an_account_whose_job_is_under_way_is_not_finished(ledger: Ledger) -> None:
     job = ledger.send()
     ledger.must_begin(job)
-    assert waiting.find_unfinished(ledger.engine, ["main"]) == {"main"}
+    assert waiting.find_unfinished(ledger.engine, ["main"], job.seq) == {"main"}
 
 
 def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:

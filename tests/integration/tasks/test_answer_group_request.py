@@ -14,8 +14,8 @@ from worker68.simulator import Simulator, World
 from worker68.simulator.population import ACCOUNT, FRIEND, MANAGED_GROUP, OPEN_REQUEST, OWNED_GROUP, PLAIN_GROUP
 
 
-def answer(link: Link, request_id: int, *, accept: bool = True, allowance: FreeContext | None = None) -> Any:
-    return act(link, "answer_group_request", allowance, request_id=request_id, accept=accept)
+def answer(link: Link, request_id: int, *, accept: bool = True, context: FreeContext | None = None) -> Any:
+    return act(link, "answer_group_request", context, request_id=request_id, accept=accept)
 
 
 def read_back(link: Link, request_id: int, *, accept: bool = True) -> Any:
@@ -24,12 +24,12 @@ def read_back(link: Link, request_id: int, *, accept: bool = True) -> Any:
 
 @pytest.mark.parametrize("accept", [True, False])
 def test_an_auditor_lets_an_applicant_in_or_not(simulated_link: Link, simulated: Simulator, accept: bool) -> None:
-    applicant, allowance = simulated.world.group_requests[0].uid, FreeContext()
+    applicant, context = simulated.world.group_requests[0].uid, FreeContext()
     assert read_back(simulated_link, OPEN_REQUEST, accept=accept) is None
-    assert result(answer(simulated_link, OPEN_REQUEST, accept=accept, allowance=allowance)) == {"accepted": accept}
+    assert result(answer(simulated_link, OPEN_REQUEST, accept=accept, context=context)) == {"accepted": accept}
     assert frames_of(simulated, "GroupCheckJoin") == [{"groupReqId": OPEN_REQUEST, "flag": accept}]
     assert (applicant in simulated.world.groups[OWNED_GROUP].members) is accept
-    assert allowance.slots == ["moderate"], "the first slot was for the look at the list"
+    assert context.slots == ["moderate"], "the first slot was for the look at the list"
     assert result(read_back(simulated_link, OPEN_REQUEST, accept=accept)) == {"accepted": accept}
     assert read_back(simulated_link, OPEN_REQUEST, accept=not accept) is None
 

@@ -23,15 +23,15 @@ def read_back(link: Link, *user_ids: int) -> Any:
 
 
 def test_members_are_gone_and_one_who_cannot_go_is_named(simulated_link: Link, simulated: Simulator) -> None:
-    allowance = FreeContext()
+    context = FreeContext()
     wanted = [MEMBER, FRIEND, STRANGER, MEMBER]
-    told = result(act(simulated_link, "remove_members", allowance, group_id=MANAGED_GROUP, user_ids=wanted))
+    told = result(act(simulated_link, "remove_members", context, group_id=MANAGED_GROUP, user_ids=wanted))
     assert told == {"done": [MEMBER, STRANGER], "failed": [FRIEND]}
     assert MEMBER not in simulated.world.groups[MANAGED_GROUP].members
     assert frames_of(simulated, "GroupMember") == [
         {"op": 1, "groupId": MANAGED_GROUP, "members": [MEMBER, FRIEND, STRANGER]}
     ]
-    assert allowance.slots == ["read"], "the look takes a slot of its own"
+    assert context.slots == ["read"], "the look takes a slot of its own"
 
 
 def test_where_nobody_is_gone_it_has_failed(simulated_link: Link) -> None:

@@ -26,7 +26,7 @@ NOW = 1000.0
 
 
 @dataclass
-class Desk:
+class Scene:
     """A correlation, and what a connection does with it."""
 
     match: Match = "auto"
@@ -98,210 +98,210 @@ def settled(pending: Pending) -> list[CorrelationEvent]:
 
 class TestPlainCall:
     def test_reply_settles_it(self) -> None:
-        desk = Desk()
-        call = desk.call()
-        assert desk.hear(reply(call, data={"a": 1})) == settled(call)
+        scene = Scene()
+        call = scene.call()
+        assert scene.hear(reply(call, data={"a": 1})) == settled(call)
         assert (call.evidence.written, call.evidence.replied, call.evidence.data) == (True, True, {"a": 1})
 
     def test_error_settles_it(self) -> None:
-        desk = Desk()
-        call = desk.call()
+        scene = Scene()
+        call = scene.call()
         refused = ErrorReply(call, BridgeError(403, "no"))
-        assert desk.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == [refused, *settled(call)]
+        assert scene.hear(reply(call, error={"errorCode": 403, "errorDesc": "no"})) == [refused, *settled(call)]
         assert call.evidence.error == BridgeError(403, "no")
 
     def test_a_reply_that_cannot_be_read_is_a_refusal_that_says_what_was_seen(self) -> None:
-        desk = Desk()
-        call = desk.call()
+        scene = Scene()
+        call = scene.call()
         raw = b'{"id":"' + call.request_id.encode() + b'","data":{"x":tru}}'
         error = BridgeError(None, f"its reply cannot be read: {raw.decode()}")
-        assert desk.hear_raw(raw) == [ErrorReply(call, error), *settled(call)]
+        assert scene.hear_raw(raw) == [ErrorReply(call, error), *settled(call)]
         assert call.evidence.error == error
-        assert desk.counted() == {"malformed": 1}
+        assert scene.counted() == {"malformed": 1}
 
     def test_but_to_a_send_it_says_nothing(self) -> None:
-        desk = Desk()
-        send = desk.send(confirm="reply")
-        assert desk.hear_raw(b'{"id":"' + send.request_id.encode() + b'","data":{"x":tru}}') == []
+        scene = Scene()
+        send = scene.send(confirm="reply")
+        assert scene.hear_raw(b'{"id":"' + send.request_id.encode() + b'","data":{"x":tru}}') == []
         assert not send.evidence.replied
-        assert desk.hear(verdict(1)) == settled(send)
+        assert scene.hear(verdict(1)) == settled(send)
 
     def test_an_error_is_reported_before_it_settles(self) -> None:
-        desk = Desk()
-        call = desk.call()
-        assert desk.hear(reply(call, error={"errorCode": "300"})) == [
+        scene = Scene()
+        call = scene.call()
+        assert scene.hear(reply(call, error={"errorCode": "300"})) == [
             ErrorReply(call, BridgeError(300, "")),
             *settled(call),
         ]
 
     def test_lost_connection_ends_it(self) -> None:
-        desk = Desk()
-        call = desk.call()
-        assert desk.lose() == settled(call)
+        scene = Scene()
+        call = scene.call()
+        assert scene.lose() == settled(call)
         assert call.evidence.connection_lost
 
     def test_lost_connection_leaves_what_was_not_written(self) -> None:
-        desk = Desk()
+        scene = Scene()
         waiting = Pending("r0")
-        desk.correlation.add(waiting)
-        assert desk.lose() == []
+        scene.correlation.add(waiting)
+        assert scene.lose() == []
         assert not waiting.evidence.connection_lost
 
     def test_late_double_and_unknown_replies_are_told_apart(self) -> None:
-        desk = Desk()
-        answered, given_up = desk.call(), desk.call()
-        desk.hear(reply(answered))
-        desk.correlation.end(given_up)
+        scene = Scene()
+        answered, given_up = scene.call(), scene.call()
+        scene.hear(reply(answered))
+        scene.correlation.end(given_up)
         for frame in (reply(answered), reply(given_up), {"id": "nobody", "type": "request"}):
-            assert desk.hear(frame) == []
-        assert desk.counted() == {"double_replies": 1, "late_replies": 1, "unknown_replies": 1}
+            assert scene.hear(frame) == []
+        assert scene.counted() == {"double_replies": 1, "late_replies": 1, "unknown_replies": 1}
 
     def test_reply_before_the_write_is_not_ours(self) -> None:
-        desk = Desk()
+        scene = Scene()
         waiting = Pending("r0")
-        desk.correlation.add(waiting)
-        assert desk.hear(reply(waiting)) == []
-        assert desk.counted() == {"unknown_replies": 1}
+        scene.correlation.add(waiting)
+        assert scene.hear(reply(waiting)) == []
+        assert scene.counted() == {"unknown_replies": 1}
 
     def test_number_of_calls_is_bounded(self) -> None:
-        desk = Desk(max_pending=2)
-        first = desk.call()
-        desk.call()
+        scene = Scene(max_pending=2)
+        first = scene.call()
+        scene.call()
         with pytest.raises(Refused, match="2 calls"):
-            desk.call()
-        desk.correlation.end(first)
-        desk.call()
+            scene.call()
+        scene.correlation.end(first)
+        scene.call()
 
 
 class TestById:
     @pytest.mark.parametrize("status", [1, 2])
     def test_sent_settles(self, status: int) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert desk.hear(verdict(status), after=2.0) == settled(send)
+        scene = Scene("id")
+        send = scene.send()
+        assert scene.hear(verdict(status), after=2.0) == settled(send)
         seen = send.evidence
         assert (seen.verdict, seen.verdict_seconds, seen.tied_by, seen.message_id) == (status, 2.0, "id", 77)
         assert seen.sent_at is not None
 
     def test_own_message_with_a_server_id_settles(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert desk.hear(echo()) == settled(send)
+        scene = Scene("id")
+        send = scene.send()
+        assert scene.hear(echo()) == settled(send)
         assert (send.evidence.echo, send.evidence.tied_by, send.evidence.message_id) == (True, "id", 77)
 
     def test_own_message_without_a_server_id_does_not(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert desk.hear(echo(message_id=None)) == []
+        scene = Scene("id")
+        send = scene.send()
+        assert scene.hear(echo(message_id=None)) == []
         assert not send.evidence.echo
         assert send.evidence.taken
-        assert desk.counted() == {}
+        assert scene.counted() == {}
 
     def test_pending_says_that_the_client_has_taken_it(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
+        scene = Scene("id")
+        send = scene.send()
         assert not send.evidence.taken
-        assert desk.hear(verdict(-1)) == []
+        assert scene.hear(verdict(-1)) == []
         assert (send.evidence.verdict, send.evidence.taken) == (None, True)
 
     def test_what_was_said_before_the_write_is_of_another_attempt(self) -> None:
-        desk = Desk("id")
+        scene = Scene("id")
         pending = Pending("r1", SendTerms(OURS, GROUP, frozenset(), "verdict"))
-        desk.correlation.add(pending)
-        desk.hear(echo(message_id=None))
+        scene.correlation.add(pending)
+        scene.hear(echo(message_id=None))
         assert not pending.evidence.taken
 
     def test_not_sent_in_time_settles(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert desk.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS) == settled(send)
+        scene = Scene("id")
+        send = scene.send()
+        assert scene.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS) == settled(send)
         assert send.evidence.verdict is Verdict.NOT_SENT
 
     def test_not_sent_too_late_is_kept_until_a_sent_replaces_it(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert desk.hear(verdict(0), after=15.0) == []
+        scene = Scene("id")
+        send = scene.send()
+        assert scene.hear(verdict(0), after=15.0) == []
         assert (send.evidence.verdict, send.evidence.verdict_seconds) == (Verdict.NOT_SENT, 15.0)
-        assert desk.hear(verdict(1), after=16.0) == settled(send)
+        assert scene.hear(verdict(1), after=16.0) == settled(send)
         assert (send.evidence.verdict, send.evidence.verdict_seconds) == (Verdict.SENT, 16.0)
 
     def test_verdict_of_another_chat_counts_by_its_id(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert desk.hear(verdict(1, chat=OTHER)) == settled(send)
+        scene = Scene("id")
+        send = scene.send()
+        assert scene.hear(verdict(1, chat=OTHER)) == settled(send)
 
     def test_foreign_verdict_in_the_chat_does_not_count(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        desk.hear(verdict(1, FOREIGN))
-        desk.hear(echo(FOREIGN))
+        scene = Scene("id")
+        send = scene.send()
+        scene.hear(verdict(1, FOREIGN))
+        scene.hear(echo(FOREIGN))
         assert not send.settled
 
     def test_one_frame_settles_several(self) -> None:
-        desk = Desk("id")
-        first, second = desk.send(), desk.send(OURS_TOO)
+        scene = Scene("id")
+        first, second = scene.send(), scene.send(OURS_TOO)
         frame = verdict(1)
         frame["data"]["list"] += verdict(1, OURS_TOO)["data"]["list"]
-        assert desk.hear(frame) == [Settled(first), Settled(second)]
+        assert scene.hear(frame) == [Settled(first), Settled(second)]
 
     def test_frame_that_is_not_only_ours_is_an_event_too(self) -> None:
-        desk = Desk("id")
-        send = desk.send()
+        scene = Scene("id")
+        send = scene.send()
         frame = verdict(1)
         frame["data"]["list"] += verdict(0, FOREIGN)["data"]["list"]
-        events = desk.hear(frame)
+        events = scene.hear(frame)
         assert events[0] == Settled(send)
         assert isinstance(events[1], Event)
 
     def test_same_id_twice_is_refused(self) -> None:
-        desk = Desk("id")
-        desk.send()
+        scene = Scene("id")
+        scene.send()
         with pytest.raises(Refused, match=OURS):
-            desk.send()
+            scene.send()
 
     def test_proof_from_an_earlier_attempt_counts_before_the_write(self) -> None:
-        desk = Desk("id")
+        scene = Scene("id")
         again = Pending("r0", SendTerms(OURS, GROUP, frozenset({"hello"}), "verdict"))
-        desk.correlation.add(again)
-        assert desk.hear(verdict(0)) == []
+        scene.correlation.add(again)
+        assert scene.hear(verdict(0)) == []
         assert again.evidence.verdict is None
-        assert desk.hear(verdict(1)) == settled(again)
+        assert scene.hear(verdict(1)) == settled(again)
         assert (again.evidence.written, again.evidence.verdict_seconds) == (False, None)
 
 
 class TestReplyToASend:
     @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 403}}])
     def test_it_never_settles_a_send_that_wants_a_verdict(self, rest: Any) -> None:
-        desk = Desk()
-        send = desk.send()
-        assert [event for event in desk.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)] == []
+        scene = Scene()
+        send = scene.send()
+        assert [event for event in scene.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)] == []
         assert send.evidence.replied
-        assert desk.hear(verdict(1)) == settled(send)
+        assert scene.hear(verdict(1)) == settled(send)
 
     @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 403}}])
     def test_it_settles_one_that_wants_a_reply(self, rest: Any) -> None:
-        desk = Desk()
-        send = desk.send(confirm="reply")
-        events = [event for event in desk.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)]
+        scene = Scene()
+        send = scene.send(confirm="reply")
+        events = [event for event in scene.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)]
         assert events == settled(send)
 
     def test_busy_is_told_at_once_though_the_verdict_is_waited_for(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        assert desk.hear(reply(send, error={"errorCode": 300})) == [ErrorReply(send, BridgeError(300, ""))]
+        scene = Scene()
+        send = scene.send()
+        assert scene.hear(reply(send, error={"errorCode": 300})) == [ErrorReply(send, BridgeError(300, ""))]
 
     def test_the_last_byte_settles_one_that_wants_the_write(self) -> None:
-        desk = Desk()
-        send, other = desk.send(confirm="write"), desk.send(OURS_TOO, OTHER)
-        assert desk.correlation.note_written_whole(send) == settled(send)
-        assert desk.correlation.note_written_whole(other) == []
+        scene = Scene()
+        send, other = scene.send(confirm="write"), scene.send(OURS_TOO, OTHER)
+        assert scene.correlation.note_written_whole(send) == settled(send)
+        assert scene.correlation.note_written_whole(other) == []
 
     def test_send_outlives_its_connection(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        assert desk.lose() == []
+        scene = Scene()
+        send = scene.send()
+        assert scene.lose() == []
         assert send.evidence.connection_lost
-        assert desk.hear(verdict(1)) == settled(send)
+        assert scene.hear(verdict(1)) == settled(send)
 
 
 class TestRefusalInAChat:
@@ -309,110 +309,118 @@ class TestRefusalInAChat:
 
     @pytest.mark.parametrize("code", [5113, 5114])
     def test_a_friends_refusal_settles_the_only_send(self, code: int) -> None:
-        desk = Desk("id")
-        elsewhere, send = desk.send(), desk.send(OURS_TOO, OTHER)
-        event, *rest = desk.hear(notice(code))
+        scene = Scene("id")
+        elsewhere, send = scene.send(), scene.send(OURS_TOO, OTHER)
+        event, *rest = scene.hear(notice(code))
         assert isinstance(event, Event)
         assert rest == settled(send)
         assert send.evidence.notice == BridgeError(code, "no")
         assert elsewhere.evidence.notice is None
 
     def test_of_two_sends_it_is_about_neither(self) -> None:
-        desk = Desk("id")
-        sends = [desk.send(chat=OTHER), desk.send(OURS_TOO, OTHER)]
-        assert [type(event) for event in desk.hear(notice())] == [Event]
+        scene = Scene("id")
+        sends = [scene.send(chat=OTHER), scene.send(OURS_TOO, OTHER)]
+        assert [type(event) for event in scene.hear(notice())] == [Event]
         assert [send.evidence.notice for send in sends] == [None, None]
-        assert desk.counted() == {"unknown_evidence": 1}
+        assert scene.counted() == {"unknown_evidence": 1}
 
     def test_one_that_is_not_written_is_not_under_way(self) -> None:
-        desk = Desk("id")
+        scene = Scene("id")
         waiting = Pending("r1", SendTerms(OURS, OTHER, frozenset(), "verdict"))
-        desk.correlation.add(waiting)
-        assert [type(event) for event in desk.hear(notice())] == [Event]
-        send = desk.send(OURS_TOO, OTHER)
-        assert settled(send)[0] in desk.hear(notice())
+        scene.correlation.add(waiting)
+        assert [type(event) for event in scene.hear(notice())] == [Event]
+        send = scene.send(OURS_TOO, OTHER)
+        assert settled(send)[0] in scene.hear(notice())
         assert waiting.evidence.notice is None
 
     def test_nor_is_one_that_is_over(self) -> None:
-        desk = Desk("id")
-        send = desk.send(chat=OTHER)
-        desk.hear(verdict(1, chat=OTHER))
-        assert [type(event) for event in desk.hear(notice())] == [Event]
+        scene = Scene("id")
+        send = scene.send(chat=OTHER)
+        scene.hear(verdict(1, chat=OTHER))
+        assert [type(event) for event in scene.hear(notice())] == [Event]
         assert send.evidence.notice is None
 
     def test_a_sent_that_comes_after_it_is_reported(self) -> None:
-        desk = Desk("id")
-        desk.send(chat=OTHER)
-        desk.hear(notice())
-        assert desk.hear(verdict(0, chat=OTHER), after=15.0) == []
-        (late,) = desk.hear(verdict(1, chat=OTHER), after=16.0)
+        scene = Scene("id")
+        scene.send(chat=OTHER)
+        scene.hear(notice())
+        assert scene.hear(verdict(0, chat=OTHER), after=15.0) == []
+        (late,) = scene.hear(verdict(1, chat=OTHER), after=16.0)
         assert isinstance(late, LateEvidence)
         assert late.verdict is Verdict.SENT
 
     @pytest.mark.parametrize("code", [1021, 1022])
     def test_what_a_group_says_waits_for_the_verdict(self, code: int) -> None:
-        desk = Desk("id")
-        send = desk.send()
-        assert [type(event) for event in desk.hear(notice(code, GROUP))] == [Event]
-        assert desk.hear(verdict(0)) == settled(send)
+        scene = Scene("id")
+        send = scene.send()
+        assert [type(event) for event in scene.hear(notice(code, GROUP))] == [Event]
+        assert scene.hear(verdict(0)) == settled(send)
         assert send.evidence.refused_by_group == code
+
+    def test_a_verdict_may_say_it_itself(self) -> None:
+        scene = Scene("id")
+        send = scene.send()
+        said = verdict(0)
+        said["data"]["list"][0]["updated"]["errorType"] = 1021
+        assert scene.hear(said) == settled(send)
+        assert send.evidence.refused_by_group == 1021
 
 
 class TestByChat:
     def test_id_is_not_written(self) -> None:
-        assert not Desk("chat").correlation.writes_ids
-        assert Desk("auto").correlation.writes_ids
+        assert not Scene("chat").correlation.writes_ids
+        assert Scene("auto").correlation.writes_ids
 
     @pytest.mark.parametrize("frame", [verdict(1, FOREIGN), verdict(1, None), echo(FOREIGN)])
     def test_verdict_or_own_message_in_the_chat_settles(self, frame: Any) -> None:
-        desk = Desk("chat")
-        send = desk.send()
-        assert desk.hear(frame) == settled(send)
+        scene = Scene("chat")
+        send = scene.send()
+        assert scene.hear(frame) == settled(send)
         assert send.evidence.tied_by == "chat"
 
     def test_other_chats_do_not_count(self) -> None:
-        desk = Desk("chat")
-        send = desk.send()
-        desk.hear(verdict(1, FOREIGN, OTHER))
+        scene = Scene("chat")
+        send = scene.send()
+        scene.hear(verdict(1, FOREIGN, OTHER))
         assert not send.settled
 
     def test_not_sent_never_settles(self) -> None:
-        desk = Desk("chat")
-        send = desk.send()
-        assert desk.hear(verdict(0, FOREIGN)) == []
+        scene = Scene("chat")
+        send = scene.send()
+        assert scene.hear(verdict(0, FOREIGN)) == []
         assert (send.evidence.verdict, send.evidence.tied_by) == (Verdict.NOT_SENT, "chat")
 
     def test_second_send_to_the_chat_is_refused(self) -> None:
-        desk = Desk("chat")
-        assert desk.correlation.one_send_per_chat
-        first = desk.send()
+        scene = Scene("chat")
+        assert scene.correlation.one_send_per_chat
+        first = scene.send()
         with pytest.raises(Refused, match="group 389284"):
-            desk.send(OURS_TOO)
-        desk.send(OURS_TOO, OTHER)
-        desk.correlation.end(first)
-        desk.send("10000000003")
+            scene.send(OURS_TOO)
+        scene.send(OURS_TOO, OTHER)
+        scene.correlation.end(first)
+        scene.send("10000000003")
 
     def test_verdict_before_the_write_does_not_count(self) -> None:
-        desk = Desk("chat")
+        scene = Scene("chat")
         waiting = Pending("r0", SendTerms(OURS, GROUP, frozenset({"hello"}), "verdict"))
-        desk.correlation.add(waiting)
-        desk.hear(verdict(1, FOREIGN))
+        scene.correlation.add(waiting)
+        scene.hear(verdict(1, FOREIGN))
         assert not waiting.settled
 
     def test_message_seen_before_the_write_is_not_this_send(self) -> None:
-        desk = Desk("chat")
-        desk.hear(verdict(-1, FOREIGN), after=-5.0)
-        send = desk.send()
-        desk.hear(verdict(1, FOREIGN))
+        scene = Scene("chat")
+        scene.hear(verdict(-1, FOREIGN), after=-5.0)
+        send = scene.send()
+        scene.hear(verdict(1, FOREIGN))
         assert not send.settled
 
     def test_late_verdict_of_the_send_before_finds_its_own_job(self) -> None:
-        desk = Desk("chat")
-        first = desk.send()
-        desk.hear(verdict(0, FOREIGN), after=15.0)
-        desk.correlation.end(first)
-        second = desk.send(OURS_TOO)
-        (late,) = desk.hear(verdict(1, FOREIGN), after=40.0)
+        scene = Scene("chat")
+        first = scene.send()
+        scene.hear(verdict(0, FOREIGN), after=15.0)
+        scene.correlation.end(first)
+        second = scene.send(OURS_TOO)
+        (late,) = scene.hear(verdict(1, FOREIGN), after=40.0)
         assert isinstance(late, LateEvidence)
         assert (late.custom_msg_id, late.message_id) == (OURS, 77)
         assert not second.settled
@@ -420,62 +428,62 @@ class TestByChat:
 
 class TestAuto:
     def test_echo_of_the_same_text_ties_its_id_to_the_send(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        assert desk.hear(echo(FOREIGN)) == settled(send)
+        scene = Scene()
+        send = scene.send()
+        assert scene.hear(echo(FOREIGN)) == settled(send)
         assert (send.evidence.echo, send.evidence.tied_by) == (True, "chat")
 
     def test_verdict_alone_does_not_count(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.hear(verdict(1, FOREIGN))
+        scene = Scene()
+        send = scene.send()
+        scene.hear(verdict(1, FOREIGN))
         assert not send.settled
 
     def test_verdict_before_its_echo_counts_once_the_echo_comes(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.hear(verdict(1, FOREIGN), after=2.0)
-        assert desk.hear(echo(FOREIGN, message_id=None), after=3.0) == settled(send)
+        scene = Scene()
+        send = scene.send()
+        scene.hear(verdict(1, FOREIGN), after=2.0)
+        assert scene.hear(echo(FOREIGN, message_id=None), after=3.0) == settled(send)
         seen = send.evidence
         assert (seen.verdict, seen.verdict_seconds, seen.tied_by, seen.message_id) == (Verdict.SENT, 2.0, "chat", 77)
 
     def test_verdict_after_its_echo_counts(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        assert desk.hear(echo(FOREIGN, message_id=None)) == []
-        assert desk.hear(verdict(1, FOREIGN)) == settled(send)
+        scene = Scene()
+        send = scene.send()
+        assert scene.hear(echo(FOREIGN, message_id=None)) == []
+        assert scene.hear(verdict(1, FOREIGN)) == settled(send)
 
     @pytest.mark.parametrize("frame", [echo(FOREIGN, text="something else"), echo(FOREIGN, chat=OTHER)])
     def test_somebody_typing_in_the_client_is_not_us(self, frame: Any) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.hear(frame)
-        desk.hear(verdict(1, FOREIGN))
+        scene = Scene()
+        send = scene.send()
+        scene.hear(frame)
+        scene.hear(verdict(1, FOREIGN))
         assert not send.settled
 
     def test_not_sent_by_chat_never_settles(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.hear(echo(FOREIGN, message_id=None))
-        assert desk.hear(verdict(0, FOREIGN)) == []
+        scene = Scene()
+        send = scene.send()
+        scene.hear(echo(FOREIGN, message_id=None))
+        assert scene.hear(verdict(0, FOREIGN)) == []
         assert send.evidence.verdict is Verdict.NOT_SENT
 
     def test_first_id_of_ours_given_back_ends_the_matching_by_chat(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        before = desk.correlation.one_send_per_chat
-        desk.hear(verdict(-1))
-        assert (before, desk.correlation.one_send_per_chat) == (True, False)
-        desk.hear(echo(FOREIGN))
+        scene = Scene()
+        send = scene.send()
+        before = scene.correlation.one_send_per_chat
+        scene.hear(verdict(-1))
+        assert (before, scene.correlation.one_send_per_chat) == (True, False)
+        scene.hear(echo(FOREIGN))
         assert not send.settled
-        desk.send(OURS_TOO)
+        scene.send(OURS_TOO)
 
     def test_id_of_an_ended_send_given_back_counts_as_well(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.correlation.end(send)
-        desk.hear(verdict(0))
-        assert desk.correlation.ids_given_back
+        scene = Scene()
+        send = scene.send()
+        scene.correlation.end(send)
+        scene.hear(verdict(0))
+        assert scene.correlation.ids_given_back
 
     def test_flag_is_taken_over(self) -> None:
         assert not Correlation("auto", Tally(), max_pending=1, ids_given_back=True).one_send_per_chat
@@ -484,153 +492,153 @@ class TestAuto:
 class TestLateEvidence:
     @pytest.mark.parametrize("frame", [verdict(1), verdict(2), echo()])
     def test_proof_for_a_send_given_up(self, frame: Any) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.correlation.end(send)
-        (late,) = desk.hear(frame)
+        scene = Scene()
+        send = scene.send()
+        scene.correlation.end(send)
+        (late,) = scene.hear(frame)
         assert isinstance(late, LateEvidence)
         assert (late.custom_msg_id, late.message_id) == (OURS, 77)
 
     def test_what_is_no_proof_is_not_reported(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.correlation.end(send)
-        assert [event for frame in (verdict(-1), echo(message_id=None)) for event in desk.hear(frame)] == []
+        scene = Scene()
+        send = scene.send()
+        scene.correlation.end(send)
+        assert [event for frame in (verdict(-1), echo(message_id=None)) for event in scene.hear(frame)] == []
 
     def test_a_not_sent_soon_after_the_write_is_reported_once_and_names_its_attempt(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.correlation.end(send)
+        scene = Scene()
+        send = scene.send()
+        scene.correlation.end(send)
         expected = LateEvidence(OURS, Verdict.NOT_SENT, None, None, attempt=3)
-        assert desk.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS) == [expected]
-        assert desk.hear(verdict(0)) == []
-        assert [type(event) for event in desk.hear(verdict(1))] == [LateEvidence], "a sent still counts"
+        assert scene.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS) == [expected]
+        assert scene.hear(verdict(0)) == []
+        assert [type(event) for event in scene.hear(verdict(1))] == [LateEvidence], "a sent still counts"
 
     def test_a_not_sent_over_the_next_connection_counts_too(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.lose()
-        desk.correlation.end(send)
-        assert [type(event) for event in desk.hear(verdict(0))] == [LateEvidence]
+        scene = Scene()
+        send = scene.send()
+        scene.lose()
+        scene.correlation.end(send)
+        assert [type(event) for event in scene.hear(verdict(0))] == [LateEvidence]
 
     def test_a_not_sent_that_came_later_proves_nothing(self) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.correlation.end(send)
-        assert desk.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS + 0.01) == []
-        assert desk.counted() == {"double_evidence": 1}
+        scene = Scene()
+        send = scene.send()
+        scene.correlation.end(send)
+        assert scene.hear(verdict(0), after=NOT_SENT_CREDIBLE_SECONDS + 0.01) == []
+        assert scene.counted() == {"double_evidence": 1}
 
     @pytest.mark.parametrize("message_id", [77, None])
     def test_nor_does_one_after_a_sent(self, message_id: int | None) -> None:
-        desk = Desk()
-        send = desk.send()
-        desk.correlation.end(send)
-        desk.hear(verdict(1, message_id=message_id))
-        assert desk.hear(verdict(0)) == []
+        scene = Scene()
+        send = scene.send()
+        scene.correlation.end(send)
+        scene.hear(verdict(1, message_id=message_id))
+        assert scene.hear(verdict(0)) == []
 
     def test_nor_one_that_is_tied_by_the_chat_alone(self) -> None:
-        desk = Desk("chat")
-        send = desk.send()
-        desk.hear(verdict(-1, FOREIGN))
-        desk.correlation.end(send)
-        assert desk.hear(verdict(0, FOREIGN)) == []
+        scene = Scene("chat")
+        send = scene.send()
+        scene.hear(verdict(-1, FOREIGN))
+        scene.correlation.end(send)
+        assert scene.hear(verdict(0, FOREIGN)) == []
 
     def test_second_proof_of_a_settled_send_is_only_counted(self) -> None:
-        desk = Desk()
-        desk.send()
-        desk.hear(verdict(1))
-        assert desk.hear(echo()) == []
-        assert desk.hear(verdict(2)) == []
-        assert desk.counted() == {"double_evidence": 2}
+        scene = Scene()
+        scene.send()
+        scene.hear(verdict(1))
+        assert scene.hear(echo()) == []
+        assert scene.hear(verdict(2)) == []
+        assert scene.counted() == {"double_evidence": 2}
 
     def test_sent_after_a_credible_not_sent_is_reported_once(self) -> None:
-        desk = Desk()
-        desk.send()
-        desk.hear(verdict(0))
-        assert [type(event) for event in desk.hear(verdict(1))] == [LateEvidence]
-        assert desk.hear(echo()) == []
+        scene = Scene()
+        scene.send()
+        scene.hear(verdict(0))
+        assert [type(event) for event in scene.hear(verdict(1))] == [LateEvidence]
+        assert scene.hear(echo()) == []
 
     @pytest.mark.parametrize("custom_msg_id", [FOREIGN, "123456789012"], ids=["eleven digits", "twelve"])
     def test_id_that_may_be_ours_from_before_a_restart_is_reported_and_passed_on(self, custom_msg_id: str) -> None:
-        desk = Desk()
-        assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [LateEvidence, Event]
+        scene = Scene()
+        assert [type(event) for event in scene.hear(verdict(1, custom_msg_id))] == [LateEvidence, Event]
 
     @pytest.mark.parametrize("custom_msg_id", ["1", "00000000001", "1234567890", "1234567890123", "", None])
     def test_id_that_cannot_be_ours_is_only_passed_on(self, custom_msg_id: str | None) -> None:
-        desk = Desk()
-        assert [type(event) for event in desk.hear(verdict(1, custom_msg_id))] == [Event]
+        scene = Scene()
+        assert [type(event) for event in scene.hear(verdict(1, custom_msg_id))] == [Event]
 
 
 class TestAfterALostConnection:
     """Sends that were under way are left in doubt, or proved late: new ones go one at a time until one of them is proved."""
 
     def test_new_sends_go_one_at_a_time(self) -> None:
-        desk = Desk("id")
-        desk.send()
-        assert not desk.one_send()
-        desk.lose()
-        assert desk.one_send()
-        desk.send(OURS_TOO, OTHER, after=2.0)
+        scene = Scene("id")
+        scene.send()
+        assert not scene.one_send()
+        scene.lose()
+        assert scene.one_send()
+        scene.send(OURS_TOO, OTHER, after=2.0)
         with pytest.raises(Refused, match="the first since the connection was lost"):
-            desk.send("10000000003", after=3.0)
-        desk.call()
+            scene.send("10000000003", after=3.0)
+        scene.call()
 
     def test_also_one_that_is_not_written_yet_keeps_others_waiting(self) -> None:
-        desk = Desk("id")
-        desk.send()
-        desk.lose()
-        desk.correlation.add(Pending("r0", SendTerms(OURS_TOO, OTHER, frozenset(), "verdict")))
+        scene = Scene("id")
+        scene.send()
+        scene.lose()
+        scene.correlation.add(Pending("r0", SendTerms(OURS_TOO, OTHER, frozenset(), "verdict")))
         with pytest.raises(Refused):
-            desk.send("10000000003", after=3.0)
+            scene.send("10000000003", after=3.0)
 
     @pytest.mark.parametrize("frame", [verdict(1, OURS_TOO, OTHER), verdict(0, OURS_TOO, OTHER), echo(OURS_TOO, OTHER)])
     @pytest.mark.parametrize("given_up", [False, True])
     def test_word_of_one_of_them_lets_all_go(self, frame: Any, given_up: bool) -> None:
-        desk = Desk("id")
-        desk.send()
-        desk.lose()
-        new = desk.send(OURS_TOO, OTHER, after=2.0)
+        scene = Scene("id")
+        scene.send()
+        scene.lose()
+        new = scene.send(OURS_TOO, OTHER, after=2.0)
         if given_up:
-            desk.correlation.end(new)
-        assert desk.hear(frame, after=3.0)
-        assert not desk.one_send()
+            scene.correlation.end(new)
+        assert scene.hear(frame, after=3.0)
+        assert not scene.one_send()
 
     @pytest.mark.parametrize("frame", [verdict(1), verdict(1, FOREIGN), verdict(-1, OURS_TOO), verdict(0, OURS_TOO)])
     def test_nothing_else_does(self, frame: Any) -> None:
         """Neither word of a send from before, nor of a foreign one, nor what proves nothing."""
-        desk = Desk("id")
-        desk.send()
-        desk.lose()
-        desk.send(OURS_TOO, OTHER, after=2.0)
-        desk.hear(frame, after=20.0)
-        assert desk.one_send()
+        scene = Scene("id")
+        scene.send()
+        scene.lose()
+        scene.send(OURS_TOO, OTHER, after=2.0)
+        scene.hear(frame, after=20.0)
+        assert scene.one_send()
 
     def test_it_holds_over_further_connections(self) -> None:
-        desk = Desk("id")
-        desk.send()
-        desk.lose()
-        desk.send(OURS_TOO, OTHER, after=2.0)
-        desk.lose(after=3.0)
+        scene = Scene("id")
+        scene.send()
+        scene.lose()
+        scene.send(OURS_TOO, OTHER, after=2.0)
+        scene.lose(after=3.0)
         with pytest.raises(Refused):
-            desk.send("10000000003", after=4.0)
-        desk.hear(verdict(1, OURS_TOO, OTHER), after=5.0)
-        assert not desk.one_send()
+            scene.send("10000000003", after=4.0)
+        scene.hear(verdict(1, OURS_TOO, OTHER), after=5.0)
+        assert not scene.one_send()
 
     def test_where_no_send_was_under_way_nothing_waits(self) -> None:
-        desk = Desk("id")
-        desk.call()
-        desk.correlation.add(Pending("r0", SendTerms(OURS, GROUP, frozenset(), "verdict")))
-        desk.lose()
-        assert not desk.one_send()
+        scene = Scene("id")
+        scene.call()
+        scene.correlation.add(Pending("r0", SendTerms(OURS, GROUP, frozenset(), "verdict")))
+        scene.lose()
+        assert not scene.one_send()
 
 
 def test_malformed_frames_are_counted() -> None:
-    desk = Desk()
-    assert desk.hear_raw(b"\xff") == []
+    scene = Scene()
+    assert scene.hear_raw(b"\xff") == []
     frame = verdict(1)
     frame["data"]["list"] = [None, 5]
-    desk.hear(frame)
-    assert desk.counted() == {"malformed": 3}
+    scene.hear(frame)
+    assert scene.counted() == {"malformed": 3}
 
 
 # -- any sequence at all
@@ -660,7 +668,7 @@ class Witness:
     """Runs steps, keeps a diary, and judges each settlement by the diary alone."""
 
     def __init__(self, match: Match) -> None:
-        self.desk = Desk(match)
+        self.scene = Scene(match)
         self.match = match
         self.sends: list[Pending] = []
         self.settled: list[Pending] = []
@@ -671,29 +679,29 @@ class Witness:
         for name, *rest in steps:
             self.clock += 3.0
             getattr(self, name)(*rest)
-            under_way = [send for send in self.sends if send.request_id in self.desk.correlation._calls]
-            if self.desk.correlation.one_send_per_chat:
+            under_way = [send for send in self.sends if send.request_id in self.scene.correlation._calls]
+            if self.scene.correlation.one_send_per_chat:
                 assert len({send.send.chat for send in under_way if send.send}) == len(under_way)
 
     def send(self, custom_msg_id: str, chat: Chat, text: str, write: bool) -> None:
         pending = Pending(f"r{len(self.sends)}", SendTerms(custom_msg_id, chat, frozenset({text}), "verdict"))
         try:
-            self.desk.correlation.add(pending)
+            self.scene.correlation.add(pending)
         except Refused:
             return
         self.sends.append(pending)
         if write:
-            self.desk.correlation.note_written(pending, NOW + self.clock)
+            self.scene.correlation.note_written(pending, NOW + self.clock)
 
     def write(self, number: int) -> None:
         pending = self._pick(number)
         if pending is not None and pending.written_at is None:
-            self.desk.correlation.note_written(pending, NOW + self.clock)
+            self.scene.correlation.note_written(pending, NOW + self.clock)
 
     def end(self, number: int) -> None:
         pending = self._pick(number)
         if pending is not None:
-            self.desk.correlation.end(pending)
+            self.scene.correlation.end(pending)
 
     def verdict(self, status: int, custom_msg_id: str, chat: Chat) -> None:
         self._hear(verdict(status, custom_msg_id, chat), custom_msg_id, ("verdict", status, chat))
@@ -702,21 +710,21 @@ class Witness:
         self._hear(echo(custom_msg_id, chat, text, message_id), custom_msg_id, ("echo", message_id, chat, text))
 
     def reply(self, number: int, good: bool) -> None:
-        self._check(self.desk.hear({"id": f"r{number}", "type": "sendMsg"} | ({} if good else {"error": {}})))
+        self._check(self.scene.hear({"id": f"r{number}", "type": "sendMsg"} | ({} if good else {"error": {}})))
 
     def lost(self) -> None:
-        self._check(self.desk.correlation.note_connection_lost(NOW + self.clock))
+        self._check(self.scene.correlation.note_connection_lost(NOW + self.clock))
 
     def noise(self, raw: bytes) -> None:
-        self._check(self.desk.hear_raw(raw, self.clock))
+        self._check(self.scene.hear_raw(raw, self.clock))
 
     def _pick(self, number: int) -> Pending | None:
         return self.sends[number] if number < len(self.sends) else None
 
     def _hear(self, frame: Any, custom_msg_id: str, what: Any) -> None:
         self.seen.append((NOW + self.clock, custom_msg_id, what))
-        waiting = [send for send in self.sends if send.request_id in self.desk.correlation._calls]
-        events = self.desk.hear(frame, after=self.clock)
+        waiting = [send for send in self.sends if send.request_id in self.scene.correlation._calls]
+        events = self.scene.hear(frame, after=self.clock)
         self._check(events)
         if self.match != "chat" and self._proves(what):
             for send in waiting:
@@ -762,18 +770,18 @@ def test_no_sequence_raises_or_settles_wrongly(match: Match, steps: list[Any]) -
 
 
 def test_a_part_of_a_frame_is_no_event_of_its_own() -> None:
-    desk = Desk()
+    scene = Scene()
     sighting = decode(json.dumps(verdict(1, FOREIGN)).encode())
     assert isinstance(sighting, Sightings)
     assert (
-        len(desk.correlation.receive(sighting, NOW))
-        == len(desk.correlation.receive(replace(sighting, raw=b""), NOW)) + 1
+        len(scene.correlation.receive(sighting, NOW))
+        == len(scene.correlation.receive(replace(sighting, raw=b""), NOW)) + 1
     )
 
 
 def test_the_shapes_of_replies_are_those_of_the_calls_under_way() -> None:
-    desk = Desk()
-    call = desk.call()
-    assert desk.correlation.reply_shapes() == {call.request_id: Any}
-    desk.correlation.end(call)
-    assert desk.correlation.reply_shapes() == {}
+    scene = Scene()
+    call = scene.call()
+    assert scene.correlation.reply_shapes() == {call.request_id: Any}
+    scene.correlation.end(call)
+    assert scene.correlation.reply_shapes() == {}

@@ -173,6 +173,20 @@ def test_unreadable_entry_is_counted_and_costs_no_other(entry: Any) -> None:
     assert [sighting.custom_msg_id for sighting in seen.seen] == ["10441859254"]
 
 
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"errorType": 1021, "errMsg": "muted"}, BridgeError(1021, "muted")),
+        ({"errorCode": "1022"}, BridgeError(1022, "")),
+        ({"errorType": 5}, None),
+        ({}, None),
+    ],
+)
+def test_verdict_with_the_groups_code(given: dict[str, Any], error: BridgeError | None) -> None:
+    (seen,) = read(verdict_frame({"customMsgId": "10441859254", "updated": {"readStatus": 0} | given})).seen
+    assert seen.error == error
+
+
 @pytest.mark.parametrize("when", [10**18, -(10**18), "soon", None, {}, 2**70])
 def test_time_out_of_this_world_is_no_time(when: Any) -> None:
     frame = verdict_frame({"customMsgId": "10441859254", "updated": {"readStatus": 1, "time": when}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def test_the_help_lists_every_fault_scenario_and_short_name(run: Run) -> None:
     assert "!sim:" in shown
 
 
+def test_the_help_is_there_without_the_simulators_packages() -> None:
+    script = "import sys; sys.modules['websockets'] = None; sys.argv = ['worker68', 'simulator', '--help']\n"
+    script += "from worker68.cli.start import main; main()"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "--scenario" in shown
+    assert "busy_sends" not in shown
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -29,6 +39,7 @@ def test_the_help_lists_every_fault_scenario_and_short_name(run: Run) -> None:
         (["--fault", "late"], "needs a value"),
         (["--scenario", "evening"], 'no scenario is called "evening"; there are'),
         (["--scenario", "missing.toml"], "missing.toml: No such file"),
+        (["--replay", "missing.jsonl"], "missing.jsonl: No such file"),
     ],
 )
 def test_what_cannot_be_is_one_line(run: Run, options: list[str], words: str) -> None:

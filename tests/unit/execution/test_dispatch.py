@@ -571,6 +571,13 @@ class TestReads:
         assert room.choose() == []
         assert not room.dispatch.has_more_urgent()
 
+    def test_a_restart_that_waits_for_what_is_under_way_is_not(self, room: Room) -> None:
+        room.add(send(1))
+        assert room.choose() == [1]
+        room.add(job(2, "worker68.restart_client"))
+        assert room.choose() == []
+        assert not room.dispatch.has_more_urgent()
+
     def test_reads_leave_room_for_sends(self) -> None:
         room = Room(max_in_flight=4)
         reads = [job(seq, "worker68.sync_group", {"group_id": seq}) for seq in range(1, 5)]

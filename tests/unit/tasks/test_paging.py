@@ -65,7 +65,7 @@ def read_row(raw: msgspec.Raw) -> MemberRow | None:
 
 
 def read(service: Service, context: FreeContext | None = None, **source: Any) -> Any:
-    options = {"first": 1, "page_size": SIZE} | source
+    options = {"page_size": SIZE} | source
     reading = ListSource(snapshot.GROUP_MEMBERS, service.ask, entries, read_row, **options)
     return run(read_list(turn(cast(Link, None), SYNC_MEMBERS, context, group_id=7), reading, 7))
 
@@ -91,12 +91,6 @@ def test_pages_to_the_end_and_a_look_back_at_the_first() -> None:
 def test_only_one_page_at_a_time_is_handed_on() -> None:
     seen = read(Service({1: page(1, 2, 3, count=6), 2: page(4, 5, 6)}))
     assert cast(Collected, seen.rows).pages == [3, 3]
-
-
-def test_pages_may_begin_at_0() -> None:
-    service = Service({0: page(1, 2, 3, count=4), 1: page(4)})
-    assert read(service, first=0).whole
-    assert service.asked == [0, 1, 0]
 
 
 def test_a_list_without_pages_is_asked_for_once() -> None:

@@ -1,0 +1,1 @@
+"""``worker68 probe``: what the protocol leaves open, asked of a real bridge."""

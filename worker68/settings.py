@@ -106,7 +106,8 @@ class PerAccount(BaseModel):
             '"share": 0.5, "longest_pause": "60s"}}`. `slows`: `call`, its kind of call alone, and the account '
             "where it answers a send, or where calls of two kinds were answered so within a minute; or `account`. "
             "`share`: what is left of the pace. `longest_pause`: where it stays busy a probe goes at least so often. "
-            "A job that meets such an error is tried again. An account's table adds rules or replaces them"
+            "A read or a change that meets such an error is tried again, a message after 300 alone. An account's table adds "
+            "rules or replaces them"
         ),
     )
     max_in_flight: Count = Field(default=8, description="Jobs at once of one account")

@@ -40,6 +40,8 @@ class ReadyLink:
 class NoPace:
     """A pace that learns nothing."""
 
+    def forget(self, account: str) -> None: ...
+
     def is_full(self, account: str, call: str = "") -> bool:
         return False
 

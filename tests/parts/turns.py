@@ -38,6 +38,7 @@ class FreeContext:
     """Grants everything at once."""
 
     slots: list[LimitClass] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     reported: list[Outcome | TryAgain] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)
@@ -48,7 +49,7 @@ class FreeContext:
         self.slots.append(limit)
 
     def note_call(self, call: str) -> None:
-        """Nothing depends on it here."""
+        self.calls.append(call)
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -202,21 +202,28 @@ class Dial:
     def _open(self) -> socket.socket:
         parts = urlsplit(self._url)
         assert parts.hostname is not None
-        secure = parts.scheme == "wss"
-        addresses = socket.getaddrinfo(parts.hostname, parts.port or (443 if secure else 80), type=socket.SOCK_STREAM)
+        tls = ssl.create_default_context() if parts.scheme == "wss" else None
+        addresses = socket.getaddrinfo(parts.hostname, parts.port or (443 if tls else 80), type=socket.SOCK_STREAM)
         deadline = Deadline.after(self._timeout_seconds)
-        sock = self._connect(addresses, deadline)
+        sock = self._connect(addresses, deadline, tls, parts.hostname)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if secure:
-            sock = self._start_tls(sock, parts.hostname, deadline)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(_time_left(deadline))
+            sock.do_handshake()
         client = WebSocket(enable_multithread=False, skip_utf8_validation=True)
         client.connect(self._url, socket=_HandshakeSocket(sock, deadline), redirect_limit=0)
         return sock
 
-    def _connect(self, addresses: Iterable[tuple[Any, ...]], deadline: Deadline) -> socket.socket:
+    def _connect(
+        self, addresses: Iterable[tuple[Any, ...]], deadline: Deadline, tls: ssl.SSLContext | None, host: str
+    ) -> socket.socket:
         problem: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in addresses:
             sock = socket.socket(family, kind, protocol)
+            if (
+                tls is not None
+            ):  # before it is connected: of one that is reset meanwhile `ssl` would leave an open socket behind
+                sock = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
             try:
                 self._hold(sock)
                 sock.settimeout(_time_left(deadline))
@@ -226,14 +233,6 @@ class Dial:
                 sock.close()
                 problem = error
         raise problem
-
-    def _start_tls(self, sock: socket.socket, host: str, deadline: Deadline) -> socket.socket:
-        context = ssl.create_default_context()
-        secure = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-        self._hold(secure)
-        secure.settimeout(_time_left(deadline))
-        secure.do_handshake()
-        return secure
 
     def _hold(self, sock: socket.socket) -> None:
         self._sock = sock

@@ -259,11 +259,13 @@ class Correlation:
     def _take_sighting(self, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> bool:
         """Give one verdict or echo to the send it belongs to, under way or over; return False if it is none of ours."""
         by_id = self._find_by_id(sighting)
+        known = self._known.get(sighting.custom_msg_id or "")
         if by_id is not None:
             self.ids_given_back = True
-            self._apply(by_id, sighting, "id", now, events)
+            # All attempts of a job have the same id.
+            of_earlier = isinstance(known, EndedSend) and known.may_be_denied(now)
+            self._apply(by_id, sighting, "chat" if of_earlier else "id", now, events)
             return True
-        known = self._known.get(sighting.custom_msg_id or "")
         if isinstance(known, EndedSend):
             self.ids_given_back |= known.owner == sighting.custom_msg_id
             self._take_late(known, sighting, now, events)

@@ -17,6 +17,9 @@ _Value = TypeVar("_Value")
 #: How many ended calls, and how many messages. At the default limits an account ends 60 calls a minute, so this is over an hour.
 _REMEMBERED: Final = 4096
 
+#: The client gives up and says "not sent" some 15 s after the write [seen]; a little more than that.
+NOT_SENT_COMES_WITHIN_SECONDS: Final = 20.0
+
 
 @dataclass(slots=True)
 class EndedSend:
@@ -31,6 +34,10 @@ class EndedSend:
     denied: bool
     attempt: int | None
     written_at: float
+
+    def may_be_denied(self, now: float) -> bool:
+        """Whether a "not sent" of it may still come: its id alone does not tell it from one of a later attempt then."""
+        return not (self.sent or self.denied) and now - self.written_at < NOT_SENT_COMES_WITHIN_SECONDS
 
     @classmethod
     def of(cls, pending: Pending) -> EndedSend:

@@ -66,7 +66,8 @@ class Pending:
         if self.sent or seen.credibly_not_sent or seen.refused_by_friend:
             return True
         confirm = self.send.confirm
-        return (confirm == "reply" and seen.replied) or (confirm == "write" and self.written_whole)
+        accepted = seen.replied and seen.error is None
+        return (confirm == "reply" and accepted) or (confirm == "write" and self.written_whole)
 
     @property
     def sent(self) -> bool:

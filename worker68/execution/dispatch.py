@@ -39,7 +39,6 @@ from worker68.settings import AccountSettings
 
 log = structlog.get_logger(__name__)
 
-
 #: One look asks the limits for so many jobs at most, takes out so many whose time is over, and loads lanes so often: then the other
 #: accounts have their turn.
 MOST_AT_ONCE = 500
@@ -118,7 +117,8 @@ class Dispatch:
         """Whether a send or a change has its turn, but for the account's limit: a long read leaves the next slot to it."""
         # What runs alone may wait for a send that is under way.
         kinds = [one for one in self._backlog.open_kinds() if not (one.read or one.exclusive or self._holds(one))]
-        return any(map(self._has_free, kinds))
+        # Without room for it, a read that gave way would only keep its place for longer.
+        return self._room > 0 and any(map(self._has_free, kinds))
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Let ready jobs enter their lanes, by priority and order of arrival. A job that is there already stays as it is."""
@@ -244,6 +244,11 @@ class Dispatch:
     # Choosing
 
     @property
+    def _room(self) -> int:
+        """How many more jobs of the account may start."""
+        return min(self._capacity.free, self._account.max_in_flight - self._under_way.occupied)
+
+    @property
     def _is_short(self) -> bool:
         """Whether a job may wait for nothing but room in the worker."""
         return self._capacity.free <= 0 and self.has_lanes
@@ -256,7 +261,7 @@ class Dispatch:
         """
         taken: list[tuple[Job, int]] = []
         patient = self._api_patience_until() > at
-        room = min(self._capacity.free, self._account.max_in_flight - self._under_way.occupied, MOST_AT_ONCE)
+        room = min(self._room, MOST_AT_ONCE)
         while len(taken) < room and len(overdue) < MOST_AT_ONCE:
             found = self._backlog.first(lambda kind: self._may_start(kind, patient))
             if found is None:
@@ -290,11 +295,8 @@ class Dispatch:
 
     def _holds(self, kind: Kind) -> bool:
         """Whether something other than the account's limit, and than what is to run alone, holds up all jobs of this kind."""
-        if (
-            kind.limit in self._blocked
-            or call_scope(kind.call) in self._blocked
-            or (kind.message and self._under_way.holds_sends)
-        ):
+        blocked = kind.limit in self._blocked or call_scope(kind.call) in self._blocked
+        if blocked or (kind.message and self._under_way.holds_sends):
             return True
         if kind.through_api and self._outside.api_missing_since is not None:
             return True
@@ -336,10 +338,8 @@ class Dispatch:
     def _go_back(self, job: Job, since: int, refusal: Refusal | None, at: float) -> None:
         """Put a job that did not start where it was, as if nothing had been."""
         if refusal is not None:
-            scope, block = (
-                scope_of(refusal, job),
-                (ask_again_at(refusal, at), reasons.refused(refusal, self._account.limits)),
-            )
+            scope = scope_of(refusal, job)
+            block = ask_again_at(refusal, at), reasons.refused(refusal, self._account.limits)
             self._blocked[scope] = max(block, self._blocked.get(scope, block))
         self._backlog.go_back(job, since)
         if (chat := chat_of_send(job)) is not None:

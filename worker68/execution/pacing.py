@@ -78,6 +78,7 @@ class Pacing:
         self._wake = wake
         self._busy: deque[_Busy] = deque()  # not reported yet
         self.lead = LeadTime()
+        pace.forget(settings.name)
 
     def note_error(self, guard: Guard | None, error: BridgeError) -> None:
         """The bridge has answered the frame of this guard with an error: it may be a busy one."""

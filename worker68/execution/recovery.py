@@ -93,6 +93,8 @@ def _resolve(engine: Engine, account: str, is_abandoned: Callable[[attempts.Begu
     # Not through the group commit: a wait for a lock would hold up every account of this worker.
     with transaction(engine, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as connection:
         begun = [job for job in attempts.find_begun(connection, account) if is_abandoned(job)]
+        # Asked again once no row can change: one may have come back meanwhile, and its next attempt may have begun.
+        begun = [job for job in attempts.lock_begun(connection, account, begun) if is_abandoned(job)]
         resolved = attempts.resolve(connection, begun, is_repeatable, now) if begun else attempts.Resolved()
     if resolved != attempts.Resolved():
         log.warning(

@@ -17,7 +17,7 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.account import Account
 from worker68.execution.recorder import written
 from worker68.execution.row_buffer import RowBuffer
-from worker68.execution.slots import slot_of
+from worker68.execution.slots import ask_again_at, slot_of
 from worker68.execution.write_guard import NOT_OWNED, JobFrames
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
@@ -86,7 +86,7 @@ class StepContext:
                 self._frames.renew(slot_of(ask, answer, monotonic()))
                 await self.pause(max(0.0, answer.wait_seconds - HAND_OVER_SECONDS))
                 return
-            await self.pause(answer.retry_after_seconds)
+            await self.pause(ask_again_at(answer, 0.0))
 
     def note_call(self, call: str) -> None:
         self._frames.call = call

@@ -51,7 +51,7 @@ def is_credible(seconds: float | None) -> bool:
 class BridgeError:
     """The bridge's or the service's own "no": its code as an integer where it is one, and its words.
 
-    ``busy``: the account's SLOW_DOWNS say of this code that it may be tried again.
+    ``busy``: by the account's SLOW_DOWNS a read or a change that is answered so may be tried again.
     """
 
     code: int | str | None
@@ -66,11 +66,12 @@ class Evidence(msgspec.Struct, frozen=True):
     ``refusal`` says in words why none was.
     ``replied``: the direct reply came; ``data`` is its ``data`` as decoded JSON, ``error`` its error (or the service's
     ``commonResult.errCode`` other than 200). ``verdict``: the last one seen that is not PENDING; ``verdict_seconds``: its delay
-    after the write; ``tied_by``: by what it (or the echo) was tied to this send. ``echo``: the account's own message was seen with
-    a server id. ``message_id``, ``sent_at``: from verdict or echo. ``connection_lost``: the connection on which the frame was
-    written dropped before the call was settled. ``notice``: what the client said in the send's chat while no other send of ours
-    was under way there. ``taken``: the client spoke of the message in any way, so it has taken the frame; ``not_taken``: it did
-    not within ``TAKEN_SECONDS``, on a link that was ready. That alone proves nothing: a client may hold back what it says. [seen]
+    after the write; ``tied_by``: by what it (or the echo) was tied to this send: by its chat also where an earlier attempt with
+    the same id may still be said not to be sent. ``echo``: the account's own message was seen with a server id. ``message_id``,
+    ``sent_at``: from verdict or echo. ``connection_lost``: the connection on which the frame was written dropped before the call
+    was settled. ``notice``: what the client said in the send's chat while no other send of ours was under way there. ``taken``:
+    the client spoke of the message in any way, so it has taken the frame; ``not_taken``: it did not within ``TAKEN_SECONDS``, on a
+    link that was ready. That alone proves nothing: a client may hold back what it says. [seen]
     """
 
     written: bool = False

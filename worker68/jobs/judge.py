@@ -17,7 +17,7 @@ Confirm = Literal["verdict", "reply", "write"]
 
 
 def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome | TryAgain:
-    """Say what became of a send, once its wait is over."""
+    """Say what became of a send, once its wait is over. Of an error only 300 lets it be tried again, whatever SLOW_DOWNS names."""
     sent = succeeded({"custom_msg_id": str(custom_msg_id), "message_id": seen.message_id, "sent_at": seen.sent_at})
     if _was_seen_sent(seen):
         return sent
@@ -33,7 +33,7 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
         words = f"the connection to the bridge was lost after the write, and no verdict came{_taken_or_not(seen)}"
         return in_doubt(ErrorCode.CONNECTION_LOST, words)
     if seen.error is not None and seen.verdict is None and not seen.taken:
-        return _refusal(seen, REFUSED_BY_GROUP)
+        return _refusal(seen, seen.error.code == BUSY, REFUSED_BY_GROUP)
     words = f"the message was written, and no verdict proves that it was sent or not{_taken_or_not(seen)}"
     return in_doubt(ErrorCode.NO_VERDICT, words)
 
@@ -49,7 +49,7 @@ def judge_request(seen: Evidence) -> Outcome | TryAgain:
     if not seen.written:
         return TryAgain(ErrorCode.UNAVAILABLE, _unwritten(seen), spent=False)
     if seen.error is not None:
-        return _refusal(seen)
+        return _refusal(seen, seen.error.code == BUSY or seen.error.busy)
     if seen.replied:
         return succeeded({"data": seen.data})
     cause = "the connection was lost" if seen.connection_lost else "no reply came"
@@ -103,11 +103,11 @@ def _refused_by_friend(notice: BridgeError) -> str:
     return f"the friend has blocked or removed the account: {notice.text or 'the client gave no words'}"
 
 
-def _refusal(seen: Evidence, meanings: Mapping[int, str] = MappingProxyType({})) -> Outcome | TryAgain:
-    """Say no in the bridge's words; ``meanings``: where it has none, by its code."""
+def _refusal(seen: Evidence, busy: bool, meanings: Mapping[int, str] = MappingProxyType({})) -> Outcome | TryAgain:
+    """Say no in the bridge's words; ``busy``: for now. ``meanings``: where it has no words, by its code."""
     assert seen.error is not None
     code = seen.error.code
     text = seen.error.text or (meanings.get(code) if isinstance(code, int) else None) or "it gave no reason"
-    if code == BUSY or seen.error.busy:
+    if busy:
         return TryAgain(ErrorCode.BUSY, f"the service is busy: {text}", spent=True, bridge_code=code)
     return failed(ErrorCode.REFUSED, f"the bridge refused: {text}", code)

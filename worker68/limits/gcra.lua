@@ -36,14 +36,15 @@ if now == 0 then
 end
 
 -- By the place of the pace: the account's is first, those of the kinds of calls follow. A probe of 0: no pause is open.
-local fields = {'pace', 'probe_at'}
+local fields = {'pace', 'probe_at', 'pause'}
 for i = 1, #calls do
-  fields[2 * i + 1], fields[2 * i + 2] = 'call:' .. calls[i] .. ':pace', 'call:' .. calls[i] .. ':probe_at'
+  local of = 'call:' .. calls[i] .. ':'
+  fields[3 * i + 1], fields[3 * i + 2], fields[3 * i + 3] = of .. 'pace', of .. 'probe_at', of .. 'pause'
 end
 local state, paces, probes = call('HMGET', KEYS[1], unpack(fields)), {}, {}
 for i = 1, #calls + 1 do
-  paces[i], probes[i] = tonumber(state[2 * i - 1] or full_pace), tonumber(state[2 * i] or 0)
-  if probes[i] > now + PROBE_LOST + CLOCK_MARGIN then
+  paces[i], probes[i] = tonumber(state[3 * i - 2] or full_pace), tonumber(state[3 * i - 1] or 0)
+  if probes[i] > now + math.max(PROBE_LOST, tonumber(state[3 * i] or 0)) + CLOCK_MARGIN then
     probes[i] = now
   end
 end
@@ -98,7 +99,7 @@ while asks[last + 1] do
     for _, i in ipairs(own > 1 and {1, own} or {1}) do
       if probes[i] > 0 then
         probes[i] = slot + PROBE_LOST
-        call('HSET', KEYS[1], fields[2 * i], format('%d', probes[i]))
+        call('HSET', KEYS[1], fields[3 * i - 1], format('%d', probes[i]))
       end
     end
   end

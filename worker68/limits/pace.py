@@ -115,6 +115,12 @@ class Pace:
             )
         return int(steps) / FULL_PACE
 
+    def forget(self, account: str) -> None:
+        """Ask Redis again whether the account is at full pace: another worker may have owned it meanwhile."""
+        for known in self._at_full_pace.copy():  # in one step: reports run in other threads
+            if known[0] == account:
+                self._at_full_pace.discard(known)
+
     def is_full(self, account: str, call: str = "") -> bool:
         """Whether all was at full pace when this worker last asked: then a success, or a silence, tells nothing new."""
         return all((account, one) in self._at_full_pace for one in {"", call})
@@ -122,8 +128,7 @@ class Pace:
     def note_success(self, account: str, age_seconds: float = 0.0, call: str = "") -> None:
         """Report a success, unless the pace was full when this worker last asked.
 
-        A slow-down that another worker caused since is then made good only after this worker's own next busy answer; but one
-        account has one worker at a time.
+        A slow-down that another worker caused since is then not seen; but one account has one worker at a time (``forget``).
         """
         for one in sorted({"", call}):
             if (account, one) in self._at_full_pace:

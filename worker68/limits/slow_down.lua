@@ -35,6 +35,14 @@ local state = redis.call('HMGET', KEYS[1], of .. 'pace', of .. 'busy', of .. 'sl
 local pace, busy = tonumber(state[1] or full), tonumber(state[2] or 0)
 local slowed_at, pause = tonumber(state[3] or 0), tonumber(state[4] or 0)
 
+-- The answer says nothing of the other pace that the frame met: if it was a probe of that, the next one waits for a pause again.
+local other = narrow and '' or 'call:' .. kind .. ':'
+local met = redis.call('HMGET', KEYS[1], other .. 'slowed_at', other .. 'pause')
+local met_at = tonumber(met[1] or 0)
+if met[2] and not (now - age <= met_at and met_at <= now) then
+  redis.call('HSET', KEYS[1], other .. 'probe_at', now + tonumber(met[2]))
+end
+
 -- A frame whose slot was granted before the last slow-down says nothing about the pace that holds since: it is of the same
 -- moment. A time that lies ahead is of a clock that was set back.
 if now - age <= slowed_at and slowed_at <= now then

@@ -99,7 +99,7 @@ TASK: Final = Task(
     "Let an applicant into a group, or not; or accept an invitation into one, or not.",
     AnswerGroupRequest,
     JobClass.MODERATION,
-    (change(answer, api.GROUP_CHECK_JOIN.type, is_answered),),
+    (change(answer, api.GROUP_REQ_LIST.type, is_answered),),
     result="`accepted`",
     example={"request_id": 90017, "accept": True},
     subject_of=lambda fields: str(fields.request_id),

@@ -58,6 +58,16 @@ def test_what_no_thread_carries_any_more_is_resolved(ledger: Ledger) -> None:
     assert states(ledger) == [State.SENDING, State.ENDED]
 
 
+def test_what_has_begun_anew_while_it_was_looked_for_is_left_alone(ledger: Ledger) -> None:
+    """Its last attempt had just ended; of the next one bytes may be leaving."""
+    again = ledger.send()
+    ledger.must_begin(again)
+    words = iter([False, True])
+    recovery.resolve_abandoned(ledger.engine, "main", lambda seq: next(words), LATER)
+    assert states(ledger) == [State.SENDING]
+    assert next(words, None) is None, "it was asked about twice"
+
+
 def test_an_attempt_of_a_lost_worker_that_ends_after_all_can_still_correct_the_doubt(ledger: Ledger) -> None:
     job = ledger.send()
     attempt = ledger.must_begin(job)

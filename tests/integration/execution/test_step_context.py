@@ -19,16 +19,17 @@ from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields
 from tests.parts.jobs import account as settings_of
 from tests.parts.ledger import Ledger
+from tests.parts.slots import Slots
 from worker68.clock import monotonic
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
 from worker68.execution import step_context as module
 from worker68.execution.account import Account
-from worker68.execution.slots import Slot, ask_of
+from worker68.execution.slots import PROBE_LOOK_SECONDS, Slot, ask_of
 from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
 from worker68.execution.write_guard import JobFrames
 from worker68.jobs.snapshot import MemberRow
-from worker68.limits.limiter import Limiter
+from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.limits.rates import parse_limits
 from worker68.loop import Gathered, Loop
 from worker68.store.pauses import Pause
@@ -121,6 +122,24 @@ def test_a_refused_slot_is_waited_for(context: StepContext, account: Account, lo
         assert await waiting == "the worker is stopping"
 
     loop.run_until_complete(go())
+
+
+def test_a_pause_of_the_service_may_end_sooner_than_it_was_to_last(
+    context: StepContext, account: Account, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots, paused = Slots(), []
+    answers: Iterator[Grant | Refusal] = iter(
+        [Refusal("busy", "key", 3600.0), Refusal("read", "key", 30.0), Grant(0.0)]
+    )
+    slots.rule = lambda ask: next(answers)
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(context, "pause", pause)
+    account.shared = replace(account.shared, slots=slots.as_requests())
+    loop.run_until_complete(context.wait_for_slot("read", "GroupMemberList"))
+    assert paused == [PROBE_LOOK_SECONDS, 30.0, 0.0]
 
 
 def test_a_worker_that_stops_ends_the_wait(context: StepContext, account: Account, over: Callable[[], str]) -> None:

@@ -158,6 +158,18 @@ def test_a_probe_that_is_told_busy_doubles_the_pause(
         clock.pass_seconds(seconds)
 
 
+def test_a_pause_that_is_longer_than_a_probe_lasts_holds(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    rule = SlowDown("account", 0.5, 600.0)
+    for _ in range(10):
+        clock.pass_seconds(0.1)
+        pace.report_busy("main", rule=rule)
+    (refusal,) = ask(limiter)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.limit, refusal.retry_after_seconds) == ("busy", 256.0)
+    clock.pass_seconds(256)
+    assert isinstance(ask(limiter)[0], Grant)
+
+
 def test_a_probe_that_succeeds_ends_the_pause(pace: Pace, clock: Clock, limiter: Limiter) -> None:
     busy(pace, clock, 3)
     clock.pass_seconds(2)
@@ -262,6 +274,29 @@ def test_a_kind_of_call_that_stays_busy_is_paused_alone(pace: Pace, clock: Clock
     assert (detail, send) == (Grant(0.0), Grant(0.01))
 
 
+def test_a_probe_of_the_account_that_a_broken_call_was_lets_the_next_one_go(
+    pace: Pace, clock: Clock, limiter: Limiter
+) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(61)
+    assert limiter.acquire("main", QUICK, [Ask(None, "read", "GroupReqList")]) == [Grant(0.0)]
+    clock.pass_seconds(1)
+    pace.report_busy("main", 1.0, "GroupReqList")
+    assert isinstance(ask(limiter)[0], Refusal)
+    clock.pass_seconds(2)
+    assert isinstance(ask(limiter)[0], Grant)
+
+
+def test_a_busy_answer_to_an_older_frame_leaves_the_probe_alone(pace: Pace, clock: Clock, limiter: Limiter) -> None:
+    busy(pace, clock, 3)
+    clock.pass_seconds(61)
+    ask(limiter)
+    clock.pass_seconds(1)
+    pace.report_busy("main", 100.0, "GroupReqList")
+    clock.pass_seconds(30)
+    assert isinstance(ask(limiter)[0], Refusal)
+
+
 def test_a_slowed_kind_of_call_has_a_distance_of_its_own(pace: Pace, clock: Clock, limiter: Limiter) -> None:
     clock.pass_seconds(0.1)
     pace.report_busy("main", call="GroupReqList")
@@ -319,3 +354,18 @@ def test_a_kind_of_call_recovers_by_its_own_successes(client: redis.Redis, pace:
         pace.note_success("main", call="GroupReqList")
     assert not client.exists(pace_key("main")), "a full pace is not written down"
     assert pace.is_full("main", "GroupReqList")
+
+
+def test_an_account_that_another_worker_has_owned_is_asked_about_again(
+    client: redis.Redis, pace: Pace, clock: Clock
+) -> None:
+    for account in ("main", "other"):
+        pace.note_success(account)
+    busy(Pace(client, clock), clock, 1)
+    pace.forget("main")
+    assert not pace.is_full("main")
+    assert pace.is_full("other")
+    clock.pass_seconds(1)
+    for _ in range(20):
+        pace.note_success("main")
+    assert read_paces(client, ["main"])["main"] == PaceState(0.55)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.tasks.acting import act, error, frames_of, look, result
+from tests.parts.jobs import job
 from tests.parts.turns import FreeContext, turn
 from worker68.bridge.link import Link
 from worker68.jobs.outcome import ErrorCode, TryAgain
@@ -30,6 +31,7 @@ def test_an_auditor_lets_an_applicant_in_or_not(simulated_link: Link, simulated:
     assert frames_of(simulated, "GroupCheckJoin") == [{"groupReqId": OPEN_REQUEST, "flag": accept}]
     assert (applicant in simulated.world.groups[OWNED_GROUP].members) is accept
     assert context.slots == ["moderate"], "the first slot was for the look at the list"
+    assert context.calls == [job(1, "worker68.answer_group_request").now.call, "GroupCheckJoin"]
     assert result(read_back(simulated_link, OPEN_REQUEST, accept=accept)) == {"accepted": accept}
     assert read_back(simulated_link, OPEN_REQUEST, accept=not accept) is None
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Sightings, decode
+from worker68.bridge.known import NOT_SENT_COMES_WITHIN_SECONDS
 from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
 from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Verdict
@@ -278,17 +279,40 @@ class TestReplyToASend:
         assert send.evidence.replied
         assert scene.hear(verdict(1)) == settled(send)
 
-    @pytest.mark.parametrize("rest", [{"data": "success"}, {"error": {"errorCode": 403}}])
-    def test_it_settles_one_that_wants_a_reply(self, rest: Any) -> None:
+    def test_it_settles_one_that_wants_a_reply(self) -> None:
         scene = Scene()
         send = scene.send(confirm="reply")
-        events = [event for event in scene.hear(reply(send, **rest)) if not isinstance(event, ErrorReply)]
-        assert events == settled(send)
+        assert scene.hear(reply(send, data="success")) == settled(send)
+
+    def test_an_error_settles_none_for_the_message_may_be_seen_all_the_same(self) -> None:
+        scene = Scene()
+        send = scene.send(confirm="reply")
+        error = {"errorCode": 300}
+        assert scene.hear(reply(send, error=error)) == [ErrorReply(send, BridgeError(300, ""))]
+        assert scene.hear(verdict(1)) == settled(send)
 
     def test_busy_is_told_at_once_though_the_verdict_is_waited_for(self) -> None:
         scene = Scene()
         send = scene.send()
         assert scene.hear(reply(send, error={"errorCode": 300})) == [ErrorReply(send, BridgeError(300, ""))]
+
+    def test_a_not_sent_may_be_of_the_attempt_before_as_long_as_that_may_get_one(self) -> None:
+        """The message of the second attempt may have been sent all the same."""
+        scene = Scene()
+        first = scene.send()
+        scene.hear(reply(first, error={"errorCode": 300}))
+        scene.correlation.end(first)
+        second = scene.send(after=8.0)
+        assert scene.hear(verdict(0), after=15.0) == []
+        assert not second.evidence.credibly_not_sent
+        assert scene.hear(verdict(1), after=16.0) == settled(second)
+
+    def test_later_it_is_of_the_last_attempt(self) -> None:
+        scene = Scene()
+        scene.correlation.end(scene.send())
+        second = scene.send(after=NOT_SENT_COMES_WITHIN_SECONDS)
+        assert scene.hear(verdict(0), after=NOT_SENT_COMES_WITHIN_SECONDS + 1.0) == settled(second)
+        assert second.evidence.credibly_not_sent
 
     def test_the_last_byte_settles_one_that_wants_the_write(self) -> None:
         scene = Scene()

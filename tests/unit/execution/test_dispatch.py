@@ -571,6 +571,16 @@ class TestReads:
         assert room.choose() == []
         assert not room.dispatch.has_more_urgent()
 
+    @pytest.mark.parametrize("most", [{"concurrency": 1}, {"max_in_flight": 1}])
+    def test_a_send_without_room_is_not(self, most: dict[str, int]) -> None:
+        """Reads that gave way would hold the places that it waits for."""
+        room = Room(max_in_flight=most.get("max_in_flight", PLENTY))
+        room.add(job(1, SYNC))
+        assert room.choose() == [1]
+        room.add(send(2))
+        room.capacity.concurrency = most.get("concurrency", PLENTY)
+        assert not room.dispatch.has_more_urgent()
+
     def test_a_restart_that_waits_for_what_is_under_way_is_not(self, room: Room) -> None:
         room.add(send(1))
         assert room.choose() == [1]

@@ -50,6 +50,9 @@ class Reported(Pace):
     def wake(self) -> None:
         self.woken += 1
 
+    def forget(self, account: str) -> None:
+        self.forgotten = account
+
     def is_full(self, account: str, call: str = "") -> bool:
         return self.full
 
@@ -160,3 +163,7 @@ def test_a_slow_commit_is_remembered_and_slowly_forgotten() -> None:
     for _ in range(100):
         lead.note(0.0)
     assert lead.seconds == pytest.approx(LEAST_LEAD_SECONDS, abs=0.001)
+
+
+def test_what_was_known_of_the_pace_under_an_older_lease_counts_no_more() -> None:
+    assert Reported().forgotten == "main"

@@ -203,7 +203,12 @@ def test_giving_up_says_why_and_after_how_many_attempts(attempts: int, words: st
     }
 
 
-errors = st.builds(BridgeError, code=st.sampled_from([300, 200, 0, "300", None, 1021]), text=st.text(max_size=5))
+errors = st.builds(
+    BridgeError,
+    code=st.sampled_from([300, 200, 0, "300", None, 1021]),
+    text=st.text(max_size=5),
+    busy=st.booleans(),
+)
 evidence = st.builds(
     Evidence,
     written=st.just(True),
@@ -251,6 +256,12 @@ def test_a_proof_that_it_was_sent_beats_everything(seen: Evidence) -> None:
     conclusion = judge_send(seen, 12345678901, "verdict")
     proven = seen.echo or seen.verdict in (Verdict.SENT, Verdict.READ)
     assert proven == (isinstance(conclusion, Outcome) and conclusion.status is Status.SUCCEEDED)
+
+
+def test_a_code_of_the_settings_lets_a_read_be_tried_again_but_no_send() -> None:
+    seen = Evidence(written=True, replied=True, error=BridgeError(429, "slow down", busy=True))
+    assert say(judge_request(seen)) == "again busy"
+    assert say(judge_send(seen, 12345678901, "verdict")) == "failed refused"
 
 
 SILENCE = Evidence(written=True)

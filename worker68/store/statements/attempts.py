@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Insert,
+    Select,
     Update,
     and_,
     bindparam,
@@ -278,9 +279,20 @@ class Begun:
 
 def find_begun(connection: Connection, account: str) -> list[Begun]:
     """Return the jobs of the account whose attempt is begun and not ended."""
+    return [Begun(*row) for row in connection.execute(_begun(account))]
+
+
+def lock_begun(connection: Connection, account: str, begun: Sequence[Begun]) -> list[Begun]:
+    """Return those of these jobs whose attempt has still not ended, as they are now: no other session changes them from here on."""
+    if not begun:
+        return []
+    query = _begun(account).where(jobs.c.seq.in_([job.seq for job in begun])).order_by(jobs.c.seq)
+    return [Begun(*row) for row in connection.execute(query.with_for_update())]
+
+
+def _begun(account: str) -> Select[Any]:
     columns = (jobs.c.seq, jobs.c.task, jobs.c.fence, jobs.c.step, jobs.c.fields, jobs.c.done)
-    query = select(*columns).where(jobs.c.account == account, SENDING)
-    return [Begun(*row) for row in connection.execute(query)]
+    return select(*columns).where(jobs.c.account == account, SENDING)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
-from worker68.fleet.ownership import Ownership
+from worker68.fleet.ownership import Callbacks, Ownership
+from worker68.fleet.shares import Shares, Standing
+from worker68.fleet.spread import UNLABELLED
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -65,6 +67,9 @@ REDIS_TIMEOUT_SECONDS = 5.0
 
 #: Accounts whose lanes are loaded at the same time: each takes a thread of the pool, and a connection to the database.
 LOADS_AT_ONCE = 4
+
+#: An account that goes to another worker waits for the jobs under way: for the longest verdict, and for all else so much longer.
+LEAVE_SECONDS = 30.0
 
 #: A stop waits so long for the end of a round of the scheduler, and for what is under way: as long as the default VERDICT_TIMEOUT,
 #: and a little for the write before it.
@@ -136,10 +141,18 @@ class Runtime:
         self._pause_watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._scheduler.wake)
         self._lease_seconds = settings.lease_ttl
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
-        names = [FRONT, *map(account_lease, self._accounts)]
-        self._ownership = Ownership(
-            self._leases, names, self.loop.loop, on_gained=self._scheduler.gained, on_lost=self._lost
+        labels: dict[str, str | None] = {FRONT: None}
+        labels |= {account_lease(name): account.label or UNLABELLED for name, account in self._accounts.items()}
+        standing = Standing(settings.weight, frozenset(settings.labels))
+        shares = Shares(self._redis, self._owner, settings.lease_ttl, labels, standing)
+        callbacks = Callbacks(
+            on_gained=self._scheduler.gained,
+            on_lost=self._lost,
+            on_leaving=self._scheduler.leaving,
+            is_busy=self._owned.is_busy,
+            leave_seconds=LEAVE_SECONDS + max(account.verdict_timeout for account in self._accounts.values()),
         )
+        self._ownership = Ownership(self._leases, shares, labels, self.loop.loop, callbacks)
         parts = Parts(
             accounts=self._accounts,
             engine=self.engine,

@@ -54,6 +54,8 @@ OptionalPort = Annotated[
     Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(lambda value: None if value == "off" else value)
 ]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Weight = Annotated[int, Field(ge=1, le=1000)]
+Label = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 
 
 class PerAccount(BaseModel):
@@ -152,6 +154,7 @@ class AccountTable(PerAccount):
     """One account's table."""
 
     bridge_url: BridgeUrl
+    label: Label | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ class AccountSettings:
     max_waiting: int
     max_age: float | None
     permissions: Permissions
+    label: str | None = None
 
 
 class Settings(PerAccount, BaseSettings):
@@ -199,11 +203,24 @@ class Settings(PerAccount, BaseSettings):
         default_factory=dict,
         description=(
             '`{"shop": {"bridge_url": "ws://…", …}}`, or `[accounts.shop]` in the file. Each account has a '
-            "bridge of its own"
+            'bridge of its own. `"label": "berlin"`: only workers whose `LABELS` name it hold the account'
         ),
     )
     reply_timeout: Length = Field(default=15.0, description="How long a call waits for its reply")
     concurrency: Count = Field(default=128, description="Jobs at once in one worker")
+    weight: Weight = Field(
+        default=1,
+        description=(
+            "How many accounts this worker holds in proportion to the others, 1 to 1000: of weight 2 twice as many as of weight 1"
+        ),
+    )
+    labels: list[Label] = Field(
+        default_factory=list,
+        description=(
+            'The labels of accounts that this worker may hold beside those without a label: `["berlin"]`, on the '
+            "hosts that alone reach these bridges"
+        ),
+    )
     lease_ttl: Length = Field(default=10.0, description="How long an account stays with a worker that has died")
     keep_text: OptionalLength = Field(default=None, description="Accepted and checked, but without effect yet")
     reply_ttl: Length = Field(default=7 * 86400.0, description="How long unread replies and Celery results are kept")
@@ -296,6 +313,7 @@ class Settings(PerAccount, BaseSettings):
             max_waiting=checked.max_waiting,
             max_age=checked.max_age,
             permissions=permissions,
+            label=checked.label,
         )
 
 

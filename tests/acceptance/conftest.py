@@ -239,17 +239,14 @@ def check_consuming(stage: Stage, worker: ForkedWorker | WorkerProcess) -> None:
 def start_front_and_main(
     stage: Stage, front: ForkedWorker, main: ForkedWorker, sabotage_of_front: Sabotage | None = None
 ) -> None:
-    """Let one worker own the front door, the other one the account.
-
-    A worker looks at the front door first, then at the accounts. LEASE_TTL must be so long that the owner of the account has its
-    next look at the front door only when the other worker has taken it.
-    """
-    stage.redis.set("worker68:lease:front", "the test", px=300_000)
-    main.start()
-    main.wait(lambda: '"lease": "account:main"' in main.log_since_start)
-    stage.redis.delete("worker68:lease:front")
+    """Let one worker own the front door, and the other one the account, which has a label that only this one serves."""
+    for worker in (front, main):
+        worker.settings["ACCOUNTS"] = json.dumps({"main": {"label": "ours"}})
+    main.settings["LABELS"] = json.dumps(["ours"])
     front.start(sabotage_of_front)
     front.wait(lambda: '"lease": "front"' in front.log_since_start)
+    main.start()
+    main.wait(lambda: '"lease": "account:main"' in main.log_since_start)
 
 
 Ask = Callable[..., Result]

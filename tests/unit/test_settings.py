@@ -33,6 +33,7 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
     assert (main.confirm, main.verdict_timeout, main.reply_timeout) == ("verdict", 30, 15)
     assert (main.verdict_match, main.newline) == ("auto", "escaped")
     assert (main.max_in_flight, main.max_waiting, main.max_age) == (8, 200_000, None)
+    assert (settings.weight, settings.labels, main.label) == (1, [], None)
     assert main.permissions == Permissions(tasks=None, file_roots=(), paths=frozenset(DOCUMENTED))
 
 
@@ -47,6 +48,8 @@ def test_the_defaults_are_those_of_the_contract(env: Environment) -> None:
         ("VERDICT_TIMEOUT", "1.5m", 90.0),
         ("REPLY_TIMEOUT", "20s", 20.0),
         ("LEASE_TTL", "2h", 7200.0),
+        ("WEIGHT", "3", 3),
+        ("LABELS", '["berlin", "a_1-b"]', ["berlin", "a_1-b"]),
         ("REPLY_TTL", "30d", 2_592_000.0),
         ("MAX_AGE", "12h", 43_200.0),
         ("MAX_AGE", "off", None),

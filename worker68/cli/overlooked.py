@@ -55,7 +55,9 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
         return
     yield Finding("workers", True, f"{len(workers)} running" if workers else "running; none has said how it is yet")
     for part in free:
-        remedy = "start a worker that has it in its settings; a dead one's ownership ends after LEASE_TTL"
+        remedy = (
+            "start a worker that has it, and its label, in its settings; a dead one's ownership ends after LEASE_TTL"
+        )
         yield Finding(part, False, "no worker owns it: its jobs wait", remedy)
     for worker in workers:
         if worker.problem is not None:

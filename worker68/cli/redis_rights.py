@@ -153,6 +153,8 @@ def _of_all(redis_url: str) -> Iterator[Command]:
     yield from (("RPUSH", dead, ""), ("LRANGE", dead, 0, 0), ("LREM", dead, 0, ""), ("LPOS", dead, ""))
     yield from (("ZADD", roster, 0, ""), ("ZREM", roster, ""), ("ZRANGE", roster, 0, 0))
     yield from (("ZREMRANGEBYSCORE", roster, 0, 0), ("SET", status, ""), ("MGET", status), ("DEL", status))
+    fleet = "worker68:fleet"
+    yield from (("HSET", fleet, "", ""), ("HGETALL", fleet), ("HDEL", fleet, ""))
     for exchange in ("celery.pidbox", "reply.celery.pidbox"):
         binding = f"_kombu.binding.{exchange}"
         yield from (("SADD", binding, ""), ("SMEMBERS", binding), ("SREM", binding, ""), ("EXISTS", binding))

@@ -73,12 +73,12 @@ class Account:
         await self.upkeep.tend()
 
     async def choose(self) -> Choice:
-        """Return what may start now, as far as the worker has room; nothing while memory is distrusted.
+        """Return what may start now, as far as the worker has room; nothing while memory is distrusted, or the lease leaves.
 
         Raises ``RedisAway`` and ``DatabaseAway``.
         """
         link = self.link
-        if not self.upkeep.knows_lanes or link.why_not_reached or not self.lease.held:
+        if not self.upkeep.knows_lanes or link.why_not_reached or not self.lease.held or self.lease.leaving:
             return Choice([], [], None)
         if self.guard.why_not():  # no event says that SQL answers again
             return Choice([], [], monotonic() + PAUSE_LOOK_SECONDS if self.dispatch.has_lanes else None)

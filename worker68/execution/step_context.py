@@ -1,7 +1,7 @@
 """What a step may have of execution while it runs: further slots, time, a place for rows, a word about how far it has come.
 
 In: the attempt and its account. Out: slots under the account's limits. Each wait ends when the worker stops or loses the account,
-as ``TurnOver``. Never: a frame.
+and that of a read when the account is about to go to another worker, as ``TurnOver``. Never: a frame.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class StepContext:
         self._attempt = attempt
         self._frames = frames
         self._kept = kept
-        # A change of several frames must not wait for what waits for its end, such as a restart of the client.
-        self._gives_way = attempt.job.now.nature is Nature.READ
+        # It gives way to what is more urgent, and ends before its account moves. A change of several frames must not wait for what
+        # waits for its end, such as a restart of the client, and would be made again by the next owner.
+        self._is_read = attempt.job.now.nature is Nature.READ
         self._progress_at = monotonic() + PROGRESS_SECONDS
 
     async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
@@ -71,7 +72,7 @@ class StepContext:
                     raise _over("the bridge went away in the middle of it")
                 await self.pause(SLICE_SECONDS)
                 continue
-            if self._gives_way and not politeness.passed and account.dispatch.has_more_urgent():
+            if self._is_read and not politeness.passed and account.dispatch.has_more_urgent():
                 await self.pause(LOOK_SECONDS)
                 continue
             try:
@@ -94,8 +95,11 @@ class StepContext:
         """Let time pass."""
         until = Deadline.after(seconds)
         while True:
-            if not self._account.lease.held:
+            lease = self._account.lease
+            if not lease.held:
                 raise _over(NOT_OWNED)
+            if lease.leaving and self._is_read:
+                raise _over("the account goes to another worker")
             if await self._account.shared.stopping.rest(min(SLICE_SECONDS, until.remaining())):
                 raise _over("the worker is stopping")
             if until.passed:

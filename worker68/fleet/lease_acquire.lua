@@ -1,14 +1,15 @@
 -- Takes those of many leases that no worker holds, each under a fencing number greater than every one before it.
 --
 -- KEYS  for each lease two: the lease, its fence (the last number given out; never expires).
--- ARGV  the worker's id, milliseconds until a lease ends unless it is renewed.
--- Reply for each lease its fencing number, nil if it is held, or in words why Redis refuses the key of its fence.
+-- ARGV  the worker's id, milliseconds until a lease ends unless it is renewed, how many to take at most.
+-- Reply for each lease its fencing number, nil if it is held or there were enough, or in words why Redis refuses the key of its fence.
 
 local time = redis.call('TIME')
 local milliseconds = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local most = tonumber(ARGV[3])
 
 local function take(lease, fence)
-  if redis.call('EXISTS', lease) == 1 then
+  if most == 0 or redis.call('EXISTS', lease) == 1 then
     return false
   end
   local count = redis.pcall('INCR', fence)
@@ -21,6 +22,7 @@ local function take(lease, fence)
   local digits = string.format('%.0f', number)
   redis.call('SET', fence, digits)
   redis.call('SET', lease, ARGV[1] .. '|' .. digits, 'PX', ARGV[2])
+  most = most - 1
   return number
 end
 

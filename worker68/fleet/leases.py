@@ -41,10 +41,11 @@ class Lease:
     """One ownership, from ``acquire`` until it is lost or released; then it never comes back. Changed on the loop, read anywhere.
 
     ``value`` is what Redis holds under ``lease_key(name)`` while the lease is ours, for scripts that compare it.
-    ``valid_until`` is a CLOCK_BOOTTIME, reckoned from before the call to Redis, so it ends before Redis ends it.
+    ``valid_until`` is a CLOCK_BOOTTIME, reckoned from before the call to Redis, so it ends before Redis ends it. ``leave_by``: when
+    the lease is given up at the latest (CLOCK_BOOTTIME), and None while it is to be kept.
     """
 
-    __slots__ = ("fence", "name", "valid_until", "value", "worker_id")
+    __slots__ = ("fence", "leave_by", "name", "valid_until", "value", "worker_id")
 
     def __init__(self, name: str, worker_id: str, fence: int, valid_until: float) -> None:
         self.name = name
@@ -52,6 +53,7 @@ class Lease:
         self.fence = fence
         self.value = f"{worker_id}|{fence}"
         self.valid_until = valid_until
+        self.leave_by: float | None = None
 
     @property
     def account(self) -> str | None:
@@ -62,6 +64,11 @@ class Lease:
     def held(self) -> bool:
         """Whether it is certainly ours now. Look at it just before bytes leave."""
         return boottime() < self.valid_until
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is about to be given up: nothing new begins under it."""
+        return self.leave_by is not None
 
     def end(self) -> None:
         """It is not held any more, from now on."""
@@ -110,14 +117,15 @@ class Leases:
         self._renew = LuaScript(client, __package__, "lease_renew.lua")
         self._release = LuaScript(client, __package__, "lease_release.lua")
 
-    def acquire(self, names: Sequence[str]) -> Acquired:
-        """Take those of these leases that no worker held, also not this one.
+    def acquire(self, names: Sequence[str], most: int | None = None) -> Acquired:
+        """Take those of these leases that no worker held, also not this one; at most so many.
 
         After ``RedisAway`` any of them may have been taken all the same; then it is free again when its time is over.
         """
         sent_at = boottime()
         keys = [key for name in names for key in (lease_key(name), fence_key(name))]
-        answers = self._acquire.run(keys, [self.worker_id, self._ttl_milliseconds])
+        most = len(names) if most is None else most
+        answers = self._acquire.run(keys, [self.worker_id, self._ttl_milliseconds, most])
         leases: list[Lease] = []
         problems: dict[str, ResponseError] = {}
         for name, answer in zip(names, answers, strict=True):

@@ -1,6 +1,6 @@
-"""Which leases this worker holds: a service of the loop that renews them, takes free ones, and says what was gained and lost.
+"""Which leases this worker holds: a service of the loop that renews them, takes its share, gives up what is beyond it.
 
-In: the names of the leases that this worker may hold. Out: calls of ``on_gained`` and ``on_lost``, and the lease held now. A loop
+In: the accounts that there are, and this worker's share of them. Out: the calls in ``Callbacks``, and the lease held now. A loop
 that stands still renews nothing, and so loses its accounts. Never: a wait for Redis on the loop; an end before ``stop``, whatever
 Redis or a callback does; a write on the strength of its own word: ``Lease.held`` decides that.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -18,6 +20,7 @@ from worker68.clock import boottime, monotonic
 from worker68.errors import RedisAway
 from worker68.fleet.held import HeldLeases, LeaseCallback
 from worker68.fleet.leases import Lease, Leases
+from worker68.fleet.shares import Shares
 from worker68.loop import Loop, Wakeup
 from worker68.observe.outages import Outage
 
@@ -26,6 +29,12 @@ _RENEWALS_PER_TTL: Final = 3
 
 #: While Redis is away it is asked this often per TTL, so that a short absence costs no lease.
 _TRIES_PER_TTL: Final = 10
+
+#: The fleet is looked at this often, or as often as leases are renewed.
+_LOOK_SECONDS: Final = 1.0
+
+#: Whether a lease that is about to be given up is free of jobs is looked at this often.
+_LEAVE_LOOK_SECONDS: Final = 0.05
 
 #: Waits are shortened by up to this share, so that workers that started together do not ask together for ever.
 _JITTER: Final = 0.2
@@ -40,21 +49,39 @@ _FAILED: Final = Outage(
 )
 
 
+@dataclass(frozen=True)
+class Callbacks:
+    """What ownership calls, on the loop. None of these may wait.
+
+    ``on_gained``, ``on_lost``: see ``HeldLeases``. ``on_leaving``: the lease will be given up, so nothing new may begin under it.
+    ``is_busy``: whether something that began under a leaving lease goes on; ``leave_seconds``: how long that is waited for.
+    """
+
+    on_gained: LeaseCallback
+    on_lost: LeaseCallback
+    on_leaving: LeaseCallback = lambda lease: None
+    is_busy: Callable[[Lease], bool] = lambda lease: False
+    leave_seconds: float = 60.0
+
+
 class Ownership:
     """Holds leases for this worker while it runs. On the loop; ``lease`` and ``held`` on any thread.
 
-    Renewals wait for nothing else: neither for a call that takes free leases, nor for a callback. ``HeldLeases`` says what the
-    callbacks may rely on. A lease whose ``on_gained`` raises is released without ``on_lost``, and tried again later.
+    Renewals wait for nothing else: neither for a call that takes free leases, nor for a callback. A lease whose ``on_gained``
+    raises is released without ``on_lost``, and tried again later. What belongs to no share is for who comes first.
     """
 
     def __init__(
-        self, leases: Leases, names: Iterable[str], loop: Loop, *, on_gained: LeaseCallback, on_lost: LeaseCallback
+        self, leases: Leases, shares: Shares, labels: Mapping[str, str | None], loop: Loop, callbacks: Callbacks
     ) -> None:
+        """``labels``: by the name of each lease, the label of its account; None for what belongs to no share."""
         self._leases = leases
-        self._names = tuple(dict.fromkeys(names))
-        self._mine = HeldLeases(loop, on_gained, on_lost)
-        self._away: set[str] = set()  # which of the two rounds Redis did not answer
-        self._wakeups = (Wakeup(loop), Wakeup(loop))
+        self._shares = shares
+        self._labels = labels
+        self._callbacks = callbacks
+        self._mine = HeldLeases(loop, callbacks.on_gained, callbacks.on_lost)
+        self._away: set[str] = set()  # which of the rounds Redis did not answer
+        self._wakeups = {what: Wakeup(loop) for what in ("renewing", "sharing", "leaving")}
         self._draining = self._stopping = False
         self.looked_at = monotonic()  # the end of the last renewal, well or not
 
@@ -65,19 +92,22 @@ class Ownership:
 
     async def run(self) -> None:
         """Hold leases until ``stop``; then give all up. Stop first what works under them: another worker may take them at once."""
-        renewing, acquiring = self._wakeups
-        await asyncio.gather(
-            self._repeat("renewing", self._renew, renewing), self._repeat("acquiring", self._acquire, acquiring)
-        )
+        steps = {"renewing": self._renew, "sharing": self._share, "leaving": self._leave}
+        await asyncio.gather(*(self._repeat(what, step) for what, step in steps.items()))
+        try:
+            await asyncio.to_thread(self._shares.leave)
+        except Exception as error:  # noqa: BLE001 - its word ends by itself, and the leases must be given up
+            log.warning("fleet_not_left", reason=str(error))
         await self._give_up(self._mine.all())
 
     def drain(self) -> None:
         """Take no lease any more; what is held is kept until ``stop``. On the loop."""
         self._draining = True
+        self._wakeups["sharing"].set()
 
     def stop(self) -> None:
         self._draining = self._stopping = True
-        for wakeup in self._wakeups:
+        for wakeup in self._wakeups.values():
             wakeup.set()
 
     def lease(self, name: str) -> Lease | None:
@@ -89,11 +119,7 @@ class Ownership:
         """Return the leases that are held now."""
         return [lease for lease in self._mine.all() if lease.held]
 
-    def wanted(self) -> tuple[str, ...]:
-        """Decide which leases this worker should hold: all that it knows. What is held and not wanted is given up."""
-        return self._names
-
-    async def _repeat(self, what: str, step: Callable[[], Awaitable[None]], wakeup: Wakeup) -> None:
+    async def _repeat(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
             began_at = boottime()
             try:
@@ -104,13 +130,11 @@ class Ownership:
                 self._note_redis(what, away)
             except Exception as error:  # noqa: BLE001 - logged, with its traceback
                 _FAILED.fails(what, error)
-            await wakeup.wait(self._next_round_at(what, began_at) - boottime())
+            await self._wakeups[what].wait(began_at + self._pause_after(what) - boottime())
 
     async def _renew(self) -> None:
         """Renew all leases in one round trip, and act on what Redis says."""
         try:
-            wanted = frozenset(self.wanted())
-            await self._give_up([lease for lease in self._mine.all() if lease.name not in wanted])
             if not (asked := self._mine.all()):
                 return
             renewed = await asyncio.to_thread(self._leases.renew, asked)
@@ -125,19 +149,64 @@ class Ownership:
         finally:
             self.looked_at = monotonic()
 
-    async def _acquire(self) -> None:
-        """Take what is wanted and free, a slice at a time."""
-        missing = [name for name in self.wanted() if self._mine.find(name) is None]
-        for start in range(0, len(missing), _ASKED_AT_ONCE):
-            if self._draining:
+    async def _share(self) -> None:
+        """Take what is free up to this worker's share; let go what is beyond it."""
+        if self._draining:
+            await asyncio.to_thread(self._shares.leave)
+            return
+        names: dict[str | None, list[str]] = defaultdict(list)
+        for name, label in self._labels.items():
+            if self._mine.find(name) is None:
+                names[label].append(name)
+        await self._take(names[None], len(names[None]))
+        held = {label: len(leases) for label, leases in self._staying().items()}
+        share = await asyncio.to_thread(self._shares.look, held)
+        staying = self._staying()
+        for label, most in share.items():
+            self._let_go(staying[label], len(staying[label]) - most)
+        for label, most in share.items():
+            await self._take(names[label], most - len(staying[label]))
+
+    async def _take(self, names: Sequence[str], most: int) -> None:
+        """Take so many of these leases as are free, a slice at a time."""
+        names = [name for name in names if self._mine.find(name) is None]
+        for start in range(0, len(names), _ASKED_AT_ONCE):
+            if self._draining or most <= 0:
                 return
-            names = missing[start : start + _ASKED_AT_ONCE]
-            acquired = await asyncio.to_thread(self._leases.acquire, names)
+            asked = names[start : start + _ASKED_AT_ONCE]
+            acquired = await asyncio.to_thread(self._leases.acquire, asked, most)
+            most -= len(acquired.leases)
             if refused := [lease for lease in acquired.leases if self._draining or not self._mine.gain(lease)]:
                 await self._release(refused)
-            for name in names:
+            for name in asked:
                 problem = acquired.problems.get(name)
                 _FAILED.works(name) if problem is None else _FAILED.fails(name, problem)
+
+    def _let_go(self, leases: Iterable[Lease], count: int) -> None:
+        """Give up so many of these leases as soon as nothing goes on under them, first those where nothing does now."""
+        if count <= 0:
+            return
+        leave_by = boottime() + self._callbacks.leave_seconds
+        for lease in sorted(leases, key=self._callbacks.is_busy)[:count]:
+            lease.leave_by = leave_by
+            log.info("lease_leaves", lease=lease.name, account=lease.account, fence=lease.fence)
+            self._callbacks.on_leaving(lease)
+        self._wakeups["leaving"].set()
+
+    async def _leave(self) -> None:
+        """Give up the leases that are to leave, and under which nothing goes on any more, or for too long."""
+        now, is_busy = boottime(), self._callbacks.is_busy
+        leaving = [(lease, lease.leave_by) for lease in self._mine.all() if lease.leave_by is not None]
+        await self._give_up([lease for lease, leave_by in leaving if leave_by <= now or not is_busy(lease)])
+
+    def _staying(self) -> dict[str, list[Lease]]:
+        """Return the leases of accounts that are to be kept, by label."""
+        staying: dict[str, list[Lease]] = defaultdict(list)
+        for lease in self._mine.all():
+            label = self._labels[lease.name]
+            if label is not None and not lease.leaving:
+                staying[label].append(lease)
+        return staying
 
     async def _give_up(self, leases: list[Lease]) -> None:
         """Release leases only after ``on_lost``, so that no other worker takes one while something still works under it."""
@@ -155,7 +224,7 @@ class Ownership:
             log.info("lease_released", lease=lease.name, account=lease.account, fence=lease.fence)
 
     def _note_redis(self, what: str, away: RedisAway | None) -> None:
-        """Log when Redis does not answer any more, and when it answers both rounds again."""
+        """Log when Redis does not answer any more, and when it answers all rounds again."""
         if away is not None:
             if not self._away:
                 log.warning("leases_wait_for_redis", reason=str(away), held=self._mine.names())
@@ -165,6 +234,12 @@ class Ownership:
             if not self._away:
                 log.info("redis_answers_again", held=self._mine.names())
 
-    def _next_round_at(self, what: str, began_at: float) -> float:
-        rounds = _TRIES_PER_TTL if what in self._away else _RENEWALS_PER_TTL
-        return began_at + self._leases.ttl_seconds / rounds * random.uniform(1 - _JITTER, 1)
+    def _pause_after(self, what: str) -> float:
+        """Return how long after the beginning of a round the next one begins."""
+        renewal = self._leases.ttl_seconds / _RENEWALS_PER_TTL
+        if what == "leaving":
+            return _LEAVE_LOOK_SECONDS if any(lease.leaving for lease in self._mine.all()) else renewal
+        pause = self._leases.ttl_seconds / _TRIES_PER_TTL if what in self._away else renewal
+        if what == "sharing":
+            pause = min(pause, _LOOK_SECONDS)
+        return pause * random.uniform(1 - _JITTER, 1)

@@ -50,7 +50,7 @@ class OwnedAccounts:
         self.agenda = Agenda()
         self._accounts: dict[str, Account] = {}
         self._front: Lease | None = None
-        self._changes: deque[tuple[Lease, bool]] = deque()
+        self._changes: deque[tuple[Callable[[Lease], None], Lease]] = deque()
         self._unopened: dict[str, Lease] = {}
         self._resting: dict[str, float] = {}
 
@@ -69,16 +69,27 @@ class OwnedAccounts:
         return self._front is not None
 
     def gained(self, lease: Lease) -> None:
-        self._changes.append((lease, True))
+        self._changes.append((self._note_gained, lease))
+
+    def leaving(self, lease: Lease) -> None:
+        """Take nothing in any more for this account: its lease is about to be given up."""
+        self._changes.append((self._note_leaving, lease))
 
     def lost(self, lease: Lease) -> None:
-        self._changes.append((lease, False))
+        self._changes.append((self._note_lost, lease))
+
+    def is_busy(self, lease: Lease) -> bool:
+        """Whether something goes on under this lease: a change that a round has not seen yet, or a job under way."""
+        if any(changed is lease for _, changed in self._changes):
+            return True
+        account = self._accounts.get(lease.account or "")
+        return account is not None and account.dispatch.in_flight > 0
 
     def apply_changes(self) -> None:
         """Drop what was lost; what was gained is opened next."""
         while self._changes:
-            lease, gained = self._changes.popleft()
-            self._note_gained(lease) if gained else self._note_lost(lease)
+            note, lease = self._changes.popleft()
+            note(lease)
 
     async def open(self) -> bool:
         """Open accounts for a moment; return whether more wait for it. Raises ``DatabaseAway`` and ``RedisAway``.
@@ -140,6 +151,10 @@ class OwnedAccounts:
             self._inbox.gain(lease)
         else:
             self._unopened[lease.account] = lease
+
+    def _note_leaving(self, lease: Lease) -> None:
+        self._inbox.lose(lease)
+        self._unopened.pop(lease.account or "", None)
 
     def _note_lost(self, lease: Lease) -> None:
         self._inbox.lose(lease)

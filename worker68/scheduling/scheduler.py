@@ -118,6 +118,11 @@ class Scheduler:
         self._owned.gained(lease)
         self._wakeup.set()
 
+    def leaving(self, lease: Lease) -> None:
+        """Nothing is taken in and begun any more under this lease."""
+        self._owned.leaving(lease)
+        self._wakeup.set()
+
     def lost(self, lease: Lease) -> None:
         self._owned.lost(lease)
         self._wakeup.set()

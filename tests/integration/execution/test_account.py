@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -51,6 +52,12 @@ def test_nothing_starts_while_the_client_is_not_reached(account: Account, link: 
     assert chosen(account) == 0
     link.why_not_reached = None
     assert chosen(account) == 1
+
+
+def test_nothing_starts_under_a_lease_that_is_leaving_and_what_is_under_way_may_write(account: Account) -> None:
+    account.lease.leave_by = math.inf
+    assert chosen(account) == 0
+    assert account.why_not(needs_login=True) is None
 
 
 def test_nothing_starts_under_a_lease_that_has_ended(account: Account) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -155,6 +156,18 @@ def test_a_paused_account_ends_the_wait(context: StepContext, account: Account, 
 def test_a_lost_account_ends_the_wait(context: StepContext, account: Account, over: Callable[[], str]) -> None:
     account.lease.end()
     assert over() == "this worker does not own the account any more"
+
+
+def test_an_account_that_leaves_ends_the_wait_of_a_read(account: Account, over: Callable[[], str]) -> None:
+    account.lease.leave_by = math.inf
+    assert over() == "the account goes to another worker"
+
+
+def test_an_account_that_leaves_lets_a_change_go_on(sqlite: Ledger, account: Account, loop: Loop) -> None:
+    account.lease.leave_by = math.inf
+    with ExitStack() as kept:
+        context = begin(sqlite, account, kept, MUTE, mute_fields())
+        loop.run_until_complete(context.wait_for_slot("moderate", "GroupMemberShutup"))
 
 
 def test_a_bridge_that_stays_away_ends_the_wait(

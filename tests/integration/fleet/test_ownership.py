@@ -3,105 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import redis
 from structlog.testing import capture_logs
 
-from tests.parts.onloop import running_loop, serve, stop_service
+from tests.integration.fleet.owners import MAIN, OTHER, Start, count, wait_until
+from tests.parts.onloop import stop_service
 from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet import ownership as ownership_module
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, lease_key
-from worker68.fleet.ownership import Ownership
+from worker68.fleet.shares import FLEET_KEY
 from worker68.loop import LoopThread
-
-MAIN, OTHER = account_lease("main"), account_lease("other")
-
-#: Leases that must not lapse however slow the machine is; renewed only after 20 s, which no test waits for.
-LONG_TTL = 60.0
-
-
-@dataclass
-class Diary:
-    """What the callbacks were told, in order; tests wait for entries."""
-
-    entries: list[tuple[str, Lease]] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def note(self, what: str, lease: Lease) -> None:
-        with self.changed:
-            self.entries.append((f"{what} {lease.name}", lease))
-            self.changed.notify_all()
-
-    def wait_for(self, what: str, times: int = 1) -> Lease:
-        """Return the lease of the entry that came as the last of so many."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.of(what)) >= times, timeout=180), (what, self.entries)
-            return self.of(what)[times - 1]
-
-    def of(self, what: str) -> list[Lease]:
-        return [lease for entry, lease in self.entries if entry == what]
-
-    @property
-    def words(self) -> list[str]:
-        return [entry for entry, _ in self.entries]
-
-
-Start = Callable[..., tuple[Ownership, Diary]]
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    with running_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
-    """Start workers; all are stopped in the end."""
-    started: list[Ownership] = []
-
-    def start(
-        *names: str,
-        ttl: float = LONG_TTL,
-        on_gained: Callable[[Lease], None] = lambda lease: None,
-        on_lost: Callable[[Lease], None] = lambda lease: None,
-    ) -> tuple[Ownership, Diary]:
-        diary = Diary()
-
-        def gained(lease: Lease) -> None:
-            diary.note("gained", lease)
-            on_gained(lease)
-
-        def lost(lease: Lease) -> None:
-            diary.note("lost", lease)
-            on_lost(lease)
-
-        leases = Leases(client, f"worker-{len(started)}", ttl)
-        ownership = Ownership(leases, names, loop.loop, on_gained=gained, on_lost=lost)
-        started.append(ownership)
-        serve(loop, ownership)
-        return ownership, diary
-
-    yield start
-    for ownership in started:
-        stop_service(loop, ownership)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline, tick = Deadline.after(30), threading.Event()
-    while not condition():
-        assert not deadline.passed, "the condition was not met in time"
-        tick.wait(0.01)
-
-
-def count(logs: list[Any], event: str) -> int:
-    return sum(entry["event"] == event for entry in logs)
 
 
 def test_everything_free_is_taken_and_given_back(client: redis.Redis, start: Start, loop: LoopThread) -> None:
@@ -204,7 +120,7 @@ def test_a_short_absence_of_redis_costs_nothing(redis_server: EmbeddedRedis, sta
         wait_until(lambda: count(logs, "leases_wait_for_redis") == 1)
         redis_server.resume()
         wait_until(lambda: count(logs, "redis_answers_again") == 1)
-        assert lease.valid_until > first_end
+        wait_until(lambda: lease.valid_until > first_end)
     assert diary.words == [f"gained {MAIN}"]
     assert ownership.lease(MAIN) is lease
 
@@ -250,6 +166,7 @@ def test_a_failure_while_giving_up_one_lease_does_not_keep_the_others(
     with capture_logs() as logs:
         ownership, diary = start(MAIN, FRONT, on_lost=fail)
         diary.wait_for(f"gained {FRONT}")
+        diary.wait_for(f"gained {MAIN}")
         stop_service(loop, ownership)
     assert sorted(diary.words[2:]) == [f"lost {MAIN}", f"lost {FRONT}"]
     assert count(logs, "lease_callback_failed") == 2
@@ -271,21 +188,10 @@ def test_a_fault_in_one_round_does_not_end_the_thread(client: redis.Redis, start
     assert ownership.lease(FRONT)
 
 
-def test_what_is_no_longer_wanted_is_given_up(
-    client: redis.Redis, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ownership, diary = start(MAIN, OTHER, ttl=3.0)
-    given_up = diary.wait_for(f"gained {OTHER}")
-    monkeypatch.setattr(ownership, "wanted", lambda: (MAIN,))
-    diary.wait_for(f"lost {OTHER}")
-    wait_until(lambda: not client.exists(lease_key(OTHER)))
-    assert not given_up.held
-    assert ownership.lease(MAIN)
-
-
 def test_stopping_without_redis_ends_all_the_same(redis_server: EmbeddedRedis, start: Start, loop: LoopThread) -> None:
     ownership, diary = start(MAIN, FRONT)
     diary.wait_for(f"gained {FRONT}")
+    diary.wait_for(f"gained {MAIN}")
     redis_server.kill()
     with capture_logs() as logs:
         stop_service(loop, ownership)
@@ -312,9 +218,9 @@ def test_renewals_do_not_wait_for_what_takes_free_leases(
 ) -> None:
     hangs, may_end, acquire = threading.Event(), threading.Event(), Leases.acquire
 
-    def hang(leases: Leases, names: Any) -> Any:
+    def hang(leases: Leases, names: Any, most: int) -> Any:
         if MAIN in names:
-            return acquire(leases, names)
+            return acquire(leases, names, most)
         hangs.set()
         may_end.wait(60)
         raise RedisAway("it hung")
@@ -366,5 +272,6 @@ def test_a_worker_that_drains_keeps_what_it_has_and_takes_nothing_more(
     wait_until(lambda: round_over.passed)
     assert of_draining.of(f"gained {MAIN}") == []
     assert draining.lease(OTHER) is kept
+    assert not client.hexists(FLEET_KEY, draining.worker_id)
     _, of_next = start(MAIN)
     of_next.wait_for(f"gained {MAIN}")

@@ -1,0 +1,98 @@
+"""Ownership of several workers on a real Redis: each takes its share, and gives up what is beyond it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import redis
+
+from tests.integration.fleet.owners import MAIN, OTHER, Start, wait_until
+from tests.parts.onloop import stop_service
+from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.ownership import Ownership
+from worker68.fleet.shares import FLEET_KEY
+from worker68.loop import LoopThread
+
+ACCOUNTS = [account_lease(f"account-{number}") for number in range(12)]
+
+
+def counts(*workers: Ownership) -> list[int]:
+    """Return how many accounts each holds."""
+    return [sum(lease.account is not None for lease in worker.held()) for worker in workers]
+
+
+def test_workers_that_come_and_go_share_evenly_with_few_moves(start: Start, loop: LoopThread) -> None:
+    first, of_first = start(*ACCOUNTS, FRONT)
+    wait_until(lambda: counts(first) == [12])
+    second, _ = start(*ACCOUNTS, FRONT)
+    wait_until(lambda: counts(first, second) == [6, 6])
+    third, of_third = start(*ACCOUNTS, FRONT)
+    wait_until(lambda: counts(first, second, third) == [4, 4, 4])
+    assert first.lease(FRONT), "it belongs to no share"
+    stop_service(loop, second)
+    wait_until(lambda: counts(first, third) == [6, 6])
+    assert len([word for word in of_first.words if word.startswith("lost")]) == 8
+    assert of_third.words == [f"gained {lease.name}" for _, lease in of_third.entries]
+
+
+def test_a_killed_workers_accounts_are_shared(start: Start, loop: LoopThread, client: redis.Redis) -> None:
+    client.hset(FLEET_KEY, "dead", "1|{}")
+    for name in ACCOUNTS[:6]:
+        client.set(lease_key(name), "dead|1", px=1500)
+    one, _ = start(*ACCOUNTS, ttl=2.0)
+    two, _ = start(*ACCOUNTS, ttl=2.0)
+    wait_until(lambda: counts(one, two) == [6, 6])
+    assert not client.hexists(FLEET_KEY, "dead")
+
+
+def test_a_busy_account_leaves_when_its_jobs_have_ended(start: Start, client: redis.Redis) -> None:
+    busy = {MAIN, OTHER}
+    first, of_first = start(MAIN, OTHER, is_busy=lambda lease: lease.name in busy)
+    wait_until(lambda: counts(first) == [2])
+    second, of_second = start(MAIN, OTHER)
+    wait_until(lambda: any(lease.leaving for lease in first.held()))
+    [leaving] = [lease for lease in first.held() if lease.leaving]
+    assert of_first.words[2:] == [f"leaving {leaving.name}"]
+    assert client.get(lease_key(leaving.name)) == leaving.value.encode()
+    assert leaving.held
+    busy.discard(leaving.name)
+    assert of_second.wait_for(f"gained {leaving.name}").fence > leaving.fence
+    assert of_first.words[2:] == [f"leaving {leaving.name}", f"lost {leaving.name}"]
+    assert counts(first, second) == [1, 1]
+
+
+def test_an_idle_account_goes_rather_than_a_busy_one(start: Start) -> None:
+    first, _ = start(MAIN, OTHER, is_busy=lambda lease: lease.name == MAIN)
+    wait_until(lambda: counts(first) == [2])
+    _, of_second = start(MAIN, OTHER)
+    of_second.wait_for(f"gained {OTHER}")
+    assert first.lease(MAIN)
+
+
+def test_an_account_that_stays_busy_leaves_all_the_same(start: Start) -> None:
+    first, _ = start(MAIN, OTHER, is_busy=lambda lease: True, leave_seconds=0.1)
+    wait_until(lambda: counts(first) == [2])
+    second, _ = start(MAIN, OTHER)
+    wait_until(lambda: counts(first, second) == [1, 1])
+
+
+def test_a_worker_that_stops_gives_up_what_was_leaving(start: Start, loop: LoopThread, client: redis.Redis) -> None:
+    first, of_first = start(MAIN, OTHER, is_busy=lambda lease: True)
+    wait_until(lambda: counts(first) == [2])
+    second, _ = start(MAIN, OTHER)
+    wait_until(lambda: any(lease.leaving for lease in first.held()))
+    stop_service(loop, first)
+    wait_until(lambda: counts(first, second) == [0, 2])
+    assert sorted(word for word in of_first.words if word.startswith("lost")) == [f"lost {MAIN}", f"lost {OTHER}"]
+
+
+def test_accounts_that_no_worker_of_the_share_takes_are_taken_by_another(start: Start, client: redis.Redis) -> None:
+    """A worker says that it lives, and takes nothing."""
+    first, of_first = start(*ACCOUNTS, ttl=2.0)
+    wait_until(lambda: counts(first) == [12])
+    word: Any = client.hget(FLEET_KEY, first.worker_id)
+    said = json.loads(word.partition(b"|")[2]) | {"held": {}}
+    client.hset(FLEET_KEY, "idle", f"{10**14}|{json.dumps(said)}")
+    wait_until(lambda: len([entry for entry in of_first.words if entry.startswith("lost")]) >= 6)
+    wait_until(lambda: counts(first)[0] > 6)

@@ -1,0 +1,130 @@
+"""The spread: how many accounts each live worker should hold, from how many each holds now. Pure.
+
+In: how many accounts there are of each label, and the live workers with weights, labels and what they hold. Out: how many of each
+label each worker should hold: as even as the labels permit, in proportion to the weights, with as few moves as that takes.
+Every worker computes the same from the same counts. Never: the name of an account, a clock, Redis.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+#: The label of accounts without one. Every worker serves them.
+UNLABELLED: Final = ""
+
+#: By worker, then by label.
+Counts = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A live worker. ``held``: how many accounts of each label it holds, without those that it is about to give up."""
+
+    worker: str
+    weight: int = 1
+    labels: frozenset[str] = frozenset()
+    held: Mapping[str, int] = field(default_factory=dict)
+
+    def serves(self, label: str) -> bool:
+        return label == UNLABELLED or label in self.labels
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One account of ``label`` goes from one worker to another."""
+
+    label: str
+    giver: str
+    taker: str
+
+
+def spread(accounts: Mapping[str, int], members: Sequence[Member]) -> Counts:
+    """Return how many accounts of each label each member should hold. Those of a label that no member serves are left out.
+
+    A count may be of another moment than the next one. Where together they are more than there are, nothing is taken from anyone
+    for that.
+    """
+    table = _Table(members)
+    for member in members:
+        table.counts[member.worker] = {label: member.held.get(label, 0) for label in accounts if member.serves(label)}
+    for label in sorted(accounts, reverse=True):  # those that all serve come last, and fill up
+        table.hand_out(label, accounts[label] - sum(held.get(label, 0) for held in table.counts.values()))
+    table.level()
+    return table.counts
+
+
+class _Table:
+    """Counts that change until they are even.
+
+    A worker that holds ``n`` accounts gives one to another that holds ``m`` where ``(2n - 1) / its weight`` is greater than
+    ``(2m + 1) / the other's weight`` (Webster's method): among equals, where it holds two more. Each such step brings the counts
+    nearer to the weights, so the steps end.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = {member.worker: member for member in sorted(members, key=lambda member: member.worker)}
+        self.counts: Counts = {}
+
+    def hand_out(self, label: str, free: int) -> None:
+        """Give each of so many free accounts to the worker that has the least to do."""
+        queue = [(self._taking(name), name) for name, member in self._members.items() if member.serves(label)]
+        heapq.heapify(queue)
+        for _ in range(free if queue else 0):
+            name = queue[0][1]
+            self.counts[name][label] += 1
+            heapq.heapreplace(queue, (self._taking(name), name))
+
+    def level(self) -> None:
+        """Move accounts one by one until nothing gets better."""
+        while moves := self._next_moves():
+            for move in moves:
+                self.counts[move.giver][move.label] -= 1
+                self.counts[move.taker][move.label] += 1
+
+    def _next_moves(self) -> list[_Move]:
+        """Return the moves that make the counts more even: one, or a chain where labels keep the two from a direct one."""
+        least = min(map(self._taking, self._members), default=0.0)
+        for name in sorted(self._members, key=self._giving, reverse=True):
+            if self._giving(name) <= least:
+                break
+            reached = self._reach(name)
+            best = min(reached, key=lambda other: (self._taking(other), other), default=name)
+            if self._taking(best) < self._giving(name):
+                return _chain(reached, name, best)
+        return []
+
+    def _reach(self, start: str) -> dict[str, _Move]:
+        """Return the workers that an account of this one can go to, also if another account moves on from there for it.
+
+        With each goes the last move on the shortest way.
+        """
+        reached: dict[str, _Move] = {}
+        labels = set[str]()
+        givers = [start]
+        for giver in givers:
+            for label in sorted(label for label, count in self.counts[giver].items() if count and label not in labels):
+                labels.add(label)
+                for name, member in self._members.items():
+                    if name != start and name not in reached and member.serves(label):
+                        reached[name] = _Move(label, giver, name)
+                        givers.append(name)
+        return reached
+
+    def _giving(self, name: str) -> float:
+        return (2 * self._total(name) - 1) / self._members[name].weight
+
+    def _taking(self, name: str) -> float:
+        return (2 * self._total(name) + 1) / self._members[name].weight
+
+    def _total(self, name: str) -> int:
+        return sum(self.counts[name].values())
+
+
+def _chain(reached: Mapping[str, _Move], start: str, end: str) -> list[_Move]:
+    moves = [reached[end]]
+    while moves[-1].giver != start:
+        moves.append(reached[moves[-1].giver])
+    return moves

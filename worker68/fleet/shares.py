@@ -66,11 +66,19 @@ class Shares:
         self._digest = hashlib.sha256(repr(accounts).encode()).hexdigest()[:16]
         self._script = LuaScript(client, __package__, "fleet_look.lua")
         self._free_since: dict[str, float] = {}
+        self._looked_at: float | None = None
 
     def look(self, held: Mapping[str, int]) -> dict[str, int]:
-        """Say how many accounts of each label this worker keeps; return how many it should hold."""
+        """Say how many accounts of each label this worker keeps; return how many it should hold.
+
+        After an absence of Redis in which all were forgotten this worker may be the first to come back: so the first look changes
+        nothing.
+        """
         members = self._exchange(held)
         share = spread(self._sizes, members)[self._worker_id]
+        before, self._looked_at = self._looked_at, monotonic()
+        if before is not None and self._looked_at - before > self._ttl_seconds:
+            return {label: held.get(label, 0) for label in share}
         for label in share:
             free = self._sizes[label] - sum(member.held.get(label, 0) for member in members)
             if self._is_left_over(label, free):

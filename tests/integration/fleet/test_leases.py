@@ -87,6 +87,14 @@ def test_what_is_held_cannot_be_acquired(ours: Leases, theirs: Leases) -> None:
     assert lease.held
 
 
+def test_no_more_are_taken_than_wanted(client: redis.Redis, ours: Leases, theirs: Leases) -> None:
+    names = [account_lease(f"account-{number}") for number in range(5)]
+    take(theirs, names[0])
+    acquired = ours.acquire(names, 2)
+    assert [lease.name for lease in acquired.leases] == names[1:3]
+    assert client.exists(*map(lease_key, names), *map(fence_key, names)) == 6
+
+
 def test_of_many_who_ask_at_once_one_gets_it(client: redis.Redis) -> None:
     with ThreadPoolExecutor(8) as workers:
         taken = list(workers.map(lambda number: try_to_take(Leases(client, f"worker-{number}", TTL)), range(40)))

@@ -81,9 +81,22 @@ def test_what_stays_free_for_the_ttl_any_worker_may_take_once(make: Make, monkey
     one, other = make("one"), make("other")
     share(other, 5)
     assert share(one, 6) == 6
-    clock.pass_by(TTL)
+    for _ in range(2):
+        assert share(one, 6) == 6
+        clock.pass_by(TTL / 2)
     assert share(one, 6) == 7
     assert share(one, 6) == 6
+
+
+def test_the_first_look_after_a_long_absence_takes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.fleet.shares")
+    one = make("one")
+    assert share(one, 0) == 12
+    clock.pass_by(TTL + 1)
+    assert share(one, 0) == 0
+    clock.pass_by(1)
+    assert share(one, 0) == 12
 
 
 def test_without_redis_it_is_away(make: Make, redis_server: EmbeddedRedis) -> None:

@@ -108,7 +108,11 @@ class Gathered(Generic[I, T]):
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._waiting = self._waiting, []
-        call = loop.run_in_executor(None, self._ask_all, [item for item, _ in waiting])
+        try:
+            call = loop.run_in_executor(None, self._ask_all, [item for item, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - no thread can be started: they would wait for ever
+            call = loop.create_future()
+            call.set_exception(error)
         call.add_done_callback(partial(_hand_out, [answer for _, answer in waiting]))
 
 

@@ -391,6 +391,17 @@ class TestGathered:
 
         assert [type(error) for error in run(ask())] == [ConnectionError, ConnectionError]
 
+    def test_a_call_that_no_thread_can_be_had_for_fails_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: Any) -> Any:
+            raise RuntimeError("can't start new thread")
+
+        async def ask() -> list[object]:
+            gathered: Gathered[int, int] = Gathered(list)
+            monkeypatch.setattr(this_loop(), "run_in_executor", refuse)
+            return await soon(asyncio.gather(*map(gathered.ask, (1, 2)), return_exceptions=True))
+
+        assert [type(error) for error in run(ask())] == [RuntimeError, RuntimeError]
+
     def test_one_that_does_not_wait_any_more_keeps_no_other_from_its_answer(self) -> None:
         may_answer = threading.Event()
 

@@ -156,6 +156,7 @@ class Correlation:
         """Stop waiting for a call, settled or not. Idempotent."""
         if self._calls.pop(pending.request_id, None) is None:
             return
+        pending.note_end()
         remember(self._ended_calls, pending.request_id, pending.evidence.replied)
         if pending.send is not None:
             self._end_send(pending, pending.send.custom_msg_id, pending.send.chat)

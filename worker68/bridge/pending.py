@@ -87,6 +87,11 @@ class Pending:
         self.written_at = now
         self.evidence = replace(self.evidence, written=True)
 
+    def note_end(self) -> None:
+        """Nothing more of it is waited for, also not the write of what is left of its frame."""
+        if self.written_at is not None and not self.written_whole:
+            self.evidence = replace(self.evidence, cut=True)
+
     def note_reply(self, data: Any, error: BridgeError | None) -> None:
         self.evidence = replace(self.evidence, replied=True, data=data, error=error)
 

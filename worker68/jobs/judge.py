@@ -83,7 +83,7 @@ def _was_seen_sent(seen: Evidence) -> bool:
 def _satisfies(seen: Evidence, confirm: Confirm) -> bool:
     """Whether the weaker proof is there that the account's settings are content with."""
     if confirm == "write":
-        return not seen.connection_lost  # else the frame may have been cut
+        return not (seen.connection_lost or seen.cut)
     return confirm == "reply" and seen.replied and seen.error is None
 
 

@@ -142,7 +142,8 @@ class OwnedAccounts:
         """Something failed half-way, so what was written may not have come into memory: all accounts are read from SQL again."""
         for name, account in self._accounts.items():
             account.upkeep.distrust()
-            self.agenda.plan(name, 0.0)  # not as changed: so some at a time are looked after, behind those that are
+            # Not as changed: so some at a time are looked after, behind those that are. One that rests is so when it has rested.
+            self.agenda.plan(name, self._resting.get(name, 0.0))
 
     def _note_gained(self, lease: Lease) -> None:
         if lease.account is None:

@@ -320,6 +320,15 @@ class TestReplyToASend:
         assert scene.correlation.note_written_whole(send) == settled(send)
         assert scene.correlation.note_written_whole(other) == []
 
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_the_end_shows_whether_the_last_byte_has_left(self, whole: bool) -> None:
+        scene = Scene()
+        send = scene.send()
+        if whole:
+            scene.correlation.note_written_whole(send)
+        scene.correlation.end(send)
+        assert send.evidence.cut is not whole
+
     def test_send_outlives_its_connection(self) -> None:
         scene = Scene()
         send = scene.send()

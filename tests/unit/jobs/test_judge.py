@@ -109,6 +109,7 @@ def test_what_proves_what_for_a_send(seen: Seen, expected: str) -> None:
         ("reply", NO, "failed refused"),
         ("write", WRITTEN, "succeeded"),
         ("write", WRITTEN | LOST, "in_doubt connection_lost"),  # the frame may have been cut
+        ("write", WRITTEN | {"cut": True}, "in_doubt no_verdict"),
         ("write", {}, "again unspent"),
         ("reply", {}, "again unspent"),
     ],

@@ -21,12 +21,14 @@ from worker68.broker.inbox import Inbox
 from worker68.broker.place import Place, Popped
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
-from worker68.errors import RowsLocked
+from worker68.errors import DatabaseAway, RowsLocked
 from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping
+from worker68.scheduling import owned_accounts
+from worker68.scheduling import scheduler as scheduler_module
 from worker68.scheduling.owned_accounts import OwnedAccounts
 from worker68.scheduling.scheduler import Scheduler
 from worker68.scheduling.starter import Starter
@@ -205,6 +207,21 @@ def test_an_account_that_stays_locked_keeps_no_other_from_being_opened(monkeypat
             raise RowsLocked("by an owner that is frozen")
 
     run(schedule([locked, free], 100, lambda: bool(free.begun), lambda *_: None, open_slowly))
+
+
+def test_an_account_that_rests_while_the_database_comes_back_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduler_module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(owned_accounts, "REST_SECONDS", 0.1)
+    failures: dict[str, list[Exception]] = {"a": [ValueError("a fault")], "b": [DatabaseAway("gone")]}
+
+    def fail(name: str) -> None:
+        if failures[name]:
+            raise failures[name].pop()
+
+    accounts = [Account(name, on_tending=partial(fail, name)) for name in "ab"]
+    run(schedule(accounts, 16, lambda: all(one.begun for one in accounts), begin=lambda scheduler, account: None))
 
 
 def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 import redis
+from rich.text import Text
 
 from tests.integration.simulator.peer import connected
 from tests.unit.cli.conftest import Run, run
-from worker68.cli.probe import questions, session
+from worker68.cli import output
+from worker68.cli.probe import command, questions, session
+from worker68.cli.probe.command import Answer
 from worker68.cli.probe.questions import QUESTIONS
 from worker68.simulator import ALWAYS, Simulator
 from worker68.simulator.population import MANAGED_GROUP
@@ -161,6 +164,20 @@ def test_answers(run: Run, name: str) -> None:
         if answer["answer"] is not None:
             meaning = question.meanings[answer["answer"]]
             assert (answer["words"], answer["settles"], answer["settings"]) == tuple(meaning)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    found = [Answer(one, key, *meaning) for one in QUESTIONS for key, meaning in one.meanings.items()]
+
+    async def answers(*_: object) -> list[Answer]:
+        return found
+
+    monkeypatch.setattr(output, "WIDTH_WITHOUT_TERMINAL", width)
+    monkeypatch.setattr(command, "ask_all", answers)
+    lines = run("probe", "ws://127.0.0.1:1").stdout.splitlines()
+    assert len(lines) > len(found)
+    assert [line for line in lines if Text(line).cell_len > width] == []
 
 
 class TestHarm:

@@ -1,4 +1,4 @@
-"""A dozen accounts over three workers that come, are killed, and come again, while jobs go through."""
+"""A dozen accounts over three workers that come, are stopped or killed, and come again, while jobs go through."""
 
 from __future__ import annotations
 
@@ -98,8 +98,13 @@ def test_accounts_are_spread_over_workers_that_come_and_go_under_load(
             for worker in workers[1:3]:
                 worker.start()
             wait_for_spread(stage, workers[:3], 4, 4, 4)
+
+            workers[0].stop()
+            wait_for_spread(stage, workers[1:3], 6, 6)
+            workers[0].start()
+            wait_for_spread(stage, workers[:3], 4, 4, 4)
             wait_for_ends(stage, producer)
-            assert in_doubt(stage) == set(), "moves put nothing in doubt"
+            assert in_doubt(stage) == set(), "neither moves nor an orderly stop put anything in doubt"
 
             workers[1].kill()
             wait_for_spread(stage, [workers[0], workers[2]], 6, 6)

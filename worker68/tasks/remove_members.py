@@ -16,7 +16,10 @@ from worker68.tasks.turn import Turn, is_success
 
 
 async def remove(turn: Turn) -> Outcome | TryAgain:
-    """Remove them; then look who is gone, because the reply does not say it for each. [seen]"""
+    """Remove them; then look who is gone, because the reply does not say it for each. [seen]
+
+    Where the list cannot be read the service's word counts, as for every other change.
+    """
     finding = await change_members(turn, REMOVE)
     if not is_success(finding):
         return finding

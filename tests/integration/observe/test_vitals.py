@@ -66,6 +66,7 @@ def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         )
         stand = Stand(settings, seen, bridge)
         yield stand
+        bridge.faults.clear()  # a stop waits for verdicts
         stand.runtime.stop()
 
 
@@ -102,7 +103,7 @@ def test_a_worker_whose_redis_is_gone_becomes_unhealthy_and_recovers(stand: Stan
 
 
 def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedis) -> None:
-    stand.bridge.faults.verdict = "swallowed"
+    stand.bridge.faults.hold_verdicts = True
     stand.runtime.start()
     wait_owned(stand)
     with redis.Redis.from_url(redis_server.url) as client:

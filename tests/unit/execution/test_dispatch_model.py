@@ -357,7 +357,7 @@ class DispatchAgainstReference(RuleBasedStateMachine):
 
 
 TestDispatchAgainstReference = DispatchAgainstReference.TestCase
-TestDispatchAgainstReference.settings = settings(max_examples=100, stateful_step_count=40)
+TestDispatchAgainstReference.settings = settings(max_examples=70, stateful_step_count=40)
 
 
 def test_more_than_the_depth_of_a_lane_is_handed_out_in_order_with_few_loads() -> None:

@@ -11,6 +11,8 @@ from worker68.simulator.queues import BatchForm, ClientKnobs
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
 
+STAGE = {"accounts": {"patient": {"verdict_timeout": "4s"}}}
+
 
 def test_a_send_succeeds_with_what_the_server_called_it(stage: Stage) -> None:
     words = name()
@@ -234,3 +236,16 @@ def test_nothing_is_written_while_the_client_is_logged_out(stage: Stage) -> None
 
     assert stage.end_of(result)["status"] == "succeeded"
     assert len(stage.frames(words)) == 1
+
+
+def test_a_doubt_says_that_the_client_did_not_show_the_message(stage: Stage) -> None:
+    """As long as it is waited for longer than a client takes to show a message of its own."""
+    stage.bridges["patient"].faults.verdict = "swallowed"
+
+    reply = stage.end_of(stage.send_task(SEND, "worker68.patient", chat=GROUP_CHAT, text=name()))
+
+    assert (reply["status"], reply["error"]["code"]) == ("in_doubt", "no_verdict")
+    assert "the client did not show it within 2 s" in reply["error"]["message"]
+    row = stage.row(reply["job_id"], "patient")
+    assert row is not None
+    assert row["error_message"] == reply["error"]["message"]

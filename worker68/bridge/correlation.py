@@ -353,6 +353,7 @@ class Correlation:
 
 
 def _hold(pending: Pending, foreign_id: str, sighting: Sighting, now: float) -> None:
+    pending.note_held()
     held = pending.held.setdefault(foreign_id, [])
     if len(held) < _HELD_SIGHTINGS:
         held.append((sighting, now))

@@ -99,6 +99,10 @@ class Pending:
         """Take in what the client said in the chat while no other send was under way there."""
         self.evidence = replace(self.evidence, notice=error)
 
+    def note_held(self) -> None:
+        """A message of the account's own was seen in the chat, which may be this one."""
+        self.evidence = replace(self.evidence, maybe_shown=True)
+
     def note_connection_lost(self) -> None:
         self.evidence = replace(self.evidence, connection_lost=True)
 

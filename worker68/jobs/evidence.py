@@ -64,6 +64,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     ``written``: at least one byte of the frame was handed to the socket; while False nothing can have happened at the bridge, and
     ``refusal`` says in words why none was.
+    ``maybe_shown``: a message of the account's own, of unknown origin, was seen in its chat meanwhile.
     ``cut``: its last byte was not when the wait ended, so the bridge may never read it as a message.
     ``replied``: the direct reply came; ``data`` is its ``data`` as decoded JSON, ``error`` its error (or the service's
     ``commonResult.errCode`` other than 200). ``verdict``: the last one seen that is not PENDING; ``verdict_seconds``: its delay
@@ -77,6 +78,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     written: bool = False
     cut: bool = False
+    maybe_shown: bool = False
     refusal: str | None = None
     replied: bool = False
     data: Any = None

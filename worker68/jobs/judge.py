@@ -32,7 +32,7 @@ def judge_send(seen: Evidence, custom_msg_id: int, confirm: Confirm) -> Outcome 
     if seen.connection_lost:
         words = f"the connection to the bridge was lost after the write, and no verdict came{_taken_or_not(seen)}"
         return in_doubt(ErrorCode.CONNECTION_LOST, words)
-    if seen.error is not None and seen.verdict is None and not seen.taken:
+    if seen.error is not None and seen.verdict is None and not (seen.taken or seen.maybe_shown):
         return _refusal(seen, seen.error.code == BUSY, REFUSED_BY_GROUP)
     words = f"the message was written, and no verdict proves that it was sent or not{_taken_or_not(seen)}"
     return in_doubt(ErrorCode.NO_VERDICT, words)
@@ -94,6 +94,8 @@ def _unwritten(seen: Evidence) -> str:
 def _taken_or_not(seen: Evidence) -> str:
     if seen.taken:
         return "; the client had taken it: it showed the message as its own"
+    if seen.maybe_shown:
+        return "; a message of the account's own was seen in the chat meanwhile, and may be this one"
     if seen.not_taken:
         return f"; the client did not show it within {TAKEN_SECONDS:.0f} s, so it may not have taken it"
     return ""

@@ -494,6 +494,14 @@ class TestAuto:
         scene.hear(verdict(1, FOREIGN))
         assert not send.settled
 
+    @pytest.mark.parametrize(("chat", "maybe"), [(GROUP, True), (OTHER, False)])
+    def test_an_own_message_of_another_text_may_be_ours(self, chat: Chat, maybe: bool) -> None:
+        """A client may have changed it. With an error reply beside it the send is not to be repeated."""
+        scene = Scene()
+        send = scene.send()
+        scene.hear(echo(FOREIGN, text="something else", chat=chat))
+        assert send.evidence.maybe_shown is maybe
+
     def test_not_sent_by_chat_never_settles(self) -> None:
         scene = Scene()
         send = scene.send()

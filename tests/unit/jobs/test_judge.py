@@ -72,6 +72,9 @@ def say(conclusion: Outcome | TryAgain) -> str:
         # With the client's own echo beside it, though it be pending, an error reply is none.
         (BUSY | TAKEN, "in_doubt no_verdict"),
         (NO | TAKEN, "in_doubt no_verdict"),
+        # Nor with a message of the account's own that may be this one: a client may have changed its text.
+        (BUSY | {"maybe_shown": True}, "in_doubt no_verdict"),
+        (NO | {"maybe_shown": True}, "in_doubt no_verdict"),
         # A refusal event while exactly one send is under way in the chat.
         (BLOCKED, "failed refused"),
         (BLOCKED | TAKEN, "failed refused"),

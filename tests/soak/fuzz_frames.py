@@ -7,7 +7,7 @@ Nothing is started, and nothing is written elsewhere. The rules:
 
 - ``split``, ``decode`` and ``decode_large`` never raise. An event that is passed on is JSON that any reader takes.
 - ``read_data`` raises nothing but ValueError, and what it returns can be stored.
-- A correlation takes every frame; only what it was told to wait for is settled, once.
+- A correlation takes every frame; only the calls that it waits for are settled, each once.
 - ``FrameReader`` raises nothing but its two errors, and what it returns does not depend on the portions in which bytes come.
 """
 

@@ -142,9 +142,8 @@ class Ownership:
             for lease in asked:
                 if lease in self._mine and lease not in kept:
                     self._mine.lose(lease, "it lapsed or another worker took it")
-            if lapsed := list(
-                renewed.ours - kept
-            ):  # the answer came after their end: in Redis they would live on unused
+            # The answer came after their end: in Redis they would live on unused.
+            if lapsed := list(renewed.ours - kept):
                 await self._release(lapsed)
         finally:
             self.looked_at = monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -163,30 +164,30 @@ def find_waits(client: redis.Redis, account: str, limits: Limits, asks: Sequence
         pipeline.time()
         pipeline.hgetall(pace_key(account))
         pipeline.mget(list(scopes))
-        (seconds, microseconds), paces, tats = pipeline.execute()
+        (seconds, microseconds), fields, tats = pipeline.execute()
     now = seconds * _MICROSECONDS + microseconds
-    account_pace, paces = (
-        read_pace(paces, "", now),
-        {call: read_pace(paces, call, now) for call in {ask.call for ask in asks}},
-    )
+    paces = {call: read_pace(fields, call, now) for call in {"", *(ask.call for ask in asks)}}  # "": the account's
+    account_share = paces[""].share
     waits = {}
     for scope, tat in zip(scopes.values(), tats, strict=True):
         interval, burst, only_when_slow = scope.terms
-        own = paces[scope.call] if scope.call else account_pace
-        holds = tat is not None and (own.share < 1 or not only_when_slow)
-        share = account_pace.share * (own.share if scope.call else 1)
+        own_share = paces[scope.call].share
+        holds = tat is not None and (own_share < 1 or not only_when_slow)
+        share = account_share * own_share if scope.call else account_share
         waits[scope.key] = float(tat) - now - (burst - 1) * interval / share if holds else 0.0
     found: list[Refusal | None] = []
     for ask, of_ask in zip(asks, met, strict=True):
         longest = max(of_ask, key=lambda scope: waits[scope.key])
         wait = waits[longest.key] / _MICROSECONDS
-        probes = [(call, pace.probe_in_seconds) for call, pace in (("", account_pace), (ask.call, paces[ask.call]))]
-        call, probe_in = max(probes, key=lambda probe: probe[1] or 0.0)
+        probe_in, call = max(
+            ((paces[call].probe_in_seconds or 0.0, call) for call in ("", ask.call)), key=itemgetter(0)
+        )
         if probe_in:
-            found.append(Refusal("busy", pace_key(account), probe_in, account_pace.share, call))
+            found.append(Refusal("busy", pace_key(account), probe_in, account_share, call))
+        elif wait > 0:
+            found.append(Refusal(longest.limit, longest.key, wait, account_share, longest.call))
         else:
-            refusal = Refusal(longest.limit, longest.key, wait, account_pace.share, longest.call)
-            found.append(refusal if wait > 0 else None)
+            found.append(None)
     return found
 
 

@@ -15,7 +15,8 @@ from typing import Final
 import redis
 import structlog
 
-from worker68.limits.slow_downs import BUSY, DEFAULT_RULES, TOGETHER_SECONDS, SlowDown
+from worker68.jobs.evidence import BUSY
+from worker68.limits.slow_downs import DEFAULT_RULES, TOGETHER_SECONDS, SlowDown
 from worker68.redis_calls import LuaScript, redis_errors
 
 #: A pace is a whole number of steps, so that no sum of fractions decides when it is full; the slowest is one step of these.

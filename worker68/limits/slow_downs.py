@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from worker68.durations import parse_seconds
-
-#: "service busy" [doc: the error example of GroupReqList]. It is the service's general failure, so one says little about the pace:
-#: the same kind of call slows down first, and the account when calls of two kinds met it (PROTOCOL.md, Requests and replies).
-BUSY: Final = 300
+from worker68.jobs.evidence import BUSY
 
 #: Two kinds of calls that are answered busy within so many seconds mean that the account is too fast, not that a call is broken.
 TOGETHER_SECONDS: Final = 60.0
 
 _SLOWS: Final = ("call", "account")
+
+_EXPECTED: Final = 'expected a table like {"300": {"slows": "call", "share": 0.5, "longest_pause": "60s"}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,8 @@ class SlowDown:
 
 Rules = Mapping[int, SlowDown]
 
+#: 300 is the service's general failure, so one says little about the pace: the same kind of call slows down first, and the account
+#: when calls of two kinds met it (PROTOCOL.md, Requests and replies).
 DEFAULT_RULES: Final[Rules] = {BUSY: SlowDown()}
 
 
@@ -59,9 +60,6 @@ def parse_slow_downs(given: object, defaults: Rules) -> Rules:
     return rules
 
 
-_EXPECTED: Final = 'expected a table like {"300": {"slows": "call", "share": 0.5, "longest_pause": "60s"}}'
-
-
 def _parse_code(code: object) -> int:
     if (
         isinstance(code, str)
@@ -78,12 +76,13 @@ def _parse_rule(rule: object) -> SlowDown:
         raise ValueError(_EXPECTED)
     if unknown := sorted(str(name) for name in rule.keys() - {"slows", "share", "longest_pause"}):
         raise ValueError(f"{', '.join(unknown)}: no such field; expected slows, share or longest_pause")
-    slows, share = rule.get("slows", "call"), rule.get("share", 0.5)
+    default = SlowDown()
+    slows, share = rule.get("slows", default.slows), rule.get("share", default.share)
     if slows not in _SLOWS:
         raise ValueError(f'slows: expected "call" or "account", not {slows!r}')
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
         raise ValueError(f"share: expected what is left of the pace, more than 0 and less than 1, not {share!r}")
-    seconds = parse_seconds(rule.get("longest_pause", 60.0))
+    seconds = parse_seconds(rule.get("longest_pause", default.longest_pause_seconds))
     if not 2 <= seconds <= 3600:
         raise ValueError(f"longest_pause: expected 2s to 1h, not {rule.get('longest_pause')!r}")
     return SlowDown(slows, float(share), float(seconds))

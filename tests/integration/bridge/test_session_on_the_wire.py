@@ -51,7 +51,7 @@ def drip_without_end(sock: socket.socket) -> None:
 
 
 def read_later(may_read: threading.Event, told: list[str]) -> Script:
-    """Return a script that greets, and notes the types of what it is told only once it may read."""
+    """Return a script that greets, and notes the types of the frames that it gets, only once it may read."""
 
     def script(sock: socket.socket) -> None:
         shake_hands(sock)

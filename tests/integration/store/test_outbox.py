@@ -1,4 +1,4 @@
-"""Entries lie in the outbox, oldest first, for whoever owns their account, until they are forgotten."""
+"""Entries lie in the outbox, oldest first, for the owner of their account, until they are forgotten."""
 
 from __future__ import annotations
 

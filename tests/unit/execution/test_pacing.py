@@ -11,11 +11,11 @@ from tests.parts.onloop import run
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
 from worker68.execution.slots import Slot, ask_of
 from worker68.execution.write_guard import JobFrames, WriteGuard
-from worker68.jobs.evidence import BridgeError
+from worker68.jobs.evidence import BUSY, BridgeError
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
 from worker68.limits.pace import Pace
 from worker68.limits.rates import NO_LIMITS
-from worker68.limits.slow_downs import BUSY, DEFAULT_RULES, SlowDown
+from worker68.limits.slow_downs import DEFAULT_RULES, SlowDown
 
 CLOCK = Clock()
 

@@ -198,6 +198,8 @@ def test_what_was_cancelled_leaves_its_slots_to_the_next(stage: Stage, ask: Ask)
     assert [reply["ok"] for reply in told.values()] == [f"{', '.join(revoked)}: 3 cancelled"]
     for result in cancelled[3:]:
         assert ask("jobs", "cancel", result.id).exit_code == 0
+        # The command does not wait for the worker to hear of it.
+        stage.worker.wait_for_log("jobs_cancelled", result.id)
 
     assert ask("resume", "main", "--reason", "go on").exit_code == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from alembic import context
+from sqlalchemy import Connection, event
 
 from worker68.settings import load_settings
 from worker68.store.engine import open_engine
@@ -16,8 +17,15 @@ def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
+def limit_lock_waits(connection: Connection) -> None:
+    """Wait 5 s at most for a table that a long statement holds (a dump, say): all workers would wait behind the migration."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+
+
 url = context.config.attributes.get("database_url") or load_settings().database_url
 engine = open_engine(url)
+if engine.dialect.name == "postgresql":
+    event.listen(engine, "begin", limit_lock_waits)
 with engine.connect() as connection:
     context.configure(
         connection=connection,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
 from worker68.execution.dispatch import Dispatch
+from worker68.execution.intake import PARKED_FOR
 from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.shared import Shared
@@ -23,7 +24,7 @@ from worker68.jobs.states import State
 from worker68.settings import AccountSettings
 from worker68.store import waiting
 from worker68.store.engine import Engine
-from worker68.store.lanes import LaneHead, find_lanes
+from worker68.store.lanes import LaneHead, UnknownHead, find_lanes
 
 #: What memory may have missed is looked up in SQL this often, a part of the lanes at each look.
 SWEEP_SECONDS = 30.0
@@ -49,6 +50,7 @@ class Upkeep:
         self._count = UnfinishedCount(settings, dispatch)
         self._times = DueTimes(dispatch)
         self._explanation = Explanation(settings.name, dispatch, why_not)
+        self._unknown = UnknownTasks()
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._found_to: str | None = ""  # while lanes are looked up: the last one so far
@@ -138,6 +140,7 @@ class Upkeep:
         """Resolve in SQL what no event would. Return jobs that may start now, and what is due next. In the pool."""
         engine = self._shared.engine
         recovery.resolve_abandoned(engine, self._account, self._dispatch.is_under_way, now)
+        waiting.release_unknown(engine, self._account, now)
         revived = recovery.revive_parked(engine, self._shared.intake, self._account, now)
         return revived, waiting.next_due(engine, self._account), waiting.next_expiry(engine, self._account)
 
@@ -147,7 +150,13 @@ class Upkeep:
         engine, after = self._shared.engine, self._found_to
         self._dispatch.begin_look_up()
         heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self._account, after, LANES_AT_ONCE)
-        self._dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
+        self._dispatch.learn(head if isinstance(head, UnknownHead) else _learned(head, now) for head in heads)
+        for head in heads:
+            if isinstance(head, UnknownHead) and self._unknown.is_over(head):
+                self._dispatch.forget(
+                    await asyncio.to_thread(recovery.end_unknown, engine, self._account, head.lane, now)
+                )
+                self._shared.announce()
         if self._found_to is None:
             self.knows_lanes = True
 
@@ -245,6 +254,21 @@ class Explanation:
         self._rest = rest
 
 
+class UnknownTasks:
+    """How long lanes have waited, under this owner, for a worker of a newer version that knows the task of their first job."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    def is_over(self, first: UnknownHead) -> bool:
+        """Whether this job has waited for so long that no newer worker is to be expected."""
+        until = self._until.setdefault(first.seq, monotonic() + PARKED_FOR.total_seconds())
+        if until > monotonic():
+            return False
+        del self._until[first.seq]
+        return True
+
+
 def _release_due(engine: Engine, account: str, now: dt.datetime) -> tuple[list[Job], dt.datetime | None]:
     return waiting.release_due(engine, account, now), waiting.next_due(engine, account)
 
@@ -257,10 +281,8 @@ def _earliest(*times: dt.datetime | None) -> dt.datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _head_of(found: LaneHead) -> Head:
-    return Head(found.step, found.priority, found.seq, kind_of(found.task.job_class, found.now, found.task.exclusive))
-
-
-def _due_in(found: LaneHead, now: dt.datetime) -> float:
-    """Return for how many seconds a job still backs off."""
-    return 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()
+def _learned(found: LaneHead, now: dt.datetime) -> tuple[str, Head, float]:
+    """Return a lane's name, its first job, and for how many seconds that still backs off."""
+    kind = kind_of(found.task.job_class, found.now, found.task.exclusive)
+    due_in = 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()
+    return found.lane, Head(found.step, found.priority, found.seq, kind), due_in

@@ -21,7 +21,7 @@ from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fiel
 DEFAULT_ACCOUNT = "main"
 
 #: How the names of lanes end in which all may run at once.
-_SHARED = ":unordered"
+SHARED_LANE = ":unordered"
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def lane_of(task: Task, fields: Any, ordered: bool) -> str:
     if chat is None:
         return f"{task.name}:{task.subject_of(fields)}"
     lane = f"{task.job_class.name.lower()}:{chat.type}:{chat.id}"
-    return lane if ordered else f"{lane}{_SHARED}"
+    return lane if ordered else f"{lane}{SHARED_LANE}"
 
 
 def is_shared_lane(lane: str) -> bool:
     """Whether this is the lane of jobs that opted out of order."""
-    return lane.endswith(_SHARED)
+    return lane.endswith(SHARED_LANE)
 
 
 def read_common(envelope: Envelope) -> tuple[Common, list[FieldError]]:

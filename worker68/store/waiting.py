@@ -135,6 +135,25 @@ def find_parked(engine: Engine, account: str) -> list[Parked]:
         return [Parked(*row) for row in connection.execute(query.order_by(jobs.c.seq))]
 
 
+def release_unknown(engine: Engine, account: str, now: dt.datetime) -> None:
+    """Let deferred jobs of unknown tasks enter their lanes when they are due; the lanes then wait for a newer worker."""
+    due = and_(jobs.c.account == account, NOT_DUE, jobs.c.due_at <= now)
+    unknown = and_(due, jobs.c.lane != PARKED_LANE, jobs.c.task.not_in(TASKS))
+    with reading(engine) as connection:
+        found = connection.scalar(select(jobs.c.seq).where(unknown).limit(1))
+    if found is not None:
+        with transaction(engine) as connection:
+            connection.execute(update(jobs).where(unknown).values(state=target(Event.DUE), reason=None))
+
+
+def find_unknown(engine: Engine, account: str, lane: str, limit: int = 1000) -> list[tuple[int, str]]:
+    """Return the jobs of a lane whose task is unknown here, each with its task."""
+    query = select(jobs.c.seq, jobs.c.task).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE)
+    with reading(engine) as connection:
+        rows = connection.execute(query.where(jobs.c.task.not_in(TASKS)).order_by(jobs.c.seq).limit(limit))
+        return [(row.seq, row.task) for row in rows]
+
+
 def unpark(engine: Engine, seq: int, entry: Entry) -> Taken | None:
     """Give a parked job the columns that its task, known now, asks for; None if it ended meanwhile."""
     name = draw_custom_msg_id() if entry.sends else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -155,6 +155,24 @@ def content_hash(account: str, task: str, fields: Any) -> str:
     """Return the hash of what is to be done: account, task and own fields with their defaults, as canonical JSON."""
     canonical = msgspec.json.encode([account, task, msgspec.to_builtins(fields)], order="deterministic")
     return hashlib.sha256(canonical).hexdigest()
+
+
+def encode_fields(fields: msgspec.Struct) -> str:
+    """Return a task's own fields as its row holds them, without those that have their defaults.
+
+    So a field that a newer version has added stands only in the rows that use it, and an older worker can run the others.
+    """
+    given = {name: value for name, default in _defaults(type(fields)) if (value := getattr(fields, name)) != default}
+    return msgspec.json.encode(given).decode()
+
+
+@cache
+def _defaults(struct: type[msgspec.Struct]) -> list[tuple[str, Any]]:
+    """Return the names of the fields, each with its default, or with an object that equals no value."""
+    return [
+        (field.name, field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default)
+        for field in msgspec.structs.fields(struct)
+    ]
 
 
 def _latest(*times: dt.datetime | None) -> dt.datetime | None:

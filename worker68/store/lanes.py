@@ -50,7 +50,7 @@ FROM found JOIN jobs ON jobs.seq = (
 _FIRST = text(_WALK).bindparams(bindparam("by_fields", expanding=True)).columns(due_at=UtcDateTime)
 
 #: A job of an unknown task holds up those behind it, but not where all may run at once.
-_LOADED = f"{IN_LANE} AND (task IN :known OR lane NOT LIKE '%{SHARED_LANE}')"
+_LOADED = f"{IN_LANE} AND (task IN :known OR lane NOT LIKE :shared)"
 
 #: The first jobs of one lane.
 _HEADS = f"""
@@ -144,7 +144,7 @@ def _load(engine: Engine, account: str, depth: int, lanes: Sequence[str]) -> tup
 
 
 def _find_heads(connection: Connection, account: str, depth: int, lanes: Sequence[str]) -> Sequence[int]:
-    terms: dict[str, Any] = {"account": account, "depth": depth, "known": list(TASKS)}
+    terms: dict[str, Any] = {"account": account, "depth": depth, "known": list(TASKS), "shared": f"%{SHARED_LANE}"}
     if connection.dialect.name == "postgresql":
         terms["lanes"] = list(lanes)
         query = _HEADS_OF_EACH

@@ -137,13 +137,14 @@ def find_parked(engine: Engine, account: str) -> list[Parked]:
 
 def release_unknown(engine: Engine, account: str, now: dt.datetime) -> None:
     """Let deferred jobs of unknown tasks enter their lanes when they are due; the lanes then wait for a newer worker."""
-    due = and_(jobs.c.account == account, NOT_DUE, jobs.c.due_at <= now)
-    unknown = and_(due, jobs.c.lane != PARKED_LANE, jobs.c.task.not_in(TASKS))
+    due = select(jobs.c.seq).where(jobs.c.account == account, NOT_DUE, jobs.c.due_at <= now)
+    unknown = due.where(jobs.c.lane != PARKED_LANE, jobs.c.task.not_in(TASKS)).order_by(jobs.c.due_at)
     with reading(engine) as connection:
-        found = connection.scalar(select(jobs.c.seq).where(unknown).limit(1))
-    if found is not None:
+        seqs = list(connection.scalars(unknown.limit(SEQS_PER_STATEMENT)))
+    if seqs:
         with transaction(engine) as connection:
-            connection.execute(update(jobs).where(unknown).values(state=target(Event.DUE), reason=None))
+            waits = and_(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(Event.DUE)))
+            connection.execute(update(jobs).where(waits).values(state=target(Event.DUE), reason=None))
 
 
 def find_unknown(engine: Engine, account: str, lane: str, limit: int = 1000) -> list[tuple[int, str]]:

@@ -85,7 +85,7 @@ def _label(objects: list[Object], pairs: dict[str, str]) -> None:
     for one in objects:
         one["metadata"].setdefault("labels", {}).update(pairs)
         for path in _SELECTORS.get(one["kind"], []):
-            at = one
+            at: Any = one
             for key in path:
                 at = at[key]
             at.update(pairs)

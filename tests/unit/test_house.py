@@ -148,7 +148,6 @@ COVERED_BY = {
     "broker/wire.py": "integration/broker/test_doorbell.py",
     "celery_worker/control.py": "acceptance/test_remote_control.py",
     "child.py": "acceptance/cli/demo/test_command.py",
-    "cli/database.py": "acceptance/cli/test_jobs_from_the_command_line.py",
     "cli/demo/kinds.py": "unit/cli/demo/test_jobs.py",
     "cli/demo/play.py": "acceptance/cli/demo/test_command.py",
     "cli/demo/producer.py": "acceptance/cli/demo/test_command.py",

@@ -19,7 +19,7 @@ from tests.parts.worker import ROOT
 FOLDER: Final = ROOT / "deploy" / "kubernetes"
 
 #: Where an object says which others are its own.
-_SELECTORS: Final = {
+_SELECTORS: Final[dict[str, list[tuple[str, ...]]]] = {
     "Deployment": [("spec", "selector", "matchLabels"), ("spec", "template", "metadata", "labels")],
     "Job": [("spec", "template", "metadata", "labels")],
     "Service": [("spec", "selector")],

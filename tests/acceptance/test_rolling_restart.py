@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, StageMaker, envelope
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, StageMaker, envelope, make_fleet
 from tests.parts.nursery import Nursery
 from tests.parts.sabotage import Sabotage
 from tests.parts.worker import wait_until
@@ -86,12 +86,7 @@ def mutes_at(bridge: Simulator) -> list[int]:
 def test_a_rolling_upgrade_loses_doubles_and_doubts_nothing(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    stage = make_stage(
-        "postgresql", accounts={account: {} for account in ACCOUNTS[1:]}, LEASE_TTL=3, VERDICT_TIMEOUT=20
-    )
-    workers = [nursery.worker(stage.worker.settings, tmp_path / f"worker-{number}.log") for number in range(3)]
-    for bridge in stage.bridges.values():
-        bridge.faults.extra_verdict_delay_seconds = 0.3
+    stage, workers = make_fleet(make_stage, nursery, tmp_path, ACCOUNTS[1:], 3, 0.3)
 
     def told() -> list[str]:
         return [worker.last_words[-2000:] for worker in workers]

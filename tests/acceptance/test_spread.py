@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, StageMaker, envelope, name
+from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, StageMaker, envelope, make_fleet, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.worker import wait_until
 
@@ -85,12 +85,7 @@ def in_doubt(stage: Stage) -> set[tuple[str, str]]:
 def test_accounts_are_spread_over_workers_that_come_and_go_under_load(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    stage = make_stage(
-        "postgresql", accounts={account: {} for account in ACCOUNTS[1:]}, LEASE_TTL=3, VERDICT_TIMEOUT=20
-    )
-    workers = [nursery.worker(stage.worker.settings, tmp_path / f"worker-{number}.log") for number in range(4)]
-    for bridge in stage.bridges.values():
-        bridge.faults.extra_verdict_delay_seconds = 0.1
+    stage, workers = make_fleet(make_stage, nursery, tmp_path, ACCOUNTS[1:], 4, 0.1)
     try:
         with producing(stage, name()) as producer:
             workers[0].start()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -234,6 +235,18 @@ def check_consuming(stage: Stage, worker: ForkedWorker | WorkerProcess) -> None:
     wait_until(lambda: int(stage.redis.info("clients").get("tracking_clients", 0)) >= 1, lambda: worker.last_words)
     wait_until(lambda: stage.celery.control.ping(timeout=1.0), lambda: worker.last_words)
     assert worker.running
+
+
+@contextmanager
+def beside(run: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
+    """Let ``run`` go on in a thread while the block runs, until ``stop`` ends it."""
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join()
 
 
 def make_fleet(

@@ -8,14 +8,23 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
-from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, StageMaker, envelope, make_fleet
+from tests.acceptance.conftest import (
+    GROUP,
+    GROUP_CHAT,
+    MEMBER,
+    MUTE,
+    SEND,
+    Stage,
+    StageMaker,
+    beside,
+    envelope,
+    make_fleet,
+)
 from tests.parts.nursery import Nursery
 from tests.parts.sabotage import Sabotage
 from tests.parts.worker import wait_until
@@ -53,18 +62,6 @@ class Producer:
         self._stage.redis.lpush(f"worker68.{account}", json.dumps(message))
 
 
-@contextmanager
-def producing(stage: Stage) -> Iterator[Producer]:
-    producer = Producer(stage)
-    thread = threading.Thread(target=producer.run)
-    thread.start()
-    try:
-        yield producer
-    finally:
-        producer.stop()
-        thread.join()
-
-
 def migrate_to_a_newer_version(stage: Stage) -> None:
     with stage.database.begin() as connection:
         connection.execute(text("ALTER TABLE jobs ADD COLUMN weight INTEGER NOT NULL DEFAULT 1"))
@@ -87,6 +84,7 @@ def test_a_rolling_upgrade_loses_doubles_and_doubts_nothing(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
     stage, workers = make_fleet(make_stage, nursery, tmp_path, ACCOUNTS[1:], 3, 0.3)
+    producer = Producer(stage)
 
     def told() -> list[str]:
         return [worker.last_words[-2000:] for worker in workers]
@@ -95,7 +93,7 @@ def test_a_rolling_upgrade_loses_doubles_and_doubts_nothing(
         for worker in workers:
             worker.start(OLD)
         wait_until(lambda: is_spread(stage), told)
-        with producing(stage) as producer:
+        with beside(producer.run, producer.stop):
             parked = "SELECT account FROM jobs WHERE job_id = 'mute 1' AND lane = 'parked' AND state = 'deferred'"
             wait_until(lambda: len(stage.rows(parked)) == len(ACCOUNTS), told)
             migrate_to_a_newer_version(stage)

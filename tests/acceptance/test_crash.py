@@ -151,12 +151,13 @@ def test_an_owner_that_wakes_after_its_lease_writes_nothing_more(stage: Stage) -
     standby.start()
     standby.wait_ready()
     mark = name()
-    stage.worker.pause()
-    results = [stage.send(f"{mark} {number}") for number in range(10)]
-    assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 10
+    with stage.cut_off("the owner stands still for longer than its lease"):
+        stage.worker.pause()
+        results = [stage.send(f"{mark} {number}") for number in range(10)]
+        assert [stage.end_of(result)["status"] for result in results] == ["succeeded"] * 10
 
-    stage.worker.resume()
-    stage.worker.wait_for_log("lease_lost")
+        stage.worker.resume()
+        stage.worker.wait_for_log("lease_lost")
     results += [stage.send(f"{mark} {number}") for number in range(10, 15)]
 
     assert [stage.end_of(result)["status"] for result in results[10:]] == ["succeeded"] * 5
@@ -223,13 +224,14 @@ def test_a_list_that_was_read_before_the_account_was_lost_does_not_overwrite_a_n
     standby.wait_ready()
     result = stage.send_task("worker68.sync_contacts")
     stage.wait(lambda: stage.calls("ContactsList"))
-    stage.worker.pause()  # its reply comes, and lies unread while the other worker takes over
-    stage.bridge.faults.clear()
-    stage.bridge.change(lambda world: world.add_contact(STRANGER))
-    assert stage.end_of(result)["status"] == "succeeded"
+    with stage.cut_off("the owner stands still for longer than its lease"):
+        stage.worker.pause()  # its reply comes, and lies unread while the other worker takes over
+        stage.bridge.faults.clear()
+        stage.bridge.change(lambda world: world.add_contact(STRANGER))
+        assert stage.end_of(result)["status"] == "succeeded"
 
-    stage.worker.resume()
-    stage.worker.wait_for_log("lease_lost")
+        stage.worker.resume()
+        stage.worker.wait_for_log("lease_lost")
     stage.wait(lambda: any(end in stage.worker.log_since_start for end in ("job_ended", "job_not_ready_any_more")))
 
     there = stage.rows("SELECT user_id FROM contacts WHERE removed_at IS NULL")

@@ -103,10 +103,10 @@ class Clients:
     def admit(self, connection: ServerConnection) -> Client:
         self._greeted += 1
         client = Client(self._greeted, connection)
-        if client.is_open:
-            for older in sorted(one.number for one in self._clients if one.is_open):
-                self.overlaps.append(Overlap(monotonic(), client.number, older))
-                log.warning("simulator_clients_overlap", newer=client.number, older=older)
+        older = sorted(one.number for one in self._clients if one.is_open)
+        if older and client.is_open:
+            self.overlaps.extend(Overlap(monotonic(), client.number, number) for number in older)
+            log.warning("simulator_clients_overlap", newer=client.number, older=older)
         self._clients.add(client)
         return client
 

@@ -4,8 +4,8 @@
                                     [--kinds dead,slow,flapping,busy,full]
 
 Quick: ``--seconds 1 --waiting 2000 --chats 200``. PostgreSQL. In each round a worker is started with the other accounts alone, and
-with them and one such neighbour of each kind, in turn; the neighbour gets jobs all the while. Then jobs of the others come at random
-times: from push to reply, their verdicts at once. Their p95 beside the neighbour is compared with that alone, round by round.
+with them and one such neighbour of each kind, in turn; the neighbour gets jobs all the while. Then jobs of the others come at
+random times: from push to reply, their verdicts at once. Their p95 beside the neighbour is compared with alone, round by round.
 """
 
 from __future__ import annotations

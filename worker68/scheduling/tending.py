@@ -69,6 +69,6 @@ class Tending:
             self._opening -= 1
 
     async def _tend(self, name: str) -> None:
-        account = self._owned[name]  # it may be lost meanwhile
         async with self._room:
-            await self._owned.apart(name, account.tend())
+            if (account := self._owned.find(name)) is not None:  # it may be lost meanwhile
+                await self._owned.apart(name, account.tend())

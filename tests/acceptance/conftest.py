@@ -174,7 +174,7 @@ class Stage:
     def frames(self, words: str, bridge: Simulator | None = None) -> list[dict[str, Any]]:
         """Return the frames of sends with this text that reached the bridge, whatever became of them."""
         frames = [one.frame for one in (bridge or self.bridge).received]
-        return [frame for frame in frames if frame["type"] == "sendMsg" and _content(frame) == words]
+        return [frame for frame in frames if frame["type"] == "sendMsg" and text_of(frame) == words]
 
     def calls(self, call_type: str, bridge: Simulator | None = None) -> list[dict[str, Any]]:
         """Return the data of the calls of the service's API, by the type of the call."""
@@ -188,7 +188,13 @@ class Stage:
     def wait(self, condition: Callable[[], Any]) -> Any:
         return self.worker.wait(condition)
 
-    # Never two writers
+    # Who owns what
+
+    def owners(self) -> dict[str, str]:
+        """Return the worker that holds each account, as far as one does."""
+        values: Any = self.redis.mget([f"worker68:lease:account:{account}" for account in self.bridges])
+        held = zip(self.bridges, values, strict=True)
+        return {account: value.partition("|")[0] for account, value in held if value is not None}
 
     def check_connections(self) -> None:
         """No account has had two open connections at the same moment since this was last asked."""
@@ -224,7 +230,8 @@ class StageMaker(Protocol):
     ) -> Stage: ...
 
 
-def _content(frame: dict[str, Any]) -> str:
+def text_of(frame: dict[str, Any]) -> str:
+    """Return the text of the message that a frame sends."""
     content: str = frame["data"]["list"][0]["values"]["content"]
     return content
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from sqlalchemy import Engine, text
 
@@ -66,7 +66,7 @@ def watch_longest(stage: Stage) -> Iterator[Longest]:
 def _read_slowlog(stage: Stage) -> Iterator[Command]:
     scripts = {hashlib.sha1(path.read_bytes()).hexdigest(): path.name for path in _scripts()}
     sources = {path.read_bytes()[:60]: path.name for path in _scripts()}
-    for entry in cast("list[dict[str, Any]]", stage.redis.slowlog_get(_KEPT)):
+    for entry in stage.redis.slowlog_get(_KEPT):
         name, *rest = entry["command"].split(b" ", 1)
         argument = rest[0] if rest else b""
         script = scripts.get(argument[:40].decode(errors="replace")) or sources.get(argument[:60])

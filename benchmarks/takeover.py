@@ -208,11 +208,10 @@ def say_times(report: Report, given: argparse.Namespace, rounds: Sequence[dict[s
 
 
 def unfinished(stage: Stage) -> int:
+    """Return how many jobs have not ended, or wait in Redis."""
     with reading(stage.engine) as connection:
-        waiting = connection.scalar(text("SELECT count(*) FROM jobs WHERE state <> 'ended'")) or 0
-    return int(waiting) + sum(
-        cast(int, stage.redis.llen(key)) for key in stage.redis.scan_iter("worker68.*", _type="list")
-    )
+        waiting: int = connection.scalar(text("SELECT count(*) FROM jobs WHERE state <> 'ended'")) or 0
+    return waiting + sum(stage.redis.llen(key) for key in stage.redis.scan_iter("worker68.*", _type="list"))
 
 
 def say_jobs(report: Report, run: Run) -> None:

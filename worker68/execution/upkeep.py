@@ -56,7 +56,6 @@ class Upkeep:
         self._count = UnfinishedCount(settings, dispatch)
         self._times = DueTimes(dispatch)
         self._explanation = Explanation(settings.name, dispatch, why_not)
-        self._unknown = UnknownTasks()
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._found_to: str | None = ""  # while lanes are looked up: the last one so far
@@ -169,7 +168,7 @@ class Upkeep:
         heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self._account, after, LANES_AT_ONCE)
         self._dispatch.learn(head if isinstance(head, UnknownHead) else _learned(head, now) for head in heads)
         for head in heads:
-            if isinstance(head, UnknownHead) and self._unknown.is_over(head) and self._lease.held:
+            if isinstance(head, UnknownHead) and self._times.is_over_for(head) and self._lease.held:
                 ended = await asyncio.to_thread(recovery.end_unknown, engine, self._account, head.lane, now)
                 self._dispatch.forget(ended)
                 self._shared.announce()
@@ -234,6 +233,7 @@ class DueTimes:
         self.expires: dt.datetime | None = None
         self.overdue: list[Job] = []
         self._expiring: dict[int, dt.datetime] = {}  # jobs that had their turn, and may come back
+        self._unknown_until: dict[int, float] = {}  # jobs of unknown tasks that were the first of their lanes
 
     def is_due(self, now: dt.datetime) -> bool:
         return self.due is not None and self.due <= now
@@ -253,6 +253,14 @@ class DueTimes:
 
     def note_begun(self, jobs: Sequence[Job]) -> None:
         self._expiring |= {job.seq: job.expires_at for job in jobs if job.expires_at is not None}
+
+    def is_over_for(self, first: UnknownHead) -> bool:
+        """Whether a lane has waited for so long, under this owner, that no worker that knows the task is to be expected."""
+        until = self._unknown_until.setdefault(first.seq, monotonic() + PARKED_FOR.total_seconds())
+        if until > monotonic():
+            return False
+        del self._unknown_until[first.seq]
+        return True
 
 
 class Explanation:
@@ -276,21 +284,6 @@ class Explanation:
             await asyncio.to_thread(waiting.write_reasons, engine, changes, utc_now())
         self._reasons.note(held, changes, ends=not rest)
         self._rest = rest
-
-
-class UnknownTasks:
-    """How long lanes have waited, under this owner, for a worker of a newer version that knows the task of their first job."""
-
-    def __init__(self) -> None:
-        self._until: dict[int, float] = {}
-
-    def is_over(self, first: UnknownHead) -> bool:
-        """Whether this job has waited for so long that no newer worker is to be expected."""
-        until = self._until.setdefault(first.seq, monotonic() + PARKED_FOR.total_seconds())
-        if until > monotonic():
-            return False
-        del self._until[first.seq]
-        return True
 
 
 def _release_due(engine: Engine, account: str, now: dt.datetime) -> tuple[list[Job], dt.datetime | None]:

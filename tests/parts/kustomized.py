@@ -89,6 +89,8 @@ def _label(objects: list[Object], pairs: dict[str, str]) -> None:
             for key in path:
                 at = at[key]
             at.update(pairs)
+        for constraint in one.get("spec", {}).get("template", {}).get("spec", {}).get("topologySpreadConstraints", []):
+            constraint["labelSelector"]["matchLabels"].update(pairs)
 
 
 def _config_map(wanted: dict[str, Any], folder: Path) -> Object:

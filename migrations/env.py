@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, event
 
 from worker68.settings import load_settings
+from worker68.store import migration
 from worker68.store.engine import open_engine
 from worker68.store.tables import UtcDateTime, metadata
 
@@ -18,23 +19,24 @@ def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 
 
 def limit_lock_waits(connection: Connection) -> None:
-    """Wait 5 s at most for a table that a long statement holds (a dump, say): all workers would wait behind the migration."""
-    connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(migration.LOCK_TIMEOUT_SECONDS * 1000)}")
 
 
 url = context.config.attributes.get("database_url") or load_settings().database_url
 engine = open_engine(url)
 if engine.dialect.name == "postgresql":
     event.listen(engine, "begin", limit_lock_waits)
-with engine.connect() as connection:
-    context.configure(
-        connection=connection,
-        target_metadata=metadata,
-        render_as_batch=engine.dialect.name == "sqlite",
-        compare_type=True,
-        render_item=render_item,
-        transaction_per_migration=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
-engine.dispose()
+try:
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            render_as_batch=engine.dialect.name == "sqlite",
+            compare_type=True,
+            render_item=render_item,
+            transaction_per_migration=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+finally:
+    engine.dispose()

@@ -16,11 +16,14 @@ from worker68.store.schema import current_version, is_later
 #: Beside the package, in a checkout and in the container alike.
 MIGRATIONS = Path(worker68.__file__).resolve().parent.parent / "migrations"
 
+#: A migration waits so long for a table that a long statement holds (a dump, say): all workers would wait behind it.
+LOCK_TIMEOUT_SECONDS = 5.0
+
 
 def upgrade(database_url: str) -> str:
     """Bring the database to the newest version, if it is not at a later one, and return its version. Raises ``DatabaseAway``.
 
-    It waits for a lock for a moment only, since workers wait behind it (``migrations/env.py``), and raises ``RowsLocked`` then.
+    It waits for a lock for a moment only, and raises ``RowsLocked`` then.
     """
     config = configure(database_url)
     engine = open_engine(database_url)

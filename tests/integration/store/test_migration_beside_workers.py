@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
@@ -14,6 +15,7 @@ from tests.parts.jobs import message
 from tests.parts.ledger import Ledger
 from tests.parts.postgres import PostgresServer
 from worker68.errors import RowsLocked, SettingsError
+from worker68.store import migration
 from worker68.store.engine import open_engine, reading, transaction
 from worker68.store.migration import MIGRATIONS, configure, upgrade
 from worker68.store.schema import VERSION, check_version
@@ -123,12 +125,11 @@ def test_a_version_that_nobody_numbered_is_refused(database_url: str) -> None:
 def test_a_migration_does_not_wait_for_long_behind_which_all_would_wait(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(migration, "LOCK_TIMEOUT_SECONDS", 0.2)
     with postgres_server.database() as url:
-        command.upgrade(configure(url), "0003")
-        dump = open_engine(url)
-        with reading(dump) as connection:
-            connection.execute(text("LOCK TABLE alembic_version, jobs IN ACCESS EXCLUSIVE MODE"))
+        command.upgrade(configure(url), "0004")
+        with psycopg.connect(url.replace("+psycopg", "")) as dump:
+            dump.execute("LOCK TABLE group_requests IN ACCESS SHARE MODE")
             with pytest.raises(RowsLocked, match="run this again"):
                 upgrade(url)
-        dump.dispose()
         assert upgrade(url) == VERSION

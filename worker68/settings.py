@@ -315,9 +315,7 @@ def refuse_shared_bridges(accounts: Mapping[str, AccountSettings]) -> None:
     for name, account in accounts.items():
         first = names.setdefault(address_of(account.bridge_url), name)
         if first != name:
-            raise SettingsError(
-                f"{PREFIX}ACCOUNTS: {same_bridge(first, name)} ({PREFIX}BRIDGE_URL is that of 'main')"
-            )
+            raise SettingsError(f"{PREFIX}ACCOUNTS: {same_bridge(first, name)} ({PREFIX}BRIDGE_URL is that of 'main')")
 
 
 def same_bridge(first: str, name: str) -> str:

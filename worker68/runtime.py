@@ -38,6 +38,7 @@ from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
+from worker68.fleet.members import Members
 from worker68.fleet.ownership import Callbacks, Ownership
 from worker68.fleet.shares import Shares, Standing
 from worker68.fleet.spread import UNLABELLED
@@ -144,7 +145,7 @@ class Runtime:
         labels: dict[str, str | None] = {FRONT: None}
         labels |= {account_lease(name): account.label or UNLABELLED for name, account in self._accounts.items()}
         standing = Standing(settings.weight, frozenset(settings.labels))
-        shares = Shares(self._redis, self._owner, settings.lease_ttl, labels, standing)
+        shares = Shares(Members(self._redis, self._owner, settings.lease_ttl), labels, standing)
         callbacks = Callbacks(
             on_gained=self._scheduler.gained,
             on_lost=self._lost,

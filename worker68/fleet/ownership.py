@@ -78,6 +78,7 @@ class Ownership:
         self._leases = leases
         self._shares = shares
         self._labels = labels
+        self._unshared = [name for name, label in labels.items() if label is None]
         self._callbacks = callbacks
         self._mine = HeldLeases(loop, callbacks.on_gained, callbacks.on_lost)
         self._away: set[str] = set()  # which of the rounds Redis did not answer
@@ -153,18 +154,15 @@ class Ownership:
         if self._draining:
             await asyncio.to_thread(self._shares.leave)
             return
-        names: dict[str | None, list[str]] = defaultdict(list)
-        for name, label in self._labels.items():
-            if self._mine.find(name) is None:
-                names[label].append(name)
-        await self._take(names[None], len(names[None]))
+        await self._take(self._unshared, len(self._unshared))
         held = {label: len(leases) for label, leases in self._staying().items()}
         share = await asyncio.to_thread(self._shares.look, held)
         staying = self._staying()
         for label, most in share.items():
             self._let_go(staying[label], len(staying[label]) - most)
         for label, most in share.items():
-            await self._take(names[label], most - len(staying[label]))
+            if (lacks := most - len(staying[label])) > 0:
+                await self._take([name for name, of in self._labels.items() if of == label], lacks)
 
     async def _take(self, names: Sequence[str], most: int) -> None:
         """Take so many of these leases as are free, a slice at a time."""

@@ -13,6 +13,7 @@ from tests.integration.fleet.owners import LONG_TTL, Diary, Start
 from tests.parts.onloop import running_loop, serve, stop_service
 from worker68.embedded import EmbeddedRedis
 from worker68.fleet.leases import FRONT, Lease, Leases
+from worker68.fleet.members import Members
 from worker68.fleet.ownership import Callbacks, Ownership
 from worker68.fleet.shares import Shares
 from worker68.fleet.spread import UNLABELLED
@@ -63,7 +64,7 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
 
         worker_id = f"worker-{len(started)}"
         labels = {name: None if name == FRONT else UNLABELLED for name in names}
-        shares = Shares(client, worker_id, ttl, labels)
+        shares = Shares(Members(client, worker_id, ttl), labels)
         leases = Leases(client, worker_id, ttl)
         callbacks = Callbacks(
             on_gained=gained,

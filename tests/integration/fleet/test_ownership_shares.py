@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import cast
 
+import msgspec
 import redis
+from msgspec.structs import replace
 
 from tests.integration.fleet.owners import MAIN, OTHER, Start, wait_until
 from tests.parts.onloop import stop_service
 from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.members import WORDS_KEY, Members, Word
 from worker68.fleet.ownership import Ownership
-from worker68.fleet.shares import FLEET_KEY
 from worker68.loop import LoopThread
 
 ACCOUNTS = [account_lease(f"account-{number}") for number in range(12)]
@@ -37,13 +38,13 @@ def test_workers_that_come_and_go_share_evenly_with_few_moves(start: Start, loop
 
 
 def test_a_killed_workers_accounts_are_shared(start: Start, loop: LoopThread, client: redis.Redis) -> None:
-    client.hset(FLEET_KEY, "dead", "1|{}")
+    Members(client, "dead", 0.001).look(Word("", 1, [], {}), anew=True)
     for name in ACCOUNTS[:6]:
         client.set(lease_key(name), "dead|1", px=1500)
     one, _ = start(*ACCOUNTS, ttl=2.0)
     two, _ = start(*ACCOUNTS, ttl=2.0)
     wait_until(lambda: counts(one, two) == [6, 6])
-    assert not client.hexists(FLEET_KEY, "dead")
+    assert not client.hexists(WORDS_KEY, "dead")
 
 
 def test_a_busy_account_leaves_when_its_jobs_have_ended(start: Start, client: redis.Redis) -> None:
@@ -91,8 +92,7 @@ def test_accounts_that_no_worker_of_the_share_takes_are_taken_by_another(start: 
     """A worker says that it lives, and takes nothing."""
     first, of_first = start(*ACCOUNTS, ttl=2.0)
     wait_until(lambda: counts(first) == [12])
-    word: Any = client.hget(FLEET_KEY, first.worker_id)
-    said = json.loads(word.partition(b"|")[2]) | {"held": {}}
-    client.hset(FLEET_KEY, "idle", f"{10**14}|{json.dumps(said)}")
+    said = msgspec.json.decode(cast("bytes", client.hget(WORDS_KEY, first.worker_id)), type=Word)
+    Members(client, "idle", 3600.0).look(replace(said, held={}), anew=True)
     wait_until(lambda: len([entry for entry in of_first.words if entry.startswith("lost")]) >= 6)
     wait_until(lambda: counts(first)[0] > 6)

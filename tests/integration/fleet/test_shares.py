@@ -11,7 +11,8 @@ from tests.parts.clock import Clock
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet.leases import FRONT, account_lease
-from worker68.fleet.shares import FLEET_KEY, Shares, Standing
+from worker68.fleet.members import WORDS_KEY, Members
+from worker68.fleet.shares import Shares, Standing
 from worker68.fleet.spread import UNLABELLED
 
 Make = Callable[..., Shares]
@@ -23,7 +24,7 @@ TTL = 60.0
 def make(client: redis.Redis) -> Make:
     def make(worker: str, accounts: int = 12, *, ttl: float = TTL, standing: Standing | None = None) -> Shares:
         labels: dict[str, str | None] = {account_lease(f"a{number}"): UNLABELLED for number in range(accounts)}
-        return Shares(client, worker, ttl, labels | {FRONT: None}, standing)
+        return Shares(Members(client, worker, ttl), labels | {FRONT: None}, standing)
 
     return make
 
@@ -41,8 +42,8 @@ def test_each_counts_those_that_have_looked(make: Make) -> None:
 
 def test_weights_and_labels_are_known_to_the_others(client: redis.Redis) -> None:
     labels = dict.fromkeys("xy", "berlin") | dict.fromkeys("abcdefg", UNLABELLED)
-    heavy = Shares(client, "heavy", TTL, labels, Standing(weight=2, labels=frozenset({"berlin"})))
-    light = Shares(client, "light", TTL, labels)
+    heavy = Shares(Members(client, "heavy", TTL), labels, Standing(weight=2, labels=frozenset({"berlin"})))
+    light = Shares(Members(client, "light", TTL), labels)
     heavy.look({})
     assert light.look({}) == {UNLABELLED: 3}
     assert heavy.look({}) == {"berlin": 2, UNLABELLED: 4}
@@ -55,7 +56,7 @@ def test_one_that_leaves_is_counted_no_more(make: Make, client: redis.Redis) -> 
     first.leave()
     first.leave()
     assert share(second, 6) == 12
-    assert client.hkeys(FLEET_KEY) == [b"second"]
+    assert client.hkeys(WORDS_KEY) == [b"second"]
 
 
 def test_one_that_has_not_looked_for_its_ttl_is_counted_no_more(make: Make, client: redis.Redis) -> None:
@@ -65,7 +66,7 @@ def test_one_that_has_not_looked_for_its_ttl_is_counted_no_more(make: Make, clie
     second = make("second")
     while share(second, 6) != 12:
         pass
-    assert client.hkeys(FLEET_KEY) == [b"second"]
+    assert client.hkeys(WORDS_KEY) == [b"second"]
 
 
 def test_workers_that_know_other_accounts_are_left_out(make: Make) -> None:

@@ -25,7 +25,7 @@ Ts = TypeVarTuple("Ts")
 
 #: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and some
 #: for accounts whose lanes are loaded at the same time.
-SERVICES: Final = 14
+SERVICES: Final = 15
 
 
 class Loop(asyncio.SelectorEventLoop):

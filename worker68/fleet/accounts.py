@@ -132,7 +132,7 @@ def compare(before: Known, after: Known) -> Change:
 class Accounts(Mapping[str, AccountSettings]):
     """The accounts that this worker knows, by name. What is known is replaced as a whole, so any thread may read.
 
-    ``tell`` is called with each change, in their order, on the thread that has read it.
+    ``tell`` is called with each change, in their order, on the thread that has read it; after the first look in any case.
     """
 
     def __init__(self, settings: Settings, engine: Engine, tell: Callable[[Change], None]) -> None:
@@ -171,8 +171,8 @@ class Accounts(Mapping[str, AccountSettings]):
                 rows = read_accounts(self._engine, before.newest if newest > before.newest else 0)
                 newest = max((row.version for row in rows), default=newest)
                 self.known = learn(self._settings, before, rows, newest)
-            self._asked_at = asked_at
-            if self.known is not before:
+            is_first, self._asked_at = self._asked_at is None, asked_at
+            if is_first or self.known is not before:
                 self._tell(compare(before, self.known))
 
 

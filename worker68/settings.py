@@ -242,13 +242,16 @@ class Settings(PerAccount, BaseSettings):
 
     def account_settings(self) -> dict[str, AccountSettings]:
         """Return the settings of each account that stands in them; raise ``SettingsError`` for a wrong table."""
-        tables = dict(self.accounts)
-        if self.bridge_url is not None:
-            tables["main"] = {"bridge_url": self.bridge_url} | tables.get("main", {})
         _ = self._general  # also where there is no account
-        accounts = {name: self.account_of(name, table, f"{PREFIX}ACCOUNTS[{name!r}]") for name, table in tables.items()}
-        refuse_shared_bridges(accounts)
+        names = [*self.accounts, *(["main"] if self.bridge_url is not None and "main" not in self.accounts else [])]
+        accounts = {name: self.account_of(name, self.table_of(name), f"{PREFIX}ACCOUNTS[{name!r}]") for name in names}
+        _refuse_shared_bridges(accounts)
         return accounts
+
+    def table_of(self, name: str) -> dict[str, Any]:
+        """Return the table of an account as it stands in the settings, empty where it has none."""
+        shorthand = {"bridge_url": self.bridge_url} if name == "main" and self.bridge_url is not None else {}
+        return shorthand | self.accounts.get(name, {})
 
     def account_of(self, name: str, table: Mapping[str, Any], where: str) -> AccountSettings:
         """Return what holds for an account with this table; raise ``SettingsError`` for a wrong one. ``where`` it stands."""
@@ -306,11 +309,8 @@ class Settings(PerAccount, BaseSettings):
             raise SettingsError(f"{PREFIX}SLOW_DOWNS: {error}") from None
 
 
-def refuse_shared_bridges(accounts: Mapping[str, AccountSettings]) -> None:
-    """Raise ``SettingsError`` for two accounts at one bridge: they would be one chat account with twice the limits.
-
-    And on two connections.
-    """
+def _refuse_shared_bridges(accounts: Mapping[str, AccountSettings]) -> None:
+    """Two accounts at one bridge would be one chat account with twice the limits, on two connections."""
     names: dict[tuple[str, ...], str] = {}
     for name, account in accounts.items():
         first = names.setdefault(address_of(account.bridge_url), name)

@@ -63,6 +63,10 @@ class Known:
         labels: dict[str, str | None] = {FRONT: None}
         return labels | {account_lease(name): one.label or UNLABELLED for name, one in self.accounts.items()}
 
+    def source_of(self, name: str) -> str:
+        """Return where an account stands."""
+        return "database" if name in self.rows else "settings"
+
 
 def known_from_settings(settings: Settings) -> Known:
     """Return the accounts of the settings. Raises ``SettingsError``."""

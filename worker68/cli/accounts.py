@@ -186,7 +186,7 @@ def remove(name: str, force: bool, as_json: bool) -> None:
             raise NotChanged(f"{name} has {left}: wait for them, cancel them, or say --force to let them wait")
         row = _change(settings, engine, name, decide)
         way = "the settings have it, so it goes on" if hidden else _await(settings, engine, row)
-    waits = [f"{left} wait until it is added again"] if left else []
+    waits = [f"left until it is added again: {left}"] if left else []
     _say(row, "; ".join([f"{name} is removed", *waits, way]), as_json)
 
 

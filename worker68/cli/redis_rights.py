@@ -15,8 +15,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import Place, lists_of
 from worker68.broker.wire import Wire
-from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
 from worker68.fleet.catalogues import catalogue_key
+from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
 from worker68.fleet.members import FLEET_KEYS
 from worker68.limits.pace import pace_key
 

@@ -35,6 +35,7 @@ from worker68.jobs.outcome import ErrorCode, failed
 from worker68.jobs.snapshot import GROUP_MEMBERS
 from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
 from worker68.store import pauses, waiting
+from worker68.store.accounts import change_account
 from worker68.store.engine import reading
 from worker68.store.statements import attempts
 from worker68.store.tables import cancellations
@@ -99,6 +100,15 @@ def fill(ledger: Ledger, client: redis.Redis) -> None:
     client.rpush("worker68:dead", "not an entry")
     client.lpush(f"worker68.{'z' * 64}", message())
     client.set("worker68:lease:account:main", f"{WORKER}|1")
+    for name, settings in {
+        "a" * 64: {
+            "bridge_url": "wss://user:secret@" + "bridge-of-the-shop." * 5 + "example:5600/path",
+            "label": "b" * 64,
+        },
+        "wrong": {"bridge_url": "ws://127.0.0.1:1/", "max_aeg": 5},
+    }.items():
+        client.set(f"worker68:lease:account:{name}", f"{WORKER}|1")
+        change_account(ledger.engine, name, lambda rows, settings=settings: settings, "ann", NOW)
     now = utc_now()
     account = AccountStatus("bridge not reachable: " + "x" * 100, 2**40, 2**40, 1234567.8, {})
     Roster(client).report(WorkerStatus(WORKER, 2**22, now, now, "scheduler: " + "y" * 100, True, {"main": account}))
@@ -114,6 +124,7 @@ COMMANDS = (
     ("jobs", "show", "短" * 100),
     ("top", "--once"),
     ("check",),
+    ("accounts", "list"),
     ("dead", "list"),
     ("snapshots", "list"),
     ("snapshots", "show", "2"),
@@ -138,7 +149,7 @@ def test_every_table_fits(ask: Ask, ledger: Ledger, client: redis.Redis, backlog
 def test_no_command_prints_a_table_that_is_not_looked_at() -> None:
     folder = Path(output.__file__).parent
     prints = {path.stem for path in folder.rglob("*.py") if re.search(r"(print|make)_table\(", path.read_text())}
-    looked_at = {"output", "check", "dead", "joblist", "jobs", "snapshots", "top", "show", "command"}
+    looked_at = {"accounts", "output", "check", "dead", "joblist", "jobs", "snapshots", "top", "show", "command"}
     assert prints == looked_at, "COMMANDS, the demo, and the probe"
 
 

@@ -263,7 +263,7 @@ class Runtime:
             await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
             await _try(self.loop.break_off_jobs())  # as a crash would, with a note in Redis
             await _try(self.loop.stop_service("leases", self._lease_seconds))
-            await _try(self.loop.stop_service("accounts"))
+            await _try(self.loop.stop_service("accounts", RECORD_SECONDS))
             await _try(self.loop.stop_service("pauses"))
             await _try(self.loop.stop_service("late"))
             await _try(asyncio.to_thread(self._writer.stop))
@@ -361,7 +361,7 @@ class Runtime:
         if change.came or change.changed or change.went:
             log.info("accounts_changed", came=change.came, changed=change.changed, went=change.went)
         for name, words in change.problems.items():
-            log.error("account_not_usable", account=name, problem=words, remedy=f"worker68 accounts set {name} ...")
+            log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
         self.runs.expect(change.came)
         self._ownership.look_anew(map(account_lease, (*change.changed, *change.went)))
 

@@ -188,7 +188,8 @@ class Settings(PerAccount, BaseSettings):
         default_factory=dict,
         description=(
             '`{"shop": {"bridge_url": "ws://…", …}}`, or `[accounts.shop]` in the file. Each account has a '
-            'bridge of its own. `"label": "berlin"`: only workers whose `LABELS` name it hold the account'
+            'bridge of its own. `"label": "berlin"`: only workers whose `LABELS` name it hold the account. Accounts may also '
+            "[stand in the database](operations.md#accounts-without-a-restart)"
         ),
     )
     reply_timeout: Length = Field(default=15.0, description="How long a call waits for its reply")

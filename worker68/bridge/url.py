@@ -6,6 +6,7 @@ Never: a password of it in what is shown.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 _EXPECTED = "expected ws://HOST:PORT, like ws://127.0.0.1:5600"
@@ -23,6 +24,7 @@ def check_bridge_url(url: str) -> str:
     return url
 
 
+@lru_cache(maxsize=4096)
 def address_of(url: str) -> tuple[str, ...]:
     """Return the same for every spelling of one bridge's URL: case, default port, slashes at the end, names of this host."""
     parts = urlsplit(url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import redis
@@ -52,6 +52,7 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
         on_lost: Callable[[Lease], None] = lambda lease: None,
         is_busy: Callable[[Lease], bool] = lambda lease: False,
         leave_seconds: float = LONG_TTL,
+        there_is: Callable[[], Mapping[str, str | None] | None] | None = None,
     ) -> tuple[Ownership, Diary]:
         diary = Diary()
 
@@ -65,6 +66,7 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
 
         worker_id = f"worker-{len(started)}"
         labels = {name: None if name == FRONT else UNLABELLED for name in names}
+        there_is = there_is or (lambda: labels)
         shares = Shares(Members(client, worker_id, ttl), Catalogues(client, ttl))
         leases = Leases(client, worker_id, ttl)
         callbacks = Callbacks(
@@ -74,7 +76,7 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
             is_busy=is_busy,
             leave_seconds=lambda lease: leave_seconds,
         )
-        ownership = Ownership(leases, shares, lambda: labels, loop.loop, callbacks)
+        ownership = Ownership(leases, shares, there_is, loop.loop, callbacks)
         started.append(ownership)
         serve(loop, ownership)
         return ownership, diary

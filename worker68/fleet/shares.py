@@ -71,7 +71,7 @@ class Shares:
         weight, served = self._standing.weight, sorted(self._standing.labels)
         word = Word(self._classes.mine.digest, weight, served, self._classes.count(held))
         self._members.look(word, anew=self._was_absent())
-        computed = self._compute()
+        computed = self._compute(held)
         absent, self._looked_at = self._was_absent(), monotonic()
         keeps = self._classes.count(held)
         shares = []
@@ -88,7 +88,7 @@ class Shares:
     def _was_absent(self) -> bool:
         return self._looked_at is not None and monotonic() - self._looked_at > self._members.ttl_seconds
 
-    def _compute(self) -> _Computed:
+    def _compute(self, held: Collection[str]) -> _Computed:
         """Return what follows from the words of the last look, computed anew where they have changed."""
         words = self._members.words
         if self._computed is not None and self._computed.words is words and monotonic() < self._computed.until:
@@ -96,13 +96,14 @@ class Shares:
         found = self._catalogues.find({worker: word.accounts for worker, word in words.items()})
         if found.lists.keys() != self._classes.lists.keys():
             self._classes = Classes(self._classes.mine, found.lists.values())
-        sizes = self._classes.sizes
+        sizes, me = self._classes.sizes, self._members.worker_id
+        keeps = {worker: _fold(word.held, sizes) for worker, word in words.items()} | {me: self._classes.count(held)}
         fleet = [
-            Member(worker, word.weight, frozenset(word.labels), _fold(word.held, sizes), found.known_by[worker])
+            Member(worker, word.weight, frozenset(word.labels), keeps[worker], found.known_by[worker])
             for worker, word in words.items()
             if worker in found.known_by
         ]
-        share = spread(sizes, fleet)[self._members.worker_id]
+        share = spread(sizes, fleet)[me]
         share = {class_: most for class_, most in share.items() if class_ in self._classes.names}
         free = {class_: sizes[class_] - sum(member.held.get(class_, 0) for member in fleet) for class_ in share}
         self._computed = _Computed(words, found.again_at, share, free)

@@ -252,6 +252,7 @@ RECORDS = {
     "simulator.world.GroupRequest": "a request about a group of the simulated world",
     "simulator.world.Person": "a person of the simulated world",
     "simulator.world.World": "the simulated world",
+    "store.accounts.AccountRow": "a row of `accounts`",
     "store.inspection.Found": "a job as remote control shows it",
     "store.intake.Entry": "a message as it becomes a row",
     "store.lanes.LaneHead": "the first job of a lane",

@@ -103,7 +103,7 @@ def test_an_account_of_the_database_is_enough(sqlite_url: str) -> None:
     upgrade(sqlite_url)
     built = Runtime(Settings(redis_url="redis://127.0.0.1:1/0", database_url=sqlite_url))
     try:
-        with pytest.raises(SettingsError, match="no account: .*worker68 accounts add"):
+        with pytest.raises(SettingsError, match=r"no account: .*worker68 accounts add"):
             built.look_at_database()
         change_account(built.engine, "shop", lambda rows: {"bridge_url": "ws://127.0.0.1:1"}, "ann", NOW)
         built.look_at_database()

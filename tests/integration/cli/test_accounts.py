@@ -14,6 +14,7 @@ from click.testing import Result
 from tests.integration.cli.conftest import Run
 from tests.parts.ledger import Ledger
 from worker68.cli import accounts as command
+from worker68.cli.reach import find_owners
 from worker68.store.accounts import note_taken, read_accounts
 
 Ask = Callable[..., Result]
@@ -184,7 +185,7 @@ def test_a_change_waits_until_the_worker_has_taken_it(
     said(ask("add", "shop", "--bridge-url", BRIDGE))
     own(client)
     take(ledger)
-    find_owners, looks, steps = command.find_owners, count(), [lambda: take(ledger), lambda: own(client, worker=None)]
+    looks, steps = count(), [lambda: take(ledger), lambda: own(client, worker=None)]
 
     def look(*about: Any) -> dict[str, str]:
         """Let the worker act while the command waits: after its first look."""

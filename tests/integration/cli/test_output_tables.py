@@ -16,6 +16,7 @@ import termios
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -81,6 +82,10 @@ def back_off(ledger: Ledger, job: Job, until: dt.datetime) -> None:
     ledger.run(lambda connection: attempts.back_off(connection, attempt, until, "busy", "the service is busy", NOW))
 
 
+def put_account(ledger: Ledger, name: str, settings: Any) -> None:
+    change_account(ledger.engine, name, lambda rows: settings, "ann", NOW)
+
+
 def fill(ledger: Ledger, client: redis.Redis) -> None:
     """Let there be rows of all kinds, as long as they get."""
     for fields in (
@@ -108,7 +113,7 @@ def fill(ledger: Ledger, client: redis.Redis) -> None:
         "wrong": {"bridge_url": "ws://127.0.0.1:1/", "max_aeg": 5},
     }.items():
         client.set(f"worker68:lease:account:{name}", f"{WORKER}|1")
-        change_account(ledger.engine, name, lambda rows, settings=settings: settings, "ann", NOW)
+        put_account(ledger, name, settings)
     now = utc_now()
     account = AccountStatus("bridge not reachable: " + "x" * 100, 2**40, 2**40, 1234567.8, {})
     Roster(client).report(WorkerStatus(WORKER, 2**22, now, now, "scheduler: " + "y" * 100, True, {"main": account}))

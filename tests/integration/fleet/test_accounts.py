@@ -19,7 +19,7 @@ from worker68.fleet import accounts as accounts_module
 from worker68.fleet.accounts import Accounts, AccountWatch, Change
 from worker68.loop import LoopThread
 from worker68.settings import Settings
-from worker68.store.accounts import change_account
+from worker68.store.accounts import change_account, newest_version
 from worker68.store.engine import Engine
 from worker68.store.tables import accounts as accounts_table
 
@@ -50,7 +50,8 @@ def put(sqlite: Ledger, name: str, settings: Mapping[str, Any] | None) -> int:
 
 
 def test_before_the_first_look_it_is_not_known_what_there_is_to_own(accounts: Accounts, changes: list[Change]) -> None:
-    assert accounts.labels is None
+    labels = accounts.labels
+    assert labels is None
     assert list(accounts) == ["main"], "but those of the settings are there"
     accounts.look()
     assert accounts.labels == {"front": None, "account:main": ""}
@@ -69,7 +70,8 @@ def test_each_change_is_told_once(accounts: Accounts, sqlite: Ledger, changes: l
     accounts.look()
     accounts.look()
     assert changes == [Change(came=("a",)), Change(came=("b",), changed=("a",)), Change(went=("a",))]
-    assert (dict(accounts).keys(), len(accounts), accounts["b"].bridge_url) == ({"main", "b"}, 2, "ws://h:4")
+    assert {name: one.bridge_url for name, one in accounts.items()} == {"main": "ws://h:1", "b": "ws://h:4"}
+    assert len(accounts) == 2
 
 
 def test_a_database_that_is_away_or_emptied_costs_no_account(
@@ -108,7 +110,7 @@ def test_the_watch_goes_on_whatever_fails(
 ) -> None:
     monkeypatch.setattr(accounts_module, "LOOK_SECONDS", 0.01)
     failures = iter([DatabaseAway("gone"), ValueError("odd"), None])
-    asked = accounts_module.newest_version
+    asked = newest_version
 
     def ask(engine: Engine) -> int:
         if (failure := next(failures, None)) is not None:

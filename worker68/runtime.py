@@ -51,8 +51,7 @@ from worker68.observe.parts import Parts
 from worker68.observe.runs import Runs
 from worker68.observe.vitals import Vitals
 from worker68.scheduling.owned_accounts import OwnedAccounts
-from worker68.scheduling.scheduler import Scheduler
-from worker68.scheduling.starter import Starter
+from worker68.scheduling.scheduler import Scheduler, Starter
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.engine import open_engine, reading

@@ -188,7 +188,6 @@ COVERED_BY = {
     "observe/parts.py": "integration/observe/test_vitals.py",
     "observe/status.py": "integration/observe/test_vitals.py",
     "protocol/api.py": "unit/jobs/test_permission.py",
-    "scheduling/starter.py": "unit/scheduling/test_scheduler.py",
     "simulator/clients.py": "integration/simulator/test_server.py",
     "simulator/endpoints.py": "unit/simulator/test_requests.py",
     "simulator/exchange.py": "integration/simulator/test_server.py",

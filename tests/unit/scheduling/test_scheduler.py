@@ -30,8 +30,7 @@ from worker68.loop import Loop, Stopping
 from worker68.scheduling import owned_accounts
 from worker68.scheduling import scheduler as scheduler_module
 from worker68.scheduling.owned_accounts import OwnedAccounts
-from worker68.scheduling.scheduler import Scheduler
-from worker68.scheduling.starter import Starter
+from worker68.scheduling.scheduler import Scheduler, Starter
 
 
 class Silence:

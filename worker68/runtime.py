@@ -15,9 +15,9 @@ from functools import partial
 import structlog
 from redis import Redis
 
-from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import Listener
+from worker68.bridge.link import Bridges
 from worker68.broker.bindings import bind_queues
 from worker68.broker.inbox import Inbox
 from worker68.broker.place import FRONT_DOOR, queue_of

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 
-from worker68.bridge.calls import Call, new_request_id
+from worker68.bridge.calls import Call, Pending, new_request_id
 from worker68.bridge.exchange import Exchange
-from worker68.bridge.pending import Pending
 from worker68.protocol.messages import encode_call
 
 #: A question that the account's guard has refused is asked again after this, then after twice as long, up to the usual time: for a

@@ -26,9 +26,7 @@ from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
 from worker68.execution.account import Account
-from worker68.execution.capacity import Capacity
-from worker68.execution.execute import Execution
-from worker68.execution.faults import run_apart
+from worker68.execution.execute import Execution, run_apart
 from worker68.execution.intake import Intake
 from worker68.execution.kept import Kept
 from worker68.execution.late import LateOffers
@@ -36,6 +34,7 @@ from worker68.execution.pause_watch import PauseWatch
 from worker68.execution.relay import Relay
 from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
+from worker68.execution.under_way import Capacity
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
 from worker68.fleet.ownership import Callbacks, Ownership

@@ -1,7 +1,8 @@
 """The main path: what happens to one job from its turn to its outcome.
 
 In: a job whose turn it is, with the time at which its frame may be written. Out: its outcome, recorded and announced; or the job
-back in its place. The steps stand in ``Execution.run`` in their order; each way out records why.
+back in its place. The steps stand in ``Execution.run`` in their order; each way out records why. A fault of worker68's own ends
+this job, and nothing else (``run_apart``).
 """
 
 from __future__ import annotations
@@ -332,3 +333,46 @@ def _expire(connection: Connection, job: Job, now: dt.datetime) -> bool:
         return False
     outcome = expired("its time was over before its slot came")
     return bool(outcomes.end_waiting(connection, [job.seq], Event.EXPIRE, outcome, now))
+
+
+_REMEDY = "the account's sweep or its next owner resolves what was begun"
+
+
+async def run_apart(execution: Execution, ready: Ready) -> Outcome | TryAgain | StepDone | None:
+    """Bring one job to its outcome; None where nothing was changed. A ``SystemExit``, too, would else end the loop."""
+    job = ready.job
+    try:
+        return await execution.run(ready)
+    except asyncio.CancelledError:
+        raise  # the process ends, and leaves it as a crash would
+    except DatabaseAway as away:
+        log.error("turn_left", job_id=job.job_id, task=job.task, problem=str(away), remedy=_REMEDY)
+    except BaseException as fault:
+        log.error("turn_failed", job_id=job.job_id, task=job.task, exc_info=fault)
+        try:
+            return await _end_broken_off(execution, job, fault)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            log.exception("turn_not_ended", job_id=job.job_id, task=job.task, remedy=_REMEDY)
+    execution.account.dispatch.finish(job)
+    return None
+
+
+async def _end_broken_off(execution: Execution, job: Job, fault: BaseException) -> Outcome:
+    """End a job whose turn broke off: left as it is, it would come again and break off for ever."""
+    unbegun = failed(ErrorCode.INTERNAL, f"{type(fault).__name__} in worker68; see its log")
+    begun = whole_outcome(failed_within(job, fault), job.done)
+    attempt = execution.attempt(job)
+
+    def end(connection: Connection) -> Outcome:
+        now = utc_now()
+        if outcomes.end_waiting(connection, [job.seq], Event.REFUSE, unbegun, now):
+            return unbegun
+        attempts.settle(connection, [(attempt, begun)], now)
+        return begun
+
+    outcome = await execution.write(end)
+    execution.account.dispatch.finish(job)
+    execution.account.shared.announce()
+    return outcome

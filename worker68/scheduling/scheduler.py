@@ -15,8 +15,8 @@ from worker68.broker.inbox import Inbox
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.account import Account
-from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready
+from worker68.execution.under_way import Capacity
 from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping, Wakeup

@@ -22,8 +22,8 @@ from worker68.broker.place import Place, Popped
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, RowsLocked
-from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
+from worker68.execution.under_way import Capacity
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping

@@ -28,9 +28,9 @@ from worker68.execution import recovery
 from worker68.execution.account import Account
 from worker68.execution.execute import Execution, run_apart
 from worker68.execution.intake import Intake
-from worker68.execution.kept import Kept
 from worker68.execution.late import LateOffers
 from worker68.execution.pause_watch import PauseWatch
+from worker68.execution.recorder import Kept
 from worker68.execution.relay import Relay
 from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready

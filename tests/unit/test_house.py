@@ -85,7 +85,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "limits",
         "fleet",
         "execution.relay",
-        "execution.kept",
+        "execution.recorder",
         "runtime",
         "observe.parts",
         "observe.roster",

@@ -20,9 +20,8 @@ from msgspec.structs import replace
 
 from worker68.bridge.frames import Sighting
 from worker68.clock import Deadline, monotonic
-from worker68.jobs.evidence import BridgeError, Evidence, Verdict
+from worker68.jobs.evidence import BridgeError, Confirm, Evidence, Verdict
 from worker68.jobs.fields import Chat
-from worker68.jobs.judge import Confirm
 
 TiedBy = Literal["id", "chat"]
 

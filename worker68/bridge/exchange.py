@@ -17,8 +17,7 @@ from worker68.bridge.connection import Connection
 from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Frame
 from worker68.bridge.tally import Tally
-from worker68.jobs.evidence import BridgeError
-from worker68.jobs.judge import Confirm
+from worker68.jobs.evidence import BridgeError, Confirm
 from worker68.protocol.messages import Newline
 
 log = structlog.get_logger(__name__)
@@ -164,7 +163,7 @@ class Exchange:
 
 
 class Outgoing:
-    """The calls that are not written yet, in the order in which they were made. ``guard``: for those that have none of their own."""
+    """The calls that are not written yet, in the order in which they were made. ``guard``: of those that have none of their own."""
 
     def __init__(self, account: str, guard: Guard | None, tally: Tally) -> None:
         self._account = account

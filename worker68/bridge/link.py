@@ -17,7 +17,7 @@ from worker68.bridge.exchange import LinkOptions, Listener
 from worker68.bridge.health import Timing
 from worker68.bridge.runner import Runner
 from worker68.bridge.session import MESSAGE_LIMIT, Session, State, Terms
-from worker68.jobs.judge import Confirm
+from worker68.jobs.evidence import Confirm
 from worker68.loop import Loop
 from worker68.protocol.messages import Message, encode_call, encode_message, expected_echo, request_data
 

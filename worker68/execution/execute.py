@@ -21,13 +21,12 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution import reasons
 from worker68.execution.account import Account
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
-from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
-from worker68.execution.recorder import written
+from worker68.execution.recorder import BackedOff, Ended, Note, NotWritten, record, written
 from worker68.execution.slots import Ready, Slot, StepDone
 from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
 from worker68.execution.write_guard import JobFrames
+from worker68.jobs.evidence import give_up
 from worker68.jobs.job import Job
-from worker68.jobs.judge import give_up
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
 from worker68.jobs.retry import SEND_FLOOR_SECONDS, attempts_allowed, back_off_seconds
 from worker68.jobs.snapshot import ListSeen

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker68.execution.intake import Intake
-from worker68.execution.kept import Kept
+from worker68.execution.recorder import Kept
 from worker68.execution.slots import SlotRequests
 from worker68.execution.under_way import Capacity
 from worker68.execution.unfinished import Unfinished

@@ -16,9 +16,8 @@ from worker68.bridge.calls import NOT_SENT_COMES_WITHIN_SECONDS, Pending, SendTe
 from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Sightings, decode
 from worker68.bridge.tally import Tally
-from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Verdict
+from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Confirm, Verdict
 from worker68.jobs.fields import Chat
-from worker68.jobs.judge import Confirm
 
 GROUP, OTHER = Chat("group", 389284), Chat("friend", 4008697)
 OURS, OURS_TOO, FOREIGN = "10000000001", "10000000002", "90000000009"

@@ -168,7 +168,6 @@ COVERED_BY = {
     "cli/top.py": "integration/cli/test_output_tables.py",
     "errors.py": "unit/cli/test_main.py",
     "execution/shared.py": "integration/execution/test_account.py",
-    "execution/slots.py": "unit/execution/test_dispatch.py",
     "execution/under_way.py": "unit/execution/test_dispatch.py",
     "fleet/held.py": "integration/fleet/test_ownership.py",
     "jobs/fields.py": "unit/jobs/test_validation.py",

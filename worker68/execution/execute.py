@@ -22,9 +22,8 @@ from worker68.execution import reasons
 from worker68.execution.account import Account
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
 from worker68.execution.recorder import BackedOff, Ended, Note, NotWritten, record, written
-from worker68.execution.slots import Ready, Slot, StepDone
+from worker68.execution.slots import JobFrames, Ready, Slot, StepDone
 from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
-from worker68.execution.write_guard import JobFrames
 from worker68.jobs.evidence import give_up
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome

@@ -18,8 +18,7 @@ from worker68.clock import Deadline, monotonic
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.account import Account
 from worker68.execution.recorder import written
-from worker68.execution.slots import ask_again_at, slot_of
-from worker68.execution.write_guard import NOT_OWNED, JobFrames
+from worker68.execution.slots import NOT_OWNED, JobFrames, ask_again_at, slot_of
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass, Nature

@@ -192,7 +192,6 @@ COVERED_BY = {
     "store/statements/differences.py": "integration/store/statements/test_snapshots.py",
     "store/statements/identity.py": "integration/store/test_figures.py",
     "store/statements/lost.py": "integration/store/statements/test_attempts.py",
-    "store/statements/outbox.py": "integration/store/test_outbox.py",
     "store/statements/outcomes.py": "integration/store/statements/test_attempts.py",
     "store/statements/rows.py": "integration/store/test_lanes.py",
     "store/statements/staging.py": "integration/store/statements/test_snapshots.py",

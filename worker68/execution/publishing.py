@@ -20,7 +20,7 @@ from worker68.errors import RedisAway
 from worker68.execution.refusals import Refusals
 from worker68.execution.unread import Unread
 from worker68.redis_calls import answers_of, not_now, refusal
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 
 log = structlog.get_logger(__name__)
 

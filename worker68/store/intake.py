@@ -20,14 +20,25 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
-from worker68.jobs.outcome import MADE_NO_JOB, ErrorCode, Outcome, cancelled, expired, failed, first_revision
-from worker68.jobs.reply import Reply, answer_id, error_dict
+from worker68.jobs.outcome import (
+    MADE_NO_JOB,
+    ErrorCode,
+    Outcome,
+    Reply,
+    answer_id,
+    cancelled,
+    error_dict,
+    expired,
+    failed,
+    first_revision,
+)
 from worker68.jobs.states import State
 from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.statements.batches import batch_of, pack, same
-from worker68.store.statements.outbox import (
+from worker68.store.statements.outcomes import (
     Requester,
+    outcome_columns,
     pack_dead,
     pack_deferred,
     pack_reply,
@@ -35,7 +46,6 @@ from worker68.store.statements.outbox import (
     post_outcomes,
     reply_of,
 )
-from worker68.store.statements.outcomes import outcome_columns
 from worker68.store.statements.suppressions import find_suppressed, suppressed_outcome
 from worker68.store.tables import (
     IN_LANE,

@@ -32,7 +32,7 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.loop import LoopThread
 from worker68.store import refused as store_refused
 from worker68.store.engine import Engine, open_engine
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import metadata, outbox
 
 ORDERS = "worker68:replies:orders"

@@ -8,7 +8,7 @@ import pytest
 
 from worker68.execution import publishing as publishing_module
 from worker68.execution.publishing import Undeleted
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 
 
 def entry(id_: int, kind: str = "reply", address: str = "orders") -> OutboxEntry:

@@ -38,8 +38,7 @@ from worker68.jobs.states import Event, State, sources, target
 from worker68.store.statements import outcomes
 from worker68.store.statements.batches import batch_of, joined, pack
 from worker68.store.statements.lost import count_deaths, end_as_lost
-from worker68.store.statements.outbox import post_outcomes
-from worker68.store.statements.outcomes import decode_done, outcome_columns
+from worker68.store.statements.outcomes import decode_done, outcome_columns, post_outcomes
 from worker68.store.statements.suppressions import find_barred, is_suppressed, suppressed_outcome
 from worker68.store.tables import INSERT, SENDING, UtcDateTime, attempts, jobs, plain
 

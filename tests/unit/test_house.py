@@ -220,7 +220,7 @@ RECORDS = {
     "jobs.evidence.Evidence": "what was seen of one call",
     "jobs.job.Job": "a row of `jobs`",
     "jobs.job.Order": "what a valid message asks for",
-    "jobs.reply.Reply": "the reply of the contract",
+    "jobs.outcome.Reply": "the reply of the contract",
     "jobs.snapshot.GroupRequestRow": "a row of `group_requests`",
     "jobs.task.Step": "one step of a task, as its file describes it",
     "jobs.task.Task": "a task, as its file describes it",

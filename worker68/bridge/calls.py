@@ -220,8 +220,9 @@ class Call:
         guard: Guard | None = None,
         needs_login: bool = True,
         give_up: Callable[[Call], None] | None = None,
+        on_end: Callable[[Call], None] | None = None,
     ) -> None:
-        """``needs_login``: it goes on to the service, so the client must be logged in to it."""
+        """``needs_login``: it goes on to the service, so the client must be logged in to it. ``on_end``: called once it is over."""
         self.pending = pending
         self.needs_login = needs_login
         self.frame = frame
@@ -233,6 +234,7 @@ class Call:
         self.over = False
         """Whether the evidence is complete, and nothing more will be written."""
         self._give_up = give_up
+        self._on_end = on_end
         self._ended: asyncio.Future[None] | None = None
 
     @property
@@ -286,6 +288,8 @@ class Call:
         self.over = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+        if self._on_end is not None:
+            self._on_end(self)
 
     def __enter__(self) -> Call:
         return self

@@ -170,7 +170,6 @@ class Session:
         if inbox is None:
             return
         self.exchange.write(inbox.connection, now, partial(self._why_not_write, now=now))
-        self._api.look(now)
         if inbox.connection.lost is not None and inbox.wants_read:
             self._drop(inbox.connection.lost)
 

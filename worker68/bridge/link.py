@@ -98,7 +98,7 @@ class Link:
     @property
     def counters(self) -> dict[str, int]:
         """What happened so far, by kind (``tally``)."""
-        return dict(self.session.exchange.tally)
+        return {str(kind): count for kind, count in self.session.exchange.tally.items()}
 
     def _show(self) -> None:
         """Replace the state, if it has changed, and say so. A link that we have closed is no trouble of the bridge."""

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.parts.jobs import MUTE, NOW, SYNC, account, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
@@ -31,6 +32,28 @@ def test_rows_come_in_pop_order(ledger: Ledger) -> None:
 def test_the_order_goes_on_over_batches(ledger: Ledger) -> None:
     first, second = ledger.send(), ledger.send()
     assert first.seq < second.seq
+
+
+def test_new_jobs_are_inserted_without_a_look(ledger: Ledger) -> None:
+    said: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(" ".join(statement.split()[:3]))
+
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    assert len(ledger.arrive(message(), message(MUTE, mute_fields()), message(SYNC, {}))) == 3
+    event.remove(ledger.engine, "before_cursor_execute", note)
+    assert [words for words in said if not words.startswith("BEGIN")] == ["INSERT INTO jobs", "INSERT INTO requesters"]
+
+
+def test_what_is_not_new_takes_nothing_from_the_order_of_the_others(ledger: Ledger) -> None:
+    ledger.take_in(message(kwargs=send_fields(job_id="wrong", text="")))
+    (known,) = ledger.arrive(message(kwargs=send_fields(job_id="known"), task_id="1"))
+    batch = [message(kwargs=send_fields(job_id=name), task_id=name) for name in ("c", "known", "wrong", "a")]
+    made = ledger.arrive(*batch)
+    assert [job.job_id for job in made] == ["c", "wrong", "a"]
+    assert ledger.lane() == [known.seq, *(job.seq for job in made)]
+    assert ledger.requesters(known.seq) == ["1", "known"]
 
 
 def test_a_batch_of_all_kinds_tells_which_ones_run(ledger: Ledger) -> None:

@@ -26,9 +26,9 @@ MESSAGES: Final = 12
 PASSED: Final = 4
 PATIENCE_SECONDS: Final = 60
 
-#: The services of the loop that serve no message, by the names under which they are served; and a timer.
+#: The services of the loop that serve no message, by the names under which they are served; and timers.
 ASIDE: Final = {"leases", "pauses", "health", "late"}
-TIMERS: Final = {"observe/lag.py"}
+TIMERS: Final = {"observe/lag.py", "watchdog.py"}
 PACKAGE: Final = f"{os.sep}worker68{os.sep}"
 
 

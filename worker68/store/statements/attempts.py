@@ -83,8 +83,8 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
     rows = [_identity(attempt) | {"step": attempt.job.step, "sends": attempt.job.sends} for attempt in batch]
     dialect = connection.dialect.name
     begun = set(connection.scalars(_begin(dialect), pack(dialect, rows)))
-    barred = find_barred(connection, [attempt.job for attempt in batch if attempt.job.seq not in begun])
-    if barred:
+    left = [attempt.job for attempt in batch if attempt.job.seq not in begun]
+    if left and (barred := find_barred(connection, left)):
         outcomes.end_waiting(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:

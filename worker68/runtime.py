@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 
 import structlog
-from redis import Redis
 
 from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import Listener
 from worker68.broker.bindings import bind_queues
+from worker68.broker.client import make_client
 from worker68.broker.inbox import Inbox
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.source import Source
@@ -95,7 +95,7 @@ class Runtime:
         self._stop_task: asyncio.Task[None] | None = None
         self._stopped = threading.Event()
         redis_url = settings.require_redis_url()
-        self._redis = Redis.from_url(
+        self._redis = make_client(
             redis_url,
             protocol=2,
             socket_timeout=REDIS_TIMEOUT_SECONDS,

@@ -17,9 +17,9 @@ from worker68.redis_calls import LuaScript
 
 Run = Callable[[Sequence[str], Sequence[str]], Any]
 
-#: The file is run with one lease, its fence, and the worker's id.
+#: The file is run with the key of promotions, one lease, its fence, and the worker's id.
 PACKAGE, FILE = "worker68.fleet", "lease_acquire.lua"
-KEYS, ARGUMENTS = ["worker68:lease:x", "worker68:fence:x"], ["worker-a", "1000"]
+KEYS, ARGUMENTS = ["worker68:promotion", "worker68:lease:x", "worker68:fence:x"], ["worker-a", "1000"]
 
 
 @pytest.fixture

@@ -232,11 +232,9 @@ class Standby(PostgresServer):
 
     def _make_cluster(self, programs: Programs, directory: Path) -> None:
         said = directory / "pg_basebackup.log"
-        command = [programs.bin / "pg_basebackup", "-D", directory / "data", "-d", self._primary.admin_dsn]
-        copy = start_child(
-            [*command, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"], said, run_as=programs.run_as
-        )
-        if copy.wait(START_SECONDS) != 0:
+        options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", self._primary.admin_dsn)
+        command: list[str | Path] = [programs.bin / "pg_basebackup", "-D", directory / "data", *options]
+        if start_child(command, said, run_as=programs.run_as).wait(START_SECONDS) != 0:
             raise ServerFailed(f"{command[0]} failed; it said:\n{said.read_text(errors='replace')[-2000:]}")
 
 

@@ -29,7 +29,6 @@ from worker68.redis_calls import says_read_only
 
 #: A sentinel that does not answer within this is passed over. All of them together should take less than a lease lasts.
 SENTINEL_SECONDS: Final = 1.0
-_ONCE: Final = {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
 
 
 class _Leaving:
@@ -64,7 +63,7 @@ class Sentinels(Sentinel):
     """The sentinels of a URL, asked on any thread. redis-py's own would reorder its list, in which threads may lose one."""
 
     def __init__(self, address: RedisAddress) -> None:
-        super().__init__(address.hosts, sentinel_kwargs=sentinel_options(address) | _ONCE)
+        super().__init__(address.hosts, sentinel_kwargs=sentinel_options(address))
         self._first = 0  # the place of the one that answered last
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
@@ -87,8 +86,9 @@ class Sentinels(Sentinel):
 
 
 def sentinel_options(address: RedisAddress) -> dict[str, Any]:
-    """Return how redis-py, and through it kombu and Celery, connects to a sentinel."""
-    options: dict[str, Any] = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
+    """Return how redis-py, and through it kombu and Celery, connects to a sentinel: once, for there are others."""
+    options: dict[str, Any] = {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
+    options |= {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
     options |= {name: word for name, word in address.sentinel_login._asdict().items() if word is not None}
     return options if address.tls is None else options | {"ssl": True} | address.tls
 

@@ -53,7 +53,12 @@ class Refused:
 def find_refused(redis_url: str, accounts: Sequence[str]) -> Refused:
     """Try every command that the worker sends, with the keys of these accounts. Raises ``RedisAway``."""
     needed = [*_of_place(Place.front_door(lease_key=lease_key(FRONT), lease_value="", fence=0)), *_of_all(redis_url)]
-    needed += [("SET", lease_key(FRONT), ""), ("INCR", fence_key(FRONT)), ("GET", PROMOTION_KEY), ("SET", PROMOTION_KEY, "")]
+    needed += [
+        ("SET", lease_key(FRONT), ""),
+        ("INCR", fence_key(FRONT)),
+        ("GET", PROMOTION_KEY),
+        ("SET", PROMOTION_KEY, ""),
+    ]
     for account in accounts:
         needed += _of_account(account)
     wire = Wire(redis_url, "worker68-check")

@@ -134,7 +134,9 @@ class Leases:
         most = len(names) if most is None else most
         seen, *answers = self._acquire.run(keys, [self.worker_id, self._ttl_milliseconds, most])
         if seen:
-            log.warning("redis_failed_over", remedy="none: free leases wait for one LEASE_TTL", seconds=self.ttl_seconds)
+            log.warning(
+                "redis_failed_over", remedy="none: free leases wait for one LEASE_TTL", seconds=self.ttl_seconds
+            )
         leases: list[Lease] = []
         problems: dict[str, ResponseError] = {}
         for name, answer in zip(names, answers, strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from worker68.clock import boottime
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet import leases as leases_module
@@ -274,7 +275,7 @@ class TestFailover:
     def test_what_is_held_is_renewed_all_the_same(self, promoted: redis.Redis) -> None:
         ours = Leases(promoted, "worker-1", TTL)
         value: Any = promoted.get(lease_key(MAIN))
-        lease = Lease(MAIN, "worker-1", int(value.decode().split("|")[1]), leases_module.boottime() + TTL)
+        lease = Lease(MAIN, "worker-1", int(value.decode().split("|")[1]), boottime() + TTL)
         assert try_to_take(ours, account_lease("free")) is None
         assert renew(ours, lease)
 

@@ -195,7 +195,7 @@ class Settings(PerAccount, BaseSettings):
         default="sqlite:///worker68.db",
         description=(
             "`postgresql+psycopg://USER:PASSWORD@HOST/NAME` in production (UTF8; [PgBouncer works](database.md#which-database)), "
-            "with libpq's options as its query; `HOST:PORT,HOST:PORT` [for a failover](database.md#failover). SQLite is for one host"
+            "with libpq's options as its query; `HOST:PORT,HOST:PORT` for [a failover](database.md#failover). SQLite: one host"
         ),
     )
     bridge_url: BridgeUrl | None = Field(default=None, description="The bridge of the account `main`")

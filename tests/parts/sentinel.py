@@ -52,7 +52,7 @@ class Pair:
 
     def wait_for_master(self, server: EmbeddedRedis) -> None:
         """Wait until the sentinel names this server, and the server knows it."""
-        with _connect(f"redis://127.0.0.1:{self.sentinel_port}") as sentinel, _connect(server.url) as client:
+        with connect(f"redis://127.0.0.1:{self.sentinel_port}") as sentinel, connect(server.url) as client:
             wait_until(lambda: _master_seen_by(sentinel) == _port_of(server))
             wait_until(lambda: client.info("replication")["role"] == "master")
 
@@ -62,7 +62,7 @@ def watched(master: EmbeddedRedis) -> Iterator[Pair]:
     """Give this Redis a replica and a sentinel."""
     with (
         EmbeddedRedis(append_only=True) as replica,
-        _connect(replica.url) as client,
+        connect(replica.url) as client,
         tempfile.TemporaryDirectory(prefix="worker68-sentinel-") as folder,
     ):
         client.replicaof("127.0.0.1", str(_port_of(master)))
@@ -70,7 +70,7 @@ def watched(master: EmbeddedRedis) -> Iterator[Pair]:
         port = _free_port()
         process = _start_sentinel(Path(folder), port, _port_of(master))
         try:
-            with _connect(f"redis://127.0.0.1:{port}") as sentinel:
+            with connect(f"redis://127.0.0.1:{port}") as sentinel:
                 wait_until(lambda: _replicas_seen_by(sentinel))
             yield Pair(master, replica, port)
         finally:
@@ -83,7 +83,7 @@ def _start_sentinel(folder: Path, port: int, master_port: int) -> subprocess.Pop
     return start_child([find_redis_server(), config, "--sentinel"], folder / "sentinel.log")
 
 
-def _connect(url: str) -> redis.Redis:
+def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, protocol=2, socket_timeout=5)
 
 

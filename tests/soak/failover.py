@@ -2,8 +2,8 @@
 
     python -m tests.soak.failover --rounds 10
 
-In: how many failovers. Out: a report in lines, and exit code 0 only if nothing that the replica had was lost, nothing was sent twice,
-and the bridge never had two connections. Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
+In: how many failovers. Out: a report in lines, and exit code 0 only if nothing that the replica had was lost, nothing was sent
+twice, and the bridge never had two connections. Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations

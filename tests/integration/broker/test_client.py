@@ -7,10 +7,11 @@ from contextlib import closing
 
 import pytest
 import redis
+from redis.connection import SSLConnection
 
 from tests.parts.sentinel import Pair, watched
 from tests.parts.worker import wait_until
-from worker68.broker.client import Sentinels, make_client
+from worker68.broker.client import Sentinels, make_client, make_pool
 from worker68.broker.doorbell import Doorbell
 from worker68.broker.url import read_redis_url
 from worker68.broker.wire import Wire
@@ -54,6 +55,19 @@ def test_what_is_wrong_is_said_of_each_sentinel(pair: Pair) -> None:
     words = str(raised.value)
     assert words.startswith("the sentinels name no master other: 127.0.0.1:1: ")
     assert words.endswith(f"127.0.0.1:{pair.sentinel_port}: no master of this name")
+
+
+def test_tls_is_for_the_sentinels_and_for_the_master() -> None:
+    url = "sentinels://u:p@h/m/3?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=none&sentinel_password=s"
+    pool = make_pool(url, socket_timeout=5)
+    assert issubclass(pool.connection_class, SSLConnection)
+    master = pool.connection_kwargs
+    assert (master["ssl_ca_certs"], master["ssl_cert_reqs"]) == ("/ca.pem", "none")
+    assert (master["username"], master["password"], master["db"]) == ("u", "p", 3)
+    (sentinel,) = Sentinels(read_redis_url(url)).sentinels
+    assert issubclass(sentinel.connection_pool.connection_class, SSLConnection)
+    asked = sentinel.connection_pool.connection_kwargs
+    assert (asked["ssl_ca_certs"], asked["ssl_cert_reqs"], asked["password"]) == ("/ca.pem", "none", "s")
 
 
 @pytest.mark.parametrize("write", ["SET", "EVAL"])

@@ -1,5 +1,8 @@
 """Redis and PostgreSQL go over to a replica under load: the worker follows by itself, nothing is lost, nothing is sent twice."""
 
+# mypy: disallow-untyped-calls=False
+# because Celery is not typed.
+
 from __future__ import annotations
 
 import threading
@@ -11,11 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from celery import Celery
 
 from tests.acceptance.conftest import SEND, Stage, StageMaker, check_consuming, envelope, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer, Standby
-from tests.parts.sentinel import Pair, watched
+from tests.parts.sentinel import NAME, Pair, watched
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.simulator.population import FRIEND
 
 SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10}
@@ -42,9 +47,21 @@ class TestSentinel:
         yield worker
         worker.kill()
 
-    def test_the_master_is_killed(self, stage: Stage, pair: Pair, worker: ForkedWorker) -> None:
+    @pytest.fixture
+    def producer(self, pair: Pair) -> Iterator[Celery]:
+        """A producer as docs/producers.md has it."""
+        app = Celery("producer", set_as_current=False)
+        app.conf.broker_url = app.conf.result_backend = f"sentinel://127.0.0.1:{pair.sentinel_port}/0"
+        options = {"master_name": NAME, "sentinel_kwargs": {"socket_timeout": 1}}
+        app.conf.broker_transport_options = app.conf.result_backend_transport_options = options
+        yield app
+        app.close()
+
+    def test_the_master_is_killed(self, stage: Stage, pair: Pair, worker: ForkedWorker, producer: Celery) -> None:
         mark = name()
+        message = {"chat": FRIEND_CHAT, "text": name()}
         accepted: list[str] = []
+        producer.send_task(SEND, queue="worker68.main", kwargs=message, ignore_result=True)
         load = threading.Thread(target=push_until_away, args=(stage, mark, accepted))
         load.start()
         worker.wait(lambda: len(stage.bridge.sent) >= 20)
@@ -53,9 +70,11 @@ class TestSentinel:
         stage.redis_server = pair.replica
         stage.reconnect()
 
+        assert producer.send_task(SEND, queue="worker68.main", kwargs=message).get(timeout=PATIENCE_SECONDS)
         worker.wait(lambda: ended_well(stage) >= set(accepted))
         check_consuming(stage, worker)
         sent = Counter(one.text for one in stage.bridge.sent)
+        assert sent.pop(message["text"]) == 2, "before and after, by one producer"
         assert set(sent.values()) == {1}
         assert sent.keys() >= {f"{mark} {job_id}" for job_id in accepted}
         assert '"redis_failed_over"' in worker.log

@@ -59,7 +59,8 @@ class TestSentinel:
 
     def test_the_master_is_killed(self, stage: Stage, pair: Pair, worker: ForkedWorker, producer: Celery) -> None:
         mark = name()
-        message = {"chat": FRIEND_CHAT, "text": name()}
+        words = name()
+        message = {"chat": FRIEND_CHAT, "text": words}
         accepted: list[str] = []
         producer.send_task(SEND, queue="worker68.main", kwargs=message, ignore_result=True)
         load = threading.Thread(target=push_until_away, args=(stage, mark, accepted))
@@ -74,7 +75,7 @@ class TestSentinel:
         worker.wait(lambda: ended_well(stage) >= set(accepted))
         check_consuming(stage, worker)
         sent = Counter(one.text for one in stage.bridge.sent)
-        assert sent.pop(message["text"]) == 2, "before and after, by one producer"
+        assert sent.pop(words) == 2, "before and after, by one producer"
         assert set(sent.values()) == {1}
         assert sent.keys() >= {f"{mark} {job_id}" for job_id in accepted}
         assert '"redis_failed_over"' in worker.log

@@ -25,7 +25,7 @@ from worker68.settings import Settings
         ("rediss://h?ssl_cert_reqs=CERT_NONE", "rediss://h?ssl_cert_reqs=none"),
         (
             "rediss://h?ssl_cert_reqs=optional&ssl_ca_certs=%2Fca.pem",
-            "rediss://h?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=optional",
+            "rediss://h?ssl_cert_reqs=optional&ssl_ca_certs=%2Fca.pem",
         ),
         ("rediss://u:p%40ss@h:1/2", "rediss://u:p%40ss@h:1/2?ssl_cert_reqs=required"),
     ],

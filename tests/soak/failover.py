@@ -39,7 +39,7 @@ SETTINGS: Final = {
     "VERDICT_TIMEOUT": 10,
     "LIMITS": json.dumps(dict.fromkeys(("account", "chat", "send", "moderate", "read"), "1000/s+1000")),
 }
-#: Between two jobs, and between two looks at the bridge.
+#: Between two jobs.
 PAUSE_SECONDS: Final = 0.02
 ROUND_SECONDS: Final = 120.0
 
@@ -78,20 +78,6 @@ class Producer(threading.Thread):
         self.join()
 
 
-class Watch(threading.Thread):
-    """Notes the most connections that the bridge had at once."""
-
-    def __init__(self, bridge: Simulator) -> None:
-        super().__init__(daemon=True)
-        self._bridge = bridge
-        self.most = 0
-
-    def run(self) -> None:
-        while True:
-            self.most = max(self.most, self._bridge.connections)
-            threading.Event().wait(PAUSE_SECONDS / 10)
-
-
 def run(rounds: int) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="worker68-soak-")))
@@ -107,16 +93,15 @@ def run(rounds: int) -> int:
             stack.callback(worker.kill)
             worker.start()
             worker.wait_ready()
-        watch, producer = Watch(bridge), Producer(pair.url)
-        watch.start()
+        producer = Producer(pair.url)
         producer.start()
         for number in range(rounds):
             pair = fail_over(pair, bridge, workers)
             print(f"failover {number + 1}: {len(producer.accepted)} jobs accepted so far", flush=True)
         producer.stop()
         problems = audit(url, producer.accepted, bridge)
-        if watch.most > 1:
-            problems.append(f"{watch.most} connections to the bridge at once")
+        if overlaps := bridge.take_overlaps():
+            problems.append(f"two connections at once: {overlaps[:3]}")
     print(f"problems  {problems or 'none: nothing lost, nothing doubled'}")
     return 1 if problems else 0
 

@@ -26,9 +26,7 @@ class _Contact(msgspec.Struct):
     commonResult: Any = None
 
 
-async def sync_contact(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, OneUser)
+async def sync_contact(turn: Turn, fields: OneUser) -> Outcome | TryAgain:
     return await read_contact_detail(turn, fields.user_id)
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from worker68.clock import Deadline
 from worker68.jobs.evidence import TAKEN_SECONDS, Evidence
 from worker68.jobs.job import Job
-from worker68.jobs.judge import Confirm, judge_request
+from worker68.jobs.judge import Confirm, judge_request, judge_send
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed
 from worker68.jobs.retry import back_off_seconds
 from worker68.jobs.snapshot import ListSeen, Row
@@ -117,6 +117,21 @@ class Turn:
     may_not_write: Guard
     context: Context
     _has_slot: bool = field(default=True, init=False)
+
+    async def deliver(self, message: Message) -> Outcome | TryAgain:
+        """Send the job's message and say what the evidence proves."""
+        assert self.job.custom_msg_id is not None
+        return judge_send(await self.send(message), self.job.custom_msg_id, self.account.confirm)
+
+    async def change(self, call: ApiCall, data: Any, done: Outcome | None = None) -> Outcome | TryAgain:
+        """Make a change through the service's API. ``done``: the outcome of its success; without it that holds the reply's data."""
+        finding = judge_request(await self.ask(call, data, limit="moderate"))
+        return done if done is not None and is_success(finding) else finding
+
+    async def show(self, call: ApiCall, data: Any = None) -> dict[str, Any]:
+        """Return what the service shows of one thing, for a change to be read back; nothing where it does not answer so."""
+        shown = data_of(judge_request(await self.ask(call, data)))
+        return shown if isinstance(shown, dict) else {}
 
     async def send(self, message: Message) -> Evidence:
         """Send the job's message and wait for the evidence that the account's settings ask for."""

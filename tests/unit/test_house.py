@@ -189,7 +189,6 @@ COVERED_BY = {
     "simulator/clients.py": "integration/simulator/test_server.py",
     "simulator/endpoints.py": "unit/simulator/test_requests.py",
     "simulator/exchange.py": "integration/simulator/test_server.py",
-    "simulator/sends.py": "unit/simulator/test_requests.py",
     "simulator/shapes.py": "unit/simulator/test_documented_frames.py",
     "simulator/world.py": "unit/simulator/test_requests.py",
     "store/identity.py": "integration/store/test_figures.py",

@@ -27,6 +27,8 @@ from worker68.cli.overlooked import (
     find_dead,
     find_doubts,
     find_fast_limits,
+    find_refused_entries,
+    find_refused_keys,
     find_strays,
     find_unpublished,
     find_waiting,
@@ -35,7 +37,6 @@ from worker68.cli.overlooked import (
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
 from worker68.cli.redis_rights import find_refused
-from worker68.cli.refused import find_refused_entries, find_refused_keys
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway

@@ -13,8 +13,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
 from worker68.broker.strays import StrayFinder
-from worker68.cli.findings import Finding, Ground
-from worker68.cli.output import count_of, show_length
+from worker68.cli.findings import RIGHTS, Finding, Ground
+from worker68.cli.output import count_of, show_length, show_time
 from worker68.clock import utc_now
 from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
@@ -24,6 +24,7 @@ from worker68.observe.roster import Roster
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_in_doubt, count_outbox, count_waiting_jobs, find_waiting_accounts
 from worker68.store.pauses import list_pauses
+from worker68.store.refused import count_refused
 
 #: The keys of Redis are looked through for so long, some million of them.
 SCAN_SECONDS: Final = 5.0
@@ -37,6 +38,9 @@ MESSAGES_A_SECOND: Final = 10
 DOUBT_HOURS: Final = 24
 #: So many names stand in a finding, and of so many lists of replies the age is looked at.
 NAMED: Final = 3
+
+KEY_REMEDY: Final = "delete or rename the key if it is of another type; else give worker68 the right to it"
+ENTRIES_REMEDY: Final = "put right in Redis what it refuses; what waits is tried again by itself, within five minutes"
 
 
 def find_workers(ground: Ground) -> Iterator[Finding]:
@@ -211,3 +215,33 @@ def find_unpublished(ground: Ground) -> Iterator[Finding]:
         found = f"{sum(one.number for one in entries)} not published; the oldest has waited for {show_length(waited)}"
         remedy = "does a worker run, does Redis refuse them? Log: redis_away, where: relay"
         yield Finding("outbox", True, found, remedy, warning=True)
+
+
+def find_refused_keys(ground: Ground) -> Iterator[Finding]:
+    """Yield the keys that Redis refused to a worker within the last quarter of an hour."""
+    if ground.redis is None:
+        return
+    refused = {(one.key, one.problem) for status in Roster(ground.redis).read() for one in status.refused}
+    for key, problem in sorted(refused):
+        cause = RIGHTS if _is_of_rights(problem) else key
+        yield Finding("redis", False, f"refuses {key}: {problem}", KEY_REMEDY, cause=cause)
+
+
+def find_refused_entries(ground: Ground) -> Iterator[Finding]:
+    """Yield how much waits in the database because Redis refuses it, by account and kind."""
+    if ground.engine is None:
+        return
+    for one in count_refused(ground.engine):
+        waits = (
+            f"{one.number} of kind {one.kind} for {one.account or 'no account'} wait since {show_time(one.since)} UTC"
+        )
+        found = f"{waits}: Redis refuses them ({one.problem})"
+        cause = RIGHTS if _is_of_rights(one.problem) else ""
+        if not cause and one.kind in ("dead", "reply"):
+            # A reply whose own key is of another type waits only if it cannot be set aside either.
+            cause = DEAD_KEY
+        yield Finding("refused replies", False, found, ENTRIES_REMEDY, cause=cause, effect=waits)
+
+
+def _is_of_rights(problem: str) -> bool:
+    return problem.startswith("NOPERM")

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_facts, print_json, print_table, printable, show_time
+from worker68.cli.output import JSON, print_facts, print_json, print_table, printable, show_time
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import LISTS
 from worker68.settings import load_settings
@@ -26,7 +26,6 @@ from worker68.store.history import (
 from worker68.store.snapshots import accept
 from worker68.store.statements.snapshots import SnapshotLine
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 #: So many changes are shown at a terminal.
 SHOWN: Final = 50
 LIMIT = click.option(

@@ -11,7 +11,7 @@ from redis import Redis
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.cli.findings import Ground
-from worker68.cli.refused import find_refused_entries, find_refused_keys
+from worker68.cli.overlooked import find_refused_entries, find_refused_keys
 from worker68.observe.roster import RefusedKey, Roster, WorkerStatus
 from worker68.store.migration import upgrade
 from worker68.store.outbox import fetch

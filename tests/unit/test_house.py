@@ -213,7 +213,6 @@ WIRING = {"runtime"}
 #: What may be larger: records, which are written and read by the names of their fields. Class -> what it is a record of.
 RECORDS = {
     "bridge.health.Timing": "the lengths of time of a connection",
-    "broker.place.Place": "a queue, its lease, and what may be taken from it",
     "cli.findings.Finding": "a line of `check`",
     "cli.top.AccountLine": "a line of `top`",
     "cli.joblist._Surroundings": "what is known around one job, for `jobs show`",

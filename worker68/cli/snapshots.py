@@ -16,14 +16,7 @@ from worker68.cli.output import JSON, print_facts, print_json, print_table, prin
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import LISTS
 from worker68.settings import load_settings
-from worker68.store.history import (
-    Change,
-    find_snapshot,
-    list_snapshots,
-    read_changes,
-    read_difference,
-)
-from worker68.store.snapshots import accept
+from worker68.store.snapshots import Change, accept, find_snapshot, list_snapshots, read_changes, read_difference
 from worker68.store.statements.snapshots import SnapshotLine
 
 #: So many changes are shown at a terminal.

@@ -29,7 +29,7 @@ from worker68.jobs.states import State
 from worker68.limits.limiter import find_waits
 from worker68.settings import Settings
 from worker68.store.engine import Engine
-from worker68.store.figures import count_waiting_jobs, find_waiting_accounts
+from worker68.store.figures import find_waiting_accounts, sum_waiting_jobs
 from worker68.store.pauses import Pause, list_pauses
 from worker68.store.reports import JobLine, list_jobs, load_lines
 from worker68.store.standing import (
@@ -106,18 +106,12 @@ def find_listing(
 def print_summary(engine: Engine, settings: Settings, account: str | None) -> None:
     """Print for each account how many of its jobs are in which state, and for each cause how many wait for it."""
     accounts = [account] if account is not None else find_waiting_accounts(engine)
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    oldest: dict[str, float] = {}
-    for row in count_waiting_jobs(engine, accounts):
-        counts[row.account][row.state] += row.number
-        if row.state == State.READY:
-            oldest[row.account] = max(oldest.get(row.account, 0.0), (utc_now() - row.since).total_seconds())
     causes = _count_causes(engine, settings, accounts)
     rows: list[tuple[str, str, str]] = []
-    for name, states in counts.items():
+    for name, (states, oldest) in sum_waiting_jobs(engine, accounts, utc_now()).items():
         waiting = ", ".join(f"{states[state]} {state}" for state in State if states[state])
-        old = f"; the oldest ready one has waited for {show_length(oldest[name])}" if name in oldest else ""
-        rows.append((name, str(sum(states.values())), f"{waiting}{old}"))
+        old = f"; the oldest ready one has waited for {show_length(oldest)}" if oldest is not None else ""
+        rows.append((name, str(states.total()), f"{waiting}{old}"))
         rows += [("", number, cause) for cause, number in causes[name].items()]
     if rows:
         print_table(("account", "jobs", "wait for"), rows)

@@ -21,7 +21,7 @@ STATUS = WorkerStatus("a", 1, NOW, NOW, None, True, {})
 
 
 def ground(**parts: Any) -> Ground:
-    return Ground(settings=cast(Any, None), accounts={}, **({"redis": None, "engine": None} | parts))
+    return Ground(settings=cast(Any, None), accounts={}, **({"reached_redis": None, "opened_engine": None} | parts))
 
 
 def test_the_keys_that_workers_are_refused_are_named_once(redis_url: str) -> None:
@@ -31,7 +31,7 @@ def test_the_keys_that_workers_are_refused_are_named_once(redis_url: str) -> Non
         for name in ("a", "b"):
             Roster(client).report(msgspec.structs.replace(STATUS, worker=name, told_at=now, refused=[refused]))
         Roster(client).report(msgspec.structs.replace(STATUS, worker="c", told_at=now))
-        (finding,) = find_refused_keys(ground(redis=client))
+        (finding,) = find_refused_keys(ground(reached_redis=client))
     assert not finding.ok
     assert finding.found == "refuses worker68:replies:stuck: WRONGTYPE Operation against a key"
     assert "delete or rename" in str(finding.remedy)
@@ -45,11 +45,11 @@ def test_a_status_of_an_older_worker_is_read(redis_url: str) -> None:
 def test_the_replies_that_wait_are_counted_with_redis_words(sqlite_url: str) -> None:
     upgrade(sqlite_url)
     ledger = Ledger(sqlite_url)
-    assert list(find_refused_entries(ground(engine=ledger.engine))) == []
+    assert list(find_refused_entries(ground(opened_engine=ledger.engine))) == []
     ledger.settled()
     entries = [entry for entry in fetch(ledger.engine, ["main"], None, NOW, 10) if entry.kind == "result"]
     settle_outbox(ledger.engine, [], [(entry, "NOPERM no right") for entry in entries], NOW)
-    (finding,) = find_refused_entries(ground(engine=ledger.engine))
+    (finding,) = find_refused_entries(ground(opened_engine=ledger.engine))
     ledger.engine.dispose()
     assert not finding.ok
     assert finding.found.startswith("1 of kind result for main wait since ")

@@ -154,7 +154,6 @@ COVERED_BY = {
     "cli/demo/show.py": "acceptance/cli/demo/test_command.py",
     "cli/demo/stage.py": "acceptance/cli/demo/test_command.py",
     "cli/findings.py": "integration/cli/test_check.py",
-    "cli/health_command.py": "unit/cli/test_main.py",
     "cli/identify.py": "integration/cli/test_output_tables.py",
     "cli/importing.py": "unit/cli/test_main.py",
     "cli/ledger.py": "integration/cli/test_output_tables.py",

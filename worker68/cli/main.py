@@ -23,7 +23,7 @@ from worker68.errors import DatabaseAway, SettingsError, Worker68Error
 #: need a quarter of a second for it.
 COMMANDS: Final = {
     "demo": ("worker68.cli.demo.command:demo", "Show worker68 at work, everything embedded."),
-    "worker": ("worker68.cli.worker:worker", "Take in jobs and run them."),
+    "worker": ("worker68.cli.short_cuts:worker", "Take in jobs and run them."),
     "simulator": ("worker68.cli.simulator:simulator", "Simulate a 68 bridge to develop against."),
     "probe": ("worker68.cli.probe.command:probe", "Ask a real bridge what its protocol leaves open."),
     "db": ("worker68.cli.database:db", "Create or upgrade the tables."),
@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "resume": ("worker68.cli.pause:resume", "Let an account go on after a pause."),
     "dead": ("worker68.cli.dead:dead", "Look at what was set aside, put it back or drop it."),
     "check": ("worker68.cli.check:check", "Check that all parts are reachable and work."),
-    "health": ("worker68.cli.health_command:health", "Say whether the worker of this host is well."),
+    "health": ("worker68.cli.short_cuts:health", "Say whether the worker of this host is well."),
     "top": ("worker68.cli.top:top", "Watch accounts and workers."),
     "flower": ("worker68.cli.flower:flower", "Watch tasks and workers in a browser."),
 }

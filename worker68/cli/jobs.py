@@ -30,7 +30,6 @@ from worker68.clock import utc_now
 from worker68.errors import RedisAway, Worker68Error
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
-from worker68.jobs.task import Step
 from worker68.settings import Settings, load_settings
 from worker68.store.reports import LOOKED_THROUGH, JobReport, load_reports
 from worker68.store.waiting import cancel
@@ -237,11 +236,7 @@ def _name_steps(report: JobReport) -> tuple[str, ...]:
         steps = kind.steps_of(msgspec.convert(report.fields, kind.fields))
     except msgspec.ValidationError:
         return ()  # it ended as invalid
-    return tuple(map(_name_step, steps)) if len(steps) > 1 else ()
-
-
-def _name_step(step: Step) -> str:
-    return "announcement" if step.message else "change"
+    return tuple("announcement" if step.message else "change" for step in steps) if len(steps) > 1 else ()
 
 
 def _step(report: JobReport) -> str | None:

@@ -89,7 +89,7 @@ def show(number: int, limit: int | None, as_json: bool) -> None:
         "changes": f"{snapshot.added} added, {snapshot.removed} removed, {snapshot.changed} changed",
     }
     print_facts(facts)
-    _print_changes(changes, _changes_in(snapshot))
+    _print_changes(changes, snapshot.added + snapshot.removed + snapshot.changed)
 
 
 @snapshots.command()
@@ -144,10 +144,6 @@ def accept_(number: int) -> None:
 
 def _most(limit: int | None, as_json: bool) -> int | None:
     return limit if limit is not None or as_json else SHOWN
-
-
-def _changes_in(snapshot: SnapshotLine) -> int:
-    return snapshot.added + snapshot.removed + snapshot.changed
 
 
 def _list_of(snapshot: SnapshotLine) -> str:

@@ -12,7 +12,7 @@ from worker68.jobs.fields import Chat, OneUser
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api
-from worker68.tasks.sync_contact import read_contact_detail
+from worker68.tasks.sync_contact import sync_contact
 from worker68.tasks.turn import Turn
 
 #: ``op`` of UpdateContactsApply. [seen]
@@ -28,7 +28,7 @@ async def accept(turn: Turn, fields: OneUser) -> Outcome | TryAgain:
 
 async def is_accepted(turn: Turn, fields: OneUser) -> Outcome | None:
     """Return the success where the user is a friend, None where not, or nothing shows it."""
-    contact = await read_contact_detail(turn, fields.user_id)
+    contact = await sync_contact(turn, fields)
     if not isinstance(contact, Outcome) or contact.result is None:
         return None
     return _ACCEPTED if contact.result["contact"]["friend"] else None

@@ -50,7 +50,7 @@ async def is_group_muted(turn: Turn, fields: MuteGroup) -> Outcome | None:
 
 async def announce(turn: Turn, fields: MuteGroup) -> Outcome | TryAgain:
     text = fields.announcement_text or (MUTED_TEXT if fields.muted else UNMUTED_TEXT)
-    return await turn.deliver(MuteAnnouncement(fields.group_id, text, fields.muted))
+    return await turn.send(MuteAnnouncement(fields.group_id, text, fields.muted))
 
 
 def _find_muted(groups: list[Any], group_id: int) -> bool | None:

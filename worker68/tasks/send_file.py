@@ -25,7 +25,7 @@ class SendFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def send_file(turn: Turn, fields: SendFile) -> Outcome | TryAgain:
-    return await turn.deliver(FileMessage(fields.chat, fields.path))
+    return await turn.send(FileMessage(fields.chat, fields.path))
 
 
 TASK: Final = Task(

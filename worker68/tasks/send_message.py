@@ -29,7 +29,7 @@ def chat_of(fields: Any) -> Chat:
 
 
 async def send_message(turn: Turn, fields: SendMessage) -> Outcome | TryAgain:
-    return await turn.deliver(TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
+    return await turn.send(TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
 
 
 TASK: Final = Task(

@@ -50,7 +50,7 @@ async def is_notice_set(turn: Turn, fields: SetGroupNotice) -> Outcome | None:
 
 
 async def announce(turn: Turn, fields: SetGroupNotice) -> Outcome | TryAgain:
-    return await turn.deliver(NoticeAnnouncement(fields.group_id, fields.notice))
+    return await turn.send(NoticeAnnouncement(fields.group_id, fields.notice))
 
 
 def _notice_set(notice_id: int | None) -> Outcome:

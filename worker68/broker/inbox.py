@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
+from worker68.broker.due import DuePlaces
 from worker68.broker.place import FRONT_NAME, Place, Popped, place_of
 from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
@@ -30,8 +30,6 @@ BATCH: Final = 200
 PLACES: Final = 100
 #: Messages of the front door that are sorted at once; none of them costs a commit.
 SORTED: Final = 1000
-#: A ring may be lost in silence (a half-open connection): a slice of the places is looked at this often.
-POLL_SECONDS: Final = 1.0
 #: Places looked at each second although they did not ring: 0.2 % of a core. Without a doorbell it is all there is.
 SAFETY_SLICE: Final = 50
 POLL_SLICE: Final = 500
@@ -182,63 +180,3 @@ def _place(lease: Lease) -> Place:
 def _arrival(popped: Popped) -> Arrival:
     account = None if popped.place.is_front else popped.place.name
     return Arrival(popped.raw, popped.place.queue, account)
-
-
-class DuePlaces:
-    """Which places to pop next: those that rang, and each second a slice of all others; the longest due first.
-
-    What a round costs follows what rang, not how many places there are. Used by one thread.
-    """
-
-    def __init__(self) -> None:
-        self._due: dict[str, None] = {}
-        self._round: deque[str] = deque()  # all places, in the order of the slow round over them
-        self._names: set[str] = set()
-        self._poll_at = 0.0
-
-    def add(self, name: str) -> None:
-        """Look after a place from now on; it is due at once."""
-        if name not in self._names:
-            self._names.add(name)
-            self._round.append(name)
-        self._due[name] = None
-
-    def remove(self, name: str) -> None:
-        """Forget a place."""
-        if name in self._names:
-            self._names.discard(name)
-            self._round.remove(name)
-        self._due.pop(name, None)
-
-    def mark(self, names: Iterable[str]) -> None:
-        """Make these places due, as far as they are known."""
-        self._due.update((name, None) for name in names if name in self._names)
-
-    def mark_all(self, but: Collection[str] = ()) -> None:
-        """Make every place due, except some: any of them may have rung unheard."""
-        self._due.update((name, None) for name in self._round if name not in but)
-
-    def poll(self, now: float, most: int) -> None:
-        """Make the next ``most`` places of the slow round due, if it is time (monotonic seconds)."""
-        if now < self._poll_at:
-            return
-        self._poll_at = now + POLL_SECONDS
-        for _ in range(min(most, len(self._round))):
-            self._due[self._round[0]] = None
-            self._round.rotate(-1)
-
-    def take(self, most: int, but: str | None = None) -> list[str]:
-        """Return up to ``most`` places that are due, except one; they are no longer due."""
-        names = list(islice((name for name in self._due if name != but), most))
-        for name in names:
-            del self._due[name]
-        return names
-
-    def take_one(self, name: str) -> bool:
-        """Return whether this place is due; it is no longer due."""
-        return self._due.pop(name, 0) is None
-
-    @property
-    def next_at(self) -> float:
-        """When there is something to pop (monotonic seconds): 0 for now."""
-        return 0.0 if self._due else self._poll_at

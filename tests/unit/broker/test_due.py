@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker68.broker.inbox import POLL_SECONDS, DuePlaces
+from worker68.broker.due import POLL_SECONDS, DuePlaces
 
 NOW = 100.0
 

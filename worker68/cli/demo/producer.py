@@ -24,14 +24,6 @@ LOOK_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True)
-class Sending:
-    """A job that was sent, and when (monotonic seconds)."""
-
-    job: DemoJob
-    sent_at: float
-
-
-@dataclass(frozen=True)
 class Ending:
     """A job that has ended; ``waited`` is in seconds, from the producer's call to the reply."""
 
@@ -50,7 +42,8 @@ class DemoProducer:
     def __init__(self, redis_url: str) -> None:
         self._celery = Celery("demo", broker=redis_url, set_as_current=False)
         self._redis = Redis.from_url(redis_url, protocol=2)
-        self._under_way: dict[str, Sending] = {}
+        #: By their Celery ids, with when they were sent (monotonic seconds).
+        self._under_way: dict[str, tuple[DemoJob, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +55,7 @@ class DemoProducer:
     @property
     def under_way(self) -> list[DemoJob]:
         """The jobs that were sent and have no reply yet."""
-        return [sending.job for sending in self._under_way.values()]
+        return [job for job, _ in self._under_way.values()]
 
     def worker_hears(self) -> bool:
         """Say whether a worker answers to Celery's remote control."""
@@ -73,7 +66,7 @@ class DemoProducer:
         revoked = []
         for job in jobs:
             task_id: str = self._celery.send_task(job.task, kwargs=job.kwargs, queue="worker68.main").id
-            self._under_way[task_id] = Sending(job, monotonic())
+            self._under_way[task_id] = (job, monotonic())
             if job.revoke:
                 revoked.append(task_id)
         if revoked:
@@ -90,6 +83,5 @@ class DemoProducer:
             if taken is None:
                 continue
             reply = json.loads(taken[1])
-            sending = self._under_way.pop(reply["task_id"], None)
-            if sending is not None:
-                yield Ending(sending.job, reply, monotonic() - sending.sent_at)
+            if (sent := self._under_way.pop(reply["task_id"], None)) is not None:
+                yield Ending(sent[0], reply, monotonic() - sent[1])

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,8 +21,9 @@ from redis.exceptions import NoPermissionError, RedisError
 from worker68.bridge.bridges import Bridges
 from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Link
+from worker68.bridge.url import show_bridge_url
 from worker68.cli.findings import RIGHTS, Finding, Ground, NotThere, cause_of, gather
-from worker68.cli.output import print_json, print_table
+from worker68.cli.output import JSON, print_json, print_table
 from worker68.cli.overlooked import (
     find_dead,
     find_doubts,
@@ -34,6 +36,7 @@ from worker68.cli.overlooked import (
     find_unpublished,
     find_waiting,
     find_workers,
+    find_wrong_accounts,
     find_wrong_queues,
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
@@ -41,9 +44,11 @@ from worker68.cli.redis_rights import find_refused
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.fleet.accounts import Known, known_from_settings, read_known
 from worker68.loop import Loop
 from worker68.observe.roster import Roster
 from worker68.settings import AccountSettings, Settings, load_settings
+from worker68.store.engine import Engine
 from worker68.store.reports import open_ledger
 from worker68.store.schema import current_version
 
@@ -68,6 +73,7 @@ LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
     find_paces,
     find_pauses,
     find_workers,
+    find_wrong_accounts,
     find_fast_limits,
     find_wrong_queues,
     find_dead,
@@ -81,7 +87,7 @@ LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def check(as_json: bool) -> int:
     """Check that everything works: Redis, the database, the workers, the bridge of each account; and what is overlooked.
 
@@ -93,8 +99,7 @@ def check(as_json: bool) -> int:
       worker68 check --json
     """
     settings = load_settings()
-    redis_url, accounts = settings.require_redis_url(), settings.account_settings()
-    findings = gather(_find(settings, redis_url, accounts))
+    findings = gather(_find(settings, settings.require_redis_url(), known_from_settings(settings)))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
@@ -103,25 +108,28 @@ def check(as_json: bool) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def _find(settings: Settings, redis_url: str, accounts: dict[str, AccountSettings]) -> Iterator[Finding]:
+def _find(settings: Settings, redis_url: str, known: Known) -> Iterator[Finding]:
     with ExitStack() as stack:
-        redis, engine = None, None
+        client = stack.enter_context(open_redis(redis_url))
+        redis = None
+        database, engine = check_database(settings.database_url)
+        if engine is not None:
+            stack.callback(engine.dispose)
+            with suppress(DatabaseAway):
+                known = read_known(settings, engine)
+        accounts = known.accounts
         try:
-            client = stack.enter_context(open_redis(redis_url))
             yield check_redis(client, redis_url, list(accounts))
             redis = client
         except RedisAway as away:
             yield Finding("redis", False, str(away))
-        try:
-            engine = open_ledger(settings.database_url)
-            stack.callback(engine.dispose)
-            yield Finding("database", True, f"{engine.dialect.name}, version {current_version(engine)}")
-        except DatabaseAway as away:
-            yield Finding("database", False, explain_database(away))
-        ground = Ground(settings, accounts, redis, engine)
+        yield database
+        ground = Ground(settings, known, redis, engine)
         for look in LOOKS:
             yield from _go_on(look, ground)
-        yield from check_bridges(accounts, *_ask_owners(ground, redis_url))
+        owners, troubles = _ask_owners(ground, redis_url)
+    for name, finding in check_bridges(accounts, owners, troubles):
+        yield replace(finding, found=f"{finding.found}; from the {known.source_of(name)}") if name else finding
 
 
 def _go_on(look: Callable[[Ground], Iterable[Finding]], ground: Ground) -> Iterator[Finding]:
@@ -179,29 +187,39 @@ def check_redis(client: Redis, redis_url: str, accounts: Sequence[str]) -> Findi
     return Finding("redis", True, f"version {version}{without}")
 
 
+def check_database(database_url: str) -> tuple[Finding, Engine | None]:
+    """Look whether the database answers and has the tables that this version needs; return it opened if so."""
+    try:
+        engine = open_ledger(database_url)
+        return Finding("database", True, f"{engine.dialect.name}, version {current_version(engine)}"), engine
+    except DatabaseAway as away:
+        return Finding("database", False, explain_database(away)), None
+
+
 def check_bridges(
-    accounts: dict[str, AccountSettings], owners: dict[str, str] | None, troubles: Mapping[tuple[str, str], str]
-) -> Iterator[Finding]:
-    """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave.
+    accounts: Mapping[str, AccountSettings], owners: Mapping[str, str] | None, troubles: Mapping[tuple[str, str], str]
+) -> Iterator[tuple[str, Finding]]:
+    """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave. Yield names with findings.
 
     Where a worker holds the one connection, what it says of it counts (``troubles``, by owner and account), and the port alone is
     looked at; so it is where ``owners`` is None because Redis does not say.
     """
     if not accounts:
-        yield Finding("bridge", False, "no account", "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
+        remedy = "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS, or worker68 accounts add"
+        yield "", Finding("bridge", False, "no account", remedy)
     free = {} if owners is None else {name: one.bridge_url for name, one in accounts.items() if name not in owners}
     with asyncio.Runner(loop_factory=Loop) as runner:
         found = runner.run(_connect(free))
     for name, account in accounts.items():
         if name in found:
-            yield found[name]
+            yield name, found[name]
         elif owners is None:
             unknown = "not connected to, for without Redis a worker may hold its one connection"
-            yield check_port(name, account.bridge_url, unknown)
+            yield name, check_port(name, account.bridge_url, unknown)
         elif (trouble := troubles.get((owners[name], name))) is not None:
-            yield Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
+            yield name, Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
         else:
-            yield check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
+            yield name, check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
 
 
 def check_port(name: str, bridge_url: str, connection: str) -> Finding:
@@ -210,9 +228,9 @@ def check_port(name: str, bridge_url: str, connection: str) -> Finding:
     try:
         socket.create_connection((parts.hostname or "", parts.port or _PORTS[parts.scheme]), BRIDGE_SECONDS).close()
     except OSError as error:
-        found = f"{bridge_url}: {error.strerror or error}"
+        found = f"{show_bridge_url(bridge_url)}: {error.strerror or error}"
         return Finding(f"bridge of {name}", False, found, START_CLIENT)
-    return Finding(f"bridge of {name}", True, f"{bridge_url}: the port answers; {connection}")
+    return Finding(f"bridge of {name}", True, f"{show_bridge_url(bridge_url)}: the port answers; {connection}")
 
 
 async def _connect(urls: Mapping[str, str]) -> dict[str, Finding]:
@@ -231,7 +249,7 @@ async def _connect(urls: Mapping[str, str]) -> dict[str, Finding]:
 def _judge(name: str, link: Link) -> Finding:
     part = f"bridge of {name}"
     if link.ready:
-        return Finding(part, True, f"{link.url}: connected, Hello, logged in")
+        return Finding(part, True, f"{show_bridge_url(link.url)}: connected, Hello, logged in")
     reason = link.why_not_ready or "not ready"
     return Finding(part, False, reason, LOOK_AT_CLIENT if link.counters["connections"] else START_CLIENT)
 

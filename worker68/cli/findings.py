@@ -10,6 +10,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from worker68.errors import RedisForbids
+from worker68.fleet.accounts import Known
 from worker68.settings import AccountSettings, Settings
 from worker68.store.engine import Engine
 
@@ -73,9 +74,13 @@ class Ground:
     """What there is to look at. ``redis`` and ``engine`` raise ``NotThere`` where they do not answer."""
 
     settings: Settings
-    accounts: Mapping[str, AccountSettings]
+    known: Known
     reached_redis: Redis | None
     opened_engine: Engine | None
+
+    @property
+    def accounts(self) -> Mapping[str, AccountSettings]:
+        return self.known.accounts
 
     @property
     def redis(self) -> Redis:

@@ -15,7 +15,9 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import FRONT_NAME, Place, lists_of
 from worker68.broker.wire import Wire
+from worker68.fleet.catalogues import catalogue_key
 from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
+from worker68.fleet.members import FLEET_KEYS
 from worker68.limits.pace import pace_key
 
 Command = tuple[str | int, ...]
@@ -153,8 +155,13 @@ def _of_all(redis_url: str) -> Iterator[Command]:
     yield from (("RPUSH", dead, ""), ("LRANGE", dead, 0, 0), ("LREM", dead, 0, ""), ("LPOS", dead, ""))
     yield from (("ZADD", roster, 0, ""), ("ZREM", roster, ""), ("ZRANGE", roster, 0, 0))
     yield from (("ZREMRANGEBYSCORE", roster, 0, 0), ("SET", status, ""), ("MGET", status), ("DEL", status))
-    fleet = "worker68:fleet"
-    yield from (("HSET", fleet, "", ""), ("HGETALL", fleet), ("HDEL", fleet, ""))
+    words, *sets = FLEET_KEYS
+    yield from (("HSET", words, "", ""), ("HGET", words, ""), ("HDEL", words, ""), ("HKEYS", words), ("HLEN", words))
+    for key in sets:
+        yield from (("ZADD", key, 0, ""), ("ZREM", key, ""), ("ZREMRANGEBYSCORE", key, 0, 0))
+        yield from (("ZRANGEBYSCORE", key, 0, 0), ("ZREVRANGE", key, 0, 0))
+    catalogue = catalogue_key("check")
+    yield from (("PEXPIRE", catalogue, 1), ("SET", catalogue, ""), ("MGET", catalogue))
     for exchange in ("celery.pidbox", "reply.celery.pidbox"):
         binding = f"_kombu.binding.{exchange}"
         yield from (("SADD", binding, ""), ("SMEMBERS", binding), ("SREM", binding, ""), ("EXISTS", binding))

@@ -1,7 +1,8 @@
 """The runs of this worker's jobs: which are under way, what they came to, how long they took; and the feed of what happens to jobs.
 
-In: each run's beginning and end, on the loop. Out: the jobs under way, for remote control and for a stop; metrics by account and
-task, labelled as in the settings and the register of tasks; for Celery's events, and so Flower, a queue of what happens.
+In: each run's beginning and end, on the loop; jobs that wait, or are cancelled. Out: the jobs under way, for remote control and for
+a stop; metrics by account and task, labelled as in the settings and the register of tasks; all of it in its order, for Celery's
+events, and so Flower.
 """
 
 from __future__ import annotations
@@ -18,12 +19,6 @@ from worker68.execution.slots import Ready, StepDone
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.observe.metrics import counter, histogram
-
-#: The reader takes what there is every second, and nothing while it has no connection: then the oldest is dropped.
-MOST_KEPT: Final = 10_000
-
-#: What a run came to; None where it changed nothing.
-Conclusion: TypeAlias = Outcome | TryAgain | StepDone | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +83,13 @@ class Runs:
             self.idle.set()
 
 
+#: The reader takes what there is every second, and nothing while it has no connection: then the oldest is dropped.
+MOST_KEPT: Final = 10_000
+
+#: What a run came to; None where it changed nothing.
+Conclusion: TypeAlias = Outcome | TryAgain | StepDone | None
+
+
 @dataclass(frozen=True, slots=True)
 class Deferred:
     """Taken in, and waiting."""
@@ -118,7 +120,7 @@ Happening: TypeAlias = Deferred | Began | Ended | Cancelled
 
 
 class Feed:
-    """What happens to jobs, in its order, kept only while the one reader wants it. Any thread notes, one thread takes."""
+    """What happens to jobs, kept only while its one reader wants it, and the latest ``MOST_KEPT``. Any thread notes, one takes."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, Happening]] = deque(maxlen=MOST_KEPT)

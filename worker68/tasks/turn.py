@@ -15,9 +15,8 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from worker68.clock import Deadline
-from worker68.jobs.evidence import TAKEN_SECONDS, Evidence
+from worker68.jobs.evidence import TAKEN_SECONDS, Confirm, Evidence, judge_request, judge_send
 from worker68.jobs.job import Job
-from worker68.jobs.judge import Confirm, judge_request, judge_send
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed
 from worker68.jobs.retry import back_off_seconds
 from worker68.jobs.snapshot import ListSeen, Row

@@ -35,6 +35,7 @@ from worker68.jobs.task import Nature
 from worker68.store.engine import Connection, Engine, transaction
 from worker68.store.statements import attempts, outcomes, snapshots
 from worker68.store.statements.attempts import Attempt
+from worker68.store.statements.forgotten import settle_forgotten
 from worker68.store.writer import each
 from worker68.tasks.turn import Finding, Turn, TurnOver, is_success
 
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_LOST_COMMITS = "docs/operations.md, Failover: let PostgreSQL wait for its standby"
 _NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out of touch, and had not written a byte")
 
 
@@ -302,13 +304,19 @@ def failed_within(job: Job, error: BaseException) -> Outcome:
 def _end(connection: Connection, batch: Sequence[tuple[Attempt, Outcome]]) -> list[Outcome]:
     """End the jobs; where one was ended as in doubt meanwhile, what was seen here of the send corrects that.
 
-    A change is never in doubt: if its job is, then because of the announcement that another owner has made since.
+    A change is never in doubt: if its job is, then because of the announcement that another owner has made since. A send that the
+    database has forgotten with a failover is recorded all the same: its job would be sent again.
     """
     now = utc_now()
     settled = attempts.settle(connection, batch, now)
-    for (attempt, outcome), done in zip(batch, settled, strict=True):
-        if not done and attempt.job.now.nature is Nature.SEND:
-            attempts.revise(connection, attempt.job.seq, outcome, now)
+    missed = [
+        one for one, done in zip(batch, settled, strict=True) if not done and one[0].job.now.nature is Nature.SEND
+    ]
+    missed = [one for one in missed if not attempts.revise(connection, one[0].seq, one[1], now)]
+    for attempt in settle_forgotten(connection, missed, now):
+        log.warning(
+            "attempt_was_forgotten", job_id=attempt.job.job_id, account=attempt.job.account, remedy=_LOST_COMMITS
+        )
     return [outcome for _, outcome in batch]
 
 

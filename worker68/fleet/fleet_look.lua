@@ -1,22 +1,53 @@
--- Writes what a worker says about itself, and returns what all workers say that have reported lately.
+-- Writes what a worker says about itself, and returns what has changed in the fleet since its last look.
 --
--- KEYS  the fleet: a hash, by worker.
--- ARGV  the worker's id, milliseconds until its word counts no more, its word.
--- Reply worker and word by turns.
+-- KEYS  words: a hash, what each live worker says. Ends: a sorted set, until when each word counts (milliseconds). Changes: a sorted
+--       set, which words have come, changed or gone lately, by a number that grows with each of these.
+-- ARGV  the worker's id, milliseconds until its word counts no more, its word (empty: it leaves), the number of its last look (0: all).
+-- Reply the number of this look, how many words there are; then by turns each worker that has changed, and its word (empty: gone).
+
+local words, ends, changes = KEYS[1], KEYS[2], KEYS[3]
+local worker, ttl, word, seen = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+-- A worker that has not looked for its milliseconds asks for all; those of others may be longer than this worker's.
+local remembered = math.max(2 * ttl, 600000)
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + tonumber(ARGV[2])) .. '|' .. ARGV[3])
+local before = tonumber(redis.call('ZREVRANGE', changes, 0, 0, 'WITHSCORES')[2]) or 0
+local number = before
 
-local all = redis.call('HGETALL', KEYS[1])
-local live = {}
-for i = 1, #all, 2 do
-  local until_ms, word = string.match(all[i + 1], '^(%d+)|(.*)$')
-  if until_ms and tonumber(until_ms) > now then
-    live[#live + 1] = all[i]
-    live[#live + 1] = word
-  else
-    redis.call('HDEL', KEYS[1], all[i])
+local function note(name)
+  -- A Redis that lost its data goes on above the numbers that workers have seen: no word changes a thousand times a second.
+  number = math.max(number + 1, now)
+  redis.call('ZADD', changes, number, name)
+end
+
+local function remove(name)
+  redis.call('ZREM', ends, name)
+  if redis.call('HDEL', words, name) == 1 then
+    note(name)
   end
 end
-return live
+
+if word == '' then
+  remove(worker)
+else
+  redis.call('ZADD', ends, now + ttl, worker)
+  if redis.call('HGET', words, worker) ~= word then
+    redis.call('HSET', words, worker, word)
+    note(worker)
+  end
+end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
+  remove(name)
+end
+if number > before then
+  redis.call('ZREMRANGEBYSCORE', changes, '-inf', now - remembered)
+end
+
+local changed = seen == '0' and redis.call('HKEYS', words) or redis.call('ZRANGEBYSCORE', changes, '(' .. seen, '+inf')
+local reply = {number, redis.call('HLEN', words)}
+for _, name in ipairs(changed) do
+  reply[#reply + 1] = name
+  reply[#reply + 1] = redis.call('HGET', words, name) or ''
+end
+return reply

@@ -8,7 +8,7 @@ Every worker computes the same from the same counts. Never: the name of an accou
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,15 +21,30 @@ Counts = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Member:
-    """A live worker. ``held``: how many accounts of each label it holds, without those that it is about to give up."""
+    """A live worker. ``held``: how many accounts of each class it holds, without those that it is about to give up.
+
+    A class is a label, or one of accounts that only workers with this ``digest`` know (``class_of``).
+    """
 
     worker: str
     weight: int = 1
     labels: frozenset[str] = frozenset()
     held: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
 
-    def serves(self, label: str) -> bool:
-        return label == UNLABELLED or label in self.labels
+    def serves(self, class_: str) -> bool:
+        digest, _, label = class_.rpartition("/")
+        return (not digest or digest == self.digest) and (label == UNLABELLED or label in self.labels)
+
+
+def class_of(digest: str, label: str) -> str:
+    """Return the class of accounts with this label that only those know who know the list with this digest."""
+    return f"{digest}/{label}"
+
+
+def label_of(class_: str) -> str:
+    """Return the label of a class."""
+    return class_.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,8 @@ class _Table:
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = {member.worker: member for member in sorted(members, key=lambda member: member.worker)}
         self.counts: Counts = {}
+        self._givers: list[tuple[float, str]] = []  # the one that gives first in front
+        self._takers: list[tuple[float, str]] = []
 
     def hand_out(self, label: str, free: int) -> None:
         """Give each of so many free accounts to the worker that has the least to do."""
@@ -79,14 +96,35 @@ class _Table:
 
     def level(self) -> None:
         """Move accounts one by one until nothing gets better."""
+        for name in self._members:
+            self._queue(name)
         while moves := self._next_moves():
             for move in moves:
                 self.counts[move.giver][move.label] -= 1
                 self.counts[move.taker][move.label] += 1
+            for name in (moves[0].taker, moves[-1].giver):  # of a chain the ends; between them as many come as go
+                self._queue(name)
+
+    def _queue(self, name: str) -> None:
+        """A worker's count has changed; its older entries in the two queues count no more."""
+        heapq.heappush(self._givers, (-self._giving(name), name))
+        heapq.heappush(self._takers, (self._taking(name), name))
 
     def _next_moves(self) -> list[_Move]:
         """Return the moves that make the counts more even: one, or a chain where labels keep the two from a direct one."""
-        least = min(map(self._taking, self._members), default=0.0)
+        if not self._members:
+            return []
+        giver = _first(self._givers, lambda name: -self._giving(name))
+        taker = _first(self._takers, self._taking)
+        if self._giving(giver) <= self._taking(taker):
+            return []
+        for label in sorted(label for label, count in self.counts[giver].items() if count):
+            if self._members[taker].serves(label):
+                return [_Move(label, giver, taker)]
+        return self._search_moves(self._taking(taker))
+
+    def _search_moves(self, least: float) -> list[_Move]:
+        """Look at the workers one by one, and at all ways from each: what they hold keeps the first giver from the first taker."""
         for name in sorted(self._members, key=self._giving, reverse=True):
             if self._giving(name) <= least:
                 break
@@ -121,6 +159,13 @@ class _Table:
 
     def _total(self, name: str) -> int:
         return sum(self.counts[name].values())
+
+
+def _first(queue: list[tuple[float, str]], current: Callable[[str], float]) -> str:
+    """Return the first worker of a queue whose entry still holds."""
+    while queue[0][0] != current(queue[0][1]):
+        heapq.heappop(queue)
+    return queue[0][1]
 
 
 def _chain(reached: Mapping[str, _Move], start: str, end: str) -> list[_Move]:

@@ -16,7 +16,7 @@ from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet import ownership as ownership_module
 from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, lease_key
-from worker68.fleet.shares import FLEET_KEY
+from worker68.fleet.members import WORDS_KEY
 from worker68.loop import LoopThread
 
 
@@ -272,6 +272,6 @@ def test_a_worker_that_drains_keeps_what_it_has_and_takes_nothing_more(
     wait_until(lambda: round_over.passed)
     assert of_draining.of(f"gained {MAIN}") == []
     assert draining.lease(OTHER) is kept
-    assert not client.hexists(FLEET_KEY, draining.worker_id)
+    assert not client.hexists(WORDS_KEY, draining.worker_id)
     _, of_next = start(MAIN)
     of_next.wait_for(f"gained {MAIN}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Mapping
+from typing import cast
 
+import msgspec
 import redis
+from msgspec.structs import replace
 
 from tests.integration.fleet.owners import MAIN, OTHER, Start, wait_until
 from tests.parts.onloop import stop_service
 from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.members import WORDS_KEY, Members, Word
 from worker68.fleet.ownership import Ownership
-from worker68.fleet.shares import FLEET_KEY
 from worker68.loop import LoopThread
 
 ACCOUNTS = [account_lease(f"account-{number}") for number in range(12)]
@@ -37,13 +39,13 @@ def test_workers_that_come_and_go_share_evenly_with_few_moves(start: Start, loop
 
 
 def test_a_killed_workers_accounts_are_shared(start: Start, loop: LoopThread, client: redis.Redis) -> None:
-    client.hset(FLEET_KEY, "dead", "1|{}")
+    Members(client, "dead", 0.001).look(Word("", 1, [], {}), anew=True)
     for name in ACCOUNTS[:6]:
         client.set(lease_key(name), "dead|1", px=1500)
     one, _ = start(*ACCOUNTS, ttl=2.0)
     two, _ = start(*ACCOUNTS, ttl=2.0)
     wait_until(lambda: counts(one, two) == [6, 6])
-    assert not client.hexists(FLEET_KEY, "dead")
+    assert not client.hexists(WORDS_KEY, "dead")
 
 
 def test_a_busy_account_leaves_when_its_jobs_have_ended(start: Start, client: redis.Redis) -> None:
@@ -91,8 +93,79 @@ def test_accounts_that_no_worker_of_the_share_takes_are_taken_by_another(start: 
     """A worker says that it lives, and takes nothing."""
     first, of_first = start(*ACCOUNTS, ttl=2.0)
     wait_until(lambda: counts(first) == [12])
-    word: Any = client.hget(FLEET_KEY, first.worker_id)
-    said = json.loads(word.partition(b"|")[2]) | {"held": {}}
-    client.hset(FLEET_KEY, "idle", f"{10**14}|{json.dumps(said)}")
+    said = msgspec.json.decode(cast("bytes", client.hget(WORDS_KEY, first.worker_id)), type=Word)
+    Members(client, "idle", 3600.0).look(replace(said, held={}), anew=True)
     wait_until(lambda: len([entry for entry in of_first.words if entry.startswith("lost")]) >= 6)
     wait_until(lambda: counts(first)[0] > 6)
+
+
+class Known:
+    """The accounts that a worker knows: another object where they are others."""
+
+    def __init__(self, **labels: str) -> None:
+        self.labels: Mapping[str, str | None] | None = None
+        if labels:
+            self.know(**labels)
+
+    def know(self, **labels: str) -> None:
+        self.labels = {account_lease(name): label for name, label in labels.items()}
+
+    def __call__(self) -> Mapping[str, str | None] | None:
+        return self.labels
+
+
+def look_anew(loop: LoopThread, ownership: Ownership, *given_up: str) -> None:
+    loop.loop.tell(lambda: ownership.look_anew(given_up))
+
+
+def test_nothing_is_taken_before_it_is_known_what_there_is(start: Start, loop: LoopThread) -> None:
+    known = Known()
+    one, diary = start(there_is=known)
+    look_anew(loop, one)
+    assert diary.words == []
+    known.know(main="")
+    look_anew(loop, one)
+    diary.wait_for(f"gained {MAIN}")
+
+
+def test_an_account_that_comes_is_taken_and_one_that_goes_is_given_up(
+    start: Start, loop: LoopThread, client: redis.Redis
+) -> None:
+    known, busy = Known(main=""), {MAIN}
+    one, diary = start(there_is=known, is_busy=lambda lease: lease.name in busy)
+    diary.wait_for(f"gained {MAIN}")
+    known.know(other="")
+    look_anew(loop, one)
+    diary.wait_for(f"gained {OTHER}")
+    leaving = diary.wait_for(f"leaving {MAIN}")
+    assert client.get(lease_key(MAIN)) == leaving.value.encode(), "as long as something goes on under it"
+    busy.clear()
+    diary.wait_for(f"lost {MAIN}")
+    wait_until(lambda: not client.exists(lease_key(MAIN)))
+
+
+def test_an_account_that_has_changed_is_taken_anew(start: Start, loop: LoopThread) -> None:
+    known = Known(main="", other="")
+    one, diary = start(there_is=known)
+    before, kept = (diary.wait_for(f"gained {name}") for name in (MAIN, OTHER))
+    look_anew(loop, one, MAIN, "account:not-held")
+    assert diary.wait_for(f"gained {MAIN}", times=2).fence > before.fence
+    assert one.lease(OTHER) is kept
+
+
+def test_an_account_whose_new_label_is_not_served_is_given_up(start: Start, loop: LoopThread) -> None:
+    known = Known(main="", other="")
+    one, diary = start(there_is=known)
+    wait_until(lambda: counts(one) == [2])
+    known.know(main="berlin", other="")
+    look_anew(loop, one)
+    diary.wait_for(f"lost {MAIN}")
+    assert one.lease(OTHER)
+
+
+def test_workers_that_know_other_accounts_share_what_both_know(start: Start) -> None:
+    old, _ = start(*ACCOUNTS[:8])
+    wait_until(lambda: counts(old) == [8])
+    new, _ = start(*ACCOUNTS)
+    wait_until(lambda: counts(old, new) == [6, 6])
+    assert all(new.lease(name) for name in ACCOUNTS[8:])

@@ -271,7 +271,8 @@ def test_an_attempt_at_an_earlier_step_says_nothing_about_the_present_one(ledger
     change = ledger.must_begin(job)
     ledger.run(lambda connection: attempts.back_off(connection, change, NOW, ErrorCode.UNAVAILABLE, "silence", NOW))
     (again,) = waiting.load_jobs(ledger.engine, [job.seq])
-    ledger.run(lambda connection: attempts.advance(connection, ledger.must_begin(again, 2), {"notice_id": 5}, NOW))
+    made = ledger.must_begin(again, 2)
+    ledger.run(lambda connection: attempts.advance(connection, made, {"notice_id": 5}, NOW))
 
     assert waiting.end_waiting(ledger.engine, [job.seq], Event.EXPIRE, expired("too late"), NOW) == [job.seq]
 

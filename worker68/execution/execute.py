@@ -154,7 +154,7 @@ class Execution:
         if self._shared.stopping.is_set():
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
-            return await job.now.act(turn)  # type: ignore[no-any-return]
+            return await job.now.act(turn, job.fields)  # type: ignore[no-any-return]
         except TurnOver as over:
             # A change of which a frame has left may have been made: that try counts, or nothing would say so later.
             return replace(over.finding, spent=frames.written and job.now.nature is Nature.CHANGE)
@@ -180,7 +180,7 @@ class Execution:
         if look is None:
             return None
         try:
-            return await look(turn)  # type: ignore[no-any-return]
+            return await look(turn, turn.job.fields)  # type: ignore[no-any-return]
         except TurnOver as over:
             return replace(over.finding, spent=True)
         except Exception:

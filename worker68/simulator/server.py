@@ -39,8 +39,8 @@ from worker68.simulator.population import build_world
 from worker68.simulator.queues import EventStream
 from worker68.simulator.records import Journal, Received, RecordFile, Records, Sent
 from worker68.simulator.replay import Replay
+from worker68.simulator.requests import Kind
 from worker68.simulator.scenario import Scenario, apply, follow
-from worker68.simulator.sends import Kind
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import World
 

@@ -54,7 +54,7 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]]
     """Put an action in the place of a task's first step."""
 
     def put(task: str, action: Callable[[Any], Any]) -> None:
-        async def perform(turn: Any) -> Any:
+        async def perform(turn: Any, _fields: Any) -> Any:
             return action(turn)
 
         kind = TASKS[task]

@@ -143,11 +143,15 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
             click.echo(printable(f"worker68: {unknown}"), err=True)
             return 1
         now = next(iter(load_reports(engine, [report.job.seq])), None)
+        stands = explain(now) if now else "it is gone"
     if report.job.seq in done.ended:
         _tell_workers(settings, task_ids)
-        click.echo(f"cancelled {report.job.job_id}")
+        ended_as = now.job.status if now else Status.CANCELLED
+        if ended_as == Status.CANCELLED:
+            click.echo(f"cancelled {report.job.job_id}")
+        else:  # a change that was written and not answered
+            click.echo(printable(f"{report.job.job_id} is not tried again, but may have been made: {stands}"))
         return 0
-    stands = explain(now) if now else "it is gone"
     if report.job.seq in done.before:
         click.echo(printable(f"{job_id} was cancelled before: {stands}"))
         return 0

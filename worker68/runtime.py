@@ -122,7 +122,6 @@ class Runtime:
             pace=Pace(self._redis),
             kept=self._kept,
             intake=intake,
-            unfinished=Unfinished(self.engine, self._accounts),
             stopping=self._stopping,
             announce=self._relay.wake,
             wake=lambda account: self._scheduler.wake(account),
@@ -140,6 +139,7 @@ class Runtime:
         self._bridges = Bridges(self.loop.loop, listener)
         self._lag = LoopLag(self.loop.loop)
         self._pause_watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._scheduler.wake)
+        self._unfinished = Unfinished(self.engine, self._owned.names, self._sweep, self.loop.loop)
         self._lease_seconds = settings.lease_ttl
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         labels: dict[str, str | None] = {FRONT: None}
@@ -197,6 +197,7 @@ class Runtime:
         self.loop.serve("relay", self._relay)
         self.loop.serve("late", self._late)
         self.loop.serve("pauses", self._pause_watch)
+        self.loop.serve("unfinished", self._unfinished)
         self.loop.serve("scheduler", self._scheduler)
         self.loop.serve("leases", self._ownership)
         self.loop.serve("health", self.vitals)
@@ -239,6 +240,7 @@ class Runtime:
             await _try(self.loop.stop_service("scheduler", cut.remaining()))  # nothing is taken in, nothing begins
             await _try(self._await_verdicts(cut))
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
+            await _try(self.loop.stop_service("unfinished", RECORD_SECONDS))
             await _try(self._close_links())  # every wait for a verdict ends
             await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
             await _try(self.loop.break_off_jobs())  # as a crash would, with a note in Redis
@@ -286,6 +288,12 @@ class Runtime:
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
+
+    def _sweep(self, name: str) -> None:
+        """Look in SQL for what memory may have missed of an account."""
+        if (account := self._owned.find(name)) is not None:
+            account.upkeep.note_unfinished()
+            self._scheduler.wake(name)
 
     def owned_accounts(self) -> list[str]:
         return self._owned.names()

@@ -57,6 +57,10 @@ class OwnedAccounts:
     def __getitem__(self, name: str) -> Account:
         return self._accounts[name]
 
+    def find(self, name: str) -> Account | None:
+        """Return an account if it is open."""
+        return self._accounts.get(name)
+
     def names(self) -> list[str]:
         return list(self._accounts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tests.parts.accounts import open_account
@@ -53,26 +55,31 @@ def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_r
 
 def test_an_account_is_swept_only_where_something_has_lasted(sqlite: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, sweeps = Clock(), list[str]()
-    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
     monkeypatch.setattr(recovery, "resolve_abandoned", lambda engine, account, *_: sweeps.append(account))
     account = open_account(sqlite)
     run(account.tend())
     assert sweeps == ["main"], "nothing is known of it"
     arrive(sqlite, account, 1)
     assert len(run(account.choose()).ready) == 1
+    assert account.upkeep.tend_at == math.inf, "its job is under way"
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
-    assert sweeps == ["main"], "its job has come since"
+    assert sweeps == ["main"]
+    account.upkeep.note_unfinished()
+    assert account.upkeep.tend_at == clock.now + SWEEP_SECONDS
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
-    assert sweeps == ["main", "main"], "it was there before"
+    assert sweeps == ["main", "main"], "it was there for a while"
+    run(account.tend())
+    assert account.upkeep.tend_at == math.inf
 
 
 def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
     account = open_account(sqlite)
     run(account.tend())
     for job in arrive(sqlite, account, 2):

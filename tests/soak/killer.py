@@ -1,9 +1,9 @@
 """Kills workers at random while jobs go through, and counts what became of every job.
 
-    python -m tests.soak.killer --jobs 5000 --database postgresql
+    python -m tests.soak.killer --jobs 5000 --database postgresql [--workers 3 --accounts 60]
 
-In: how many jobs, which database, how often to kill. Out: a report in lines, and exit code 0 only if nothing was lost or doubled.
-Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
+In: how many jobs, of how many accounts, which database, how often to kill. Out: a report in lines, and exit code 0 only if nothing
+was lost or doubled. Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
+from tests.parts.worker import wait_until
 from worker68.clock import Deadline, monotonic
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
@@ -49,6 +50,7 @@ CHATS: Final = (
 EVERY_NTH_IS_NO_SEND: Final = 10
 #: So many jobs are ahead of what has ended: enough that every kill meets a backlog, little enough that new ones keep coming.
 AHEAD: Final = 400
+AHEAD_OF_EACH_ACCOUNT: Final = 10
 REDIS_AWAY_SECONDS: Final = 3.0
 SETTINGS: Final[dict[str, object]] = {
     "VERDICT_TIMEOUT": 10,
@@ -59,9 +61,9 @@ LIMITS: Final = ("account", "chat", "send", "moderate", "read")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at the account's owner.
+    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at an account's owner.
 
-    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds. ``per_second``: the account's limit.
+    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds. ``per_second``: the limit of each account.
     ``kills``: at most so many.
     """
 
@@ -70,6 +72,7 @@ class Plan:
     every: float = 1.0
     owners: float = 0.3
     workers: int = 3
+    accounts: int = 1
     lease_ttl: float = 1.0
     victim: str = "worker"
     per_second: int = 1000
@@ -92,7 +95,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
-        yield f"kills                     {self.kills}, of these {self.kills_of_owners} of the account's owner"
+        yield f"kills                     {self.kills}, of these {self.kills_of_owners} of an account's owner"
         yield f"jobs by status            {dict(self.statuses)}"
         yield f"in doubt                  {self.statuses['in_doubt']} of {self.sends_under_way} sends under way at the kills"
         for what, times in (
@@ -114,12 +117,16 @@ class Soak:
         self.report = Report()
         self.redis_server = stack.enter_context(EmbeddedRedis(append_only=True))
         self.redis = redis.Redis.from_url(self.redis_server.url, decode_responses=True)
-        self.bridge = stack.enter_context(Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05))
+        self.bridges = {
+            name: stack.enter_context(Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05))
+            for name in (f"a{number:02}" for number in range(plan.accounts))
+        }
+        self.accounts = list(self.bridges)
         self.database = create_engine(url, poolclass=NullPool)
         settings = SETTINGS | {
             "REDIS_URL": self.redis_server.url,
             "DATABASE_URL": url,
-            "BRIDGE_URL": self.bridge.url,
+            "ACCOUNTS": json.dumps({name: {"bridge_url": bridge.url} for name, bridge in self.bridges.items()}),
             "LEASE_TTL": plan.lease_ttl,
             "LIMITS": json.dumps(dict.fromkeys(LIMITS, "1000/s+1000") | {"account": f"{plan.per_second}/s"}),
         }
@@ -152,21 +159,28 @@ class Soak:
 
     def _ask(self) -> None:
         ahead = len(self.asked) - self._count("state = 'ended'")
-        for _ in range(min(AHEAD - ahead, self.plan.jobs - len(self.asked))):
+        most_ahead = max(AHEAD, AHEAD_OF_EACH_ACCOUNT * len(self.accounts))
+        for _ in range(min(most_ahead - ahead, self.plan.jobs - len(self.asked))):
             number = len(self.asked)
             self.asked.append(f"job-{number}")
-            queue = (
-                "worker68" if number % len(CHATS) == 0 else "worker68.main"
-            )  # one queue for each chat: order is a queue's
+            account, turn = self._turn(number)
+            # One queue for each chat: order is a queue's.
+            queue = "worker68" if turn % len(CHATS) == 0 else f"worker68.{account}"
             self.redis.lpush(queue, json.dumps(self._message(number)))
 
+    def _turn(self, number: int) -> tuple[str, int]:
+        """Return whose job it is, and how many of this account came before it."""
+        turn, place = divmod(number, len(self.accounts))
+        return self.accounts[place], turn
+
     def _message(self, number: int) -> dict[str, Any]:
-        task = SEND
-        fields: dict[str, Any] = {"chat": CHATS[number % len(CHATS)], "text": f"text {number}"}
-        if number % EVERY_NTH_IS_NO_SEND == 0:
+        task, (account, turn) = SEND, self._turn(number)
+        fields: dict[str, Any] = {"chat": CHATS[turn % len(CHATS)], "text": f"text {number}"}
+        if turn % EVERY_NTH_IS_NO_SEND == 0:
             task, fields = "worker68.mute_member", {"group_id": GROUP, "user_id": MEMBER, "seconds": 60 + number}
-        elif number % EVERY_NTH_IS_NO_SEND == 5:
+        elif turn % EVERY_NTH_IS_NO_SEND == 5:
             task, fields = "worker68.sync_group", {"group_id": GROUP}
+        fields |= {"account": account}
         body = [[], {"job_id": f"job-{number}", "reply_to": "soak", **fields}, {}]
         headers = {"task": task, "id": f"task-{number}", "ignore_result": True}
         return {"headers": headers, "content-type": "application/json", "body": json.dumps(body)}
@@ -174,18 +188,20 @@ class Soak:
     # The killer
 
     def _kill(self) -> None:
-        owner = self._owner()
+        account = self.chance.choice(self.accounts)
+        owner = self._owner(account)
         victim = (
             owner if owner is not None and self.chance.random() < self.plan.owners else self.chance.choice(self.workers)
         )
-        sent_before = len(self.bridge.received)
+        sent_before = len(self.bridges[account].received)
         victim.kill()
         killed_at = monotonic()
         self.report.kills += 1
         self.killed |= set(re.findall(r'"owner": "([^"]+)", "accounts"', victim.log_since_start))
         if victim is owner:
             self.report.kills_of_owners += 1
-            threading.Thread(target=self._time_recovery, args=(killed_at, sent_before), daemon=True).start()
+            watch = (self.bridges[account], killed_at, sent_before)
+            threading.Thread(target=self._time_recovery, args=watch, daemon=True).start()
         victim.start()
 
     def _break_redis(self) -> None:
@@ -194,21 +210,24 @@ class Soak:
         self.redis_server.restart()
         back_at = monotonic()
         self.report.kills += 1
-        self.bridge.sent.wait_for(lambda sent: len(sent) > 0 and sent[-1].at > back_at, timeout_seconds=120)
-        self.report.redis_back.append(self.bridge.sent[-1].at - back_at)
+        wait_until(lambda: self._last_sent_at() > back_at, seconds=120)
+        self.report.redis_back.append(self._last_sent_at() - back_at)
 
-    def _owner(self) -> ForkedWorker | None:
-        value = self.redis.get("worker68:lease:account:main")
+    def _last_sent_at(self) -> float:
+        return max((bridge.sent[-1].at for bridge in self.bridges.values() if bridge.sent), default=0.0)
+
+    def _owner(self, account: str) -> ForkedWorker | None:
+        value = self.redis.get(f"worker68:lease:account:{account}")
         name = str(value).partition("|")[0]
         return next((one for one in self.workers if f'"owner": "{name}"' in one.log_since_start), None)
 
-    def _time_recovery(self, killed_at: float, frames_before: int) -> None:
+    def _time_recovery(self, bridge: Simulator, killed_at: float, frames_before: int) -> None:
         """Measure until the next frame of a job reaches the bridge; frames under way at the kill are in before."""
         time.sleep(0.05)
-        before = {one.connection for one in self.bridge.received.copy()[:frames_before]}
+        before = {one.connection for one in bridge.received.copy()[:frames_before]}
         kinds = {"sendMsg", "request"}
         while monotonic() - killed_at < 120:
-            for one in self.bridge.received.copy()[frames_before:]:
+            for one in bridge.received.copy()[frames_before:]:
                 if one.connection not in before and one.frame.get("type") in kinds:
                     self.report.recoveries.append(one.at - killed_at)
                     return
@@ -251,7 +270,7 @@ class Soak:
         doubtful = {row.job_id for row in jobs.values() if row.status == "in_doubt"}
         if unexplained := doubtful - under_way:
             problems.append(f"in doubt without a kill: {sorted(unexplained)[:5]}")
-        self._audit_bridge(jobs)
+        self._audit_bridges(jobs)
         self._audit_replies(jobs)
 
     def _left_begun(self) -> set[str]:
@@ -262,8 +281,8 @@ class Soak:
         )
         return {row.job_id for row in self._rows(query) if row.owner in self.killed}
 
-    def _audit_bridge(self, jobs: dict[str, Any]) -> None:
-        sent, problems = self.bridge.sent.copy(), self.report.problems
+    def _audit_bridges(self, jobs: dict[str, Any]) -> None:
+        sent, problems = [one for bridge in self.bridges.values() for one in bridge.sent.copy()], self.report.problems
         for what, seen in (
             ("text", Counter(one.text for one in sent)),
             ("custom_msg_id", Counter(one.custom_msg_id for one in sent)),
@@ -275,10 +294,11 @@ class Soak:
         unsent = [job for job in succeeded if jobs[job].task == SEND and job.replace("job-", "text ") not in texts]
         if unsent:
             problems.append(f"succeeded and not sent: {unsent[:5]}")
-        for chat in CHATS:
-            numbers = [int(one.text.split()[-1]) for one in sent if one.chat_id == chat["id"]]
-            if numbers != sorted(numbers):
-                problems.append(f"out of order in {chat}")
+        for account, bridge in self.bridges.items():
+            for chat in CHATS:
+                numbers = [int(one.text.split()[-1]) for one in bridge.sent.copy() if one.chat_id == chat["id"]]
+                if numbers != sorted(numbers):
+                    problems.append(f"out of order in {chat} of {account}")
 
     def _audit_replies(self, jobs: dict[str, Any]) -> None:
         replies = {}
@@ -312,11 +332,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=defaults.jobs)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default=defaults.database)
     parser.add_argument("--every", type=float, default=defaults.every, help="seconds between two kills, on average")
-    parser.add_argument("--owners", type=float, default=defaults.owners, help="share of kills aimed at the owner")
+    parser.add_argument("--owners", type=float, default=defaults.owners, help="share of kills aimed at an owner")
     parser.add_argument("--workers", type=int, default=defaults.workers)
+    parser.add_argument("--accounts", type=int, default=defaults.accounts, help="each with a bridge of its own")
     parser.add_argument("--lease-ttl", type=float, default=defaults.lease_ttl)
     parser.add_argument("--victim", choices=["worker", "redis"], default=defaults.victim)
-    parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the account's limit")
+    parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the limit of each account")
     parser.add_argument("--kills", type=int, default=defaults.kills, help="how many at most")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="give up after this")

@@ -17,7 +17,8 @@ from typing import Any, Final
 import redis
 from sqlalchemy import Engine
 
-from tests.parts.postgres import PostgresServer
+from benchmarks.servers import LEAST_MILLISECONDS
+from tests.parts.postgres import SERVER_OPTIONS, PostgresServer
 from tests.parts.worker import CELERY, WorkerProcess
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
@@ -44,6 +45,7 @@ class Stage:
     bridge: Simulator
     settings: dict[str, object]
     friends: list[int]
+    postgres: PostgresServer | None = None
 
     def worker(self, name: str, command: tuple[str, ...] = CELERY) -> WorkerProcess:
         """Return a worker process that is not started yet."""
@@ -80,8 +82,11 @@ def open_stage(database: str, friends: int, verdict_delay_seconds: float, **sett
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="worker68-benchmark-")))
         url = f"sqlite:///{folder / 'worker68.db'}"
+        postgres = None
         if database == "postgresql":
-            url = stack.enter_context(stack.enter_context(PostgresServer()).database())
+            options = (*SERVER_OPTIONS, "-c", f"log_min_duration_statement={LEAST_MILLISECONDS}")
+            postgres = stack.enter_context(PostgresServer(options))
+            url = stack.enter_context(postgres.database())
         upgrade(url)
         engine = open_engine(url)
         stack.callback(engine.dispose)
@@ -92,4 +97,4 @@ def open_stage(database: str, friends: int, verdict_delay_seconds: float, **sett
             Simulator(world=world, heartbeat_seconds=1.0, verdict_delay_seconds=verdict_delay_seconds)
         )
         given = {"REDIS_URL": server.url, "DATABASE_URL": url, "BRIDGE_URL": bridge.url} | settings
-        yield Stage(folder, server, client, engine, bridge, given, sorted(world.contacts)[:friends])
+        yield Stage(folder, server, client, engine, bridge, given, sorted(world.contacts)[:friends], postgres)

@@ -150,6 +150,12 @@ class PostgresServer:
         return self._process
 
     @property
+    def log_file(self) -> Path:
+        """What the server has written."""
+        assert self._directory is not None
+        return self._directory / "postgres.log"
+
+    @property
     def bin(self) -> Path:
         """Where this installation's programs are."""
         assert self._programs is not None
@@ -188,7 +194,7 @@ class PostgresServer:
             str(self._directory),
             *self._server_options,
         ]
-        output = self._directory / "postgres.log"
+        output = self.log_file
         self._process = start_child(command, output, death_signal=signal.SIGQUIT, run_as=self._programs.run_as)
         deadline = Deadline.after(START_SECONDS)
         while not self._answers():

@@ -7,7 +7,8 @@ Each figure is a count: commands, transactions, bytes, connections, rows. One wo
 ``--accounts``, so many rounds of ``--seconds``: the difference is that of the accounts, the rest that of the worker. Then so many
 jobs a second come, spread evenly over the accounts, for as many rounds; what is above the idle cost is theirs, with one reply
 list, and no Celery result. CPU is in it as well, and depends on the machine. At the end the figures are multiplied for a fleet:
-what no single machine can show, and what grows otherwise than in a line, such as rounds of a fleet that changes, is not in them.
+what no single machine can show. What grows otherwise than in a line, the look of each worker at all others, is measured by
+itself.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import os
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import sleep
-from typing import Any, Final, cast
+from typing import Final, cast
 
+import redis
 from sqlalchemy import text
 
 from benchmarks.accounts import PATIENCE_SECONDS, SETTLE_SECONDS, wait_for_accounts
@@ -32,6 +34,9 @@ from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, seconds
 from benchmarks.stage import OFF, Stage, open_stage
 from tests.parts.worker import WORKER68, WorkerProcess
 from worker68.clock import monotonic
+from worker68.embedded import EmbeddedRedis
+from worker68.fleet.members import Members, Word
+from worker68.fleet.spread import UNLABELLED, Member, spread
 
 #: Of each account, so that no chat has two jobs at once.
 CHATS: Final = 20
@@ -39,6 +44,9 @@ VERDICT_SECONDS: Final = 0.3
 FEW_ACCOUNTS: Final = 2
 #: Redis and PostgreSQL count in steps: a checkpoint, a statistic that is written late.
 LATE_SECONDS: Final = 1.5
+
+#: Those that hear all others: some show what it costs.
+SOME_WORKERS: Final = 50
 
 #: What is counted, with its unit and digits.
 COUNTS: Final = {
@@ -87,8 +95,37 @@ def main() -> int:
     for what, (unit, _) in COUNTS.items():
         share = f"  {fleet[what] / 10:,.0f} % of a core" if unit == "ms" else ""
         report.say(f"  {what:44}{fleet[what]:>16,.0f} {unit:4}{share}")
+    say_fleet(report, given.fleet_workers, given.fleet_accounts)
     report.say(f"load average {os.getloadavg()[0]:.1f} at the end")
     return report.exit_code
+
+
+def say_fleet(report: Report, workers: int, accounts: int) -> None:
+    """Print what a fleet of so many costs where each looks at all others, which no single worker shows."""
+    word = Word("0123456789abcdef", 1, [], {UNLABELLED: accounts // workers})
+    with EmbeddedRedis(append_only=True) as server, redis.Redis.from_url(server.url, protocol=2) as client:
+        fleet = [Members(client, f"a-host-of-the-fleet-{number:06}", 3600.0) for number in range(workers)]
+
+        def look(members: Sequence[Members], *, anew: bool) -> str:
+            before, used = client.info("stats")["total_net_output_bytes"], cpu_seconds(server.pid)
+            for one in members:
+                one.look(word, anew=anew)
+            used = (cpu_seconds(server.pid) - used) / len(members) * 1000
+            sent = (client.info("stats")["total_net_output_bytes"] - before) / len(members)
+            return f"{used:.3f} ms of Redis's CPU, {sent:,.0f} B"
+
+        for number in range(2):  # at its second look each knows the others
+            for one in fleet:
+                one.look(word, anew=number == 0)
+        report.say(f"a look of one of {workers:,} workers at the fleet, each once a second")
+        report.say(f"  nothing has changed: {look(fleet, anew=False)}")
+        report.say(f"  all is heard: {look(fleet[:SOME_WORKERS], anew=True)}")
+    tenth = max(1, workers // 10)
+    held = accounts // max(1, workers - tenth)
+    members = [Member(f"{number:06}", held={UNLABELLED: held if number >= tenth else 0}) for number in range(workers)]
+    began = monotonic()
+    spread({UNLABELLED: accounts}, members)
+    report.say(f"  the spread computed anew where {tenth:,} come: {(monotonic() - began) * 1000:.0f} ms in each worker")
 
 
 def measure(given: argparse.Namespace, accounts: int, report: Report, *, with_jobs: bool) -> dict[str, Figures]:
@@ -167,7 +204,7 @@ def load(
 
 def count(stage: Stage, worker: WorkerProcess) -> Figures:
     """Return how much of everything there has been so far. The benchmark's own pushes and reads of replies are among it."""
-    info = cast("dict[str, Any]", stage.redis.info("all"))
+    info = stage.redis.info("all")
     with stage.engine.connect() as connection:
         connection.execute(text("SELECT pg_stat_clear_snapshot()"))
         committed, rows, wal = connection.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import redis
 
@@ -56,7 +56,7 @@ class SlowWatch:
 
     def commands(self) -> list[Slow]:
         """Return the slow commands of Redis."""
-        entries = cast("list[dict[str, Any]]", self._client.slowlog_get(_KEPT))
+        entries = self._client.slowlog_get(_KEPT)
         slow = [Slow(entry["duration"] / 1000, _name(entry["command"].split(b" "))) for entry in entries]
         return [one for one in slow if one.what.split()[0] not in _NOT_OURS]
 

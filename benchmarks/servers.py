@@ -57,7 +57,7 @@ class SlowWatch:
     def commands(self) -> list[Slow]:
         """Return the slow commands of Redis."""
         entries = self._client.slowlog_get(_KEPT)
-        slow = [Slow(entry["duration"] / 1000, _name(entry["command"].split(b" "))) for entry in entries]
+        slow = [Slow(entry["duration"] / 1000, name_of(entry["command"].split(b" "))) for entry in entries]
         return [one for one in slow if one.what.split()[0] not in _NOT_OURS]
 
     def statements(self) -> list[Slow]:
@@ -65,8 +65,7 @@ class SlowWatch:
         assert self._log is not None
         with self._log.open("rb") as log:
             log.seek(self._read)
-            text = log.read().decode(errors="replace")
-        return [Slow(float(found[1]), " ".join(found[2].split())[:_SHOWN]) for found in _STATEMENT.finditer(text)]
+            return statements_in(log.read().decode(errors="replace"))
 
     def _judge(self, report: Report, kind: str, slow: list[Slow]) -> None:
         worst = max(slow, default=Slow(0.0, f"none took {LEAST_MILLISECONDS} ms"))
@@ -74,7 +73,12 @@ class SlowWatch:
         report.goal(f"milliseconds of the slowest {kind}", worst.milliseconds, at_most=GOAL_MILLISECONDS)
 
 
-def _name(words: list[bytes]) -> str:
+def statements_in(log: str) -> list[Slow]:
+    """Return the slow statements in what PostgreSQL has written; of a long one its beginning."""
+    return [Slow(float(found[1]), " ".join(found[2].split())[:_SHOWN]) for found in _STATEMENT.finditer(log)]
+
+
+def name_of(words: list[bytes]) -> str:
     """Return a command's name; of a script its file and how many keys it was given."""
     command = words[0].decode().upper()
     if command not in ("EVALSHA", "EVAL") or len(words) < 3:

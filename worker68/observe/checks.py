@@ -13,7 +13,8 @@ from typing import Final
 from worker68.observe.health import Check, Recency, Threads
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
-from worker68.store.schema import read_version, require_version
+from worker68.store.schema import check_version
+from worker68.store.writer import answers
 
 THREADS: Final = frozenset({"worker68-loop", "worker68-writer"})
 
@@ -33,8 +34,8 @@ def make_checks(parts: Parts, lease_ttl_seconds: float) -> Mapping[str, Check]:
         return None
 
     def ask_database() -> str | None:
-        # One without tables, or with those of another version, is waited for.
-        require_version(parts.writer.write(read_version))
+        parts.writer.write(answers)
+        check_version(parts.engine)  # one without tables, or with those of another version, is waited for
         return None
 
     return {

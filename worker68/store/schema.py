@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from worker68.errors import DatabaseUnfit
 from worker68.store.engine import reading
@@ -16,11 +16,7 @@ VERSION: Final = "0005"
 
 def check_version(engine: Engine) -> None:
     """Raise ``DatabaseUnfit`` when the database has not the version that this code needs."""
-    require_version(current_version(engine))
-
-
-def require_version(found: str | None) -> None:
-    """Raise ``DatabaseUnfit`` where the version that was found is another one, or none."""
+    found = current_version(engine)
     if found != VERSION:
         state = "has no tables yet" if found is None else f"is at version {found}, not at {VERSION}"
         raise DatabaseUnfit(f"the database {state}: run `worker68 db upgrade`")
@@ -31,10 +27,5 @@ def current_version(engine: Engine) -> str | None:
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        return read_version(connection)
-
-
-def read_version(connection: Connection) -> str | None:
-    """Return the version in a transaction of the caller's, which fails where there are no tables."""
-    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return version
+        version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return version

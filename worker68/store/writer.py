@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, literal, select
 
 from worker68.errors import DatabaseAway
 from worker68.observe.metrics import histogram
@@ -131,6 +131,11 @@ class Writer:
 def each(connection: Connection, works: Sequence[Work[T]]) -> list[T]:
     """The verb of works that have no verb in common."""
     return [work(connection) for work in works]
+
+
+def answers(connection: Connection) -> bool:
+    """Whether the database answers on this connection."""
+    return connection.scalar(select(literal(1))) == 1
 
 
 def _by_verb(group: Sequence[_Write]) -> Iterable[tuple[Verb[Any, Any], list[_Write]]]:

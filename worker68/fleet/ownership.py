@@ -78,7 +78,6 @@ class Ownership:
         self._leases = leases
         self._shares = shares
         self._labels = labels
-        self._unshared = [name for name, label in labels.items() if label is None]
         self._callbacks = callbacks
         self._mine = HeldLeases(loop, callbacks.on_gained, callbacks.on_lost)
         self._away: set[str] = set()  # which of the rounds Redis did not answer
@@ -154,7 +153,8 @@ class Ownership:
         if self._draining:
             await asyncio.to_thread(self._shares.leave)
             return
-        await self._take(self._unshared, len(self._unshared))
+        unshared = [name for name, label in self._labels.items() if label is None]
+        await self._take(unshared, len(unshared))
         held = {label: len(leases) for label, leases in self._staying().items()}
         share = await asyncio.to_thread(self._shares.look, held)
         staying = self._staying()

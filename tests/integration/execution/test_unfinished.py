@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.parts.ledger import Ledger
-from tests.parts.onloop import run
+from tests.parts.onloop import one_loop, run
 from worker68.execution import unfinished as module
 from worker68.execution.unfinished import Unfinished
 from worker68.loop import Loop
@@ -15,16 +15,17 @@ from worker68.loop import Loop
 
 def test_an_account_is_found_whose_jobs_were_there_at_the_question_before(sqlite: Ledger) -> None:
     found, owned = list[str](), ["main", "other"]
-    unfinished = Unfinished(sqlite.engine, lambda: owned, found.append, Loop())
-    sqlite.send(account="other")
-    run(unfinished.ask())
-    assert found == []
-    sqlite.send()
-    run(unfinished.ask())
-    assert found == ["other"], "the job of main has just come"
-    owned.remove("other")
-    run(unfinished.ask())
-    assert found == ["other", "main"], "other has another owner now"
+    with one_loop() as loop:
+        unfinished = Unfinished(sqlite.engine, lambda: owned, found.append, loop)
+        sqlite.send(account="other")
+        run(unfinished.ask())
+        assert found == []
+        sqlite.send()
+        run(unfinished.ask())
+        assert found == ["other"], "the job of main has just come"
+        owned.remove("other")
+        run(unfinished.ask())
+        assert found == ["other", "main"], "other has another owner now"
 
 
 def test_it_asks_until_it_is_stopped(sqlite: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

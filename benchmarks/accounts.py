@@ -28,9 +28,9 @@ import redis
 
 from benchmarks.arrivals import Chat, arrival_times, push_and_wait
 from benchmarks.bridges import open_bridges
+from benchmarks.longest import Longest, watch_longest
 from benchmarks.processes import cpu_seconds, resident_megabytes
 from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, counts, percentile, ratios, seconds, seconds_from_zero
-from benchmarks.servers import SlowWatch
 from benchmarks.stage import OFF, Stage, open_stage
 from tests.parts.worker import WORKER68, WorkerProcess
 from worker68.clock import Deadline, monotonic
@@ -45,6 +45,8 @@ PATIENCE_SECONDS: Final = 240.0
 SETTLE_SECONDS: Final = 6.0
 WATCH_SECONDS: Final = 0.5
 
+#: One command of Redis or statement of PostgreSQL; what takes longer is noticed by the jobs of other accounts.
+GOAL_MILLISECONDS: Final = 50
 #: Percent of a core, by the number of a worker's accounts.
 IDLE_GOALS: Final = {1: 0.5, 100: 1.0, 500: 4.0, 1000: 8.0}
 #: The p50 of the worker's own part, to that of one account, by the number of a worker's accounts.
@@ -91,18 +93,17 @@ def measure(given: argparse.Namespace, accounts: int, report: Report) -> list[fl
         names = list(bridges.accounts(accounts))
         chats = [Chat(name, friend) for friend in bridges.friends for name in names]
         with open_stage(given.database, 2, 0.0, **settings) as stage, ExitStack() as stack:
-            slow = SlowWatch(stage.redis, stage.postgres)
             began = monotonic()
             workers = [stage.worker(f"worker-{number}", WORKER68) for number in range(given.workers)]
-            for worker in workers:
-                stack.callback(worker.kill)
-                worker.start()
-            ready = wait_for_accounts(stage, workers, accounts)
+            with watch_longest(stage) as longest:
+                for worker in workers:
+                    stack.callback(worker.kill)
+                    worker.start()
+                ready = wait_for_accounts(stage, workers, accounts)
             report.say(f"  {'all' if ready else 'NOT all'} bridges ready after {monotonic() - began:.1f} s")
-            slow.say(report)
+            say_longest(report, "the start", longest)
             sleep(SETTLE_SECONDS)
-            slow = SlowWatch(stage.redis, stage.postgres)
-            with watch_leases(stage, names) as lost:
+            with watch_leases(stage, names) as lost, watch_longest(stage) as longest:
                 say_idle(
                     report,
                     accounts // given.workers,
@@ -111,13 +112,22 @@ def measure(given: argparse.Namespace, accounts: int, report: Report) -> list[fl
                 if ready:
                     own = say_load(report, run_load(given, stage, workers, chats))
             report.goal(f"{accounts:,} accounts, leases lost", len(lost), at_most=0)
-            slow.say(report)
+            say_longest(report, "rest and load", longest)
             held = held_by_pid(stage)
             for worker in workers:
                 report.say(f"  {len(held.get(worker.pid, {})):,} accounts, {resident_megabytes(worker.pid):.0f} MB")
     if not ready:
         report.missed.append(f"{accounts:,} accounts, all of them owned and ready")
     return own
+
+
+def say_longest(report: Report, of: str, longest: Longest) -> None:
+    """Print what took Redis and PostgreSQL longest, and whether others would have noticed."""
+    for server, command in (("Redis", longest.redis), ("PostgreSQL", longest.statement)):
+        report.say(f"  the longest command of {server} in {of}: {command.milliseconds:.0f} ms, {command.words}")
+        name = f"{of}, milliseconds of the longest command of {server}"
+        report.goal(name, command.milliseconds, at_most=GOAL_MILLISECONDS)
+    report.say(f"  the longest COMMIT, mostly the disk's: {longest.commit.milliseconds:.0f} ms")
 
 
 def run_load(

@@ -29,7 +29,7 @@ from sqlalchemy import text
 from benchmarks.accounts import PATIENCE_SECONDS, SETTLE_SECONDS, wait_for_accounts
 from benchmarks.arrivals import Chat, arrival_times, push_and_wait
 from benchmarks.bridges import open_bridges
-from benchmarks.processes import children, cpu_seconds, resident_megabytes
+from benchmarks.processes import children, cpu_seconds, parent, resident_megabytes
 from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, seconds
 from benchmarks.stage import OFF, Stage, open_stage
 from tests.parts.worker import WORKER68, WorkerProcess
@@ -207,13 +207,12 @@ def count(stage: Stage, worker: WorkerProcess) -> Figures:
     info = stage.redis.info("all")
     with stage.engine.connect() as connection:
         connection.execute(text("SELECT pg_stat_clear_snapshot()"))
-        committed, rows, wal = connection.execute(
+        backend, committed, rows, wal = connection.execute(
             text(
-                "SELECT xact_commit + xact_rollback, tup_inserted + tup_updated + tup_deleted,"
+                "SELECT pg_backend_pid(), xact_commit + xact_rollback, tup_inserted + tup_updated + tup_deleted,"
                 " pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') FROM pg_stat_database WHERE datname = current_database()"
             )
         ).one()
-    assert stage.postgres is not None
     return {
         "Redis: commands sent": float(info["total_commands_processed"]),
         "Redis: commands with those in scripts": float(sum(commands_of(stage).values())),
@@ -223,7 +222,7 @@ def count(stage: Stage, worker: WorkerProcess) -> Figures:
         "Redis: bytes of the append-only file": float(info["aof_current_size"]),
         "PostgreSQL: transactions": float(committed),
         "PostgreSQL: WAL": float(wal),
-        "PostgreSQL: CPU": sum(map(cpu_seconds, children(str(stage.postgres.process.pid)))) * 1000,
+        "PostgreSQL: CPU": sum(map(cpu_seconds, children(str(parent(backend))))) * 1000,
         "PostgreSQL: rows written": float(rows),
         "worker: CPU": cpu_seconds(worker.pid) * 1000,
     }

@@ -16,6 +16,11 @@ def children(of: str = "self") -> set[int]:
     return {int(pid) for task in tasks for pid in task.read_text().split()}
 
 
+def parent(pid: int) -> int:
+    """Return the process that has started another one."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of all threads of a process so far, in user and kernel mode."""
     return time.clock_gettime(~pid << 3 | _SCHEDULED_TIME)

@@ -17,8 +17,7 @@ from typing import Any, Final
 import redis
 from sqlalchemy import Engine
 
-from benchmarks.servers import LEAST_MILLISECONDS
-from tests.parts.postgres import SERVER_OPTIONS, PostgresServer
+from tests.parts.postgres import PostgresServer
 from tests.parts.worker import CELERY, WorkerProcess
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
@@ -45,7 +44,6 @@ class Stage:
     bridge: Simulator
     settings: dict[str, object]
     friends: list[int]
-    postgres: PostgresServer | None = None
 
     def worker(self, name: str, command: tuple[str, ...] = CELERY) -> WorkerProcess:
         """Return a worker process that is not started yet."""
@@ -82,11 +80,8 @@ def open_stage(database: str, friends: int, verdict_delay_seconds: float, **sett
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="worker68-benchmark-")))
         url = f"sqlite:///{folder / 'worker68.db'}"
-        postgres = None
         if database == "postgresql":
-            options = (*SERVER_OPTIONS, "-c", f"log_min_duration_statement={LEAST_MILLISECONDS}")
-            postgres = stack.enter_context(PostgresServer(options))
-            url = stack.enter_context(postgres.database())
+            url = stack.enter_context(stack.enter_context(PostgresServer()).database())
         upgrade(url)
         engine = open_engine(url)
         stack.callback(engine.dispose)
@@ -97,4 +92,4 @@ def open_stage(database: str, friends: int, verdict_delay_seconds: float, **sett
             Simulator(world=world, heartbeat_seconds=1.0, verdict_delay_seconds=verdict_delay_seconds)
         )
         given = {"REDIS_URL": server.url, "DATABASE_URL": url, "BRIDGE_URL": bridge.url} | settings
-        yield Stage(folder, server, client, engine, bridge, given, sorted(world.contacts)[:friends], postgres)
+        yield Stage(folder, server, client, engine, bridge, given, sorted(world.contacts)[:friends])

@@ -24,8 +24,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 #: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and some
-#: for accounts whose lanes are loaded at the same time.
-SERVICES: Final = 14
+#: for accounts that are opened, looked after, or whose lanes are loaded at the same time.
+SERVICES: Final = 21
 
 
 class Loop(asyncio.SelectorEventLoop):

@@ -282,9 +282,9 @@ class Runtime:
     def note_cancelled(self, task_ids: Sequence[str], cancelled: waiting.Cancelled) -> None:
         """Let the next of each lane go. Another worker may have cancelled the job: each of them hears of a revoke."""
         seqs = {*cancelled.ended, *cancelled.before}
-        for account in self._owned.all():
-            if account.dispatch.forget(seqs):
-                self._scheduler.wake(account.name)
+        for name in cancelled.accounts:
+            if (account := self._owned.find(name)) is not None and account.dispatch.forget(seqs):
+                self._scheduler.wake(name)
         self._relay.wake()
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))

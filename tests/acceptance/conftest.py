@@ -13,7 +13,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -174,7 +174,7 @@ class Stage:
     def frames(self, words: str, bridge: Simulator | None = None) -> list[dict[str, Any]]:
         """Return the frames of sends with this text that reached the bridge, whatever became of them."""
         frames = [one.frame for one in (bridge or self.bridge).received]
-        return [frame for frame in frames if frame["type"] == "sendMsg" and _content(frame) == words]
+        return [frame for frame in frames if frame["type"] == "sendMsg" and text_of(frame) == words]
 
     def calls(self, call_type: str, bridge: Simulator | None = None) -> list[dict[str, Any]]:
         """Return the data of the calls of the service's API, by the type of the call."""
@@ -187,6 +187,35 @@ class Stage:
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         return self.worker.wait(condition)
+
+    # Who owns what
+
+    def owners(self) -> dict[str, str]:
+        """Return the worker that holds each account, as far as one does."""
+        values: Any = self.redis.mget([f"worker68:lease:account:{account}" for account in self.bridges])
+        held = zip(self.bridges, values, strict=True)
+        return {account: value.partition("|")[0] for account, value in held if value is not None}
+
+    def check_connections(self) -> None:
+        """No account has had two open connections at the same moment since this was last asked."""
+        for account, bridge in self.bridges.items():
+            assert bridge.take_overlaps() == [], f"two connections of {account}: {self.worker.last_words}"
+
+    @contextmanager
+    def cut_off(self, why: str) -> Iterator[None]:
+        """Within the block an owner may lose its lease without noticing it, and so keep its connection: ``why``, in words.
+
+        Its successor's connection may be beside it until the block ends, but from its greeting on nothing comes over the older one.
+        """
+        self.check_connections()
+        yield
+        bridges = self.bridges.values()
+        wait_until(lambda: all(bridge.connections <= 1 for bridge in bridges), lambda: f"two connections last: {why}")
+        overlaps = [(bridge, overlap) for bridge in bridges for overlap in bridge.take_overlaps()]
+        assert overlaps, "no two connections were open at the same moment: this test is like all others"
+        for bridge, overlap in overlaps:
+            late = [one for one in bridge.received if one.connection == overlap.older and one.at > overlap.at]
+            assert late == [], f"the old owner writes: {why}"
 
 
 class StageMaker(Protocol):
@@ -201,7 +230,8 @@ class StageMaker(Protocol):
     ) -> Stage: ...
 
 
-def _content(frame: dict[str, Any]) -> str:
+def text_of(frame: dict[str, Any]) -> str:
+    """Return the text of the message that a frame sends."""
     content: str = frame["data"]["list"][0]["values"]["content"]
     return content
 
@@ -269,7 +299,23 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="module")
-def make_stage(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[StageMaker]:
+def stages() -> list[Stage]:
+    """All stages of the module so far."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def never_two_writers(stages: list[Stage]) -> Iterator[None]:
+    """Every test is one of this, too; what cannot keep it says so by ``Stage.cut_off``."""
+    yield
+    for stage in stages:
+        stage.check_connections()
+
+
+@pytest.fixture(scope="module")
+def make_stage(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, stages: list[Stage]
+) -> Iterator[StageMaker]:
     """Build stages whose worker is not started yet.
 
     ``accounts``: tables of accounts beside ``main``; each gets a bridge of its own. ``settings``: by their names in the contract.
@@ -305,6 +351,7 @@ def make_stage(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
                 tables_of = {name: {"bridge_url": bridges[name].url} | table for name, table in accounts.items()}
                 stage.worker.settings["ACCOUNTS"] = json.dumps(tables_of)
             stage.worker.settings.update(settings)
+            stages.append(stage)
             return stage
 
         yield make

@@ -102,6 +102,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         running = Project(composed)
         yield running
         running.close()
+        assert "simulator_clients_overlap" not in composed.containers["simulator"][0].log.read_text()
     finally:
         codes = composed.down()
     # Flower ends in order on SIGTERM; the simulator says 130 for it; Docker ended nothing by force.

@@ -18,21 +18,15 @@ ACCOUNTS = ("main", *(f"account-{number}" for number in range(11)))
 PAUSE_SECONDS = 0.5
 
 
-def owners(stage: Stage) -> dict[str, str]:
-    """Return the worker that holds each account, as far as one does."""
-    values = stage.redis.mget([f"worker68:lease:account:{account}" for account in ACCOUNTS])
-    return {account: str(value).partition("|")[0] for account, value in zip(ACCOUNTS, values, strict=True) if value}
-
-
 def wait_for_spread(stage: Stage, workers: Sequence[ForkedWorker], *counts: int) -> None:
     """Wait until so many accounts are held by each worker, and each bridge is connected."""
 
     def is_so() -> bool:
-        spread = Counter(owners(stage).values())
+        spread = Counter(stage.owners().values())
         connected = all(bridge.connections == 1 for bridge in stage.bridges.values())
         return connected and sorted(spread.values()) == sorted(counts)
 
-    wait_until(is_so, lambda: f"{owners(stage)}: {[worker.last_words[-2000:] for worker in workers]}")
+    wait_until(is_so, lambda: f"{stage.owners()}: {[worker.last_words[-2000:] for worker in workers]}")
 
 
 class Producer:

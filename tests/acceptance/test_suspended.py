@@ -45,15 +45,16 @@ def heir(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWorke
     heir.kill()
 
 
-def suspend(owner: ForkedWorker, heir: ForkedWorker) -> None:
+def suspend(stage: Stage, owner: ForkedWorker, heir: ForkedWorker) -> None:
     """Stop the owner until the heir has the account, and see it find that out."""
     heir.start()
     heir.wait_ready()
     assert '"account:main"' not in heir.log
-    owner.send(signal.SIGSTOP)
-    heir.wait(lambda: "bridge_ready" in heir.log)
-    owner.send(signal.SIGCONT)
-    owner.wait(lambda: "lease_lost" in owner.log)
+    with stage.cut_off("the owner stands still for longer than its lease"):
+        owner.send(signal.SIGSTOP)
+        heir.wait(lambda: "bridge_ready" in heir.log)
+        owner.send(signal.SIGCONT)
+        owner.wait(lambda: "lease_lost" in owner.log)
 
 
 def test_a_job_that_was_chosen_is_run_by_the_next_owner_alone(
@@ -67,7 +68,7 @@ def test_a_job_that_was_chosen_is_run_by_the_next_owner_alone(
     owner.wait(lambda: stage.celery.control.inspect(timeout=PATIENCE_SECONDS, limit=1).active().popitem()[1])
     owners_connections = {one.connection for one in stage.bridge.received}
 
-    suspend(owner, heir)
+    suspend(stage, owner, heir)
 
     reply = end_of(stage, heir, result)
     assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
@@ -88,7 +89,7 @@ def test_a_frame_that_was_handed_over_is_not_written_and_that_is_told(
     stage.send(words, job_id=words, reply_to=reply_to)
     owner.wait(lambda: (stage.row(words) or {}).get("state") == "sending")
 
-    suspend(owner, heir)
+    suspend(stage, owner, heir)
 
     first, second = stage.take_reply(reply_to), stage.take_reply(reply_to)
     assert (first["status"], first["error"]["code"], first["revision"]) == ("in_doubt", "worker_lost", 1)

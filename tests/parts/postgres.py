@@ -150,12 +150,6 @@ class PostgresServer:
         return self._process
 
     @property
-    def log_file(self) -> Path:
-        """What the server has written."""
-        assert self._directory is not None
-        return self._directory / "postgres.log"
-
-    @property
     def bin(self) -> Path:
         """Where this installation's programs are."""
         assert self._programs is not None
@@ -194,7 +188,7 @@ class PostgresServer:
             str(self._directory),
             *self._server_options,
         ]
-        output = self.log_file
+        output = self._directory / "postgres.log"
         self._process = start_child(command, output, death_signal=signal.SIGQUIT, run_as=self._programs.run_as)
         deadline = Deadline.after(START_SECONDS)
         while not self._answers():

@@ -1,9 +1,11 @@
-"""Kills workers at random while jobs go through, and counts what became of every job.
+"""Kills or stops workers at random while jobs go through, and counts what became of every job.
 
     python -m tests.soak.killer --jobs 5000 --database postgresql [--workers 3 --accounts 60]
+    python -m tests.soak.killer --database postgresql --victim frozen --frozen 30 --kills 6 --jobs 20000 --per-second 100
 
 In: how many jobs, of how many accounts, which database, how often to kill. Out: a report in lines, and exit code 0 only if nothing
-was lost or doubled. Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
+was lost or doubled, and no owner wrote beside its successor. Everything it starts is its own and ends with it; it listens on
+127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import random
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +35,8 @@ from sqlalchemy.pool import NullPool
 
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
-from tests.parts.worker import wait_until
+from tests.parts.worker import PATIENCE_SECONDS, wait_until
+from tests.soak.standstill import stop_owner
 from worker68.clock import Deadline, monotonic
 from worker68.embedded import EmbeddedRedis
 from worker68.simulator import Simulator
@@ -63,8 +68,9 @@ LIMITS: Final = ("account", "chat", "send", "moderate", "read")
 class Plan:
     """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at an account's owner.
 
-    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds. ``per_second``: the limit of each account.
-    ``kills``: at most so many.
+    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds; or ``frozen``: the owner of an account is
+    stopped until another worker has taken over, for ``frozen`` seconds at least, by turns in the middle of a transaction.
+    ``per_second``: the limit of each account. ``kills``: at most so many.
     """
 
     jobs: int = 5000
@@ -75,6 +81,7 @@ class Plan:
     accounts: int = 1
     lease_ttl: float = 1.0
     victim: str = "worker"
+    frozen: float = 30.0
     per_second: int = 1000
     kills: int = 1_000_000
     seed: int = 0
@@ -87,6 +94,7 @@ class Report:
 
     kills: int = 0
     kills_of_owners: int = 0
+    in_transaction: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     sends_under_way: int = 0
     recoveries: list[float] = field(default_factory=list)
@@ -96,6 +104,8 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         yield f"kills                     {self.kills}, of these {self.kills_of_owners} of an account's owner"
+        if self.in_transaction:
+            yield f"stopped in a transaction  {self.in_transaction}"
         yield f"jobs by status            {dict(self.statuses)}"
         yield f"in doubt                  {self.statuses['in_doubt']} of {self.sends_under_way} sends under way at the kills"
         for what, times in (
@@ -139,6 +149,7 @@ class Soak:
 
     def run(self) -> Report:
         began, deadline = monotonic(), Deadline.after(self.plan.minutes * 60)
+        break_one = {"worker": self._kill, "redis": self._break_redis, "frozen": self._freeze}[self.plan.victim]
         for worker in self.workers:
             worker.start()
         next_kill = monotonic() + self.plan.every
@@ -148,7 +159,7 @@ class Soak:
                 break
             self._ask()
             if monotonic() >= next_kill and self.report.kills < self.plan.kills:
-                self._break_redis() if self.plan.victim == "redis" else self._kill()
+                break_one()
                 next_kill = monotonic() + self.plan.every * self.chance.uniform(0.5, 1.5)
             time.sleep(0.05)
         self.report.seconds = monotonic() - began
@@ -196,13 +207,34 @@ class Soak:
         sent_before = len(self.bridges[account].received)
         victim.kill()
         killed_at = monotonic()
-        self.report.kills += 1
-        self.killed |= set(re.findall(r'"owner": "([^"]+)", "accounts"', victim.log_since_start))
+        self._note_victim(victim)
         if victim is owner:
             self.report.kills_of_owners += 1
             watch = (self.bridges[account], killed_at, sent_before)
             threading.Thread(target=self._time_recovery, args=watch, daemon=True).start()
         victim.start()
+
+    def _note_victim(self, victim: ForkedWorker) -> None:
+        self.report.kills += 1
+        self.killed |= set(re.findall(r'"owner": "([^"]+)", "accounts"', victim.log_since_start))
+
+    def _freeze(self) -> None:
+        """Stop an owner until another worker has taken over, and for so long; it must find out when it goes on."""
+        account = self.chance.choice(self.accounts)
+        owner, in_transaction = stop_owner(
+            partial(self._owner, account), self._rows, in_transaction=self.report.kills % 2 == 1
+        )
+        self._note_victim(owner)
+        self.report.in_transaction += in_transaction
+        until, lost_before = monotonic() + self.plan.frozen, owner.log.count("lease_lost")
+        while monotonic() < until or self._owner(account) in (None, owner):
+            if monotonic() > until + PATIENCE_SECONDS:
+                self.report.problems.append("nobody took over")
+                break
+            self._ask()
+            time.sleep(0.05)
+        owner.send(signal.SIGCONT)
+        owner.wait(lambda: owner.log.count("lease_lost") > lost_before)
 
     def _break_redis(self) -> None:
         self.redis_server.kill()
@@ -257,20 +289,25 @@ class Soak:
 
     def _audit(self) -> None:
         report, problems = self.report, self.report.problems
-        jobs = {row.job_id: row for row in self._rows("SELECT job_id, state, status, revision, task FROM jobs")}
+        query = "SELECT job_id, state, status, revision, task, error_code FROM jobs"
+        jobs = {row.job_id: row for row in self._rows(query)}
         report.statuses = Counter(str(row.status) for row in jobs.values())
         report.sends_under_way = len(under_way := self._left_begun())
         if missing := set(self.asked) - jobs.keys():
             problems.append(f"lost: {sorted(missing)[:5]}")
         if open_ := [row.job_id for row in jobs.values() if row.state != "ended"]:
             problems.append(f"not ended: {open_[:5]}")
-        wrong = [row.job_id for row in jobs.values() if row.status not in ("succeeded", "in_doubt")]
+        # An owner that was stopped before it wrote knows afterwards that it did not.
+        unwritten = {row.job_id for row in jobs.values() if row.error_code == "not_sent"} & under_way
+        ended = [row for row in jobs.values() if row.job_id not in unwritten]
+        wrong = [row.job_id for row in ended if row.status not in ("succeeded", "in_doubt")]
         if wrong:
             problems.append(f"ended otherwise: {wrong[:5]}")
         doubtful = {row.job_id for row in jobs.values() if row.status == "in_doubt"}
         if unexplained := doubtful - under_way:
             problems.append(f"in doubt without a kill: {sorted(unexplained)[:5]}")
-        self._audit_bridges(jobs)
+        self._audit_bridges(jobs, unwritten)
+        self._audit_connections()
         self._audit_replies(jobs)
 
     def _left_begun(self) -> set[str]:
@@ -281,7 +318,18 @@ class Soak:
         )
         return {row.job_id for row in self._rows(query) if row.owner in self.killed}
 
-    def _audit_bridges(self, jobs: dict[str, Any]) -> None:
+    def _audit_connections(self) -> None:
+        """Of two open connections the older one is that of an owner that stood still, and writes nothing from then on."""
+        stood_still = any("lease_lost" in worker.log for worker in self.workers)
+        for account, bridge in self.bridges.items():
+            for overlap in bridge.take_overlaps():
+                if not stood_still:
+                    self.report.problems.append(f"two connections of {account} at once: {overlap}")
+                late = [one for one in bridge.received if one.connection == overlap.older and one.at > overlap.at]
+                if late:
+                    self.report.problems.append(f"an old owner wrote beside its successor: {late[:3]}")
+
+    def _audit_bridges(self, jobs: dict[str, Any], unwritten: set[str]) -> None:
         sent, problems = [one for bridge in self.bridges.values() for one in bridge.sent.copy()], self.report.problems
         for what, seen in (
             ("text", Counter(one.text for one in sent)),
@@ -290,6 +338,8 @@ class Soak:
             if doubled := [value for value, count in seen.items() if count > 1]:
                 problems.append(f"{what} sent twice: {doubled[:5]}")
         texts = {one.text for one in sent}
+        if written := [job for job in unwritten if job.replace("job-", "text ") in texts]:
+            problems.append(f"sent, and said not to be: {written[:5]}")
         succeeded = [job for job in self.asked if job in jobs and jobs[job].status == "succeeded"]
         unsent = [job for job in succeeded if jobs[job].task == SEND and job.replace("job-", "text ") not in texts]
         if unsent:
@@ -336,12 +386,15 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=defaults.workers)
     parser.add_argument("--accounts", type=int, default=defaults.accounts, help="each with a bridge of its own")
     parser.add_argument("--lease-ttl", type=float, default=defaults.lease_ttl)
-    parser.add_argument("--victim", choices=["worker", "redis"], default=defaults.victim)
+    parser.add_argument("--victim", choices=["worker", "redis", "frozen"], default=defaults.victim)
+    parser.add_argument("--frozen", type=float, default=defaults.frozen, help="seconds, with --victim frozen")
     parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the limit of each account")
     parser.add_argument("--kills", type=int, default=defaults.kills, help="how many at most")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="give up after this")
     plan = Plan(**vars(parser.parse_args()))
+    if plan.victim == "frozen" and plan.database == "sqlite":
+        parser.error("--victim frozen needs --database postgresql: a stopped worker may hold SQLite's only lock")
     with open_soak(plan) as soak:
         report = soak.run()
     print(f"plan                      {plan}")

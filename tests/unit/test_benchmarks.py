@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import rounds
-from benchmarks.servers import Slow, name_of, statements_in
-from worker68.redis_calls import Script
 
 FOLDER = Path(rounds.__file__).parent
 #: The modules that take arguments.
@@ -58,19 +56,3 @@ def test_what_is_no_list_of_counts(word: str) -> None:
 def test_what_is_right_is_taken() -> None:
     assert rounds.counts("1,100") == [1, 100]
     assert (rounds.at_least(5)("7"), rounds.seconds("0.5"), rounds.seconds_from_zero("0")) == (7, 0.5, 0.0)
-
-
-def test_a_slow_script_is_named_by_its_file() -> None:
-    sha = Script("worker68.fleet", "fleet_look.lua").sha
-    assert name_of([b"EVALSHA", sha, b"3", b"a", b"b", b"c"]) == "EVALSHA fleet_look.lua, 3 keys"
-    assert name_of([b"EVALSHA", b"0" * 40, b"1", b"a"]) == "EVALSHA a script, 1 keys"
-    assert name_of([b"get", b"a"]) == "GET"
-
-
-def test_slow_statements_are_read_from_what_postgresql_writes() -> None:
-    log = (
-        "2026-11-29 21:00:00.000 UTC [7] LOG:  duration: 12.500 ms  statement: BEGIN\n"
-        "2026-11-29 21:00:00.000 UTC [7] LOG:  checkpoint complete: wrote 3 buffers\n"
-        "2026-11-29 21:00:00.000 UTC [7] LOG:  duration: 51.000 ms  execute <unnamed>: SELECT   1\n\tFROM jobs\n"
-    )
-    assert statements_in(log) == [Slow(12.5, "BEGIN"), Slow(51.0, "SELECT 1")]

@@ -189,7 +189,7 @@ COVERED_BY = {
     "observe/status.py": "integration/observe/test_vitals.py",
     "protocol/api.py": "unit/jobs/test_permission.py",
     "scheduling/starter.py": "unit/scheduling/test_scheduler.py",
-    "simulator/clients.py": "integration/simulator/test_server.py",
+    "scheduling/tending.py": "unit/scheduling/test_scheduler.py",
     "simulator/endpoints.py": "unit/simulator/test_requests.py",
     "simulator/exchange.py": "integration/simulator/test_server.py",
     "simulator/sends.py": "unit/simulator/test_requests.py",

@@ -55,7 +55,7 @@ class Account:
         )
         self.link = open_link(options)
         self.dispatch = Dispatch(settings, shared.slots, self._load_lanes, shared.capacity, self._ready_in)
-        self.upkeep = Upkeep(settings, shared, self.dispatch, self.why_not)
+        self.upkeep = Upkeep(settings, shared, self.dispatch, self.why_not, lease)
         self.recorder = Recorder(settings.name, shared.kept, shared.stopping)
         self.recently_asked = RecentlyAsked()
 
@@ -66,6 +66,11 @@ class Account:
     def why_not(self, needs_login: bool) -> str | None:
         """Return why no frame can leave now, None where one can. ``needs_login``: it goes on to the service."""
         return self.guard.why_not() or self.link.why_not(needs_login)
+
+    @property
+    def needs_care(self) -> bool:
+        """Whether ``tend`` has something to do."""
+        return self.pacing.has_busy or self.upkeep.tend_at <= monotonic()
 
     async def tend(self) -> None:
         """Do what is due. Raises ``DatabaseAway`` and ``RedisAway``."""

@@ -19,6 +19,7 @@ from worker68.execution.backlog import Backlog
 from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
 from worker68.execution.slots import (
+    Blocked,
     Choice,
     Ready,
     Slot,
@@ -86,8 +87,7 @@ class Dispatch:
         self._capacity = capacity
         self._under_way = UnderWay(capacity)
         self._backlog = Backlog(self._under_way)
-        # The limits that refuse all jobs that meet them, until when (monotonic seconds), and why in words.
-        self._blocked: dict[str, tuple[float, str]] = {}
+        self._blocked = Blocked()
         self._outside = _Outside()
         self.finished = 0
 
@@ -153,9 +153,10 @@ class Dispatch:
         """
         at = monotonic()
         missing_since = None if api_known else self._outside.api_missing_since or at
+        chats_go_on = self._outside.one_send_per_chat and not one_send_per_chat
         self._outside = _Outside(one_send_per_chat, logged_in, missing_since)
         self._under_way.limit_sends(one_send)
-        self._lift(at)
+        self._lift(at, chats_go_on)
         ready: list[Ready] = []
         overdue: list[Job] = []
         asked = loads = 0
@@ -230,15 +231,16 @@ class Dispatch:
         if was is not None and (chat := chat_of_send(was)) is not None:
             self._backlog.release_all(chat)
 
-    def _lift(self, at: float) -> None:
-        """Let what no limit blocks any more, and what has rested, stand in the order again."""
-        for scope in [scope for scope, (until, _) in self._blocked.items() if until <= at]:
-            del self._blocked[scope]
+    def _lift(self, at: float, chats_go_on: bool) -> None:
+        """Let what no limit blocks any more, and what has rested, stand in the order again.
+
+        ``chats_go_on``: no lane waits for a send in its chat any more.
+        """
+        for scope in self._blocked.end(at):
             self._backlog.release_all(scope)
-        if not self._outside.one_send_per_chat:
-            for cause in self._backlog.causes():
-                if isinstance(cause, Chat):
-                    self._backlog.release_all(cause)
+        for cause in self._backlog.causes() if chats_go_on else ():
+            if isinstance(cause, Chat):
+                self._backlog.release_all(cause)
         self._backlog.wake()
 
     # Choosing
@@ -339,8 +341,7 @@ class Dispatch:
         """Put a job that did not start where it was, as if nothing had been."""
         if refusal is not None:
             scope = scope_of(refusal, job)
-            block = ask_again_at(refusal, at), reasons.refused(refusal, self._account.limits)
-            self._blocked[scope] = max(block, self._blocked.get(scope, block))
+            self._blocked.add(scope, ask_again_at(refusal, at), reasons.refused(refusal, self._account.limits))
         self._backlog.go_back(job, since)
         if (chat := chat_of_send(job)) is not None:
             self._backlog.release_all(chat)
@@ -366,9 +367,8 @@ class Dispatch:
         return since + API_PATIENCE_SECONDS if waits else -math.inf
 
     def _next_look(self, at: float) -> float | None:
-        times = [until for until, _ in self._blocked.values()]
-        times += [until for until in [self._api_patience_until()] if until > at]
-        times += [until for until in [self._backlog.wakes_at] if until is not None]
+        times = [until for until in [self._api_patience_until()] if until > at]
+        times += [until for until in [self._blocked.next_end, self._backlog.wakes_at] if until is not None]
         return min(times, default=None)
 
     def _why(self, lane: Lane, first: Job | Head, why_not: Callable[[Kind], str | None]) -> str | None:
@@ -394,7 +394,7 @@ class Dispatch:
             return "the bridge has not told the address of the service's API yet"
         for scope in scopes_of(job) if job is not None else ("account", kind.limit, call_scope(kind.call), cause):
             if scope in self._blocked:
-                return self._blocked[scope][1]
+                return self._blocked[scope]
         if (occupied := self._under_way.occupied) >= self._account.max_in_flight:
             return f"{occupied} jobs of the account are under way, as many as MAX_IN_FLIGHT allows"
         return "the worker has as many jobs under way as CONCURRENCY allows" if self._capacity.free <= 0 else None

@@ -88,6 +88,11 @@ class Pacing:
             self._busy.append(_Busy(guard.slot, guard.call, rule))
             self._wake()
 
+    @property
+    def has_busy(self) -> bool:
+        """Whether ``report_busy`` has something to report."""
+        return bool(self._busy)
+
     async def report_busy(self) -> None:
         """Slow down for the frames that met "busy" since the last call. Raises ``RedisAway``; then they are kept."""
         while self._busy:

@@ -84,9 +84,14 @@ def take_over(engine: Engine, account: str, fence: int, now: dt.datetime) -> Non
     _resolve(engine, account, lambda job: job.fence < fence, now)
 
 
-def resolve_abandoned(engine: Engine, account: str, under_way: Callable[[int], bool], now: dt.datetime) -> None:
-    """Resolve attempts that are not under way in this worker any more: one broke off where it could not record its end."""
-    _resolve(engine, account, lambda job: not under_way(job.seq), now)
+def resolve_abandoned(
+    engine: Engine, account: str, fence: int, under_way: Callable[[int], bool], now: dt.datetime
+) -> None:
+    """Resolve attempts that are not under way in this worker any more: one broke off where it could not record its end.
+
+    But not those of a later owner: this one may have stood still in here.
+    """
+    _resolve(engine, account, lambda job: job.fence <= fence and not under_way(job.seq), now)
 
 
 def _resolve(engine: Engine, account: str, is_abandoned: Callable[[attempts.Begun], bool], now: dt.datetime) -> None:

@@ -6,6 +6,8 @@ these. Never: Redis, a wait.
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -59,6 +61,40 @@ class Choice:
     overdue: list[Job]
     look_again_at: float | None
     short: bool = False
+
+
+class Blocked:
+    """The scopes whose limits refuse all jobs that meet them, until when (monotonic seconds), and why in words."""
+
+    def __init__(self) -> None:
+        self._blocked: dict[Hashable, tuple[float, str]] = {}
+        self._ends: list[tuple[float, str]] = []  # a heap; of a scope that is refused for longer also an earlier end
+
+    def __contains__(self, scope: Hashable) -> bool:
+        return scope in self._blocked
+
+    def __getitem__(self, scope: Hashable) -> str:
+        """Return why a scope is refused."""
+        return self._blocked[scope][1]
+
+    def add(self, scope: str, until: float, why: str) -> None:
+        self._blocked[scope] = max((until, why), self._blocked.get(scope, (until, why)))
+        heapq.heappush(self._ends, (until, scope))
+
+    def end(self, at: float) -> list[str]:
+        """Return the scopes that are refused no more at this time."""
+        over = []
+        while self._ends and self._ends[0][0] <= at:
+            scope = heapq.heappop(self._ends)[1]
+            if scope in self._blocked and self._blocked[scope][0] <= at:
+                del self._blocked[scope]
+                over.append(scope)
+        return over
+
+    @property
+    def next_end(self) -> float | None:
+        """When the next scope may be refused no more."""
+        return self._ends[0][0] if self._ends else None
 
 
 def ask_of(job: Job) -> Ask:

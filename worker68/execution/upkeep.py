@@ -18,6 +18,7 @@ from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
+from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
 from worker68.jobs.retry import bounded_due_at
 from worker68.jobs.states import State
@@ -42,9 +43,14 @@ class Upkeep:
     """
 
     def __init__(
-        self, settings: AccountSettings, shared: Shared, dispatch: Dispatch, why_not: Callable[[bool], str | None]
+        self,
+        settings: AccountSettings,
+        shared: Shared,
+        dispatch: Dispatch,
+        why_not: Callable[[bool], str | None],
+        lease: Lease,
     ) -> None:
-        self._account = settings.name
+        self._lease = lease
         self._shared = shared
         self._dispatch = dispatch
         self._count = UnfinishedCount(settings, dispatch)
@@ -55,6 +61,10 @@ class Upkeep:
         self._found_to: str | None = ""  # while lanes are looked up: the last one so far
         self.knows_lanes = False
         """Whether memory knows of all lanes, as SQL had them after the last failure."""
+
+    @property
+    def _account(self) -> str:
+        return self._lease.account or ""
 
     @property
     def room(self) -> int:
@@ -70,6 +80,7 @@ class Upkeep:
         """Memory may have missed something that stands in SQL: nothing starts before that was looked at."""
         self._sweep_at = 0.0
         self.knows_lanes, self._found_to = False, ""
+        self._times.overdue.clear()
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
@@ -89,6 +100,7 @@ class Upkeep:
     async def tend(self) -> None:
         """Do what is due."""
         now, engine = utc_now(), self._shared.engine
+        await self._end_overdue(now)
         self._put_off_sweep()
         if monotonic() >= self._sweep_at:
             await self._begin_sweep(now)
@@ -120,7 +132,7 @@ class Upkeep:
     @property
     def tend_at(self) -> float:
         """When something is due here, as far as is known (monotonic seconds; ``math.inf``: never): to be tended then."""
-        if not self.knows_lanes:
+        if not self.knows_lanes or self._times.overdue:
             return 0.0
         times = [self._sweep_at if self._sweeps else math.inf]
         if self._found_to is not None or self._times.expires or self._dispatch.has_lanes or self.room == 0:
@@ -129,10 +141,15 @@ class Upkeep:
             times.append(monotonic() + (self._times.due - utc_now()).total_seconds())
         return min(times)
 
-    async def end_overdue(self, jobs: Sequence[Job]) -> None:
-        """End jobs whose time was over when their turn came."""
-        await asyncio.to_thread(recovery.expire, self._shared.engine, jobs, utc_now())
-        self._shared.announce()
+    def end_soon(self, jobs: Sequence[Job]) -> None:
+        """End jobs whose time was over when their turn came, when the account is tended next."""
+        self._times.overdue += jobs
+
+    async def _end_overdue(self, now: dt.datetime) -> None:
+        overdue, self._times.overdue = self._times.overdue, []
+        if overdue:
+            await asyncio.to_thread(recovery.expire, self._shared.engine, overdue, now)
+            self._shared.announce()
 
     async def _begin_sweep(self, now: dt.datetime) -> None:
         self._times.due = self._times.expires = None
@@ -147,7 +164,7 @@ class Upkeep:
     def _resolve(self, now: dt.datetime) -> tuple[list[Job], dt.datetime | None, dt.datetime | None]:
         """Resolve in SQL what no event would. Return jobs that may start now, and what is due next. In the pool."""
         engine = self._shared.engine
-        recovery.resolve_abandoned(engine, self._account, self._dispatch.is_under_way, now)
+        recovery.resolve_abandoned(engine, self._account, self._lease.fence, self._dispatch.is_under_way, now)
         revived = recovery.revive_parked(engine, self._shared.intake, self._account, now)
         return revived, waiting.next_due(engine, self._account), waiting.next_expiry(engine, self._account)
 
@@ -186,6 +203,7 @@ class UnfinishedCount:
         """Whether SQL has had some of them for a while, and was not asked since."""
         self._under_way: frozenset[int] = frozenset()  # when SQL counted last
         self._finished = 0  # by then
+        self._counted = False
 
     @property
     def unfinished(self) -> int:
@@ -195,24 +213,31 @@ class UnfinishedCount:
 
     @property
     def room(self) -> int:
-        """How many more may wait."""
-        return max(0, self._settings.max_waiting - self.unfinished)
+        """How many more may wait: none before SQL has counted."""
+        return self._counted * max(0, self._settings.max_waiting - self.unfinished)
 
     async def ask(self, engine: Engine) -> None:
         """Count anew. Raises ``DatabaseAway``."""
         self._under_way = self._dispatch.under_way()  # before the number: what ends in between is in both
         self._finished = self._dispatch.finished
         self.lasts = False
-        self.taken_in = await asyncio.to_thread(waiting.count_waiting, engine, self._settings.name)
+        before = self.taken_in
+        counted = await asyncio.to_thread(waiting.count_waiting, engine, self._settings.name)
+        self.taken_in += counted - before  # what came meanwhile may be in both, until it counts again
+        self._counted = True
 
 
 class DueTimes:
-    """When the next deferred job of an account is due, and when the next waiting one expires; None: none does."""
+    """When the next deferred job of an account is due, and when the next waiting one expires; None: none does.
+
+    ``overdue``: jobs whose time was over when their turn came, and which are to be ended.
+    """
 
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self.due: dt.datetime | None = None
         self.expires: dt.datetime | None = None
+        self.overdue: list[Job] = []
         self._expiring: dict[int, dt.datetime] = {}  # jobs that had their turn, and may come back
 
     def is_due(self, now: dt.datetime) -> bool:

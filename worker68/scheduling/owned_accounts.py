@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import structlog
@@ -27,9 +29,6 @@ T = TypeVar("T")
 #: An account that failed rests so long.
 REST_SECONDS = 1.0
 
-#: Accounts are opened for so long in one round, then those that are open go on: one that is locked takes two seconds.
-OPENING_SECONDS = 0.5
-
 _FAILED = Outage("account_failed", "account_works_again", "a fault in worker68; the other accounts go on", fault=True)
 _LOCKED = Outage(
     "account_locked",
@@ -41,7 +40,8 @@ _LOCKED = Outage(
 class OwnedAccounts:
     """The open accounts by name, and their ``agenda``. On the loop.
 
-    Accounts come and go within ``apply_changes`` and ``open`` alone, so one that a round looks at stays there to its end.
+    Accounts come and go within ``apply_changes`` alone, so one that a round looks at stays there to its end. ``cared_for``: those
+    that are being opened or looked after, beside the rounds.
     """
 
     def __init__(self, open_account: Callable[[str, Lease], Awaitable[Account]], inbox: Inbox) -> None:
@@ -53,6 +53,7 @@ class OwnedAccounts:
         self._changes: deque[tuple[Callable[[Lease], None], Lease]] = deque()
         self._unopened: dict[str, Lease] = {}
         self._resting: dict[str, float] = {}
+        self.cared_for: set[str] = set()
 
     def __getitem__(self, name: str) -> Account:
         return self._accounts[name]
@@ -83,31 +84,36 @@ class OwnedAccounts:
         self._changes.append((self._note_lost, lease))
 
     def is_busy(self, lease: Lease) -> bool:
-        """Whether something goes on under this lease: a change that a round has not seen yet, or a job under way."""
-        if any(changed is lease for _, changed in self._changes):
+        """Whether something goes on under this lease: a change that a round has not seen yet, upkeep, or a job under way."""
+        if any(changed is lease for _, changed in self._changes) or lease.account in self.cared_for:
             return True
         account = self._accounts.get(lease.account or "")
         return account is not None and account.dispatch.in_flight > 0
 
     def apply_changes(self) -> None:
-        """Drop what was lost; what was gained is opened next."""
+        """Drop what was lost, and take what was opened; what was gained is opened next."""
         while self._changes:
             note, lease = self._changes.popleft()
             note(lease)
 
-    async def open(self) -> bool:
-        """Open accounts for a moment; return whether more wait for it. Raises ``DatabaseAway`` and ``RedisAway``.
+    def unopened(self, most: int) -> list[str]:
+        """Return the accounts that are to be opened next, whose leases were gained."""
+        return list(islice((name for name in self._unopened if not self.rests(name)), most))
+
+    async def open(self, name: str) -> None:
+        """Open an account; it is there from the next ``apply_changes`` on. Raises ``DatabaseAway`` and ``RedisAway``.
 
         One that the database did not let open is tried again, after the others.
         """
-        began = monotonic()
-        for name, lease in list(self._unopened.items()):
-            if monotonic() - began >= OPENING_SECONDS:
-                return True
-            if not self.rests(name):
-                self._unopened[name] = self._unopened.pop(name)
-                await self.apart(name, self._open_one(name, lease))
-        return False
+        lease = self._unopened[name] = self._unopened.pop(name)
+        try:
+            account = await self._open_account(name, lease)
+        except LeaseLost as lost:
+            log.warning("account_not_opened", account=name, problem=str(lost))
+            if self._unopened.get(name) is lease:
+                del self._unopened[name]
+        else:
+            self._changes.append((partial(self._note_opened, account), lease))
 
     def due(self, has_room: bool) -> list[str]:
         """Return the accounts that are due now, those first that waited for room; they are due no more."""
@@ -115,7 +121,9 @@ class OwnedAccounts:
         return [name for name in names if name in self._accounts and not self.rests(name)]
 
     def rests(self, name: str) -> bool:
-        """Whether this account rests after a fault. Its agenda says when it is due again."""
+        """Whether this account is left alone: after a fault, or while it is looked after. It is due again when that is over."""
+        if name in self.cared_for:
+            return True
         if self._resting.get(name, 0.0) > monotonic():
             return True
         self._resting.pop(name, None)
@@ -170,16 +178,13 @@ class OwnedAccounts:
             self._resting.pop(lease.account, None)
             self.agenda.forget(lease.account)
 
-    async def _open_one(self, name: str, lease: Lease) -> None:
-        try:
-            account = await self._open_account(name, lease)
-        except LeaseLost as lost:
-            log.warning("account_not_opened", account=name, problem=str(lost))
-        else:
-            self._accounts[name] = account
-            self._inbox.gain(lease, lambda: account.upkeep.room)
-            self.agenda.plan(name, 0.0)
-        del self._unopened[name]
+    def _note_opened(self, account: Account, lease: Lease) -> None:
+        if self._unopened.get(account.name) is not lease:
+            return  # it was lost meanwhile, and its connection is closed, or it leaves
+        del self._unopened[account.name]
+        self._accounts[account.name] = account
+        self._inbox.gain(lease, lambda: account.upkeep.room)
+        self.agenda.plan(account.name, 0.0)
 
     def _rest(self, name: str) -> None:
         self._resting[name] = until = monotonic() + REST_SECONDS

@@ -1,14 +1,14 @@
 """The scheduler: the service that takes jobs in from Redis, looks after the accounts, and lets begin what is ready.
 
-In: a doorbell that rings, leases, and what other parts say has changed. Out: rounds, each of which opens accounts, does what is due
-for some, begins their jobs, and takes new jobs in. An account is looked at when something has changed for it, or when its next time
-has come. Nothing is taken in while the database is away. Never: a frame; a wait of the loop for SQL or Redis.
+In: a doorbell that rings, leases, and what other parts say has changed. Out: rounds, each of which has accounts opened and looked
+after, begins jobs of the others that are due, and takes new jobs in. An account is looked at when something has changed for it, or
+when its next time has come. Nothing is taken in while the database is away. Never: a frame; a wait of the loop for SQL or Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from worker68.broker.inbox import Inbox
 from worker68.clock import monotonic
@@ -19,6 +19,7 @@ from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.scheduling.owned_accounts import OwnedAccounts
 from worker68.scheduling.starter import Starter
+from worker68.scheduling.tending import Tending
 
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
@@ -43,6 +44,7 @@ class Scheduler:
         self._owned = owned
         self._inbox = inbox
         self._starter = starter
+        self._tending = Tending(owned, self.job_ended)
         self._check_database = check_database
         self._stopping = stopping
         self._wakeup = Wakeup(loop)
@@ -68,6 +70,7 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - a worker whose scheduler has ended is alive and takes nothing in
                 _FAILED.fails("scheduler", error)
                 await self._pause()
+        await self._tending.end()
         await asyncio.to_thread(self._inbox.close)
 
     def stop(self) -> None:
@@ -76,29 +79,22 @@ class Scheduler:
         self._wakeup.set()
 
     async def _go_round(self) -> float:
-        """Look after accounts, begin jobs and take new ones in; return when to do so again at the latest (monotonic seconds)."""
+        """Have accounts looked after, begin jobs and take new ones in; return when to do so again at the latest (monotonic)."""
         self._owned.apply_changes()
         if not self._database_seen:
             await asyncio.to_thread(self._check_database)
             self._database_seen = True
-        more_to_open = await self._owned.open()
         due = self._owned.due(self._starter.has_room)
-        await self._tend(due)  # before anything is taken in, because it counts how much room a new account has
-        await self._starter.start(due)
+        self._tending.begin(due)
+        await self._starter.start(due)  # but those that are looked after now
         if jobs := await self._inbox.take_in():
             await self._starter.add(jobs)
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
             outage.works("scheduler")
-        if more_to_open:
-            return 0.0
         return min(self._owned.agenda.next_at(self._starter.has_room), self._inbox.next_look_at)
 
-    async def _tend(self, names: Sequence[str]) -> None:
-        for name in names:
-            await self._owned.apart(name, self._owned[name].tend())
-            self._inbox.note_room(name)  # it may have been counted anew
-
     async def _pause(self) -> None:
+        await self._tending.end()  # what is under way would say that memory is to be trusted
         self._owned.distrust()
         await self._stopping.rest(PAUSE_SECONDS)
 
@@ -110,7 +106,7 @@ class Scheduler:
         self._wakeup.set()
 
     def job_ended(self, account: str) -> None:
-        """A job of the account is not under way any more: the next one may be ready, and there may be room for another."""
+        """A job of the account, or its upkeep, is over: the next one may be ready, and there may be room for another."""
         self._inbox.note_room(account)
         self.wake(account)
 

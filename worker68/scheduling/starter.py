@@ -75,7 +75,7 @@ class Starter:
                 begun.update(ready.job.seq for ready in choice.ready)
                 if choice.short:
                     short[account.name] = bool(choice.ready)
-                await self._owned.apart(account.name, self._conclude(account, choice))
+                self._conclude(account, choice)
         for name in sorted(short, key=short.__getitem__):  # those that took some come after those that have none
             self._owned.agenda.wait_for_room(name)
         return begun
@@ -86,11 +86,9 @@ class Starter:
             self._begin(account, ready)
         return choice
 
-    async def _conclude(self, account: Account, choice: Choice) -> None:
-        """End what was overdue, and plan when to look at the account again."""
-        agenda, name = self._owned.agenda, account.name
+    def _conclude(self, account: Account, choice: Choice) -> None:
+        """Have ended what was overdue, and plan when to look at the account again."""
         if choice.overdue:
-            await account.upkeep.end_overdue(choice.overdue)
-            agenda.mark(name)  # the next of their lanes may not be in memory yet, and thousands may be as late
+            account.upkeep.end_soon(choice.overdue)
         times = [account.upkeep.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
-        agenda.plan(name, min(times))
+        self._owned.agenda.plan(account.name, min(times))

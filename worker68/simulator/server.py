@@ -29,7 +29,7 @@ from websockets.http11 import Request, Response
 from worker68.clock import monotonic
 from worker68.errors import Worker68Error
 from worker68.simulator import events
-from worker68.simulator.clients import Client, Clients
+from worker68.simulator.clients import Client, Clients, Overlap
 from worker68.simulator.delivery import Delivery
 from worker68.simulator.exchange import Exchange
 from worker68.simulator.faults import Faults
@@ -120,6 +120,11 @@ class Simulator:
     def connections(self) -> int:
         """How many clients are connected now."""
         return len(self._clients)
+
+    def take_overlaps(self) -> list[Overlap]:
+        """Return which connections were open at the same moment since this was last asked."""
+        overlaps = self._clients.overlaps
+        return [overlaps.popleft() for _ in range(len(overlaps))]
 
     def start(self) -> Self:
         """Return when clients can connect; a second start after a stop takes the same port. Raise ``SimulatorNotStarted``."""

@@ -165,13 +165,14 @@ def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outc
 class Cancelled:
     """What a cancel came to: the numbers of the jobs that it ended, that were cancelled before, and for which it was too late.
 
-    ``unseen``: the Celery ids of which no job has come yet.
+    ``unseen``: the Celery ids of which no job has come yet. ``accounts``: whose jobs all of these are.
     """
 
     ended: list[int]
     before: list[int]
     too_late: list[int]
     unseen: list[str]
+    accounts: frozenset[str] = frozenset()
 
 
 def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetime) -> Cancelled:
@@ -187,10 +188,17 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
         seqs = {row.seq for row in known}
         ended = outcomes.end_waiting(connection, seqs, Event.CANCEL, cancelled(reason), now)
-        rest = seqs - set(ended)
-        before = select(jobs.c.seq).where(jobs.c.seq.in_(rest), jobs.c.status == Status.CANCELLED).order_by(jobs.c.seq)
-        cancelled_before = list(connection.scalars(before)) if rest else []
-        return Cancelled(ended, cancelled_before, sorted(rest - set(cancelled_before)), sorted(unseen))
+        columns = jobs.c.seq, jobs.c.account, jobs.c.status
+        found = connection.execute(select(*columns).where(jobs.c.seq.in_(seqs)).order_by(jobs.c.seq)).all()
+        has_ended = set(ended)
+        rest = [row for row in found if row.seq not in has_ended]
+        return Cancelled(
+            ended,
+            [row.seq for row in rest if row.status == Status.CANCELLED],
+            [row.seq for row in rest if row.status != Status.CANCELLED],
+            sorted(unseen),
+            frozenset(row.account for row in found),
+        )
 
 
 @functools.cache

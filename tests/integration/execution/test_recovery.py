@@ -54,8 +54,14 @@ def test_what_no_thread_carries_any_more_is_resolved(ledger: Ledger) -> None:
     carried, abandoned = ledger.send(), ledger.send()
     ledger.must_begin(carried)
     ledger.must_begin(abandoned)
-    recovery.resolve_abandoned(ledger.engine, "main", lambda seq: seq == carried.seq, LATER)
+    recovery.resolve_abandoned(ledger.engine, "main", FENCE, lambda seq: seq == carried.seq, LATER)
     assert states(ledger) == [State.SENDING, State.ENDED]
+
+
+def test_what_a_later_owner_has_begun_is_not_resolved_by_one_that_stood_still(ledger: Ledger) -> None:
+    ledger.must_begin(ledger.send())
+    recovery.resolve_abandoned(ledger.engine, "main", FENCE - 1, lambda seq: False, LATER)
+    assert states(ledger) == [State.SENDING]
 
 
 def test_what_has_begun_anew_while_it_was_looked_for_is_left_alone(ledger: Ledger) -> None:
@@ -63,7 +69,7 @@ def test_what_has_begun_anew_while_it_was_looked_for_is_left_alone(ledger: Ledge
     again = ledger.send()
     ledger.must_begin(again)
     words = iter([False, True])
-    recovery.resolve_abandoned(ledger.engine, "main", lambda seq: next(words), LATER)
+    recovery.resolve_abandoned(ledger.engine, "main", FENCE, lambda seq: next(words), LATER)
     assert states(ledger) == [State.SENDING]
     assert next(words, None) is None, "it was asked about twice"
 

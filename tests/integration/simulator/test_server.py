@@ -216,6 +216,21 @@ class TestClients:
         assert simulator.received[0].frame["type"] == "somethingElse"
 
 
+class TestOverlaps:
+    def test_two_open_connections_are_counted_once(self, simulator: Simulator, peer: Peer) -> None:
+        assert simulator.take_overlaps() == []
+        with connected(simulator), connected(simulator):
+            overlaps = [(one.newer, one.older) for one in simulator.take_overlaps()]
+        assert overlaps == [(2, 1), (3, 1), (3, 2)]
+        peer.catch_up()
+        assert simulator.take_overlaps() == []
+
+    def test_a_connection_that_the_bridge_has_cut_is_not_open(self, simulator: Simulator, peer: Peer) -> None:
+        simulator.faults.second_client = "replaces"
+        with connected(simulator):
+            assert simulator.take_overlaps() == []
+
+
 def test_record_file_tells_other_processes(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     with Simulator(verdict_delay_seconds=0, log_file=path) as simulator, connected(simulator) as peer:

@@ -138,10 +138,10 @@ def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledg
     first, second = ledger.arrive(message(task_id="a"), message(task_id="b"))
     ledger.must_begin(second)
     assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled(
-        [first.seq], [], [second.seq], ["unseen"]
+        [first.seq], [], [second.seq], ["unseen"], frozenset(["main"])
     )
     assert waiting.cancel(ledger.engine, ["a", "b", "unseen"], "revoked", NOW) == Cancelled(
-        [], [first.seq], [second.seq], ["unseen"]
+        [], [first.seq], [second.seq], ["unseen"], frozenset(["main"])
     )
     assert ledger.told() == ["a: cancelled"]
     assert ledger.row(second.seq).state == State.SENDING

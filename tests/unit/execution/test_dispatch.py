@@ -20,7 +20,7 @@ from worker68.execution.backlog import LANE_DEPTH
 from worker68.execution.capacity import Capacity
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.lanes import head_of
-from worker68.execution.slots import Choice
+from worker68.execution.slots import Blocked, Choice
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.limits.limiter import Ask, Grant, Refusal
@@ -685,3 +685,15 @@ def test_says_that_a_verdict_could_not_be_told_apart(room: Room) -> None:
     room.add(send(2))
     room.choose(one_send_per_chat=True)
     assert "behind job-1, which is under way; this bridge's verdicts" in str(room.dispatch.explain()[2])
+
+
+def test_a_scope_that_is_refused_again_for_longer_is_blocked_until_then() -> None:
+    blocked = Blocked()
+    for until, why in ((1.0, "a while"), (3.0, "longer"), (2.0, "less")):
+        blocked.add("chat", until, why)
+    assert (blocked["chat"], blocked.next_end) == ("longer", 1.0)
+    assert blocked.end(2.5) == []
+    assert "chat" in blocked
+    assert blocked.end(3.0) == ["chat"]
+    assert "chat" not in blocked
+    assert blocked.next_end is None

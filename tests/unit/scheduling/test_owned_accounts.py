@@ -42,7 +42,9 @@ class Scene:
     def go_round(self) -> None:
         async def go() -> None:
             self.owned.apply_changes()
-            await self.owned.open()
+            for name in self.owned.unopened(10):
+                await self.owned.open(name)
+            self.owned.apply_changes()
 
         run(go())
 
@@ -76,3 +78,36 @@ def test_an_account_that_leaves_before_it_was_opened_is_never_opened() -> None:
     scene.owned.lost(scene.lease)
     scene.go_round()
     assert scene.owned.names() == []
+
+
+def test_an_account_that_is_lost_while_it_is_opened_is_not_there_afterwards() -> None:
+    scene = Scene()
+
+    async def lose_meanwhile() -> None:
+        scene.owned.apply_changes()
+        await scene.owned.open("main")
+        scene.owned.lost(scene.lease)
+        scene.owned.apply_changes()
+
+    run(lose_meanwhile())
+    assert scene.owned.names() == []
+    assert scene.inbox.taken_from == []
+
+
+def test_an_account_of_a_new_lease_is_opened_anew() -> None:
+    """What was opened under the lease before is not taken for it."""
+    scene = Scene()
+    again = Lease(account_lease("main"), "worker", 2, math.inf)
+
+    async def lose_and_gain_meanwhile() -> None:
+        scene.owned.apply_changes()
+        opening = scene.owned.open("main")
+        scene.owned.lost(scene.lease)
+        scene.owned.gained(again)
+        await opening
+        scene.owned.apply_changes()
+
+    run(lose_and_gain_meanwhile())
+    assert scene.owned.names() == []
+    scene.go_round()
+    assert scene.owned.names() == ["main"]

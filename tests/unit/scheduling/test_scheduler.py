@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
@@ -63,7 +63,10 @@ class Silence:
 
 @dataclass
 class Account:
-    """An account, and its upkeep, with jobs without an end. ``on_choice`` and ``on_tending`` are called before each."""
+    """An account, and its upkeep, with jobs without an end. ``on_choice`` and ``on_tending`` are called before each.
+
+    It is tended once, and when ``tend_at`` has come.
+    """
 
     name: str
     most_at_once: int = 8
@@ -72,15 +75,22 @@ class Account:
     running: int = 0
     begun: int = 0
     on_choice: Callable[[], None] = lambda: None
-    on_tending: Callable[[], None] = lambda: None
+    on_tending: Callable[[], Awaitable[None] | None] = lambda: None
+    tended: int = 0
     capacity: Capacity = field(default_factory=lambda: Capacity(0))
 
     @property
     def upkeep(self) -> Any:
         return self
 
+    @property
+    def needs_care(self) -> bool:
+        return self.tended == 0 or self.tend_at <= monotonic()
+
     async def tend(self) -> None:
-        self.on_tending()
+        if (waits := self.on_tending()) is not None:
+            await waits
+        self.tended += 1
 
     def take(self, jobs: Sequence[Job]) -> None:
         """There are jobs without an end."""
@@ -109,7 +119,7 @@ async def schedule(
     concurrency: int,
     until: Callable[[], bool],
     begin: Callable[[Scheduler, Account], None],
-    on_opening: Callable[[str], None] = lambda name: None,
+    on_opening: Callable[[str], Awaitable[None] | None] = lambda name: None,
     source: Silence | None = None,
     intake: object = None,
 ) -> None:
@@ -117,7 +127,8 @@ async def schedule(
     by_name = {one.name: one for one in accounts}
 
     async def open_account(name: str, lease: Lease) -> Any:
-        on_opening(name)
+        if (waits := on_opening(name)) is not None:
+            await waits
         return by_name[name]
 
     loop = cast(Loop, asyncio.get_running_loop())
@@ -173,40 +184,45 @@ def test_room_that_comes_free_while_an_account_is_offered_none_is_not_lost() -> 
     run(schedule([busy, waits], 1, lambda: waits.begun > 0, lambda scheduler, _: schedulers.append(scheduler)))
 
 
-def test_accounts_that_are_open_go_on_while_many_others_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    clock.drive(monkeypatch, "worker68.scheduling.owned_accounts")
-    accounts = [Account(name) for name in ("a", "b", "c")]
-    happened: list[str] = []
+def test_accounts_that_are_open_go_on_while_another_is_opened() -> None:
+    first, second, over = Account("first"), Account("second"), asyncio.Event()
 
-    def open_slowly(name: str) -> None:
-        happened.append(f"open {name}")
-        clock.pass_by(2.0)
+    def are_both_open() -> bool:
+        if first.begun:
+            over.set()
+        return second.begun > 0
 
-    run(
-        schedule(
-            accounts,
-            100,
-            lambda: all(one.begun for one in accounts),
-            lambda _, account: happened.append(f"begin {account.name}"),
-            open_slowly,
-        )
-    )
-    assert happened.index("begin a") < happened.index("open b")
-    assert happened.index("begin b") < happened.index("open c")
+    opening: dict[str, Awaitable[None]] = {"second": wait_for(over)}
+    run(schedule([first, second], 100, are_both_open, lambda *_: None, opening.get))
 
 
-def test_an_account_that_stays_locked_keeps_no_other_from_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    clock.drive(monkeypatch, "worker68.scheduling.owned_accounts")
+def test_accounts_go_on_while_another_is_looked_after_and_begins_nothing() -> None:
+    slow, others, over = Account("slow"), [Account("a"), Account("b")], asyncio.Event()
+    slow.on_tending = lambda: wait_for(over)
+    chosen_early: list[bool] = []
+    slow.on_choice = lambda: chosen_early.append(not over.is_set())
+
+    def have_all_begun() -> bool:
+        if all(one.begun > 20 for one in others):
+            over.set()
+        return slow.begun > 0
+
+    run(schedule([slow, *others], 100, have_all_begun, end_soon))
+    assert not any(chosen_early)
+
+
+async def wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def test_an_account_that_stays_locked_keeps_no_other_from_being_opened() -> None:
     locked, free = Account("locked"), Account("free")
 
-    def open_slowly(name: str) -> None:
-        clock.pass_by(2.0)
+    def open_free_alone(name: str) -> None:
         if name == "locked":
             raise RowsLocked("by an owner that is frozen")
 
-    run(schedule([locked, free], 100, lambda: bool(free.begun), lambda *_: None, open_slowly))
+    run(schedule([locked, free], 100, lambda: bool(free.begun), lambda *_: None, open_free_alone))
 
 
 def test_an_account_that_rests_while_the_database_comes_back_is_looked_at_again(
@@ -251,14 +267,21 @@ class Flood(Silence):
 
 
 def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_them() -> None:
-    tended: list[str] = []
+    opened, tended = list[str](), list[str]()
     many = [Account(f"a{number}", most_at_once=0, tend_at=0.0) for number in range(500)]
     for one in many:
         one.on_tending = partial(tended.append, one.name)
-    busy = Account("busy", most_at_once=1)
+    busy = Account("busy", most_at_once=0)
+    tended_when_it_came: list[int] = []
 
     class Intake:
+        """The job comes when all accounts are open."""
+
         def take_in(self, arrivals: Sequence[object], now: object) -> list[Job]:
+            if len(opened) <= len(many):
+                return []
+            tended_when_it_came.append(len(tended))
+            busy.most_at_once = 1
             return [replace(job(1), account="busy") for _ in arrivals]
 
     tended_before: list[int] = []
@@ -268,11 +291,12 @@ def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_t
             100,
             lambda: bool(tended_before),
             lambda *_: tended_before.append(len(tended)),
+            opened.append,
             source=Flood("busy"),
             intake=Intake(),
         )
     )
-    assert tended_before[0] < len(many)
+    assert tended_before[0] - tended_when_it_came[0] < len(many)
 
 
 def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> None:

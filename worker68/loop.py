@@ -25,7 +25,7 @@ Ts = TypeVarTuple("Ts")
 
 #: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and some
 #: for accounts that are opened, looked after, or whose lanes are loaded at the same time.
-SERVICES: Final = 21
+SERVICES: Final = 22
 
 
 class Loop(asyncio.SelectorEventLoop):

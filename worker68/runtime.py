@@ -37,11 +37,12 @@ from worker68.execution.relay import Relay
 from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
 from worker68.execution.unfinished import Unfinished
-from worker68.fleet.leases import FRONT, Lease, Leases, account_lease
+from worker68.fleet.accounts import Accounts, AccountWatch, Change
+from worker68.fleet.catalogues import Catalogues
+from worker68.fleet.leases import Lease, Leases, account_lease
 from worker68.fleet.members import Members
 from worker68.fleet.ownership import Callbacks, Ownership
 from worker68.fleet.shares import Shares, Standing
-from worker68.fleet.spread import UNLABELLED
 from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
@@ -56,6 +57,7 @@ from worker68.scheduling.scheduler import Scheduler
 from worker68.scheduling.starter import Starter
 from worker68.settings import Settings
 from worker68.store import waiting
+from worker68.store.accounts import note_taken
 from worker68.store.engine import open_engine, reading
 from worker68.store.schema import check_version
 from worker68.store.writer import Writer
@@ -69,7 +71,7 @@ REDIS_TIMEOUT_SECONDS = 5.0
 #: Accounts whose lanes are loaded at the same time: each takes a thread of the pool, and a connection to the database.
 LOADS_AT_ONCE = 4
 
-#: An account that goes to another worker waits for the jobs under way: for the longest verdict, and for all else so much longer.
+#: An account that leaves waits for the jobs under way: for its verdicts, and for all else so much longer.
 LEAVE_SECONDS = 30.0
 
 #: A stop waits so long for the end of a round of the scheduler, and for what is under way: as long as the default VERDICT_TIMEOUT,
@@ -85,9 +87,6 @@ class Runtime:
     """Everything of one worker process: it is started, and stopped."""
 
     def __init__(self, settings: Settings) -> None:
-        self._accounts = settings.account_settings()
-        if not self._accounts:
-            raise SettingsError("no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
         self._owner = f"{socket.gethostname()[:80]}-{uuid.uuid4().hex[:12]}"
         self.loop = LoopThread(settings.concurrency)
         self._stopping = Stopping(self.loop.loop)
@@ -106,13 +105,16 @@ class Runtime:
         )
         self.engine = open_engine(settings.database_url)
         self._writer = Writer(self.engine)
+        self._accounts = Accounts(settings, self.engine, self._note_change)
+        self._account_watch = AccountWatch(self._accounts, self.loop.loop)
+        self._bound: frozenset[str] = frozenset()  # the queues that are bound are those of these accounts
         self.runs = Runs(self._accounts)
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         capacity = Capacity(settings.concurrency)
-        intake = Intake(self.engine, self._accounts)
+        intake = Intake(self.engine, self._accounts, self._accounts.look)
         self._shared = Shared(
             engine=self.engine,
             writer=self._writer,
@@ -142,18 +144,17 @@ class Runtime:
         self._unfinished = Unfinished(self.engine, self._owned.names, self._sweep, self.loop.loop)
         self._lease_seconds = settings.lease_ttl
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
-        labels: dict[str, str | None] = {FRONT: None}
-        labels |= {account_lease(name): account.label or UNLABELLED for name, account in self._accounts.items()}
         standing = Standing(settings.weight, frozenset(settings.labels))
-        shares = Shares(Members(self._redis, self._owner, settings.lease_ttl), labels, standing)
+        members = Members(self._redis, self._owner, settings.lease_ttl)
+        shares = Shares(members, Catalogues(self._redis, settings.lease_ttl), standing)
         callbacks = Callbacks(
             on_gained=self._scheduler.gained,
             on_lost=self._lost,
             on_leaving=self._scheduler.leaving,
             is_busy=self._owned.is_busy,
-            leave_seconds=LEAVE_SECONDS + max(account.verdict_timeout for account in self._accounts.values()),
+            leave_seconds=self._leave_seconds,
         )
-        self._ownership = Ownership(self._leases, shares, labels, self.loop.loop, callbacks)
+        self._ownership = Ownership(self._leases, shares, lambda: self._accounts.labels, self.loop.loop, callbacks)
         parts = Parts(
             accounts=self._accounts,
             engine=self.engine,
@@ -170,7 +171,10 @@ class Runtime:
         self.vitals = Vitals(parts, settings, self._watchdog)
 
     def look_at_database(self) -> None:
-        """Raise ``SettingsError`` where the database can never be used. One that is away, or has no tables yet, is waited for."""
+        """Raise ``SettingsError`` where the database can never be used, or no account stands there nor in the settings.
+
+        One that is away is waited for, and so is one that has no tables yet.
+        """
         try:
             with reading(self.engine):
                 pass
@@ -178,6 +182,19 @@ class Runtime:
             raise SettingsError(str(unfit)) from None
         except DatabaseAway:
             return  # the scheduler says so
+        if self._accounts:
+            return
+        try:
+            self._accounts.look()
+        except DatabaseUnfit:
+            pass  # it has no tables, so no accounts
+        except DatabaseAway:
+            return
+        if not self._accounts:
+            raise SettingsError(
+                "no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS, or add one to the database: "
+                "worker68 accounts add"
+            )
 
     def look_at_redis(self) -> None:
         """Raise ``SettingsError`` where its user may not run scripts: Celery cannot start then. One that is away is waited for."""
@@ -196,6 +213,7 @@ class Runtime:
         self._writer.start()
         self.loop.serve("relay", self._relay)
         self.loop.serve("late", self._late)
+        self.loop.serve("accounts", self._account_watch)
         self.loop.serve("pauses", self._pause_watch)
         self.loop.serve("unfinished", self._unfinished)
         self.loop.serve("scheduler", self._scheduler)
@@ -204,7 +222,9 @@ class Runtime:
 
     def bind_queues(self) -> None:
         """Let a message that names the exchange of a queue reach this queue alone. Raises ``RedisAway``."""
-        bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, self._accounts)])
+        names = frozenset(self._accounts)
+        bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, names)])
+        self._bound = names
 
     def ask_to_stop(self, *, at_once: bool = False) -> None:
         """Begin to stop this process, whose time runs from now on. Safe in a signal handler; a second time changes nothing.
@@ -245,6 +265,7 @@ class Runtime:
             await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
             await _try(self.loop.break_off_jobs())  # as a crash would, with a note in Redis
             await _try(self.loop.stop_service("leases", self._lease_seconds))
+            await _try(self.loop.stop_service("accounts", RECORD_SECONDS))
             await _try(self.loop.stop_service("pauses"))
             await _try(self.loop.stop_service("late"))
             await _try(asyncio.to_thread(self._writer.stop))
@@ -309,17 +330,48 @@ class Runtime:
         """
         for seen in await asyncio.to_thread(self._take_over, lease, name):
             self._late.hand_in(name, seen, kept=True)
+        settings = self._accounts.get(name)
+        if settings is None:
+            raise LeaseLost(f"the account {name} was removed before it was opened")
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             raise LeaseLost(f"the lease of {name} ended while the account was opened")
-        settings = self._accounts[name]
         open_link = partial(self._bridges.open, name, settings.bridge_url)
         return Account(settings, lease, self._pause_watch.open(name), self._shared, open_link)
 
     def _take_over(self, lease: Lease, name: str) -> list[LateEvidence]:
-        """Write down what older owners of an account left; return the late evidence among it. In the pool."""
+        """Write down what older owners of an account left; return the late evidence among it. In the pool.
+
+        What holds for the account is asked first: an owner has what was changed before its lease, and the bridge that was left
+        then is never connected to again.
+        """
+        self._accounts.look()
+        row = self._accounts.known.rows.get(name)
+        if row is not None and not row.is_taken:
+            note_taken(self.engine, name, row.version)
+        if name not in self._bound:
+            bind_queues(self._redis, [queue_of(name)])
+            self._bound |= {name}
         seen = recovery.record_kept(self.engine, self._kept, name, utc_now())
         recovery.take_over(self.engine, name, lease.fence, utc_now())
         return seen
+
+    def _leave_seconds(self, lease: Lease) -> float:
+        """Return how long to wait for the jobs under way of an account that leaves."""
+        account = self._owned.find(lease.account or "")
+        return LEAVE_SECONDS + (account.settings.verdict_timeout if account is not None else 0.0)
+
+    def _note_change(self, change: Change) -> None:
+        """Accounts have come, changed or gone. In the pool."""
+        self.loop.loop.tell(partial(self._apply, change))
+
+    def _apply(self, change: Change) -> None:
+        """Let go what has changed or gone: it is drained and closed; what has changed is taken anew, by any worker."""
+        if change.came or change.changed or change.went:
+            log.info("accounts_changed", came=change.came, changed=change.changed, went=change.went)
+        for name, words in change.problems.items():
+            log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
+        self.runs.expect(change.came)
+        self._ownership.look_anew(map(account_lease, (*change.changed, *change.went)))
 
     async def _close_links(self) -> None:
         self._bridges.stop()

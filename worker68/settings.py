@@ -6,20 +6,20 @@ becomes one line that says which setting, what is wrong and what would be right 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from worker68.bridge.url import address_of, check_bridge_url
 from worker68.broker.url import check_redis_url
 from worker68.durations import check_length, parse_optional_seconds, parse_seconds
 from worker68.errors import SettingsError
@@ -32,24 +32,9 @@ PREFIX = "WORKER68_"
 _ACCOUNT = re.compile(r"[a-z0-9_-]{1,64}")
 
 
-def _check_url(value: str, schemes: tuple[str, str], expected: str) -> str:
-    try:
-        parts = urlsplit(value)
-        right = parts.scheme in schemes and parts.netloc != "" and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise ValueError(expected)
-    return value
-
-
-def _check_bridge_url(value: str) -> str:
-    return _check_url(value, ("ws", "wss"), "expected ws://HOST:PORT, like ws://127.0.0.1:5600")
-
-
 Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(check_length)]
 OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(check_length)]
-BridgeUrl = Annotated[str, AfterValidator(_check_bridge_url)]
+BridgeUrl = Annotated[str, AfterValidator(check_bridge_url)]
 OptionalPort = Annotated[
     Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(lambda value: None if value == "off" else value)
 ]
@@ -203,7 +188,8 @@ class Settings(PerAccount, BaseSettings):
         default_factory=dict,
         description=(
             '`{"shop": {"bridge_url": "ws://…", …}}`, or `[accounts.shop]` in the file. Each account has a '
-            'bridge of its own. `"label": "berlin"`: only workers whose `LABELS` name it hold the account'
+            'bridge of its own. `"label": "berlin"`: only workers whose `LABELS` name it hold the account. Accounts may also '
+            "[stand in the database](operations.md#accounts-without-a-restart)"
         ),
     )
     reply_timeout: Length = Field(default=15.0, description="How long a call waits for its reply")
@@ -256,26 +242,20 @@ class Settings(PerAccount, BaseSettings):
         return self.redis_url
 
     def account_settings(self) -> dict[str, AccountSettings]:
-        """Return the settings of each account; raise ``SettingsError`` for a wrong table."""
-        try:
-            general = parse_limits(self.limits)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
-        try:
-            rules = parse_slow_downs(self.slow_downs, DEFAULT_RULES)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}SLOW_DOWNS: {error}") from None
-        tables = dict(self.accounts)
-        if self.bridge_url is not None:
-            tables["main"] = {"bridge_url": self.bridge_url} | tables.get("main", {})
-        accounts = {name: self._account(name, table, general, rules) for name, table in tables.items()}
+        """Return the settings of each account that stands in them; raise ``SettingsError`` for a wrong table."""
+        _ = self._general  # also where there is no account
+        names = [*self.accounts, *(["main"] if self.bridge_url is not None and "main" not in self.accounts else [])]
+        accounts = {name: self.account_of(name, self.table_of(name), f"{PREFIX}ACCOUNTS[{name!r}]") for name in names}
         _refuse_shared_bridges(accounts)
         return accounts
 
-    def _account(
-        self, name: str, table: dict[str, Any], general_limits: Limits, general_rules: Rules
-    ) -> AccountSettings:
-        where = f"{PREFIX}ACCOUNTS[{name!r}]"
+    def table_of(self, name: str) -> dict[str, Any]:
+        """Return the table of an account as it stands in the settings, empty where it has none."""
+        shorthand = {"bridge_url": self.bridge_url} if name == "main" and self.bridge_url is not None else {}
+        return shorthand | self.accounts.get(name, {})
+
+    def account_of(self, name: str, table: Mapping[str, Any], where: str) -> AccountSettings:
+        """Return what holds for an account with this table; raise ``SettingsError`` for a wrong one. ``where`` it stands."""
         if not _ACCOUNT.fullmatch(name):
             raise SettingsError(f"{where}: an account's name has 1 to 64 of a-z, 0-9, _ and -")
         general = {key: getattr(self, key) for key in PerAccount.model_fields if key not in ("limits", "slow_downs")}
@@ -283,6 +263,7 @@ class Settings(PerAccount, BaseSettings):
             checked = AccountTable.model_validate({**general, **table})
         except ValidationError as error:
             raise SettingsError(_describe(error, lambda field: f"{where}.{field}")) from None
+        general_limits, general_rules = self._general
         try:
             limits = parse_limits(checked.limits, general_limits)
         except ValueError as error:
@@ -316,34 +297,34 @@ class Settings(PerAccount, BaseSettings):
             label=checked.label,
         )
 
+    @cached_property
+    def _general(self) -> tuple[Limits, Rules]:
+        """The limits and rules that an account's table replaces in part."""
+        try:
+            limits = parse_limits(self.limits)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}LIMITS: {error}") from None
+        try:
+            return limits, parse_slow_downs(self.slow_downs, DEFAULT_RULES)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}SLOW_DOWNS: {error}") from None
+
 
 def _refuse_shared_bridges(accounts: Mapping[str, AccountSettings]) -> None:
     """Two accounts at one bridge would be one chat account with twice the limits, on two connections."""
     names: dict[tuple[str, ...], str] = {}
     for name, account in accounts.items():
-        first = names.setdefault(_address(account.bridge_url), name)
+        first = names.setdefault(address_of(account.bridge_url), name)
         if first != name:
-            raise SettingsError(
-                f"{PREFIX}ACCOUNTS: the accounts {first!r} and {name!r} have the same bridge_url; one bridge is one "
-                f"account: remove one of them, or give it a bridge of its own ({PREFIX}BRIDGE_URL is that of 'main')"
-            )
+            raise SettingsError(f"{PREFIX}ACCOUNTS: {same_bridge(first, name)} ({PREFIX}BRIDGE_URL is that of 'main')")
 
 
-def _address(url: str) -> tuple[str, ...]:
-    """Return the same for every spelling of one bridge's URL: case, default port, slashes at the end, names of this host."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").removesuffix(".")
-    port = parts.port or (443 if parts.scheme == "wss" else 80)
-    if _is_loopback(host):
-        host = "localhost"
-    return host, str(port), unquote(parts.path).rstrip("/"), parts.query
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def same_bridge(first: str, name: str) -> str:
+    """Say what is wrong with two accounts that have one bridge."""
+    return (
+        f"the accounts {first!r} and {name!r} have the same bridge_url; one bridge is one account: remove one of them, "
+        "or give it a bridge of its own"
+    )
 
 
 def load_settings() -> Settings:

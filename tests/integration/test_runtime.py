@@ -10,11 +10,15 @@ from typing import Final
 
 import pytest
 
+from tests.parts.jobs import NOW
 from tests.parts.worker import environment
 from worker68 import runtime
+from worker68.errors import SettingsError
 from worker68.runtime import Runtime
 from worker68.settings import Settings
+from worker68.store.accounts import change_account
 from worker68.store.engine import Engine
+from worker68.store.migration import upgrade
 
 #: A process whose stop is asked for and never comes to an end by itself. What hangs is given as the argument.
 STOPS_FOR_EVER: Final = """
@@ -93,3 +97,16 @@ def test_an_intake_that_hangs_does_not_keep_a_stop_from_recording_what_was_seen(
         assert built._stopped.is_set()
     finally:
         may_go_on.set()
+
+
+def test_an_account_of_the_database_is_enough(sqlite_url: str) -> None:
+    upgrade(sqlite_url)
+    built = Runtime(Settings(redis_url="redis://127.0.0.1:1/0", database_url=sqlite_url))
+    try:
+        with pytest.raises(SettingsError, match=r"no account: .*worker68 accounts add"):
+            built.look_at_database()
+        change_account(built.engine, "shop", lambda rows: {"bridge_url": "ws://127.0.0.1:1"}, "ann", NOW)
+        built.look_at_database()
+    finally:
+        built.stop()
+        built.loop.loop.close()

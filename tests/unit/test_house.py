@@ -122,6 +122,7 @@ BUILDERS: dict[str, set[str]] = {
     "Lock": {
         "observe.outages",
         "observe.overlooked",
+        "fleet.accounts",
         "store.endings",
         "store.engine",
         "bridge",
@@ -179,6 +180,7 @@ COVERED_BY = {
     "execution/shared.py": "integration/execution/test_account.py",
     "execution/slots.py": "unit/execution/test_dispatch.py",
     "execution/under_way.py": "unit/execution/test_dispatch.py",
+    "fleet/catalogues.py": "integration/fleet/test_shares.py",
     "fleet/held.py": "integration/fleet/test_ownership.py",
     "jobs/fields.py": "unit/jobs/test_validation.py",
     "jobs/snapshot.py": "unit/tasks/test_paging.py",
@@ -250,6 +252,7 @@ RECORDS = {
     "simulator.world.GroupRequest": "a request about a group of the simulated world",
     "simulator.world.Person": "a person of the simulated world",
     "simulator.world.World": "the simulated world",
+    "store.accounts.AccountRow": "a row of `accounts`",
     "store.inspection.Found": "a job as remote control shows it",
     "store.intake.Entry": "a message as it becomes a row",
     "store.lanes.LaneHead": "the first job of a lane",

@@ -144,10 +144,11 @@ class Inbox:
     def _sort(self, messages: Sequence[Popped]) -> list[Job]:
         """Move messages of the front door to the queues of their accounts.
 
-        What belongs to no account of the settings is answered or set aside here: no such message becomes a job.
+        What belongs to no account is answered or set aside here: no such message becomes a job.
         """
         arrivals = {popped: _arrival(popped) for popped in messages}
-        moves = [(popped, account) for popped in messages if (account := self._intake.account_of(arrivals[popped]))]
+        accounts = self._intake.accounts_of([arrivals[popped] for popped in messages])
+        moves = [(popped, account) for popped, account in zip(messages, accounts, strict=True) if account is not None]
         self._due.mark(account for _, account in moves)  # the doorbell does not ring for what this worker pushes
         refused = self._source.move(messages[0].place, moves) if moves else {}
         for popped, reason in refused.items():

@@ -58,7 +58,7 @@ class StrayFinder:
 
     def __init__(self, redis: Any, accounts: Collection[str]) -> None:
         self._redis = redis
-        self._accounts = frozenset(accounts)
+        self._accounts = accounts
         self._cursor = 0
         self._keys: set[str] = set()  # of this round, so far
 

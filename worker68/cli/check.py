@@ -10,7 +10,8 @@ import asyncio
 import functools
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from worker68.bridge.bridges import Bridges
 from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Link
+from worker68.bridge.url import show_bridge_url
 from worker68.cli.findings import RIGHTS, Finding, Ground, cause_of, gather
 from worker68.cli.output import print_json, print_table
 from worker68.cli.overlooked import (
@@ -31,6 +33,7 @@ from worker68.cli.overlooked import (
     find_unpublished,
     find_waiting,
     find_workers,
+    find_wrong_accounts,
     find_wrong_queues,
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
@@ -39,6 +42,7 @@ from worker68.cli.refused import find_refused_entries, find_refused_keys
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.fleet.accounts import Known, known_from_settings, read_known
 from worker68.limits.pace import read_paces
 from worker68.loop import Loop
 from worker68.observe.roster import Roster
@@ -67,6 +71,7 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 #: and nothing is worth to be known, and leaves alone what does not answer.
 LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
     find_workers,
+    find_wrong_accounts,
     find_fast_limits,
     find_wrong_queues,
     find_dead,
@@ -92,8 +97,7 @@ def check(as_json: bool) -> int:
       worker68 check --json
     """
     settings = load_settings()
-    redis_url, accounts = settings.require_redis_url(), settings.account_settings()
-    findings = gather(_find(settings, redis_url, accounts))
+    findings = gather(_find(settings, settings.require_redis_url(), known_from_settings(settings)))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
@@ -102,21 +106,27 @@ def check(as_json: bool) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def _find(settings: Settings, redis_url: str, accounts: dict[str, AccountSettings]) -> Iterator[Finding]:
+def _find(settings: Settings, redis_url: str, known: Known) -> Iterator[Finding]:
     with ExitStack() as stack:
         client = stack.enter_context(open_redis(redis_url))
+        redis, engine = _reached(client, redis_url), _opened(settings.database_url, stack)
+        if engine is not None:
+            with suppress(DatabaseAway):
+                known = read_known(settings, engine)
+        accounts = known.accounts
         yield check_redis(redis_url, list(accounts))
         yield check_database(settings.database_url)
-        redis, engine = _reached(client, redis_url), _opened(settings.database_url, stack)
-        ground = Ground(settings, accounts, redis, engine)
+        ground = Ground(settings, known, redis, engine)
         if redis is not None:
             yield from _go_on(lambda: check_paces(redis_url, list(accounts)))
         if engine is not None:
             yield from _go_on(lambda: check_pauses(settings.database_url))
         for look in LOOKS:
             yield from _go_on(functools.partial(look, ground))
-    owners = _find_owners(redis_url, accounts) if redis is not None else None
-    yield from check_bridges(accounts, owners, _read_troubles(redis) if redis is not None else {})
+        owners = _find_owners(redis_url, accounts) if redis is not None else None
+        troubles = _read_troubles(redis) if redis is not None else {}
+    for name, finding in check_bridges(accounts, owners, troubles):
+        yield replace(finding, found=f"{finding.found}; from the {known.source_of(name)}") if name else finding
 
 
 def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -240,28 +250,29 @@ def check_pauses(database_url: str) -> Iterator[Finding]:
 
 
 def check_bridges(
-    accounts: dict[str, AccountSettings], owners: dict[str, str] | None, troubles: Mapping[tuple[str, str], str]
-) -> Iterator[Finding]:
-    """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave.
+    accounts: Mapping[str, AccountSettings], owners: Mapping[str, str] | None, troubles: Mapping[tuple[str, str], str]
+) -> Iterator[tuple[str, Finding]]:
+    """Look at the bridge of each account: connect, wait for Hello and for the client's login, and leave. Yield names with findings.
 
     Where a worker holds the one connection, what it says of it counts (``troubles``, by owner and account), and the port alone is
     looked at; so it is where ``owners`` is None because Redis does not say.
     """
     if not accounts:
-        yield Finding("bridge", False, "no account", "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS")
+        remedy = "set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS, or worker68 accounts add"
+        yield "", Finding("bridge", False, "no account", remedy)
     free = {} if owners is None else {name: one.bridge_url for name, one in accounts.items() if name not in owners}
     with asyncio.Runner(loop_factory=Loop) as runner:
         found = runner.run(_connect(free))
     for name, account in accounts.items():
         if name in found:
-            yield found[name]
+            yield name, found[name]
         elif owners is None:
             unknown = "not connected to, for without Redis a worker may hold its one connection"
-            yield check_port(name, account.bridge_url, unknown)
+            yield name, check_port(name, account.bridge_url, unknown)
         elif (trouble := troubles.get((owners[name], name))) is not None:
-            yield Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
+            yield name, Finding(f"bridge of {name}", False, f"worker {owners[name]} says: {trouble}", LOOK_AT_CLIENT)
         else:
-            yield check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
+            yield name, check_port(name, account.bridge_url, f"worker {owners[name]} holds its one connection")
 
 
 def check_port(name: str, bridge_url: str, connection: str) -> Finding:
@@ -270,9 +281,9 @@ def check_port(name: str, bridge_url: str, connection: str) -> Finding:
     try:
         socket.create_connection((parts.hostname or "", parts.port or _PORTS[parts.scheme]), BRIDGE_SECONDS).close()
     except OSError as error:
-        found = f"{bridge_url}: {error.strerror or error}"
+        found = f"{show_bridge_url(bridge_url)}: {error.strerror or error}"
         return Finding(f"bridge of {name}", False, found, START_CLIENT)
-    return Finding(f"bridge of {name}", True, f"{bridge_url}: the port answers; {connection}")
+    return Finding(f"bridge of {name}", True, f"{show_bridge_url(bridge_url)}: the port answers; {connection}")
 
 
 async def _connect(urls: Mapping[str, str]) -> dict[str, Finding]:
@@ -291,7 +302,7 @@ async def _connect(urls: Mapping[str, str]) -> dict[str, Finding]:
 def _judge(name: str, link: Link) -> Finding:
     part = f"bridge of {name}"
     if link.ready:
-        return Finding(part, True, f"{link.url}: connected, Hello, logged in")
+        return Finding(part, True, f"{show_bridge_url(link.url)}: connected, Hello, logged in")
     reason = link.why_not_ready or "not ready"
     return Finding(part, False, reason, LOOK_AT_CLIENT if link.counters["connections"] else START_CLIENT)
 

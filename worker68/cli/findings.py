@@ -10,6 +10,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from worker68.errors import RedisForbids
+from worker68.fleet.accounts import Known
 from worker68.settings import AccountSettings, Settings
 from worker68.store.engine import Engine
 
@@ -69,6 +70,10 @@ class Ground:
     """What there is to look at: ``redis`` and ``engine`` are None where they do not answer."""
 
     settings: Settings
-    accounts: Mapping[str, AccountSettings]
+    known: Known
     redis: Redis | None
     engine: Engine | None
+
+    @property
+    def accounts(self) -> Mapping[str, AccountSettings]:
+        return self.known.accounts

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "restart-client": ("worker68.cli.moderate:restart_client", "Restart an account's 68 client."),
     "jobs": ("worker68.cli.jobs:jobs", "Look at jobs, and cancel those that wait."),
     "snapshots": ("worker68.cli.snapshots:snapshots", "Look at what the syncs found and changed."),
+    "accounts": ("worker68.cli.accounts:accounts", "Add, change and remove accounts while all runs."),
     "pause": ("worker68.cli.pause:pause", "Stop writing for an account, on every worker."),
     "resume": ("worker68.cli.pause:resume", "Let an account go on after a pause."),
     "dead": ("worker68.cli.dead:dead", "Look at what was set aside, put it back or drop it."),

@@ -18,6 +18,7 @@ from worker68.cli.output import count_of, show_length
 from worker68.clock import utc_now
 from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
+from worker68.fleet.accounts import HIDDEN
 from worker68.fleet.leases import FRONT, account_lease, lease_key
 from worker68.jobs.states import State
 from worker68.observe.roster import Roster
@@ -31,6 +32,8 @@ SCAN_STEPS: Final = 10_000
 #: A job that could have run for longer, and a reply that has waited longer to be published, are worth a warning: as the alerts.
 OLD_JOB_SECONDS: Final = 600.0
 OLD_ENTRY_SECONDS: Final = 60.0
+#: A worker takes a change within seconds, once what is under way has ended.
+OLD_CHANGE_SECONDS: Final = 120.0
 #: What one 68 client passes on to its server, whatever its bridge accepts (PROTOCOL.md, Sending, [seen]).
 MESSAGES_A_SECOND: Final = 10
 #: How long "today" is.
@@ -56,7 +59,8 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
     yield Finding("workers", True, f"{len(workers)} running" if workers else "running; none has said how it is yet")
     for part in free:
         remedy = (
-            "start a worker that has it, and its label, in its settings; a dead one's ownership ends after LEASE_TTL"
+            "start a worker that has it in its settings or database, and serves its label; a dead one's ownership ends "
+            "after LEASE_TTL"
         )
         yield Finding(part, False, "no worker owns it: its jobs wait", remedy)
     for worker in workers:
@@ -65,6 +69,27 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
         elif worker.silence is not None:
             remedy = "is its process stopped or gone, or is a host's clock wrong? It leaves this list within a minute"
             yield Finding(f"worker {worker.worker}", True, worker.silence, remedy, warning=True)
+
+
+def find_wrong_accounts(ground: Ground) -> Iterator[Finding]:
+    """Look whether what stands in the database for accounts holds, and whether their workers have taken it."""
+    for name, problem in sorted(ground.known.problems.items()):
+        remedy = f"worker68 accounts remove {name}" if problem == HIDDEN else f"worker68 accounts set {name} ..."
+        found = f"what stands in the database for it does not hold: {problem}"
+        yield Finding(f"account {name}", problem == HIDDEN, found, remedy, warning=problem == HIDDEN)
+    slow = [
+        name
+        for name, row in ground.known.rows.items()
+        if not row.is_taken and (utc_now() - row.changed_at).total_seconds() > OLD_CHANGE_SECONDS
+    ]
+    if not slow or ground.redis is None:
+        return
+    with redis_errors():
+        owned: Any = ground.redis.mget([lease_key(account_lease(name)) for name in slow])
+    for name, owner in zip(slow, owned, strict=True):
+        if owner is not None:
+            found = f"worker {owner.decode().rpartition('|')[0]} has not taken its last change yet"
+            yield Finding(f"account {name}", True, found, "see its log, or restart it", warning=True)
 
 
 def find_fast_limits(ground: Ground) -> Iterator[Finding]:
@@ -168,7 +193,7 @@ def _waited(redis: Any, key: str) -> float:
 
 
 def find_waiting(ground: Ground) -> Iterator[Finding]:
-    """Look for how long the oldest job waits that could run, and whether jobs wait of accounts that no settings have."""
+    """Look for how long the oldest job waits that could run, and whether jobs wait of accounts that there are not."""
     if ground.engine is None:
         return
     accounts = sorted({*ground.accounts, *find_waiting_accounts(ground.engine)})
@@ -181,7 +206,7 @@ def find_waiting(ground: Ground) -> Iterator[Finding]:
             oldest[row.account] = max(oldest.get(row.account, 0.0), (now - row.since).total_seconds())
     for account, count in sorted(counts.items()):
         if account not in ground.accounts:
-            found = f"{count_of(count, 'job')} unfinished, and no account of this name is in the settings"
+            found = f"{count_of(count, 'job')} unfinished, and there is no account of this name"
             yield Finding(f"jobs of {account}", False, found, "set the account up again, or cancel them")
         elif account in oldest:
             late = oldest[account] > OLD_JOB_SECONDS and account not in paused

@@ -20,6 +20,7 @@ from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
 from worker68.execution.pause_watch import ANSWER_SECONDS
+from worker68.fleet.accounts import read_known
 from worker68.settings import Settings, load_settings
 from worker68.store import pauses
 from worker68.store.engine import Engine
@@ -49,7 +50,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class NoSuchAccount(Worker68Error):
-    """No account of this name is in the settings, and no job bears it."""
+    """There is no account of this name."""
 
 
 @click.command()
@@ -117,10 +118,10 @@ def who() -> str:
 
 def _check_known(settings: Settings, engine: Engine, account: str) -> None:
     """Refuse an account that is not known: a pause of a misspelt one would stop nothing."""
-    known = set(settings.account_settings())
+    known = set(read_known(settings, engine).accounts)
     if account in known or has_jobs(engine, account) or _find_owner(settings, account) is not None:
         return
-    names = f"the settings have {', '.join(sorted(known))}" if known else "the settings have none"
+    names = f"there are {', '.join(sorted(known))}" if known else "there are none"
     raise NoSuchAccount(f"no account {account!r}: {names}, and no job in the database is its")
 
 

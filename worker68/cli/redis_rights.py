@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import Place, lists_of
 from worker68.broker.wire import Wire
+from worker68.fleet.catalogues import catalogue_key
 from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
 from worker68.fleet.members import FLEET_KEYS
 from worker68.limits.pace import pace_key
@@ -159,6 +160,8 @@ def _of_all(redis_url: str) -> Iterator[Command]:
     for key in sets:
         yield from (("ZADD", key, 0, ""), ("ZREM", key, ""), ("ZREMRANGEBYSCORE", key, 0, 0))
         yield from (("ZRANGEBYSCORE", key, 0, 0), ("ZREVRANGE", key, 0, 0))
+    catalogue = catalogue_key("check")
+    yield from (("PEXPIRE", catalogue, 1), ("SET", catalogue, ""), ("MGET", catalogue))
     for exchange in ("celery.pidbox", "reply.celery.pidbox"):
         binding = f"_kombu.binding.{exchange}"
         yield from (("SADD", binding, ""), ("SMEMBERS", binding), ("SREM", binding, ""), ("EXISTS", binding))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,14 +23,19 @@ from worker68.cli.output import make_table, open_console, print_json, printable,
 from worker68.cli.reach import explain_database, open_redis, saying_away
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway
+from worker68.fleet.accounts import known_from_settings, read_known
 from worker68.fleet.leases import FRONT, account_lease, lease_key
 from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster, WorkerStatus
 from worker68.settings import Settings, load_settings
+from worker68.store.accounts import newest_version
 from worker68.store.engine import Engine
 from worker68.store.figures import count_outbox, count_waiting_jobs
 from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
+
+#: So many accounts of the database are named.
+NAMED: Final = 10
 
 #: A bridge that can be used.
 READY: Final = "ready"
@@ -38,13 +43,15 @@ READY: Final = "ready"
 
 @dataclass
 class AccountLine:
-    """An account. ``owner`` is None where no worker owns it; what only its owner knows is None then as well.
+    """An account. ``source``: where it stands, settings or database.
 
+    ``owner`` is None where no worker owns it; what only its owner knows is None then as well.
     ``paused``: by whom, since when and why, in words; ``slow``: how busy answers have slowed it down. None where they have not.
     """
 
     account: str
     owner: str | None
+    source: str
     bridge: str | None = None
     queued: int = 0
     ready: int | None = None
@@ -112,11 +119,16 @@ class _Source:
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
-        self._accounts = sorted(settings.account_settings())
+        self._known = known_from_settings(settings)
         self._redis = redis
         self._engine: Engine | None = None
 
+    @property
+    def _accounts(self) -> list[str]:
+        return sorted(self._known.accounts)
+
     def look(self) -> Overview:
+        away = self._try(self._read_accounts)
         workers = Roster(self._redis).read()
         owners, lines, front_queued = self._read_redis()
         reported = {(worker.worker, name): status for worker in workers for name, status in worker.accounts.items()}
@@ -130,14 +142,28 @@ class _Source:
         problems += [f"account {line.account}: no worker owns it" for line in lines if line.owner is None]
         down = (line for line in lines if line.bridge not in (None, READY))
         problems += [printable(f"bridge of {line.account}: {line.bridge}") for line in down]
-        try:
-            self._read_database(lines)
-        except DatabaseAway as away:
-            self._engine = None
-            problems.append(explain_database(away))
+        problems += [printable(f"account {name}: {words}") for name, words in sorted(self._known.problems.items())]
+        if away is None:
+            away = self._try(lambda engine: self._read_database(engine, lines))
+        problems += [] if away is None else [away]
         held_back = ((line.account, words) for line in lines for words in (line.paused, line.slow) if words)
         problems += [printable(f"account {account}: {words}") for account, words in held_back]
         return Overview(lines, workers, owners.get(FRONT), front_queued, problems)
+
+    def _try(self, read: Callable[[Engine], None]) -> str | None:
+        """Read something from the database; return in words why it cannot be read."""
+        try:
+            if self._engine is None:
+                self._engine = open_ledger(self._settings.database_url)
+            read(self._engine)
+        except DatabaseAway as away:
+            self._engine = None
+            return explain_database(away)
+        return None
+
+    def _read_accounts(self, engine: Engine) -> None:
+        if newest_version(engine) != self._known.newest:
+            self._known = read_known(self._settings, engine)
 
     def _read_redis(self) -> tuple[dict[str, str], list[AccountLine], int]:
         leases = [FRONT, *map(account_lease, self._accounts)]
@@ -156,26 +182,31 @@ class _Source:
         paces = read_paces(self._redis, self._accounts)
         queued = [sum(_number(next(answers)) for _ in lists_of(queue)) for queue in queues]
         lines = [
-            AccountLine(account, owners.get(account_lease(account)), pace=pace.share, slow=pace.words, queued=length)
+            AccountLine(
+                account,
+                owners.get(account_lease(account)),
+                self._known.source_of(account),
+                pace=pace.share,
+                slow=pace.words,
+                queued=length,
+            )
             for (account, pace), length in zip(paces.items(), queued[1:], strict=True)
         ]
         return owners, lines, queued[0]
 
-    def _read_database(self, lines: Sequence[AccountLine]) -> None:
-        if self._engine is None:
-            self._engine = open_ledger(self._settings.database_url)
+    def _read_database(self, engine: Engine, lines: Sequence[AccountLine]) -> None:
         now = utc_now()
         counts: dict[tuple[str, str], int] = defaultdict(int)
         ages: dict[str, float] = {}
-        for row in count_waiting_jobs(self._engine, self._accounts):
+        for row in count_waiting_jobs(engine, self._accounts):
             counts[row.account, row.state] += row.number
             if row.state == "ready":
                 age = max(0.0, (now - row.since).total_seconds())
                 ages[row.account] = max(age, ages.get(row.account, 0.0))
         entries: dict[str, int] = defaultdict(int)
-        for entry in count_outbox(self._engine, self._accounts):
+        for entry in count_outbox(engine, self._accounts):
             entries[entry.account] += entry.number
-        paused = list_pauses(self._engine)
+        paused = list_pauses(engine)
         for line in lines:
             line.paused = paused[line.account].words if line.account in paused else None
             line.ready, line.deferred, line.sending = (
@@ -213,8 +244,15 @@ def _draw(overview: Overview) -> Group:
     front = f"front door: {overview.front_queued} queued, owner {overview.front_owner or 'none'}"
     head = Text(f"{utc_now():%Y-%m-%d %H:%M:%S} UTC   {front}")
     problems = [Text(problem, style="red") for problem in overview.problems]
-    parts: list[RenderableType] = [head, *problems, Text(), accounts, Text(), workers]
+    parts: list[RenderableType] = [head, *_origin(overview), *problems, Text(), accounts, Text(), workers]
     return Group(*parts)
+
+
+def _origin(overview: Overview) -> list[Text]:
+    """Say which accounts stand in the database; the others stand in the settings."""
+    names = [line.account for line in overview.accounts if line.source == "database"]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [Text(f"from the database: {', '.join(names[:NAMED])}{more}")] if names else []
 
 
 def _account_row(line: AccountLine) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from worker68.clock import utc_now
 from worker68.errors import RedisAway
 from worker68.execution.reasons import BACKS_OFF, not_before, refused
 from worker68.execution.slots import ask_of
+from worker68.fleet.accounts import read_known
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.limits.limiter import find_waits
@@ -83,7 +84,7 @@ def explain_waiting(
 
 def _find_limits(engine: Engine, settings: Settings, redis_url: str, seqs: Sequence[int]) -> dict[int, str]:
     """Return for jobs that are the first of their lanes the limit that each waits for now, where one does."""
-    accounts, found = settings.account_settings(), dict[int, str]()
+    accounts, found = read_known(settings, engine).accounts, dict[int, str]()
     by_account: dict[str, list[Job]] = {}
     for job in load_jobs(engine, seqs):
         by_account.setdefault(job.account, []).append(job)
@@ -117,7 +118,7 @@ def _account(line: JobLine, around: _Surroundings) -> str | None:
     if around.redis_problem is not None:
         return f"nothing starts without Redis: {around.redis_problem}"
     if around.owners is not None and line.account not in around.owners:
-        return f"no worker owns the account {line.account}: is one running that has it in its settings?"
+        return f"no worker owns the account {line.account}: is one running that has it in its settings or database?"
     return None
 
 

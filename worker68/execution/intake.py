@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +73,25 @@ class _Reading:
 
 
 class Intake:
-    """Takes batches in. Used by one thread."""
+    """Takes batches in. Used by one thread, save ``revive``.
 
-    def __init__(self, engine: Engine, accounts: Mapping[str, AccountSettings]) -> None:
+    ``accounts`` may change at any time; ``look`` reads anew which there are, and raises ``DatabaseAway``.
+    """
+
+    def __init__(
+        self, engine: Engine, accounts: Mapping[str, AccountSettings], look: Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
         self._accounts = accounts
+        self._look = look
 
     def revive(self, parked: Parked, now: dt.datetime) -> Job | None:
-        """Let a parked job whose task is known now wait for its turn; None if it cannot run after all."""
+        """Let a parked job whose task is known now wait for its turn; None if it cannot run after all.
+
+        One whose account was removed meanwhile stays as it is.
+        """
+        if parked.account not in self._accounts:
+            return None
         reading = self.read(Arrival(parked.envelope.encode(), "", parked.account), now)
         if reading.entry is None or reading.order is None or reading.entry.outcome is not None:
             outcome = (
@@ -124,18 +135,16 @@ class Intake:
             log.error("message_not_answered", queue=arrival.queue, problem=describe_fault(again))
             self._write([_set_aside(arrival, reason, now, encode=True)], now)
 
-    def account_of(self, arrival: Arrival) -> str | None:
-        """Return the account of the settings that a message of the front door is for; None where it becomes no job.
+    def accounts_of(self, arrivals: Sequence[Arrival]) -> list[str | None]:
+        """Return for each message of the front door the account that it is for; None where it becomes no job.
 
-        Such a message is answered or set aside by ``take_in``. Never raises.
+        Such a message is answered or set aside by ``take_in``. The database is asked once more before an account is unknown: it
+        may have been added a moment ago. Raises ``DatabaseAway`` then, nothing else.
         """
-        try:
-            account = read_envelope(arrival.raw).kwargs.get("account")
-        except Exception:  # noqa: BLE001 - ``read`` says what is wrong with it
-            return None
-        if account is None:
-            account = DEFAULT_ACCOUNT
-        return account if isinstance(account, str) and account in self._accounts else None
+        names = list(map(_account_named, arrivals))
+        if any(name is not None and name not in self._accounts for name in names):
+            self._look()
+        return [name if name is not None and name in self._accounts else None for name in names]
 
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         """Return what is to be made of a message; never raises."""
@@ -179,11 +188,12 @@ class Intake:
             "content_hash": order.content,
             "fields": msgspec.json.encode(order.fields).decode(),
         }
-        if order.account not in self._accounts:
+        settings = self._accounts.get(order.account)
+        if settings is None:
             return _answer(row, envelope, order.common, _unknown_account(order.account))
-        outcome = self._end_at_once(order, now)
+        outcome = _end_at_once(settings, order, now)
         requester = _requester(envelope, order.common)
-        most_ahead = self._most_ahead(order, now)
+        most_ahead = _most_ahead(settings, order, now)
         return _Reading(
             Entry(row, requester, outcome, sends=order.kind.sends(order.fields), most_ahead=most_ahead), order
         )
@@ -197,28 +207,6 @@ class Intake:
         marks = {name: mark for name, text in texts.items() if (mark := find_never_sent(text)) is not None}
         if marks:
             raise InvalidJob([FieldError(name, _NEVER_SENT.format(mark=mark)) for name, mark in marks.items()])
-
-    def _most_ahead(self, order: Order, now: dt.datetime) -> int | None:
-        """Return how many jobs may be before it in its chat at most, so that its expiry can be met: they meet the same limits."""
-        account, chat = self._accounts.get(order.account), order.kind.chat_of(order.fields)
-        if not order.common.reject_if_late or order.expires_at is None or account is None or chat is None:
-            return None
-        left, limits = max(dt.timedelta(), order.expires_at - now), account.limits
-        of_class: Rate | None = getattr(limits, order.kind.steps_of(order.fields)[0].limit)
-        rates = [rate for rate in (limits.account, limits.chat, of_class) if rate is not None]
-        most = (left // dt.timedelta(microseconds=rate.interval_microseconds) + rate.burst - 1 for rate in rates)
-        return min(most, default=None)
-
-    def _end_at_once(self, order: Order, now: dt.datetime) -> Outcome | None:
-        refusal = self._accounts[order.account].permissions.why_not(order.kind, order.fields)
-        if refusal is not None:
-            return failed(ErrorCode.NOT_PERMITTED, refusal)
-        if order.expires_at is not None:
-            if order.expires_at <= now:
-                return expired("it had expired when it arrived")
-            if order.common.reject_if_late and order.not_before is not None and order.expires_at <= order.not_before:
-                return expired("it expires before the time at which it may be sent")
-        return None
 
     def _park(self, arrival: Arrival, envelope: Envelope, now: dt.datetime) -> _Reading:
         common, errors = read_common(envelope)
@@ -247,6 +235,41 @@ class Intake:
             for reading, new in zip(with_entry, taken, strict=True)
             if new is not None and reading.order is not None and reading.entry is not None
         ]
+
+
+def _account_named(arrival: Arrival) -> str | None:
+    """Return the account that a message of the front door names; None where it names none that could be. Never raises."""
+    try:
+        account = read_envelope(arrival.raw).kwargs.get("account")
+    except Exception:  # noqa: BLE001 - ``read`` says what is wrong with it
+        return None
+    if account is None:
+        return DEFAULT_ACCOUNT
+    return account if isinstance(account, str) else None
+
+
+def _most_ahead(settings: AccountSettings, order: Order, now: dt.datetime) -> int | None:
+    """Return how many jobs may be before it in its chat at most, so that its expiry can be met: they meet the same limits."""
+    chat = order.kind.chat_of(order.fields)
+    if not order.common.reject_if_late or order.expires_at is None or chat is None:
+        return None
+    left, limits = max(dt.timedelta(), order.expires_at - now), settings.limits
+    of_class: Rate | None = getattr(limits, order.kind.steps_of(order.fields)[0].limit)
+    rates = [rate for rate in (limits.account, limits.chat, of_class) if rate is not None]
+    most = (left // dt.timedelta(microseconds=rate.interval_microseconds) + rate.burst - 1 for rate in rates)
+    return min(most, default=None)
+
+
+def _end_at_once(settings: AccountSettings, order: Order, now: dt.datetime) -> Outcome | None:
+    refusal = settings.permissions.why_not(order.kind, order.fields)
+    if refusal is not None:
+        return failed(ErrorCode.NOT_PERMITTED, refusal)
+    if order.expires_at is not None:
+        if order.expires_at <= now:
+            return expired("it had expired when it arrived")
+        if order.common.reject_if_late and order.not_before is not None and order.expires_at <= order.not_before:
+            return expired("it expires before the time at which it may be sent")
+    return None
 
 
 def unknown_task_outcome(task: str) -> Outcome:

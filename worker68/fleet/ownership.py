@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +18,7 @@ import structlog
 from worker68.clock import boottime, monotonic
 from worker68.errors import RedisAway
 from worker68.fleet.held import HeldLeases, LeaseCallback
-from worker68.fleet.leases import Lease, Leases
+from worker68.fleet.leases import FRONT, Lease, Leases
 from worker68.fleet.shares import Shares
 from worker68.loop import Loop, Wakeup
 from worker68.observe.outages import Outage
@@ -61,7 +60,7 @@ class Callbacks:
     on_lost: LeaseCallback
     on_leaving: LeaseCallback = lambda lease: None
     is_busy: Callable[[Lease], bool] = lambda lease: False
-    leave_seconds: float = 60.0
+    leave_seconds: Callable[[Lease], float] = lambda lease: 60.0
 
 
 class Ownership:
@@ -72,9 +71,17 @@ class Ownership:
     """
 
     def __init__(
-        self, leases: Leases, shares: Shares, labels: Mapping[str, str | None], loop: Loop, callbacks: Callbacks
+        self,
+        leases: Leases,
+        shares: Shares,
+        labels: Callable[[], Mapping[str, str | None] | None],
+        loop: Loop,
+        callbacks: Callbacks,
     ) -> None:
-        """``labels``: by the name of each lease, the label of its account; None for what belongs to no share."""
+        """``labels``: what there is to own now, None while that is not known.
+
+        By the name of each lease the label of its account; None for the front door, which belongs to no share.
+        """
         self._leases = leases
         self._shares = shares
         self._labels = labels
@@ -103,6 +110,15 @@ class Ownership:
     def drain(self) -> None:
         """Take no lease any more; what is held is kept until ``stop``. On the loop."""
         self._draining = True
+        self._wakeups["sharing"].set()
+
+    def look_anew(self, given_up: Iterable[str]) -> None:
+        """Look now at what there is to own, because it has changed. On the loop.
+
+        ``given_up``: leases that go, as far as they are held, once nothing goes on under them; they may be taken anew.
+        """
+        found = (self._mine.find(name) for name in given_up)
+        self._let_go([lease for lease in found if lease is not None and not lease.leaving])
         self._wakeups["sharing"].set()
 
     def stop(self) -> None:
@@ -153,20 +169,25 @@ class Ownership:
         if self._draining:
             await asyncio.to_thread(self._shares.leave)
             return
-        unshared = [name for name, label in self._labels.items() if label is None]
-        await self._take(unshared, len(unshared))
-        held = {label: len(leases) for label, leases in self._staying().items()}
-        share = await asyncio.to_thread(self._shares.look, held)
-        staying = self._staying()
-        for label, most in share.items():
-            self._let_go(staying[label], len(staying[label]) - most)
-        for label, most in share.items():
-            if (lacks := most - len(staying[label])) > 0:
-                await self._take([name for name, of in self._labels.items() if of == label], lacks)
+        if (labels := self._labels()) is None:
+            return
+        self._let_go([lease for lease in self._mine.all() if lease.name not in labels and not lease.leaving])
+        if FRONT in labels:
+            await self._take([FRONT], 1)
+        shares = await asyncio.to_thread(self._shares.look, labels, list(self._staying()))
+        staying, lacking = self._staying(), list[tuple[Collection[str], int]]()
+        for share in shares:
+            kept = [staying.pop(name) for name in list(staying) if name in share.names]
+            self._let_go(sorted(kept, key=self._callbacks.is_busy)[: max(0, len(kept) - share.most)])
+            lacking.append((share.names, share.most - len(kept)))
+        self._let_go(staying.values())  # others alone serve their labels: these have changed
+        for names, most in lacking:
+            if most > 0:
+                await self._take(names, most)
 
-    async def _take(self, names: Sequence[str], most: int) -> None:
+    async def _take(self, wanted: Iterable[str], most: int) -> None:
         """Take so many of these leases as are free, a slice at a time."""
-        names = [name for name in names if self._mine.find(name) is None]
+        names = [name for name in wanted if self._mine.find(name) is None]
         for start in range(0, len(names), _ASKED_AT_ONCE):
             if self._draining or most <= 0:
                 return
@@ -179,16 +200,13 @@ class Ownership:
                 problem = acquired.problems.get(name)
                 _FAILED.works(name) if problem is None else _FAILED.fails(name, problem)
 
-    def _let_go(self, leases: Iterable[Lease], count: int) -> None:
-        """Give up so many of these leases as soon as nothing goes on under them, first those where nothing does now."""
-        if count <= 0:
-            return
-        leave_by = boottime() + self._callbacks.leave_seconds
-        for lease in sorted(leases, key=self._callbacks.is_busy)[:count]:
-            lease.leave_by = leave_by
+    def _let_go(self, leases: Iterable[Lease]) -> None:
+        """Give these leases up as soon as nothing goes on under them."""
+        for lease in leases:
+            lease.leave_by = boottime() + self._callbacks.leave_seconds(lease)
             log.info("lease_leaves", lease=lease.name, account=lease.account, fence=lease.fence)
             self._callbacks.on_leaving(lease)
-        self._wakeups["leaving"].set()
+            self._wakeups["leaving"].set()
 
     async def _leave(self) -> None:
         """Give up the leases that are to leave, and under which nothing goes on any more, or for too long."""
@@ -196,14 +214,9 @@ class Ownership:
         leaving = [(lease, lease.leave_by) for lease in self._mine.all() if lease.leave_by is not None]
         await self._give_up([lease for lease, leave_by in leaving if leave_by <= now or not is_busy(lease)])
 
-    def _staying(self) -> dict[str, list[Lease]]:
-        """Return the leases of accounts that are to be kept, by label."""
-        staying: dict[str, list[Lease]] = defaultdict(list)
-        for lease in self._mine.all():
-            label = self._labels[lease.name]
-            if label is not None and not lease.leaving:
-                staying[label].append(lease)
-        return staying
+    def _staying(self) -> dict[str, Lease]:
+        """Return the leases of accounts that are to be kept, by name."""
+        return {lease.name: lease for lease in self._mine.all() if lease.account is not None and not lease.leaving}
 
     async def _give_up(self, leases: list[Lease]) -> None:
         """Release leases only after ``on_lost``, so that no other worker takes one while something still works under it."""

@@ -1,19 +1,21 @@
-"""The share of this worker: how many accounts of each label it should hold, as it sees the fleet in Redis.
+"""The shares of this worker: which accounts it may hold, and how many of them it should, as it sees the fleet in Redis.
 
 In: which accounts there are, this worker's weight and labels, what it holds now. Out: numbers, and the same said to the others.
+What all workers know is shared by all; what only some know, as during a deploy, each shares with those that know the same as it.
 What it costs grows with what has changed since the last look. Never: a lease, a lock, a coordinator.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from worker68.clock import monotonic
+from worker68.fleet.catalogues import Catalogues
+from worker68.fleet.classes import NOTHING, Classes, catalogue_of
 from worker68.fleet.members import Members, Word
-from worker68.fleet.spread import Member, spread
+from worker68.fleet.spread import Member, label_of, spread
 
 
 @dataclass(frozen=True)
@@ -24,39 +26,60 @@ class Standing:
     labels: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Share:
+    """``most`` of these leases, which are alike for the spread, should be this worker's."""
+
+    names: Collection[str]
+    most: int
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What follows from ``words``, until then at the latest: this worker's share by class, and how many no worker holds."""
+
+    words: Mapping[str, Word]
+    until: float
+    share: Mapping[str, int]
+    free: Mapping[str, int]
+
+
 class Shares:
-    """Reports what this worker holds, and says what it should hold. Each call waits for Redis, or raises ``RedisAway``.
+    """Reports what this worker holds, and says what it should hold. Each call waits for Redis, or raises ``RedisAway``."""
 
-    ``labels``: each account's label, by the name of its lease; None for what belongs to no share. Workers whose settings name
-    other accounts are left out: what they hold says nothing about ours.
-    """
-
-    def __init__(self, members: Members, labels: Mapping[str, str | None], standing: Standing | None = None) -> None:
+    def __init__(self, members: Members, catalogues: Catalogues, standing: Standing | None = None) -> None:
         self._members = members
+        self._catalogues = catalogues
         self._standing = standing or Standing()
-        accounts = sorted((name, label) for name, label in labels.items() if label is not None)
-        self._sizes = Counter(label for _, label in accounts)
-        self._digest = hashlib.sha256(repr(accounts).encode()).hexdigest()[:16]
-        self._computed_from: Mapping[str, Word] | None = None
-        self._share: Mapping[str, int] = {}
-        self._free: Mapping[str, int] = {}
+        self._labels: Mapping[str, str | None] | None = None
+        self._classes = Classes(NOTHING, [NOTHING])
+        self._computed: _Computed | None = None
         self._free_since: dict[str, float] = {}
         self._looked_at: float | None = None
 
-    def look(self, held: Mapping[str, int]) -> dict[str, int]:
-        """Say how many accounts of each label this worker keeps; return how many it should hold.
+    def look(self, labels: Mapping[str, str | None], held: Collection[str]) -> list[Share]:
+        """Say which leases of accounts this worker keeps; return what it should hold.
 
-        After an absence of Redis in which all were forgotten this worker may be the first to come back: so the first look changes
-        nothing.
+        ``labels``: each account's label, by the name of its lease; None for what belongs to no share. After an absence of Redis in
+        which all were forgotten this worker may be the first to come back: so the first look changes nothing.
         """
-        word = Word(self._digest, self._standing.weight, sorted(self._standing.labels), dict(held))
+        if labels is not self._labels:
+            mine = catalogue_of(labels)
+            self._classes = Classes(mine, [mine])
+            self._labels, self._computed = labels, None
+        self._catalogues.publish(self._classes.mine)
+        weight, served = self._standing.weight, sorted(self._standing.labels)
+        word = Word(self._classes.mine.digest, weight, served, self._classes.count(held))
         self._members.look(word, anew=self._was_absent())
-        if self._members.words is not self._computed_from:
-            self._compute()
+        computed = self._compute(held)
         absent, self._looked_at = self._was_absent(), monotonic()
-        if absent:
-            return {label: held.get(label, 0) for label in self._share}
-        return {label: self._with_left_over(label, count, held.get(label, 0)) for label, count in self._share.items()}
+        keeps = self._classes.count(held)
+        shares = []
+        for class_, most in computed.share.items():
+            kept = keeps.get(class_, 0)
+            most = kept if absent else self._with_left_over(class_, most, kept, computed.free[class_])
+            shares.append(Share(self._classes.names[class_], most))
+        return shares
 
     def leave(self) -> None:
         """Take no part any more: the others share what this worker is about to give up."""
@@ -65,30 +88,45 @@ class Shares:
     def _was_absent(self) -> bool:
         return self._looked_at is not None and monotonic() - self._looked_at > self._members.ttl_seconds
 
-    def _compute(self) -> None:
-        """Compute the share, and how many accounts no worker holds, anew."""
+    def _compute(self, held: Collection[str]) -> _Computed:
+        """Return what follows from the words of the last look, computed anew where they have changed."""
+        words = self._members.words
+        if self._computed is not None and self._computed.words is words and monotonic() < self._computed.until:
+            return self._computed
+        found = self._catalogues.find({worker: word.accounts for worker, word in words.items()})
+        if found.lists.keys() != self._classes.lists.keys():
+            self._classes = Classes(self._classes.mine, found.lists.values())
+        sizes, me = self._classes.sizes, self._members.worker_id
+        keeps = {worker: _fold(word.held, sizes) for worker, word in words.items()} | {me: self._classes.count(held)}
         fleet = [
-            Member(worker, word.weight, frozenset(word.labels), word.held)
-            for worker, word in self._members.words.items()
-            if word.accounts == self._digest
+            Member(worker, word.weight, frozenset(word.labels), keeps[worker], found.known_by[worker])
+            for worker, word in words.items()
+            if worker in found.known_by
         ]
-        self._share = spread(self._sizes, fleet)[self._members.worker_id]
-        self._free = {
-            label: self._sizes[label] - sum(member.held.get(label, 0) for member in fleet) for label in self._share
-        }
-        self._computed_from = self._members.words
+        share = spread(sizes, fleet)[me]
+        share = {class_: most for class_, most in share.items() if class_ in self._classes.names}
+        free = {class_: sizes[class_] - sum(member.held.get(class_, 0) for member in fleet) for class_ in share}
+        self._computed = _Computed(words, found.again_at, share, free)
+        return self._computed
 
-    def _with_left_over(self, label: str, count: int, held: int) -> int:
-        free = self._free[label]
-        return max(count, held + free) if self._is_left_over(label, free) else count
+    def _with_left_over(self, class_: str, most: int, kept: int, free: int) -> int:
+        return max(most, kept + free) if self._is_left_over(class_, free) else most
 
-    def _is_left_over(self, label: str, free: int) -> bool:
+    def _is_left_over(self, class_: str, free: int) -> bool:
         """Whether accounts have been free for so long that whose share they are does not take them. Then any worker may, once."""
         if free <= 0:
-            self._free_since.pop(label, None)
+            self._free_since.pop(class_, None)
             return False
-        since = self._free_since.setdefault(label, monotonic())
+        since = self._free_since.setdefault(class_, monotonic())
         if monotonic() - since < self._members.ttl_seconds:
             return False
-        del self._free_since[label]
+        del self._free_since[class_]
         return True
+
+
+def _fold(held: Mapping[str, int], sizes: Mapping[str, int]) -> Mapping[str, int]:
+    """Return what a worker holds in the classes of these: it may have said so when there were others."""
+    folded: Counter[str] = Counter()
+    for class_, count in held.items():
+        folded[class_ if class_ in sizes else label_of(class_)] += count
+    return folded

@@ -62,7 +62,7 @@ class Overlooked:
             return
         unknown = [one for one in find_waiting_accounts(self._parts.engine) if one not in self._parts.accounts]
         count = sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0
-        text = "Unfinished jobs of accounts that no settings have."
+        text = "Unfinished jobs of accounts that there are not."
         yield GaugeMetricFamily("worker68_jobs_without_account", text, value=count)
 
     def _look(self) -> Strays:

@@ -47,9 +47,7 @@ class Runs:
         self.slot_waits = histogram(
             "worker68_slot_wait_seconds", "How much of a run was waiting for its write time.", ("account",)
         )
-        for account in accounts:  # each is there from 0 on
-            self.took.labels(account)
-            self.slot_waits.labels(account)
+        self.expect(accounts)
         #: By the numbers of their jobs.
         self.under_way: dict[int, Run] = {}
         #: How many have begun, by task.
@@ -57,6 +55,12 @@ class Runs:
         #: Set while nothing is under way.
         self.idle = asyncio.Event()
         self.idle.set()
+
+    def expect(self, accounts: Iterable[str]) -> None:
+        """Let the metrics of these accounts be there from 0 on."""
+        for account in accounts:
+            self.took.labels(account)
+            self.slot_waits.labels(account)
 
     def begin(self, ready: Ready) -> Run:
         run = self.under_way[ready.job.seq] = Run(ready, monotonic(), time.time())

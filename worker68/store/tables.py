@@ -247,6 +247,25 @@ pauses = Table(
 HOLDS = text("(resumed_at IS NULL)")
 Index("uq_pauses_account", pauses.c.account, unique=True, postgresql_where=HOLDS, sqlite_where=HOLDS)
 
+#: Accounts beside those of the settings. One that was removed keeps its row: only what a row says makes an account go.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    #: Counts all changes of all accounts: what is above the greatest that a worker has read is new to it.
+    Column("version", BigInteger, nullable=False),
+    #: The account's table of the settings, as JSON; empty once it is removed.
+    Column("settings", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(255), nullable=False),
+    Column("removed_at", UtcDateTime),
+    #: The version under which an owner has opened it last.
+    Column("taken", BigInteger),
+    #: JSON, the bridges that it had since then: its owner may still be connected to one of them.
+    Column("left_bridges", Text, nullable=False),
+    UniqueConstraint("version"),
+)
+
 #: The lists, each as its last applied snapshots left it. A row says when it came or changed last, and since when it is gone.
 contacts = Table(
     "contacts",

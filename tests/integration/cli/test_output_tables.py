@@ -16,6 +16,7 @@ import termios
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -35,6 +36,7 @@ from worker68.jobs.outcome import ErrorCode, failed
 from worker68.jobs.snapshot import GROUP_MEMBERS
 from worker68.observe.roster import AccountStatus, Roster, WorkerStatus
 from worker68.store import pauses, waiting
+from worker68.store.accounts import change_account
 from worker68.store.engine import reading
 from worker68.store.statements import attempts
 from worker68.store.tables import cancellations
@@ -80,6 +82,10 @@ def back_off(ledger: Ledger, job: Job, until: dt.datetime) -> None:
     ledger.run(lambda connection: attempts.back_off(connection, attempt, until, "busy", "the service is busy", NOW))
 
 
+def put_account(ledger: Ledger, name: str, settings: Any) -> None:
+    change_account(ledger.engine, name, lambda rows: settings, "ann", NOW)
+
+
 def fill(ledger: Ledger, client: redis.Redis) -> None:
     """Let there be rows of all kinds, as long as they get."""
     for fields in (
@@ -99,6 +105,15 @@ def fill(ledger: Ledger, client: redis.Redis) -> None:
     client.rpush("worker68:dead", "not an entry")
     client.lpush(f"worker68.{'z' * 64}", message())
     client.set("worker68:lease:account:main", f"{WORKER}|1")
+    for name, settings in {
+        "a" * 64: {
+            "bridge_url": "wss://user:secret@" + "bridge-of-the-shop." * 5 + "example:5600/path",
+            "label": "b" * 64,
+        },
+        "wrong": {"bridge_url": "ws://127.0.0.1:1/", "max_aeg": 5},
+    }.items():
+        client.set(f"worker68:lease:account:{name}", f"{WORKER}|1")
+        put_account(ledger, name, settings)
     now = utc_now()
     account = AccountStatus("bridge not reachable: " + "x" * 100, 2**40, 2**40, 1234567.8, {})
     Roster(client).report(WorkerStatus(WORKER, 2**22, now, now, "scheduler: " + "y" * 100, True, {"main": account}))
@@ -114,6 +129,7 @@ COMMANDS = (
     ("jobs", "show", "短" * 100),
     ("top", "--once"),
     ("check",),
+    ("accounts", "list"),
     ("dead", "list"),
     ("snapshots", "list"),
     ("snapshots", "show", "2"),
@@ -138,7 +154,7 @@ def test_every_table_fits(ask: Ask, ledger: Ledger, client: redis.Redis, backlog
 def test_no_command_prints_a_table_that_is_not_looked_at() -> None:
     folder = Path(output.__file__).parent
     prints = {path.stem for path in folder.rglob("*.py") if re.search(r"(print|make)_table\(", path.read_text())}
-    looked_at = {"output", "check", "dead", "joblist", "jobs", "snapshots", "top", "show", "command"}
+    looked_at = {"accounts", "output", "check", "dead", "joblist", "jobs", "snapshots", "top", "show", "command"}
     assert prints == looked_at, "COMMANDS, the demo, and the probe"
 
 

@@ -12,6 +12,7 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.cli.findings import Ground
 from worker68.cli.refused import find_refused_entries, find_refused_keys
+from worker68.fleet.accounts import Known
 from worker68.observe.roster import RefusedKey, Roster, WorkerStatus
 from worker68.store.migration import upgrade
 from worker68.store.outbox import fetch
@@ -21,7 +22,7 @@ STATUS = WorkerStatus("a", 1, NOW, NOW, None, True, {})
 
 
 def ground(**parts: Any) -> Ground:
-    return Ground(settings=cast(Any, None), accounts={}, **({"redis": None, "engine": None} | parts))
+    return Ground(settings=cast(Any, None), known=Known({}), **({"redis": None, "engine": None} | parts))
 
 
 def test_the_keys_that_workers_are_refused_are_named_once(redis_url: str) -> None:

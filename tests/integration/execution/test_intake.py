@@ -15,7 +15,7 @@ from worker68.execution.intake import Arrival, Intake, unknown_task_outcome
 from worker68.jobs.job import Job
 from worker68.jobs.states import Event
 from worker68.store.intake import Entry, take_in
-from worker68.store.waiting import end_waiting
+from worker68.store.waiting import end_waiting, find_parked
 
 
 def test_every_message_of_a_mixed_batch_has_its_end(ledger: Ledger) -> None:
@@ -55,7 +55,31 @@ def test_every_message_of_a_mixed_batch_has_its_end(ledger: Ledger) -> None:
 def test_a_message_of_the_front_door_belongs_to_an_account_of_the_settings_or_to_none(
     sqlite: Ledger, raw: bytes, account: str | None
 ) -> None:
-    assert sqlite.intake.account_of(Arrival(raw, "worker68", None)) == account
+    assert sqlite.intake.accounts_of([Arrival(raw, "worker68", None)]) == [account]
+
+
+def test_the_database_is_asked_once_more_before_an_account_is_unknown(sqlite: Ledger) -> None:
+    known, looks = {"main": account()}, 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        known["new"] = account("new")
+
+    door = Intake(sqlite.engine, known, look)
+    named = [message(kwargs=send_fields(account=name)) for name in ("main", "new", "nobody", "new")]
+    arrivals = [Arrival(raw, "worker68", None) for raw in named]
+    assert door.accounts_of(arrivals[:1]) == ["main"]
+    assert looks == 0, "it is not asked for those that are known"
+    assert door.accounts_of(arrivals) == ["main", "new", None, "new"]
+    assert looks == 1, "once for a batch"
+
+
+def test_a_parked_job_whose_account_was_removed_stays(sqlite: Ledger) -> None:
+    sqlite.arrive(message("worker68.later", {}, task_id="later"))
+    [parked] = find_parked(sqlite.engine, "main")
+    assert Intake(sqlite.engine, {}).revive(parked, NOW) is None
+    assert sqlite.row(parked.seq).state == "deferred"
 
 
 #: Rules that an operator's database may have and worker68 does not know. PostgreSQL calls its limits (class 54) "operational".

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import redis
@@ -12,6 +12,7 @@ from redis.retry import Retry
 from tests.integration.fleet.owners import LONG_TTL, Diary, Start
 from tests.parts.onloop import running_loop, serve, stop_service
 from worker68.embedded import EmbeddedRedis
+from worker68.fleet.catalogues import Catalogues
 from worker68.fleet.leases import FRONT, Lease, Leases
 from worker68.fleet.members import Members
 from worker68.fleet.ownership import Callbacks, Ownership
@@ -51,6 +52,7 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
         on_lost: Callable[[Lease], None] = lambda lease: None,
         is_busy: Callable[[Lease], bool] = lambda lease: False,
         leave_seconds: float = LONG_TTL,
+        there_is: Callable[[], Mapping[str, str | None] | None] | None = None,
     ) -> tuple[Ownership, Diary]:
         diary = Diary()
 
@@ -64,16 +66,17 @@ def start(client: redis.Redis, loop: LoopThread) -> Iterator[Start]:
 
         worker_id = f"worker-{len(started)}"
         labels = {name: None if name == FRONT else UNLABELLED for name in names}
-        shares = Shares(Members(client, worker_id, ttl), labels)
+        there_is = there_is or (lambda: labels)
+        shares = Shares(Members(client, worker_id, ttl), Catalogues(client, ttl))
         leases = Leases(client, worker_id, ttl)
         callbacks = Callbacks(
             on_gained=gained,
             on_lost=lost,
             on_leaving=lambda lease: diary.note("leaving", lease),
             is_busy=is_busy,
-            leave_seconds=leave_seconds,
+            leave_seconds=lambda lease: leave_seconds,
         )
-        ownership = Ownership(leases, shares, labels, loop.loop, callbacks)
+        ownership = Ownership(leases, shares, there_is, loop.loop, callbacks)
         started.append(ownership)
         serve(loop, ownership)
         return ownership, diary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -96,3 +97,75 @@ def test_accounts_that_no_worker_of_the_share_takes_are_taken_by_another(start: 
     Members(client, "idle", 3600.0).look(replace(said, held={}), anew=True)
     wait_until(lambda: len([entry for entry in of_first.words if entry.startswith("lost")]) >= 6)
     wait_until(lambda: counts(first)[0] > 6)
+
+
+class Known:
+    """The accounts that a worker knows: another object where they are others."""
+
+    def __init__(self, **labels: str) -> None:
+        self.labels: Mapping[str, str | None] | None = None
+        if labels:
+            self.know(**labels)
+
+    def know(self, **labels: str) -> None:
+        self.labels = {account_lease(name): label for name, label in labels.items()}
+
+    def __call__(self) -> Mapping[str, str | None] | None:
+        return self.labels
+
+
+def look_anew(loop: LoopThread, ownership: Ownership, *given_up: str) -> None:
+    loop.loop.tell(lambda: ownership.look_anew(given_up))
+
+
+def test_nothing_is_taken_before_it_is_known_what_there_is(start: Start, loop: LoopThread) -> None:
+    known = Known()
+    one, diary = start(there_is=known)
+    look_anew(loop, one)
+    assert diary.words == []
+    known.know(main="")
+    look_anew(loop, one)
+    diary.wait_for(f"gained {MAIN}")
+
+
+def test_an_account_that_comes_is_taken_and_one_that_goes_is_given_up(
+    start: Start, loop: LoopThread, client: redis.Redis
+) -> None:
+    known, busy = Known(main=""), {MAIN}
+    one, diary = start(there_is=known, is_busy=lambda lease: lease.name in busy)
+    diary.wait_for(f"gained {MAIN}")
+    known.know(other="")
+    look_anew(loop, one)
+    diary.wait_for(f"gained {OTHER}")
+    leaving = diary.wait_for(f"leaving {MAIN}")
+    assert client.get(lease_key(MAIN)) == leaving.value.encode(), "as long as something goes on under it"
+    busy.clear()
+    diary.wait_for(f"lost {MAIN}")
+    wait_until(lambda: not client.exists(lease_key(MAIN)))
+
+
+def test_an_account_that_has_changed_is_taken_anew(start: Start, loop: LoopThread) -> None:
+    known = Known(main="", other="")
+    one, diary = start(there_is=known)
+    before, kept = (diary.wait_for(f"gained {name}") for name in (MAIN, OTHER))
+    look_anew(loop, one, MAIN, "account:not-held")
+    assert diary.wait_for(f"gained {MAIN}", times=2).fence > before.fence
+    assert one.lease(OTHER) is kept
+
+
+def test_an_account_whose_new_label_is_not_served_is_given_up(start: Start, loop: LoopThread) -> None:
+    known = Known(main="", other="")
+    one, diary = start(there_is=known)
+    wait_until(lambda: counts(one) == [2])
+    known.know(main="berlin", other="")
+    look_anew(loop, one)
+    diary.wait_for(f"lost {MAIN}")
+    assert one.lease(OTHER)
+
+
+def test_workers_that_know_other_accounts_share_what_both_know(start: Start) -> None:
+    old, _ = start(*ACCOUNTS[:8])
+    wait_until(lambda: counts(old) == [8])
+    new, _ = start(*ACCOUNTS)
+    wait_until(lambda: counts(old, new) == [6, 6])
+    assert all(new.lease(name) for name in ACCOUNTS[8:])

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from worker68.bridge.url import address_of
+from worker68.cli.ledger import open_database
 from worker68.cli.output import print_json, print_table
 from worker68.cli.probe.questions import AT_ONCE, QUESTIONS, Question
 from worker68.cli.probe.record import Record
@@ -23,7 +25,8 @@ from worker68.cli.probe.session import REPLY_SECONDS, Session, field_in, field_o
 from worker68.cli.probe.wire import ProbeFailed, Wire, connect
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline
-from worker68.errors import RedisAway
+from worker68.errors import DatabaseAway, RedisAway
+from worker68.fleet.accounts import known_from_settings, read_known
 from worker68.protocol.api import USER_INFO
 from worker68.protocol.messages import request_data
 from worker68.protocol.values import read_id
@@ -100,9 +103,15 @@ def probe(url: str, group: int | None, send_to_self: bool, record_path: Path | N
 
 
 def check_alone(url: str) -> None:
-    """Raise ``ProbeFailed`` if the settings say that a worker holds this bridge's one connection."""
+    """Raise ``ProbeFailed`` if a worker holds this bridge's one connection, as far as settings and database say."""
     settings = load_settings()
-    accounts = [name for name, one in settings.account_settings().items() if one.bridge_url == url]
+    known = known_from_settings(settings)
+    try:
+        with open_database(settings) as engine:
+            known = read_known(settings, engine)
+    except DatabaseAway:
+        pass
+    accounts = [name for name, one in known.accounts.items() if address_of(one.bridge_url) == address_of(url)]
     if settings.redis_url is None or not accounts:
         return
     try:

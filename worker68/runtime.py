@@ -108,7 +108,7 @@ class Runtime:
         self._accounts = Accounts(settings, self.engine, self._note_change)
         self._account_watch = AccountWatch(self._accounts, self.loop.loop)
         self._bound: frozenset[str] = frozenset()  # the queues that are bound are those of these accounts
-        self.runs = Runs(self._accounts)
+        self.runs = Runs()
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._kept = Kept(self._redis)
@@ -221,8 +221,8 @@ class Runtime:
         self.loop.serve("health", self.vitals)
 
     def bind_queues(self) -> None:
-        """Let a message that names the exchange of a queue reach this queue alone. Raises ``RedisAway``."""
-        names = frozenset(self._accounts)
+        """Let a message that names the exchange of a queue reach it alone. Raises ``RedisAway``."""
+        names = frozenset(self._owned.names())  # all, from each worker of a fleet, would keep Redis busy for long
         bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, names)])
         self._bound = names
 
@@ -335,6 +335,7 @@ class Runtime:
             raise LeaseLost(f"the account {name} was removed before it was opened")
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             raise LeaseLost(f"the lease of {name} ended while the account was opened")
+        self.runs.expect(name)
         open_link = partial(self._bridges.open, name, settings.bridge_url)
         return Account(settings, lease, self._pause_watch.open(name), self._shared, open_link)
 
@@ -370,7 +371,6 @@ class Runtime:
             log.info("accounts_changed", came=change.came, changed=change.changed, went=change.went)
         for name, words in change.problems.items():
             log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
-        self.runs.expect(change.came)
         self._ownership.look_anew(map(account_lease, (*change.changed, *change.went)))
 
     async def _close_links(self) -> None:

@@ -19,7 +19,7 @@ import os
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import sleep
 from typing import Final, cast
 
@@ -45,13 +45,13 @@ FEW_ACCOUNTS: Final = 2
 #: Redis and PostgreSQL count in steps: a checkpoint, a statistic that is written late.
 LATE_SECONDS: Final = 1.5
 
+MOST_COMMANDS: Final = 16
 #: Those that hear all others: some show what it costs.
 SOME_WORKERS: Final = 50
 
 #: What is counted, with its unit and digits.
 COUNTS: Final = {
-    "Redis: commands sent": ("", 2),
-    "Redis: commands with those in scripts": ("", 2),
+    "Redis: commands, those in scripts among them": ("", 2),
     "Redis: CPU": ("ms", 3),
     "Redis: bytes in": ("B", 0),
     "Redis: bytes out": ("B", 0),
@@ -77,15 +77,22 @@ def main() -> int:
     given = parser.parse_args()
     report = Report(f"The footprint of a worker, of an account and of a job ({given.jobs} jobs/s), PostgreSQL")
     report.say(f"load average {os.getloadavg()[0]:.1f} at the start")
-    few = measure(given, FEW_ACCOUNTS, report, with_jobs=False)["idle"]
+    few = measure(given, FEW_ACCOUNTS, report, with_jobs=False)
     found = measure(given, given.accounts, report, with_jobs=True)
     more = given.accounts - FEW_ACCOUNTS
-    account = {what: max(0.0, found["idle"][what] - few[what]) / more for what in COUNTS}
-    worker = {what: few[what] - FEW_ACCOUNTS * account[what] for what in COUNTS}
-    job = found["job"]
-    say_table(report, "each second of an idle worker, each of an idle account, each job", worker, account, job)
+    alone, job = few["alone"], found["job"]
+    account = {what: max(0.0, found["idle"][what] - few["idle"][what]) / more for what in COUNTS}
+    worker = {what: max(0.0, few["idle"][what] - alone[what] - FEW_ACCOUNTS * account[what]) for what in COUNTS}
+    report.say("each second of the servers alone, of an idle worker, of an idle account; each job")
+    report.say(f"  {'':44}{'alone':>12}{'worker':>12}{'account':>12}{'job':>12}")
+    for what, (unit, digits) in COUNTS.items():
+        four = "".join(f"{of[what]:>12,.{digits}f}" for of in (alone, worker, account, job))
+        report.say(f"  {what:44}{four} {unit}")
     fleet = {
-        what: given.fleet_workers * worker[what] + given.fleet_accounts * account[what] + given.fleet_jobs * job[what]
+        what: alone[what]
+        + given.fleet_workers * worker[what]
+        + given.fleet_accounts * account[what]
+        + given.fleet_jobs * job[what]
         for what in COUNTS
     }
     report.say(
@@ -139,48 +146,49 @@ def measure(given: argparse.Namespace, accounts: int, report: Report, *, with_jo
         }
         chats = [Chat(name, friend) for friend in bridges.friends for name in bridges.accounts(accounts)]
         with open_stage("postgresql", 2, 0.0, **settings) as stage:
+            found = {"alone": middle([rest(stage, None, given.seconds) for _ in range(given.rounds)])}
+            connections = connections_of(stage)
             worker = stage.worker("worker", WORKER68)
             worker.start()
             try:
                 assert wait_for_accounts(stage, [worker], accounts), f"not ready after {PATIENCE_SECONDS:g} s"
                 sleep(SETTLE_SECONDS)
                 report.say(f"one worker with {accounts:,} accounts, idle")
-                say_connections(report, stage, worker)
-                idle = [rest(stage, worker, given.seconds) for _ in range(given.rounds)]
-                found = {"idle": middle(idle)}
+                found["idle"] = middle([rest(stage, worker, given.seconds) for _ in range(given.rounds)])
                 if with_jobs:
-                    say_busy_keys(report, stage, given, worker, chats, found)
+                    say_connections(report, stage, worker, connections)
+                    found["job"] = run_jobs(report, stage, given, worker, chats, found["idle"])
+                say_connections(report, stage, worker, connections)
                 return found
             finally:
                 worker.kill()
 
 
-def say_busy_keys(
+def run_jobs(
     report: Report,
     stage: Stage,
     given: argparse.Namespace,
     worker: WorkerProcess,
     chats: list[Chat],
-    found: dict[str, Figures],
-) -> None:
-    """Let jobs come; print which commands and how many rows they need, and add to ``found`` what a job costs."""
-    load(stage, worker, chats, given, found["idle"], seed=0)  # warms up
+    idle: Figures,
+) -> Figures:
+    """Let jobs come; print which commands and how many rows they need, and return what a job costs."""
+    load(stage, worker, chats, given, idle, seed=0)  # warms up
     commands, sizes = commands_of(stage), sizes_of(stage)
-    rounds = [load(stage, worker, chats, given, found["idle"], seed=seed) for seed in range(1, given.rounds + 1)]
-    found["job"] = middle(rounds)
+    rounds = [load(stage, worker, chats, given, idle, seed=seed) for seed in range(1, given.rounds + 1)]
     jobs = sum(one["jobs"] for one in rounds)
     report.say(f"the same with {given.jobs} jobs/s: commands of Redis a job, those in scripts among them")
-    for name, number in (commands_of(stage) - commands).most_common(14):
-        report.say(f"  {name:44}{number / jobs:>16,.2f}")
-    report.say("rows and bytes of each table a job, its indexes and what is not vacuumed yet included")
+    for name, number in (commands_of(stage) - commands).most_common(MOST_COMMANDS):
+        report.say(f"  {name:44}{number / jobs:>12,.2f}")
+    report.say("rows and bytes of each table a job, with its indexes and what is not vacuumed yet")
     for table, (rows, size) in sizes_of(stage).items():
         before = sizes[table]
         if size > before[1] or rows > before[0]:
-            report.say(f"  {table:44}{(rows - before[0]) / jobs:>16,.2f} {(size - before[1]) / jobs:>8,.0f} B")
-    say_connections(report, stage, worker)
+            report.say(f"  {table:44}{(rows - before[0]) / jobs:>12,.2f} {(size - before[1]) / jobs:>11,.0f} B")
+    return middle(rounds)
 
 
-def rest(stage: Stage, worker: WorkerProcess, seconds: float) -> Figures:
+def rest(stage: Stage, worker: WorkerProcess | None, seconds: float) -> Figures:
     """Return what a second without jobs costs."""
     began, before = monotonic(), count(stage, worker)
     sleep(seconds)
@@ -202,7 +210,7 @@ def load(
     }
 
 
-def count(stage: Stage, worker: WorkerProcess) -> Figures:
+def count(stage: Stage, worker: WorkerProcess | None) -> Figures:
     """Return how much of everything there has been so far. The benchmark's own pushes and reads of replies are among it."""
     info = stage.redis.info("all")
     with stage.engine.connect() as connection:
@@ -214,8 +222,7 @@ def count(stage: Stage, worker: WorkerProcess) -> Figures:
             )
         ).one()
     return {
-        "Redis: commands sent": float(info["total_commands_processed"]),
-        "Redis: commands with those in scripts": float(sum(commands_of(stage).values())),
+        "Redis: commands, those in scripts among them": float(sum(commands_of(stage).values())),
         "Redis: CPU": cpu_seconds(stage.redis_server.pid) * 1000,
         "Redis: bytes in": float(info["total_net_input_bytes"]),
         "Redis: bytes out": float(info["total_net_output_bytes"]),
@@ -224,7 +231,7 @@ def count(stage: Stage, worker: WorkerProcess) -> Figures:
         "PostgreSQL: WAL": float(wal),
         "PostgreSQL: CPU": sum(map(cpu_seconds, children(str(parent(backend))))) * 1000,
         "PostgreSQL: rows written": float(rows),
-        "worker: CPU": cpu_seconds(worker.pid) * 1000,
+        "worker: CPU": 0.0 if worker is None else cpu_seconds(worker.pid) * 1000,
     }
 
 
@@ -243,31 +250,22 @@ def sizes_of(stage: Stage) -> dict[str, tuple[int, int]]:
         return {name: (int(number), int(size)) for name, number, size in rows}
 
 
-def say_connections(report: Report, stage: Stage, worker: WorkerProcess) -> None:
-    """Print the connections of one worker, and its memory."""
-    own = {str(connection["addr"]) for connection in [stage.redis.client_info()]}
-    clients = [one for one in stage.redis.client_list() if one["addr"] not in own]
+def connections_of(stage: Stage) -> tuple[int, int]:
+    """Return how many connections Redis and PostgreSQL have, this benchmark's own among them."""
     with stage.engine.connect() as connection:
-        number = connection.scalar(
-            text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
-        )
-    report.say(
-        f"  connections to Redis {len(clients)}, to PostgreSQL {number}, memory {resident_megabytes(worker.pid):.0f} MB"
-    )
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        return len(stage.redis.client_list()), int(connection.scalar(text(query)) or 0)
+
+
+def say_connections(report: Report, stage: Stage, worker: WorkerProcess, before: tuple[int, int]) -> None:
+    """Print the connections of one worker, and its memory."""
+    to_redis, to_postgresql = (now - then for now, then in zip(connections_of(stage), before, strict=True))
+    memory = f"{resident_megabytes(worker.pid):.0f} MB"
+    report.say(f"  its connections to Redis {to_redis}, to PostgreSQL {to_postgresql}; its memory {memory}")
 
 
 def middle(rounds: list[Figures]) -> Figures:
     return {what: statistics.median(one[what] for one in rounds) for what in COUNTS}
-
-
-def say_table(
-    report: Report, title: str, worker: Mapping[str, float], account: Mapping[str, float], job: Mapping[str, float]
-) -> None:
-    report.say(title)
-    report.say(f"  {'':44}{'worker':>12}{'account':>12}{'job':>12}")
-    for what, (unit, digits) in COUNTS.items():
-        three = "".join(f"{of[what]:>12,.{digits}f}" for of in (worker, account, job))
-        report.say(f"  {what:44}{three} {unit}")
 
 
 if __name__ == "__main__":

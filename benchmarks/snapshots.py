@@ -43,7 +43,7 @@ from worker68.bridge.frames import Reply as BridgeReply
 from worker68.bridge.frames import decode, read_data
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, utc_now
-from worker68.execution.row_buffer import RowBuffer
+from worker68.execution.step_context import RowBuffer
 from worker68.jobs.evidence import Evidence
 from worker68.jobs.snapshot import ListSeen, MemberRow, Row
 from worker68.simulator import shapes
@@ -209,7 +209,7 @@ class Contest:
     def ours(self) -> dict[str, Any]:
         """Read the list as the action of the task does, and apply it as execution does."""
         turn = make_turn(cast(Link, self.bridge), SYNC, Buffering(), group_id=self.group_id)
-        seen = run(turn.job.now.act(turn))
+        seen = run(turn.job.now.act(turn, turn.job.fields))
         assert isinstance(seen, ListSeen)
         assert seen.whole
         with closing(cast(RowBuffer, seen.rows)), transaction(self.engine) as connection:

@@ -55,7 +55,6 @@ CHATS: Final = (
 EVERY_NTH_IS_NO_SEND: Final = 10
 #: So many jobs are ahead of what has ended: enough that every kill meets a backlog, little enough that new ones keep coming.
 AHEAD: Final = 400
-AHEAD_OF_EACH_ACCOUNT: Final = 10
 REDIS_AWAY_SECONDS: Final = 3.0
 SETTINGS: Final[dict[str, object]] = {
     "VERDICT_TIMEOUT": 10,
@@ -125,13 +124,11 @@ class Soak:
         self.plan = plan
         self.chance = random.Random(plan.seed)
         self.report = Report()
+        self.accounts = [f"a{number:02}" for number in range(plan.accounts)]
         self.redis_server = stack.enter_context(EmbeddedRedis(append_only=True))
         self.redis = redis.Redis.from_url(self.redis_server.url, decode_responses=True)
-        self.bridges = {
-            name: stack.enter_context(Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05))
-            for name in (f"a{number:02}" for number in range(plan.accounts))
-        }
-        self.accounts = list(self.bridges)
+        bridges = [Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05) for _ in self.accounts]
+        self.bridges = dict(zip(self.accounts, map(stack.enter_context, bridges), strict=True))
         self.database = create_engine(url, poolclass=NullPool)
         settings = SETTINGS | {
             "REDIS_URL": self.redis_server.url,
@@ -170,13 +167,13 @@ class Soak:
 
     def _ask(self) -> None:
         ahead = len(self.asked) - self._count("state = 'ended'")
-        most_ahead = max(AHEAD, AHEAD_OF_EACH_ACCOUNT * len(self.accounts))
-        for _ in range(min(most_ahead - ahead, self.plan.jobs - len(self.asked))):
+        for _ in range(min(AHEAD - ahead, self.plan.jobs - len(self.asked))):
             number = len(self.asked)
             self.asked.append(f"job-{number}")
             account, turn = self._turn(number)
-            # One queue for each chat: order is a queue's.
-            queue = "worker68" if turn % len(CHATS) == 0 else f"worker68.{account}"
+            queue = (
+                "worker68" if turn % len(CHATS) == 0 else f"worker68.{account}"
+            )  # one for each chat: order is a queue's
             self.redis.lpush(queue, json.dumps(self._message(number)))
 
     def _turn(self, number: int) -> tuple[str, int]:
@@ -210,8 +207,8 @@ class Soak:
         self._note_victim(victim)
         if victim is owner:
             self.report.kills_of_owners += 1
-            watch = (self.bridges[account], killed_at, sent_before)
-            threading.Thread(target=self._time_recovery, args=watch, daemon=True).start()
+            about = (self.bridges[account], killed_at, sent_before)
+            threading.Thread(target=self._time_recovery, args=about, daemon=True).start()
         victim.start()
 
     def _note_victim(self, victim: ForkedWorker) -> None:

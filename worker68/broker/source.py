@@ -153,7 +153,7 @@ class Source:
             for key in broken:
                 self._report(place, key)
             pairs = zip(entries[::2], entries[1::2], strict=True)
-            own = [_parse(place, field, value, bool(leftover)) for field, value in pairs]
+            own = [_parse(place, field, value) for field, value in pairs]
             popped += own
             if leftover and own:
                 again[place.name] = None
@@ -165,10 +165,12 @@ class Source:
                 self._moderation.note_popped(one.list_key for one in own)
                 if not place.is_front:  # that is sorted as fast as it could be searched
                     to_search.append(place)
-        numbers_used = self._numbers_used
-        self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
-        found, unread = self._moderation.search(to_search, numbers_used)
-        again |= dict.fromkeys(unread)
+        found: list[Popped] = []
+        if to_search:
+            numbers_used = self._numbers_used
+            self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
+            found, unread = self._moderation.search(to_search, numbers_used)
+            again |= dict.fromkeys(unread)
         first, rest = list(again)[:1], list(again)[1:]  # so that a long list keeps no other from being searched
         return Batch((*popped, *found), (*rest, *first), frozenset(crowded))
 
@@ -178,9 +180,9 @@ class Source:
             log.error("intake_key_of_wrong_type", place=place.name, key=key, remedy="look at the key, then delete it")
 
 
-def _parse(place: Place, field: bytes, value: bytes, leftover: bool) -> Popped:
+def _parse(place: Place, field: bytes, value: bytes) -> Popped:
     length, _, rest = value.partition(b":")
-    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover)
+    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :])
 
 
 def _fields_by_place(messages: Iterable[Popped]) -> dict[Place, list[bytes]]:

@@ -15,11 +15,11 @@ from typing import Any, Final
 import click
 
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_json, printable
+from worker68.cli.output import JSON, print_json, printable
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
-from worker68.execution.pause_watch import ANSWER_SECONDS
+from worker68.execution.slots import ANSWER_SECONDS
 from worker68.fleet.accounts import read_known
 from worker68.settings import Settings, load_settings
 from worker68.store import pauses
@@ -46,7 +46,6 @@ REASON = click.option(
     callback=_read_reason,
     help="Why: shown by `top`, `check` and `jobs list`, and kept in the table `pauses`.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class NoSuchAccount(Worker68Error):

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from worker68.broker.place import Place, lists_of
+from worker68.broker.place import FRONT_NAME, Place, lists_of
+from worker68.broker.url import read_redis_url
 from worker68.broker.wire import Wire
 from worker68.fleet.catalogues import catalogue_key
-from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
+from worker68.fleet.leases import FRONT, PROMOTION_KEY, account_lease, fence_key, lease_key
 from worker68.fleet.members import FLEET_KEYS
 from worker68.limits.pace import pace_key
 
@@ -34,7 +34,7 @@ OPTIONAL: Final[tuple[tuple[tuple[Command, ...], str], ...]] = (
         ),
         "jobs are looked for once a second",
     ),
-    ((("INFO",),), "check cannot see the version and settings of Redis"),
+    ((("INFO",),), "check cannot see the version and settings of Redis; no lease waits after a failover"),
 )
 
 
@@ -54,8 +54,13 @@ class Refused:
 
 def find_refused(redis_url: str, accounts: Sequence[str]) -> Refused:
     """Try every command that the worker sends, with the keys of these accounts. Raises ``RedisAway``."""
-    needed = [*_of_place(Place.front_door(lease_key=lease_key(FRONT), lease_value="", fence=0)), *_of_all(redis_url)]
-    needed += [("SET", lease_key(FRONT), ""), ("INCR", fence_key(FRONT))]
+    needed = [*_of_place(Place(FRONT_NAME, lease_key(FRONT), "", 0)), *_of_all(redis_url)]
+    needed += [
+        ("SET", lease_key(FRONT), ""),
+        ("INCR", fence_key(FRONT)),
+        ("GET", PROMOTION_KEY),
+        ("SET", PROMOTION_KEY, ""),
+    ]
     for account in accounts:
         needed += _of_account(account)
     wire = Wire(redis_url, "worker68-check")
@@ -96,7 +101,7 @@ def _is_refused(wire: Wire, command: Command) -> bool:
 
 
 def _database(redis_url: str) -> int:
-    return int(urlsplit(redis_url).path.strip("/") or 0)
+    return read_redis_url(redis_url).database
 
 
 def _show(command: Command) -> str:
@@ -121,7 +126,7 @@ def _of_place(place: Place) -> Iterator[Command]:
 
 def _of_account(account: str) -> Iterator[Command]:
     name = account_lease(account)
-    yield from _of_place(Place.of_account(account, lease_key=lease_key(name), lease_value="", fence=0))
+    yield from _of_place(Place(account, lease_key(name), "", 0))
     yield from (("SET", lease_key(name), ""), ("INCR", fence_key(name)))
     kept, pace = f"worker68:kept:{account}", pace_key(account)
     yield from (("HSET", kept, "", ""), ("HDEL", kept, ""), ("HGETALL", kept))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import NoFields
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, read
 from worker68.tasks.turn import Turn, data_of, holds_no
 
 
-async def get_api_url(turn: Turn) -> Outcome | TryAgain:
+async def get_api_url(turn: Turn, _: NoFields) -> Outcome | TryAgain:
     finding = judge_request(await turn.call("getApiUrl"))
     url = data_of(finding)
     if url is None:

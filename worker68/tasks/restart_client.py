@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from worker68.clock import Deadline, monotonic
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import NoFields
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
 from worker68.jobs.task import JobClass, Nature, Step, Task
 from worker68.tasks.turn import Turn
@@ -16,7 +16,7 @@ BACK_WITHIN_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
 
-async def restart_client(turn: Turn) -> Outcome | TryAgain:
+async def restart_client(turn: Turn, _: NoFields) -> Outcome | TryAgain:
     """Restart the client and wait for the new Hello. Expect no reply, or "restarting", then a drop. [doc/open]
 
     That it logs in to its server again is not waited for: that may take a person, and what needs it waits by itself.

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import OneUser
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol import api
@@ -26,15 +26,9 @@ class _Contact(msgspec.Struct):
     commonResult: Any = None
 
 
-async def sync_contact(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, OneUser)
-    return await read_contact_detail(turn, fields.user_id)
-
-
-async def read_contact_detail(turn: Turn, user_id: int) -> Outcome | TryAgain:
+async def sync_contact(turn: Turn, fields: OneUser) -> Outcome | TryAgain:
     """Read one contact; ``friend`` says whether it is one."""
-    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": user_id}, reply_shape=_Contact))
+    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": fields.user_id}, reply_shape=_Contact))
     detail = data_of(finding)
     if detail is None:
         return finding

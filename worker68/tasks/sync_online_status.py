@@ -15,9 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from worker68.clock import monotonic
-from worker68.jobs.evidence import Evidence
+from worker68.jobs.evidence import Evidence, judge_request
 from worker68.jobs.fields import Id
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, failed, succeeded
 from worker68.jobs.snapshot import ListSeen, MemberRow
 from worker68.jobs.task import JobClass, Task, read
@@ -62,10 +61,8 @@ class _Reply(msgspec.Struct):
     userOnLineStatusList: list[Any] | None = None
 
 
-async def sync_online_status(turn: Turn) -> Finding:
+async def sync_online_status(turn: Turn, fields: OnlineStatus) -> Finding:
     """Ask for the given users, or for all known members; where none is known, the group's member list is read first."""
-    fields = turn.job.fields
-    assert isinstance(fields, OnlineStatus)
     wanted = await _whom(turn, fields)
     if not isinstance(wanted, list):
         return wanted

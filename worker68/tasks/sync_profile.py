@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import NoFields
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol import api
@@ -22,7 +22,7 @@ class _Profile(msgspec.Struct):
     signature: Any = None
 
 
-async def sync_profile(turn: Turn) -> Outcome | TryAgain:
+async def sync_profile(turn: Turn, _: NoFields) -> Outcome | TryAgain:
     finding = judge_request(await turn.ask(api.USER_INFO, reply_shape=_Profile))
     profile = data_of(finding)
     if profile is None:

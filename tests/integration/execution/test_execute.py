@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from tests.parts.accounts import open_account, pause_of
-from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, message
+from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
 from worker68.clock import monotonic, utc_now
 from worker68.execution.execute import Execution
@@ -24,10 +24,12 @@ from worker68.store.engine import Connection
 from worker68.store.pauses import Pause
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt, AttemptKey
+from worker68.store.tables import attempts as attempts_table
 from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
 from worker68.tasks import TASKS
+from worker68.tasks.turn import TurnOver
 
 Run = Callable[[Ready], Outcome | TryAgain | StepDone | None]
 
@@ -52,7 +54,7 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]]
     """Put an action in the place of a task's first step."""
 
     def put(task: str, action: Callable[[Any], Any]) -> None:
-        async def perform(turn: Any) -> Any:
+        async def perform(turn: Any, _fields: Any) -> Any:
             return action(turn)
 
         kind = TASKS[task]
@@ -116,6 +118,31 @@ def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement
     assert (row.status, row.error_code, row.revision) == ("in_doubt", "no_verdict", 1)
 
 
+@pytest.mark.parametrize(("known", "state"), [(False, "ended"), (True, "ready")])
+def test_a_send_whose_attempt_the_database_has_forgotten_is_not_made_again(
+    ledger: Ledger, run: Run, act: Any, known: bool, state: str
+) -> None:
+    """A failover has lost the commit of its begin. Where the attempt is known, a person has made the job ready again."""
+
+    def go_back(turn: Any) -> Any:
+        def forget(connection: Any) -> None:
+            connection.execute(update(jobs).values(state="ready", attempts=0, owner=None, fence=None))
+            if not known:
+                connection.execute(delete(attempts_table))
+
+        ledger.run(forget)
+        return succeeded({"message_id": 5})
+
+    act(SEND, go_back)
+    job = ledger.send()
+
+    run(ready(job))
+
+    assert ledger.row(job.seq).state == state
+    if not known:
+        assert (ledger.row(job.seq).status, ledger.row(job.seq).attempts) == ("succeeded", 1)
+
+
 def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(ledger: Ledger, run: Run, act: Any) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
     job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=0.2)).timestamp(), now=utc_now())
@@ -140,6 +167,23 @@ def test_what_expires_just_before_its_write_ends_without_an_attempt(ledger: Ledg
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.attempts) == ("ended", "expired", 0)
+
+
+@pytest.mark.parametrize(("written", "attempts_made"), [(True, 1), (False, 0)])
+def test_a_change_that_a_stop_breaks_off_counts_as_tried_once_a_frame_has_left(
+    ledger: Ledger, run: Run, act: Any, written: bool, attempts_made: int
+) -> None:
+    def break_off(turn: Any) -> None:
+        if written:
+            assert turn.may_not_write() is None
+        raise TurnOver(TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False))
+
+    act(MUTE, break_off)
+    job = arrive(ledger, MUTE)
+
+    run(ready(job))
+
+    assert ledger.row(job.seq).attempts == attempts_made
 
 
 def resolve(connection: Connection) -> None:

@@ -11,8 +11,9 @@ from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
 from worker68 import celery_tasks
+from worker68.broker.client import sentinel_options
 from worker68.broker.place import FRONT_DOOR, queue_of
-from worker68.broker.url import spell_out_tls
+from worker68.broker.url import celery_url, read_redis_url
 from worker68.celery_worker import control  # noqa: F401 - registers the remote control commands
 from worker68.celery_worker.steps import RuntimeStep, ShowStep
 from worker68.errors import SettingsError
@@ -37,11 +38,9 @@ def make_app(settings: Settings) -> Celery:
             raise SettingsError(f"{name} is set, and Celery would follow it instead of WORKER68_REDIS_URL: unset it")
     app = Celery("worker68", set_as_current=False)
     app.conf.update(
-        broker_url=spell_out_tls(redis_url),
-        broker_transport_options={"socket_keepalive": True},
+        **_reach_redis(redis_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        result_backend=spell_out_tls(redis_url),
         result_expires=int(settings.reply_ttl),
         accept_content=["json"],
         task_serializer="json",
@@ -63,6 +62,22 @@ def make_app(settings: Settings) -> Celery:
     app.worker68_settings = settings
     celery_tasks.register(app)
     return app
+
+
+def _reach_redis(redis_url: str) -> dict[str, Any]:
+    """Return Celery's settings for Redis: where broker and results are."""
+    address, url = read_redis_url(redis_url), celery_url(redis_url)
+    if address.master is None:
+        return {"broker_url": url, "result_backend": url, "broker_transport_options": {"socket_keepalive": True}}
+    options = {"master_name": address.master, "sentinel_kwargs": sentinel_options(address)}
+    return {
+        "broker_url": url,
+        "result_backend": url,
+        "broker_transport_options": {"socket_keepalive": True, **options},
+        "result_backend_transport_options": options,
+        "broker_use_ssl": address.tls,
+        "redis_backend_use_ssl": address.tls,
+    }
 
 
 def _bind(queue: str) -> Queue:

@@ -61,6 +61,11 @@ def _raise_away(error: Exception) -> None:
         raise RedisNotNow(f"Redis refuses to work at present: {error}") from error
 
 
+def says_read_only(error: ResponseError) -> bool:
+    """Whether the server says that it is a replica; within a script Redis 6.2 says so in the middle of another error."""
+    return isinstance(error, ReadOnlyError) or "READONLY " in str(error)
+
+
 def _is_not_now(error: ResponseError) -> bool:
     return isinstance(error, _NOT_NOW_TYPES) or _NOT_NOW.search(str(error)) is not None
 

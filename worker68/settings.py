@@ -171,16 +171,16 @@ class Settings(PerAccount, BaseSettings):
     redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = Field(
         default=None,
         description=(
-            "`redis://USER:PASSWORD@HOST:PORT/DB` or `rediss://…`, percent-encoded. For `rediss://` a query "
-            "may hold `ssl_cert_reqs`, `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile`. The rights that the "
-            "user needs: [redis.md](redis.md#rights)"
+            "`redis://USER:PASSWORD@HOST:PORT/DB`, percent-encoded, or `sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/MASTER/DB` "
+            "for [sentinels](redis.md#sentinels). With TLS `rediss://`, `sentinels://`: a query may hold `ssl_cert_reqs`, "
+            "`ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile`. The rights that the user needs: [redis.md](redis.md#rights)"
         ),
     )
     database_url: str = Field(
         default="sqlite:///worker68.db",
         description=(
-            "`postgresql+psycopg://USER:PASSWORD@HOST/NAME` in production (encoding UTF8; [PgBouncer "
-            "works](database.md#which-database)), with options of libpq as its query. SQLite is for one host"
+            "`postgresql+psycopg://USER:PASSWORD@HOST/NAME` in production (UTF8; [PgBouncer works](database.md#which-database)), "
+            "with libpq's options as its query; `HOST:PORT,HOST:PORT` for [a failover](database.md#failover). SQLite: one host"
         ),
     )
     bridge_url: BridgeUrl | None = Field(default=None, description="The bridge of the account `main`")

@@ -318,7 +318,8 @@ def make_stage(
 ) -> Iterator[StageMaker]:
     """Build stages whose worker is not started yet.
 
-    ``accounts``: tables of accounts beside ``main``; each gets a bridge of its own. ``settings``: by their names in the contract.
+    ``database``: ``sqlite``, ``postgresql``, or a URL. ``accounts``: tables of accounts beside ``main``; each gets a bridge of its
+    own. ``settings``: by their names in the contract.
     """
     with ExitStack() as stack:
 
@@ -331,7 +332,7 @@ def make_stage(
             **settings: Any,
         ) -> Stage:
             folder = tmp_path_factory.mktemp("stage")
-            url = f"sqlite:///{folder / 'worker68.db'}"
+            url = database if "://" in database else f"sqlite:///{folder / 'worker68.db'}"
             if database == "postgresql":
                 server: PostgresServer = request.getfixturevalue("postgres_server")
                 server.ensure_running()

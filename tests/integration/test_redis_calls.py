@@ -17,9 +17,9 @@ from worker68.redis_calls import LuaScript
 
 Run = Callable[[Sequence[str], Sequence[str]], Any]
 
-#: The file is run with one lease, its fence, and the worker's id.
+#: The file is run with the key of promotions, one lease and its fence.
 PACKAGE, FILE = "worker68.fleet", "lease_acquire.lua"
-KEYS, ARGUMENTS = ["worker68:lease:x", "worker68:fence:x"], ["worker-a", "1000"]
+KEYS, ARGUMENTS = ["worker68:promotion", "worker68:lease:x", "worker68:fence:x"], ["worker-a", "1000", "1"]
 
 
 @pytest.fixture
@@ -55,5 +55,5 @@ def test_the_right_is_named(user: redis.Redis, run: Run, rules: str, named: str)
 
 def test_another_error_is_none_of_rights(user: redis.Redis, run: Run) -> None:
     with pytest.raises(ResponseError) as raised:
-        run(KEYS, ["no milliseconds"])
+        run(KEYS, ["worker-a", "no milliseconds", "1"])
     assert not isinstance(raised.value, RedisForbids)

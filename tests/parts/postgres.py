@@ -145,6 +145,12 @@ class PostgresServer:
             self._administer("DROP DATABASE {} WITH (FORCE)", name)
 
     @property
+    def folder(self) -> Path:
+        """Where its socket is: its host, for a client."""
+        assert self._directory is not None
+        return self._directory
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
         return self._process
@@ -157,16 +163,17 @@ class PostgresServer:
 
     def make_owner(self, user: str, password: str, database: str) -> None:
         """Make a superuser and a database of that user's, as PostgreSQL's image does for its first start."""
-        with psycopg.connect(self._admin_dsn(), autocommit=True) as connection:
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             role = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}")
             connection.execute(role.format(sql.Identifier(user), sql.Literal(password)))
         self._administer("CREATE DATABASE {} OWNER {}", database, user)
 
     def _administer(self, statement: LiteralString, *names: str) -> None:
-        with psycopg.connect(self._admin_dsn(), autocommit=True) as connection:
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-    def _admin_dsn(self) -> str:
+    @property
+    def admin_dsn(self) -> str:
         return f"host={self._directory} port={self._port} user=postgres dbname=postgres connect_timeout=10"
 
     def _make_cluster(self, programs: Programs, directory: Path) -> None:
@@ -205,10 +212,30 @@ class PostgresServer:
 
     def _answers(self) -> bool:
         try:
-            psycopg.connect(self._admin_dsn()).close()
+            psycopg.connect(self.admin_dsn).close()
         except psycopg.OperationalError:
             return False
         return True
+
+
+class Standby(PostgresServer):
+    """A copy of another server that follows it until it is promoted. Its ``with`` block begins while that one runs."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def promote(self) -> None:
+        """Make it a primary of its own; return when it takes writes."""
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
+    def _make_cluster(self, programs: Programs, directory: Path) -> None:
+        said = directory / "pg_basebackup.log"
+        options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", self._primary.admin_dsn)
+        command: list[str | Path] = [programs.bin / "pg_basebackup", "-D", directory / "data", *options]
+        if start_child(command, said, run_as=programs.run_as).wait(START_SECONDS) != 0:
+            raise ServerFailed(f"{command[0]} failed; it said:\n{said.read_text(errors='replace')[-2000:]}")
 
 
 def _unprivileged_user() -> RunAs | None:

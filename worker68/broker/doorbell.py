@@ -136,6 +136,8 @@ class Doorbell:
             self._missed = True
 
     def _hang_up_new_bell(self) -> None:
+        if self._armed is not None and self._armed[0] != self._pops.epoch:
+            self._bell.close()  # after a failover it may lead to another server, where its number is another client's
         if not self._bell.connected:
             self._bell_id = self._bell.call("CLIENT", "ID")
             self._bell.call("SUBSCRIBE", _CHANNEL)

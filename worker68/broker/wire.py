@@ -10,11 +10,10 @@ import selectors
 from collections.abc import Sequence
 from typing import Any
 
-import redis
 import structlog
-from redis.connection import parse_url
 from redis.exceptions import NoScriptError, ResponseError
 
+from worker68.broker.client import make_pool
 from worker68.errors import RedisAway
 from worker68.redis_calls import Script, redis_errors
 
@@ -28,25 +27,15 @@ class Wire:
     """One connection, used by one thread. Every error that means "not now" is raised as ``RedisAway``."""
 
     def __init__(self, url: str, client_name: str) -> None:
-        options: dict[str, Any] = parse_url(url)
-        connection_class = options.pop("connection_class", redis.Connection)
-        for of_pools_only in ("max_connections", "timeout"):
-            options.pop(of_pools_only, None)
-        if connection_class is not redis.UnixDomainSocketConnection:
-            options.update(socket_connect_timeout=_TIMEOUT_SECONDS, socket_keepalive=True)
-        # These win over the query of the URL: RESP3 would silence the doorbell, and a retry hide a lost connection.
-        self._connection: Any = connection_class(
-            **options
-            | {
-                "protocol": 2,
-                "decode_responses": False,
-                "socket_timeout": _TIMEOUT_SECONDS,
-                "retry": None,
-                "retry_on_timeout": False,
-                "health_check_interval": 0,
-                "client_name": None,
-            }
+        # RESP3 would silence the doorbell. There are no retries: one would hide a lost connection.
+        pool = make_pool(
+            url,
+            protocol=2,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_keepalive=True,
         )
+        self._connection: Any = pool.make_connection()
         self._client_name = client_name
         self.epoch = 0
 

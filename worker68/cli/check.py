@@ -19,10 +19,10 @@ import click
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
-from worker68.bridge.bridges import Bridges
 from worker68.bridge.exchange import Listener
-from worker68.bridge.link import Link
+from worker68.bridge.link import Bridges, Link
 from worker68.bridge.url import show_bridge_url
+from worker68.broker.url import read_redis_url
 from worker68.cli.findings import RIGHTS, Finding, Ground, cause_of, gather
 from worker68.cli.output import print_json, print_table
 from worker68.cli.overlooked import (
@@ -204,7 +204,19 @@ def check_redis(redis_url: str, accounts: Sequence[str]) -> Finding:
     if not int(info.get("aof_enabled", 0)):
         found = f"version {version}, no append-only file{without}"
         return Finding("redis", True, found, "for production: appendonly yes")
+    if read_redis_url(redis_url).master is not None and (lack := _find_lack(info)):
+        return Finding("redis", True, f"version {version}, {lack[0]}{without}", lack[1], warning=True)
     return Finding("redis", True, f"version {version}{without}")
+
+
+def _find_lack(info: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what a master that sentinels watch lacks for a failover, and what to do."""
+    if not int(info.get("connected_slaves", 0)):
+        return "no replica follows it", "start one: without it a failover has no server to go to"
+    if "min_slaves_good_slaves" not in info:  # it is shown where the setting is not 0
+        remedy = "set min-replicas-to-write and min-replicas-max-lag: docs/redis.md, Sentinels"
+        return "it takes writes also when no replica gets them", remedy
+    return None
 
 
 def _read_info(redis_url: str) -> dict[str, Any] | None:

@@ -11,15 +11,17 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Final, cast
-from urllib.parse import unquote, urlsplit
 
-from worker68.broker.url import check_redis_url, make_tls_context
+from worker68.broker.url import Login, RedisAddress, make_tls_context, read_redis_url
 
 #: The file is touched every 5 s, by a thread that may be kept waiting for a database for some more.
 OLDEST_SECONDS: Final = 20.0
 #: A worker lists itself as often.
 REDIS_SECONDS: Final = 0.3
+#: The next sentinel is asked where one does not answer within this.
+SENTINEL_SECONDS: Final = 0.1
 ROSTER_KEY: Final = b"worker68:workers"
 
 
@@ -84,13 +86,13 @@ def look_at_file(file: str) -> tuple[bool, str]:
 def look_into_redis(url: str) -> tuple[bool, str]:
     """Return whether a worker of this host is listed in Redis as well."""
     try:
-        check_redis_url(url)
+        address = read_redis_url(url)
     except ValueError as problem:
         raise Unusable(f"WORKER68_REDIS_URL: {problem}") from None
     here = f"{socket.gethostname()[:80]}-".encode()
     since = time.time() - OLDEST_SECONDS
     try:
-        names = ask(url, [b"ZRANGEBYSCORE", ROSTER_KEY, str(since).encode(), b"+inf"])
+        names = ask(address, b"ZRANGEBYSCORE", ROSTER_KEY, str(since).encode(), b"+inf")
     except (OSError, ValueError) as error:
         return False, f"Redis does not answer ({error}); set WORKER68_HEALTH_FILE for an answer without it"
     mine = [name.decode() for name in names if name.startswith(here)]
@@ -99,24 +101,45 @@ def look_into_redis(url: str) -> tuple[bool, str]:
     return False, f"no worker of {here.decode()[:-1]} has said within {OLDEST_SECONDS:.0f} s that it is well"
 
 
-def ask(url: str, command: list[bytes]) -> Any:
+def ask(address: RedisAddress, *command: bytes) -> Any:
     """Return Redis's answer to one command. Raises ``OSError``, or ``ValueError`` with what Redis says against it."""
-    parts = urlsplit(url)
-    connection: socket.socket = socket.create_connection((parts.hostname or "", parts.port or 6379), REDIS_SECONDS)
+    select = [[b"SELECT", b"%d" % address.database]] if address.database else []
+    host = address.hosts[0] if address.master is None else find_master(address, address.master.encode())
+    return ask_server(host, address.tls, [*log_in(address.login), *select, command], REDIS_SECONDS)
+
+
+def find_master(address: RedisAddress, name: bytes) -> tuple[str, int]:
+    """Return where the first sentinel that answers sees the master. Raises ``OSError`` or ``ValueError``."""
+    problem: Exception = ValueError("no sentinel knows the master")
+    question = [*log_in(address.sentinel_login), [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", name]]
+    for sentinel in address.hosts:
+        try:
+            if found := ask_server(sentinel, address.tls, question, SENTINEL_SECONDS):
+                return found[0].decode(), int(found[1])
+        except (OSError, ValueError) as error:
+            problem = error
+    raise problem
+
+
+def log_in(login: Login) -> list[list[bytes]]:
+    """Return the command to log in, if there is a password."""
+    words = [word.encode() for word in (login.username, login.password) if word is not None]
+    return [[b"AUTH", *words]] if login.password is not None else []
+
+
+def ask_server(
+    host: tuple[str, int], tls: dict[str, str] | None, commands: Sequence[Sequence[bytes]], seconds: float
+) -> Any:
+    """Return the answer to the last of these commands; the ones before must not be refused."""
+    connection: socket.socket = socket.create_connection(host, seconds)
     with connection:
-        if parts.scheme == "rediss":
-            connection = make_tls_context(url).wrap_socket(connection, server_hostname=parts.hostname)
-        before = []
-        if parts.password:
-            names = [parts.username] if parts.username else []
-            before.append([b"AUTH", *(unquote(word).encode() for word in (*names, parts.password))])
-        if database := int(parts.path.strip("/") or 0):
-            before.append([b"SELECT", b"%d" % database])
+        if tls is not None:
+            connection = make_tls_context(tls).wrap_socket(connection, server_hostname=host[0])
         with connection, connection.makefile("rwb") as stream:
-            for words in (*before, command):
+            for words in commands:
                 stream.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
             stream.flush()
-            return [read_answer(cast(BinaryIO, stream)) for _ in (*before, command)][-1]
+            return [read_answer(cast(BinaryIO, stream)) for _ in commands][-1]
 
 
 def read_answer(stream: BinaryIO) -> Any:

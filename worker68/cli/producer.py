@@ -31,12 +31,11 @@ class Producer:
         self._app = make_app(settings)
         timeouts = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
         self._app.conf.update(
-            broker_transport_options=timeouts,
+            broker_transport_options=self._app.conf.broker_transport_options | timeouts,
             redis_socket_timeout=REDIS_SECONDS,
             redis_socket_connect_timeout=REDIS_SECONDS,
-            result_backend_transport_options={
-                "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.2}
-            },
+            result_backend_transport_options=self._app.conf.result_backend_transport_options
+            | {"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.2}},
         )
 
     def __enter__(self) -> Self:

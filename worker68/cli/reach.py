@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from celery.exceptions import BackendError
 from kombu.exceptions import OperationalError
@@ -14,6 +13,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from worker68.broker.client import make_client
+from worker68.broker.url import read_redis_url
 from worker68.errors import DatabaseAway, DatabaseUnfit, RedisAway
 from worker68.fleet.leases import account_lease, lease_key
 
@@ -23,7 +24,7 @@ REDIS_SECONDS: Final = 3.0
 
 def open_redis(redis_url: str) -> Redis:
     """Return a client that gives up at once; nothing is connected yet."""
-    return Redis.from_url(
+    return make_client(
         redis_url,
         protocol=2,
         socket_timeout=REDIS_SECONDS,
@@ -38,10 +39,9 @@ def saying_away(redis_url: str, consequence: str = "") -> Iterator[None]:
     try:
         yield
     except (RedisError, OperationalError, BackendError, OSError) as error:
-        parts = urlsplit(redis_url)
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise RedisAway(
-            f"Redis at {parts.hostname}:{parts.port or 6379} does not answer ({reason}); {consequence}"
+            f"Redis at {read_redis_url(redis_url)} does not answer ({reason}); {consequence}"
             "start it, or set WORKER68_REDIS_URL to where it is"
         ) from error
 

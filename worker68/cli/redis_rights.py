@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import Place, lists_of
+from worker68.broker.url import read_redis_url
 from worker68.broker.wire import Wire
 from worker68.fleet.catalogues import catalogue_key
-from worker68.fleet.leases import FRONT, account_lease, fence_key, lease_key
+from worker68.fleet.leases import FRONT, PROMOTION_KEY, account_lease, fence_key, lease_key
 from worker68.fleet.members import FLEET_KEYS
 from worker68.limits.pace import pace_key
 
@@ -34,7 +34,7 @@ OPTIONAL: Final[tuple[tuple[tuple[Command, ...], str], ...]] = (
         ),
         "jobs are looked for once a second",
     ),
-    ((("INFO",),), "check cannot see the version and settings of Redis"),
+    ((("INFO",),), "check cannot see the version and settings of Redis; no lease waits after a failover"),
 )
 
 
@@ -55,7 +55,12 @@ class Refused:
 def find_refused(redis_url: str, accounts: Sequence[str]) -> Refused:
     """Try every command that the worker sends, with the keys of these accounts. Raises ``RedisAway``."""
     needed = [*_of_place(Place.front_door(lease_key=lease_key(FRONT), lease_value="", fence=0)), *_of_all(redis_url)]
-    needed += [("SET", lease_key(FRONT), ""), ("INCR", fence_key(FRONT))]
+    needed += [
+        ("SET", lease_key(FRONT), ""),
+        ("INCR", fence_key(FRONT)),
+        ("GET", PROMOTION_KEY),
+        ("SET", PROMOTION_KEY, ""),
+    ]
     for account in accounts:
         needed += _of_account(account)
     wire = Wire(redis_url, "worker68-check")
@@ -96,7 +101,7 @@ def _is_refused(wire: Wire, command: Command) -> bool:
 
 
 def _database(redis_url: str) -> int:
-    return int(urlsplit(redis_url).path.strip("/") or 0)
+    return read_redis_url(redis_url).database
 
 
 def _show(command: Command) -> str:

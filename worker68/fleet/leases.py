@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import redis
+import structlog
 from redis.exceptions import ResponseError
 
 from worker68.clock import boottime
 from worker68.redis_calls import LuaScript, caught_error, not_now
+
+log = structlog.get_logger(__name__)
+
+#: Which promotion of a replica to the master was seen last, and when.
+PROMOTION_KEY: Final = "worker68:promotion"
 
 #: The lease of the front door (contract, section 1). Those of accounts bear a colon, so no account can be taken for it.
 FRONT: Final = "front"
@@ -120,12 +126,17 @@ class Leases:
     def acquire(self, names: Sequence[str], most: int | None = None) -> Acquired:
         """Take those of these leases that no worker held, also not this one; at most so many.
 
-        After ``RedisAway`` any of them may have been taken all the same; then it is free again when its time is over.
+        None in the ``LEASE_TTL`` after a failover: their old owners may still trust them. After ``RedisAway`` any may have been
+        taken all the same; then it is free again when its time is over.
         """
         sent_at = boottime()
-        keys = [key for name in names for key in (lease_key(name), fence_key(name))]
+        keys = [PROMOTION_KEY, *(key for name in names for key in (lease_key(name), fence_key(name)))]
         most = len(names) if most is None else most
-        answers = self._acquire.run(keys, [self.worker_id, self._ttl_milliseconds, most])
+        seen, *answers = self._acquire.run(keys, [self.worker_id, self._ttl_milliseconds, most])
+        if seen:
+            log.warning(
+                "redis_failed_over", remedy="none: free leases wait for one LEASE_TTL", seconds=self.ttl_seconds
+            )
         leases: list[Lease] = []
         problems: dict[str, ResponseError] = {}
         for name, answer in zip(names, answers, strict=True):

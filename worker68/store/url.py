@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker68.errors import SettingsError
 
-_EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+_EXPECTED = "expected sqlite:///FILE, postgresql+psycopg://USER:PASSWORD@HOST/NAME or ...@HOST:PORT,HOST:PORT/NAME"
 
 
 def read_database_url(url: str) -> URL:
     """Return ``DATABASE_URL`` as SQLAlchemy reads it, with the driver that worker68 uses.
 
+    Of several hosts each connection goes to one that takes writes: after a failover to the new primary.
     Raises ``SettingsError``, which does not show the URL: it may hold a password.
     """
     try:
-        parsed = make_url(url)
+        single, hosts = _take_hosts(url)
+        parsed = make_url(single).update_query_dict(hosts)
     except (ArgumentError, ValueError):
         raise SettingsError(f"DATABASE_URL is no database URL; {_EXPECTED}") from None
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         _check_options(parsed)
+        if _has_several_hosts(parsed) and "target_session_attrs" not in parsed.query:
+            parsed = parsed.update_query_dict({"target_session_attrs": "read-write"})
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise SettingsError(f"DATABASE_URL is for {backend}; worker68 knows sqlite and postgresql+psycopg")
@@ -32,6 +38,30 @@ def read_database_url(url: str) -> URL:
     if parsed.database in (None, "", ":memory:"):
         raise SettingsError("DATABASE_URL names a SQLite database in memory; give a file: sqlite:///worker68.db")
     return parsed.set(drivername="sqlite")
+
+
+def _take_hosts(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL without its hosts where there are several, as libpq takes them, and these as its options.
+
+    SQLAlchemy takes several with ports only there.
+    """
+    netloc = urlsplit(url).netloc
+    login, at, hosts = netloc.rpartition("@")
+    if "," not in hosts:
+        return url, {}
+    addresses = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    if not all(address.hostname for address in addresses):
+        raise ValueError("a comma without a host")
+    options = {
+        "host": ",".join(str(address.hostname) for address in addresses),
+        "port": ",".join(str(address.port or 5432) for address in addresses),
+    }
+    return url.replace(f"//{netloc}", f"//{login}{at}", 1), options
+
+
+def _has_several_hosts(url: URL) -> bool:
+    hosts = url.query.get("host", "")
+    return not isinstance(hosts, str) or "," in hosts
 
 
 def _check_options(url: URL) -> None:

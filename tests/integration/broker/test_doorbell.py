@@ -243,3 +243,26 @@ def test_a_half_open_bell_is_replaced(
     assert client_id(client, "worker68-intake-bell") != bell
     client.lpush("worker68.main", b"1")
     assert readable(source.fileno(), RINGS_WITHIN)
+
+
+def test_the_bell_follows_to_the_server_to_which_a_failover_leads(redis_url: str, readable: Readable) -> None:
+    """The old server still answers the bell's connection, whose number is that of another client of the new one."""
+    pops, bell = Wire(redis_url, "pops"), Wire(redis_url, "bell")
+    door = doorbell.Doorbell(pops, bell)
+    door.arm()
+    number = door._bell_id
+    with EmbeddedRedis() as other, redis.Redis.from_url(other.url, protocol=2) as client:
+        while client.client_id() < number:
+            client.connection_pool.disconnect()
+        port = client.connection_pool.connection_kwargs["port"]
+        for wire in (pops, bell):
+            wire._connection.port = port
+        pops.close()
+        door.arm()
+        door.take_changed()
+        pops.call("GET", "key")
+        client.set("key", "1")
+        assert readable(door.fileno(), RINGS_WITHIN)
+        assert door.take_changed().keys == {b"key"}
+    door.close()
+    pops.close()

@@ -14,6 +14,8 @@ import redis
 from tests.integration.cli.conftest import Run
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger
+from tests.parts.sentinel import connect, watched
+from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.jobs.outcome import ErrorCode, in_doubt
@@ -356,3 +358,24 @@ def test_without_redis_no_bridge_is_connected_to(check: Check, redis_server: Emb
     assert checked.verdict("redis") == "wrong"
     assert checked.findings["bridge of main"]["ok"]
     assert not bridge.connections
+
+
+def test_a_master_of_sentinels_is_looked_at_for_a_failover(run: Run, sqlite_url: str, ledger: Ledger) -> None:
+    def look(url: str) -> dict[str, Any]:
+        done = run("check", "--json", REDIS_URL=url, DATABASE_URL=sqlite_url, BRIDGE_URL="ws://127.0.0.1:1")
+        found: dict[str, Any] = next(one for one in json.loads(done.stdout) if one["part"] == "redis")
+        return found
+
+    with EmbeddedRedis(append_only=True) as master, watched(master) as pair, connect(master.url) as client:
+        found = look(pair.url)
+        assert found["warning"]
+        assert "min-replicas-to-write" in found["remedy"]
+        client.config_set("min-replicas-to-write", 1)
+        assert not look(pair.url)["warning"]
+        client.config_set("min-replicas-to-write", 0)
+        pair.replica.kill()
+        wait_until(lambda: "no replica" in look(pair.url)["found"])
+        other = look(pair.url.replace("mymaster", "other"))
+    assert not other["ok"]
+    assert other["found"].startswith("Redis at the master other of the sentinels 127.0.0.1:1, 127.0.0.1:")
+    assert "no master of this name" in other["found"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from tests.parts.accounts import open_account, pause_of
 from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, message
@@ -24,6 +24,7 @@ from worker68.store.engine import Connection
 from worker68.store.pauses import Pause
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt, AttemptKey
+from worker68.store.tables import attempts as attempts_table
 from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
@@ -114,6 +115,31 @@ def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement
 
     row = ledger.row(job.seq)
     assert (row.status, row.error_code, row.revision) == ("in_doubt", "no_verdict", 1)
+
+
+@pytest.mark.parametrize(("known", "state"), [(False, "ended"), (True, "ready")])
+def test_a_send_whose_attempt_the_database_has_forgotten_is_not_made_again(
+    ledger: Ledger, run: Run, act: Any, known: bool, state: str
+) -> None:
+    """A failover has lost the commit of its begin. Where the attempt is known, a person has made the job ready again."""
+
+    def go_back(turn: Any) -> Any:
+        def forget(connection: Any) -> None:
+            connection.execute(update(jobs).values(state="ready", attempts=0, owner=None, fence=None))
+            if not known:
+                connection.execute(delete(attempts_table))
+
+        ledger.run(forget)
+        return succeeded({"message_id": 5})
+
+    act(SEND, go_back)
+    job = ledger.send()
+
+    run(ready(job))
+
+    assert ledger.row(job.seq).state == state
+    if not known:
+        assert (ledger.row(job.seq).status, ledger.row(job.seq).attempts) == ("succeeded", 1)
 
 
 def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(ledger: Ledger, run: Run, act: Any) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import redis
 
+from worker68.clock import boottime
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
 from worker68.fleet import leases as leases_module
-from worker68.fleet.leases import FRONT, Lease, Leases, account_lease, fence_key, lease_key
+from worker68.fleet.leases import FRONT, PROMOTION_KEY, Lease, Leases, account_lease, fence_key, lease_key
 
 MAIN = account_lease("main")
 TTL = 60.0
@@ -244,3 +246,44 @@ def test_a_renewal_that_comes_too_late_revives_nothing(ours: Leases, clock: Cloc
     assert not renewed.apply(lease)
     clock.now -= TTL
     assert not lease.held
+
+
+class TestFailover:
+    """A replica that becomes the master may not know of the last leases, which their owners trust until they end."""
+
+    @pytest.fixture
+    def promoted(self) -> Iterator[redis.Redis]:
+        """A Redis that was a master, a replica, and is a master again."""
+        with EmbeddedRedis() as server, redis.Redis.from_url(server.url, protocol=2) as client:
+            take(Leases(client, "worker-1", TTL))
+            client.replicaof("127.0.0.1", "1")
+            client.replicaof("NO", "ONE")
+            yield client
+
+    def test_nothing_is_taken_before_the_leases_of_the_old_master_have_ended(self, promoted: redis.Redis) -> None:
+        ours, theirs = Leases(promoted, "worker-2", TTL), Leases(promoted, "worker-3", TTL)
+        free = account_lease("free")
+        assert try_to_take(ours, free) is None
+        assert try_to_take(theirs, free) is None
+        kept: Any = promoted.get(PROMOTION_KEY)
+        replica, since = kept.decode().split("|")
+        promoted.set(PROMOTION_KEY, f"{replica}|{int(since) - round(TTL * 1000) + 5000}")
+        assert try_to_take(ours, free) is None
+        promoted.set(PROMOTION_KEY, f"{replica}|{int(since) - round(TTL * 1000)}")
+        assert take(theirs, free).held
+
+    def test_what_is_held_is_renewed_all_the_same(self, promoted: redis.Redis) -> None:
+        ours = Leases(promoted, "worker-1", TTL)
+        value: Any = promoted.get(lease_key(MAIN))
+        lease = Lease(MAIN, "worker-1", int(value.decode().split("|")[1]), boottime() + TTL)
+        assert try_to_take(ours, account_lease("free")) is None
+        assert renew(ours, lease)
+
+    def test_a_key_of_another_type_holds_nothing_up_for_longer(self, promoted: redis.Redis) -> None:
+        promoted.rpush(PROMOTION_KEY, "no promotion")
+        assert try_to_take(Leases(promoted, "worker-2", TTL), account_lease("free")) is None
+        assert promoted.type(PROMOTION_KEY) == b"string"
+
+    def test_without_the_right_to_ask_leases_are_given_out_at_once(self, promoted: redis.Redis) -> None:
+        promoted.execute_command("ACL", "SETUSER", "default", "-info")  # type: ignore[no-untyped-call]
+        assert take(Leases(promoted, "worker-2", TTL), account_lease("free")).held

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 from collections.abc import Callable, Sequence
 
 from worker68.clock import monotonic, utc_now
@@ -84,9 +85,14 @@ class Upkeep:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
+        self._put_off_sweep()
         self._count.taken_in += len(jobs)
         self._dispatch.add(job for job in jobs if job.state is State.READY)
         self._times.note_new(jobs)
+
+    def note_unfinished(self) -> None:
+        """SQL has had unfinished jobs of this account for a while: memory may have missed them."""
+        self._count.lasts = True
 
     def note_chosen(self, chosen: Sequence[Ready]) -> None:
         """These begin, and may come back."""
@@ -96,9 +102,9 @@ class Upkeep:
         """Do what is due."""
         now, engine = utc_now(), self._shared.engine
         await self._end_overdue(now)
+        self._put_off_sweep()
         if monotonic() >= self._sweep_at:
-            if await self._shared.unfinished.has(self._account) or not self.knows_lanes or self._jobs_wait:
-                await self._begin_sweep(now)
+            await self._begin_sweep(now)
             self._sweep_at = monotonic() + SWEEP_SECONDS
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self.knows_lanes):
@@ -116,16 +122,20 @@ class Upkeep:
             await self._expire(now)
 
     @property
-    def _jobs_wait(self) -> bool:
-        """Whether jobs wait as far as memory knows: others may have ended them."""
-        return self.unfinished > self._dispatch.in_flight
+    def _sweeps(self) -> bool:
+        """Whether a sweep may find something. Of jobs that wait as far as memory knows, others may have ended some."""
+        return self._count.lasts or not self.knows_lanes or self.unfinished > self._dispatch.in_flight
+
+    def _put_off_sweep(self) -> None:
+        if not self._sweeps:
+            self._sweep_at = monotonic() + SWEEP_SECONDS
 
     @property
     def tend_at(self) -> float:
-        """When something is due here, as far as is known (monotonic seconds): to be tended then."""
+        """When something is due here, as far as is known (monotonic seconds; ``math.inf``: never): to be tended then."""
         if not self.knows_lanes or self._times.overdue:
             return 0.0
-        times = [self._sweep_at]
+        times = [self._sweep_at if self._sweeps else math.inf]
         if self._found_to is not None or self._times.expires or self._dispatch.has_lanes or self.room == 0:
             times.append(self._look_at)
         if self._times.due is not None:
@@ -196,6 +206,8 @@ class UnfinishedCount:
         self._dispatch = dispatch
         self.taken_in = 0
         """Those that SQL counted last, and those taken in since."""
+        self.lasts = False
+        """Whether SQL has had some of them for a while, and was not asked since."""
         self._under_way: frozenset[int] = frozenset()  # when SQL counted last
         self._finished = 0  # by then
         self._counted = False
@@ -215,6 +227,7 @@ class UnfinishedCount:
         """Count anew. Raises ``DatabaseAway``."""
         self._under_way = self._dispatch.under_way()  # before the number: what ends in between is in both
         self._finished = self._dispatch.finished
+        self.lasts = False
         before = self.taken_in
         counted = await asyncio.to_thread(waiting.count_waiting, engine, self._settings.name)
         self.taken_in += counted - before  # what came meanwhile may be in both, until it counts again

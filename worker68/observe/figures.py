@@ -116,8 +116,10 @@ class _Asked(Collector):
             (),
             {(): 0 if self._problem() else 1},
         )
-        # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert.
-        leases = dict.fromkeys((FRONT, *map(account_lease, self._parts.accounts)), 0)
+        # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert. But one worker is
+        # enough for that: accounts times workers would be millions of series.
+        accounts = self._parts.accounts if self._parts.owned.owns_front else ()
+        leases = dict.fromkeys((FRONT, *map(account_lease, accounts)), 0)
         leases |= {lease.name: 1 for lease in self._parts.ownership.held()}
         yield gauge(
             "worker68_lease_held", "Whether this worker holds the lease: `front`, `account:NAME`.", ("lease",), leases

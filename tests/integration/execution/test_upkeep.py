@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,26 +66,31 @@ def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_r
 
 def test_an_account_is_swept_only_where_something_has_lasted(sqlite: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, sweeps = Clock(), list[str]()
-    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
     monkeypatch.setattr(recovery, "resolve_abandoned", lambda engine, account, *_: sweeps.append(account))
     account = open_account(sqlite)
     run(account.tend())
     assert sweeps == ["main"], "nothing is known of it"
+    assert account.upkeep.tend_at == math.inf, "nothing is looked at before something changes"
     arrive(sqlite, account, 1)
     assert len(run(account.choose()).ready) == 1
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
-    assert sweeps == ["main"], "its job has come since"
+    assert sweeps == ["main"]
+    account.upkeep.note_unfinished()
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
-    assert sweeps == ["main", "main"], "it was there before"
+    assert sweeps == ["main", "main"], "it was there for a while"
+    clock.pass_by(SWEEP_SECONDS)
+    run(account.tend())
+    assert sweeps == ["main", "main"]
 
 
 def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
     account = open_account(sqlite)
     run(account.tend())
     for job in arrive(sqlite, account, 2):

@@ -46,7 +46,7 @@ from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import Gathered, LoopThread, Stopping
-from worker68.observe.lag import LoopLag
+from worker68.observe.metrics import LoopLag
 from worker68.observe.parts import Parts
 from worker68.observe.runs import Began, Cancelled, Conclusion, Deferred, Ended, Feed, Runs
 from worker68.observe.vitals import Vitals

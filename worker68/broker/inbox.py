@@ -176,9 +176,7 @@ class Inbox:
 
 
 def _place(lease: Lease) -> Place:
-    if lease.account is None:
-        return Place.front_door(lease_key=lease_key(lease.name), lease_value=lease.value, fence=lease.fence)
-    return Place.of_account(lease.account, lease_key=lease_key(lease.name), lease_value=lease.value, fence=lease.fence)
+    return Place(lease.account or FRONT_NAME, lease_key(lease.name), lease.value, lease.fence)
 
 
 def _arrival(popped: Popped) -> Arrival:

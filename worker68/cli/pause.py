@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_json, printable
+from worker68.cli.output import JSON, print_json, printable
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
@@ -46,7 +46,6 @@ REASON = click.option(
     callback=_read_reason,
     help="Why: shown by `top`, `check` and `jobs list`, and kept in the table `pauses`.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class NoSuchAccount(Worker68Error):

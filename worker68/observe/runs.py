@@ -1,4 +1,4 @@
-"""The runs of this worker's jobs: which are under way, what they came to, how long they took and waited for their write time.
+"""The runs of this worker's jobs: which are under way, what they came to, how long they took; and the feed of what happens to jobs.
 
 In: each run's beginning and end, on the loop; jobs that wait, or are cancelled. Out: the jobs under way, for remote control and for
 a stop; metrics by account and task, labelled as in the settings and the register of tasks; all of it in its order, for Celery's

@@ -18,7 +18,6 @@ from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.observe import figures, vitals
-from worker68.observe.checks import make_checks
 from worker68.observe.figures import make_registry
 from worker68.observe.health import Check, Watch
 from worker68.observe.parts import Parts
@@ -52,6 +51,7 @@ class Stand:
 def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     monkeypatch.setattr(vitals, "Watch", functools.partial(Watch, look_seconds=LOOK, patience_seconds=PATIENCE))
     seen: list[Parts] = []
+    make_checks = vitals.make_checks
 
     def remember(parts: Parts, lease_ttl: float) -> Mapping[str, Check]:
         seen.append(parts)

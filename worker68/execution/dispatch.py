@@ -95,11 +95,6 @@ class Dispatch:
         return len(self._under_way)
 
     @property
-    def in_memory(self) -> int:
-        """How many waiting jobs are in memory."""
-        return len(self._backlog)
-
-    @property
     def occupied(self) -> int:
         """How many of those in flight take room: all but those that wait only for their end to be written down."""
         return self._under_way.occupied

@@ -121,7 +121,9 @@ def _check_known(settings: Settings, engine: Engine, account: str) -> None:
     if account in known or has_jobs(engine, account) or _find_owner(settings, account) is not None:
         return
     names = ", ".join(sorted(known)) or "none"
-    raise NoSuchAccount(f"no account {account!r}: settings and database have {names}, and no job in the database is its")
+    raise NoSuchAccount(
+        f"no account {account!r}: settings and database have {names}, and no job in the database is its"
+    )
 
 
 def _find_owner(settings: Settings, account: str) -> str | None:

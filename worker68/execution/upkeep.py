@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
 from worker68.execution.dispatch import Dispatch
+from worker68.execution.intake import PARKED_FOR
 from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.shared import Shared
@@ -25,7 +26,7 @@ from worker68.jobs.states import State
 from worker68.settings import AccountSettings
 from worker68.store import waiting
 from worker68.store.engine import Engine
-from worker68.store.lanes import LaneHead, find_lanes
+from worker68.store.lanes import LaneHead, UnknownHead, find_lanes
 
 #: What memory may have missed is looked up in SQL this often, a part of the lanes at each look.
 SWEEP_SECONDS = 30.0
@@ -165,6 +166,7 @@ class Upkeep:
         """Resolve in SQL what no event would. Return jobs that may start now, and what is due next. In the pool."""
         engine = self._shared.engine
         recovery.resolve_abandoned(engine, self._account, self._lease.fence, self._dispatch.is_under_way, now)
+        waiting.release_unknown(engine, self._account, now)
         revived = recovery.revive_parked(engine, self._shared.intake, self._account, now)
         return revived, waiting.next_due(engine, self._account), waiting.next_expiry(engine, self._account)
 
@@ -174,7 +176,12 @@ class Upkeep:
         engine, after = self._shared.engine, self._found_to
         self._dispatch.begin_look_up()
         heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self._account, after, LANES_AT_ONCE)
-        self._dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
+        self._dispatch.learn(head if isinstance(head, UnknownHead) else _learned(head, now) for head in heads)
+        for head in heads:
+            if isinstance(head, UnknownHead) and self._times.is_over_for(head) and self._lease.held:
+                ended = await asyncio.to_thread(recovery.end_unknown, engine, self._account, head.lane, now)
+                self._dispatch.forget(ended)
+                self._shared.announce()
         if self._found_to is None:
             self.knows_lanes = True
 
@@ -239,6 +246,7 @@ class DueTimes:
         self.expires: dt.datetime | None = None
         self.overdue: list[Job] = []
         self._expiring: dict[int, dt.datetime] = {}  # jobs that had their turn, and may come back
+        self._unknown_until: dict[int, float] = {}  # jobs of unknown tasks that were the first of their lanes
 
     def is_due(self, now: dt.datetime) -> bool:
         return self.due is not None and self.due <= now
@@ -258,6 +266,14 @@ class DueTimes:
 
     def note_begun(self, jobs: Sequence[Job]) -> None:
         self._expiring |= {job.seq: job.expires_at for job in jobs if job.expires_at is not None}
+
+    def is_over_for(self, first: UnknownHead) -> bool:
+        """Whether a lane has waited for so long, under this owner, that no worker that knows the task is to be expected."""
+        until = self._unknown_until.setdefault(first.seq, monotonic() + PARKED_FOR.total_seconds())
+        if until > monotonic():
+            return False
+        del self._unknown_until[first.seq]
+        return True
 
 
 class Explanation:
@@ -295,10 +311,8 @@ def _earliest(*times: dt.datetime | None) -> dt.datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _head_of(found: LaneHead) -> Head:
-    return Head(found.step, found.priority, found.seq, kind_of(found.task.job_class, found.now, found.task.exclusive))
-
-
-def _due_in(found: LaneHead, now: dt.datetime) -> float:
-    """Return for how many seconds a job still backs off."""
-    return 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()
+def _learned(found: LaneHead, now: dt.datetime) -> tuple[str, Head, float]:
+    """Return a lane's name, its first job, and for how many seconds that still backs off."""
+    kind = kind_of(found.task.job_class, found.now, found.task.exclusive)
+    due_in = 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()
+    return found.lane, Head(found.step, found.priority, found.seq, kind), due_in

@@ -24,8 +24,8 @@ from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_in_doubt, count_outbox, find_waiting_accounts, sum_waiting_jobs
+from worker68.store.outbox import count_refused
 from worker68.store.pauses import list_pauses
-from worker68.store.refused import count_refused
 
 #: The keys of Redis are looked through for so long, some million of them.
 SCAN_SECONDS: Final = 5.0

@@ -43,7 +43,7 @@ from worker68.bridge.frames import Reply as BridgeReply
 from worker68.bridge.frames import decode, read_data
 from worker68.bridge.link import Link
 from worker68.clock import Deadline, utc_now
-from worker68.execution.row_buffer import RowBuffer
+from worker68.execution.step_context import RowBuffer
 from worker68.jobs.evidence import Evidence
 from worker68.jobs.snapshot import ListSeen, MemberRow, Row
 from worker68.simulator import shapes

@@ -14,9 +14,9 @@ from functools import partial
 
 import structlog
 
-from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import Listener
+from worker68.bridge.link import Bridges
 from worker68.broker.bindings import bind_queues
 from worker68.broker.client import make_client
 from worker68.broker.inbox import Inbox
@@ -26,16 +26,15 @@ from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
 from worker68.execution import recovery
 from worker68.execution.account import Account
-from worker68.execution.capacity import Capacity
-from worker68.execution.execute import Execution
-from worker68.execution.faults import run_apart
+from worker68.execution.execute import Execution, run_apart
 from worker68.execution.intake import Intake
-from worker68.execution.kept import Kept
 from worker68.execution.late import LateOffers
 from worker68.execution.pause_watch import PauseWatch
+from worker68.execution.recorder import Kept
 from worker68.execution.relay import Relay
 from worker68.execution.shared import Shared
 from worker68.execution.slots import Ready
+from worker68.execution.under_way import Capacity
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.accounts import Accounts, AccountWatch, Change
 from worker68.fleet.catalogues import Catalogues
@@ -47,14 +46,12 @@ from worker68.jobs.job import Job
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import Gathered, LoopThread, Stopping
-from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed
 from worker68.observe.lag import LoopLag
 from worker68.observe.parts import Parts
-from worker68.observe.runs import Runs
+from worker68.observe.runs import Began, Cancelled, Conclusion, Deferred, Ended, Feed, Runs
 from worker68.observe.vitals import Vitals
 from worker68.scheduling.owned_accounts import OwnedAccounts
-from worker68.scheduling.scheduler import Scheduler
-from worker68.scheduling.starter import Starter
+from worker68.scheduling.scheduler import Scheduler, Starter
 from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.accounts import note_taken

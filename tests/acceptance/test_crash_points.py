@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import GROUP, MEMBER, MUTE, SEND, SYNC, Stage, StageMaker, end_of, name
 from tests.parts.nursery import ForkedWorker, Nursery
-from tests.parts.sabotage import POINTS, SEARCH_POINTS, SORT_POINTS, Sabotage
+from tests.parts.sabotage import ALL_POINTS, POINTS, SEARCH_POINTS, SORT_POINTS, Point, Sabotage, find
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.simulator.population import FRIEND
 
@@ -30,6 +30,12 @@ def worker(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWor
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     yield worker
     worker.kill()
+
+
+@pytest.mark.parametrize("point", ALL_POINTS.values(), ids=ALL_POINTS)
+def test_each_point_is_on_the_way(point: Point) -> None:
+    """A worker that cannot even be rigged dies at its start, where nothing can be lost."""
+    assert callable(find(point)[2])
 
 
 @pytest.mark.parametrize("stage", ["sqlite", "postgresql"], indirect=True)

@@ -18,7 +18,7 @@ from tests.acceptance.conftest import Stage, StageMaker, check_consuming, end_of
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer, administer
 from worker68.clock import monotonic
-from worker68.execution.pause_watch import ANSWER_SECONDS
+from worker68.execution.slots import ANSWER_SECONDS
 from worker68.simulator.population import FRIEND
 from worker68.simulator.records import Sent
 

@@ -11,11 +11,10 @@ from tests.parts.ledger import FENCE, OWNER, Ledger
 from tests.parts.slots import Slots
 from worker68.bridge.link import Link
 from worker68.execution.account import Account
-from worker68.execution.capacity import Capacity
-from worker68.execution.kept import Kept
-from worker68.execution.pause_watch import AccountPause, Answer
+from worker68.execution.recorder import Kept
 from worker68.execution.shared import Shared
-from worker68.execution.slots import SlotRequests
+from worker68.execution.slots import AccountPause, Answer, SlotRequests
+from worker68.execution.under_way import Capacity
 from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import Lease, account_lease
 from worker68.limits.pace import Pace

@@ -24,7 +24,7 @@ from worker68.store.intake import Entry, Taken
 from worker68.store.outbox import fetch
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import attempts as attempts_table
 from worker68.store.tables import jobs, metadata, outbox, requesters, suppressions
 

@@ -56,8 +56,8 @@ POINTS: Final[dict[str, Point]] = {
     "before the outcome's commit": Point("store.statements.attempts", "settle"),
     "within the outcome's commit": Point("store.statements.attempts", "settle", "after"),
     "after the outcome's commit": Point("execution.dispatch", "Dispatch.finish"),
-    "before the publish": Point("execution.relay", "fetch", "after", passing=1),
-    "after the publish": Point("execution.relay", "forget", "before", lambda _engine, ids: bool(ids), passing=1),
+    "before the publish": Point("execution.publishing", "Publisher.publish", passing=1),
+    "after the publish": Point("execution.relay", "settle_outbox", passing=1),
     "between two steps": Point("execution.execute", "Execution._advance", "after", passing=1),
 }
 
@@ -135,11 +135,7 @@ def leave(*_: Any) -> Any:
 
 
 def _rig(point: Point, do: Callable[[], Any]) -> None:
-    holder: Any = importlib.import_module(f"worker68.{point.module}")
-    *path, last = point.name.split(".")
-    for part in path:
-        holder = getattr(holder, part)
-    original = getattr(holder, last)
+    holder, last, original = find(point)
     passed = 0
 
     def rigged(*args: Any, **kwargs: Any) -> Any:
@@ -158,6 +154,15 @@ def _rig(point: Point, do: Callable[[], Any]) -> None:
         return result
 
     setattr(holder, last, rigged)
+
+
+def find(point: Point) -> tuple[Any, str, Callable[..., Any]]:
+    """Return what holds the function of a point, its name there, and the function. Raises ``AttributeError`` where it is gone."""
+    holder: Any = importlib.import_module(f"worker68.{point.module}")
+    *path, last = point.name.split(".")
+    for part in path:
+        holder = getattr(holder, part)
+    return holder, last, getattr(holder, last)
 
 
 async def _do_behind(way: Awaitable[Any], do: Callable[[], Any]) -> Any:

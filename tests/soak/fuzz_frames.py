@@ -29,11 +29,11 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.bridge.batch import split
+from worker68.bridge.calls import Pending, SendTerms
+from worker68.bridge.connection import FrameReader, MessageTooLarge, ProtocolViolation, Received
 from worker68.bridge.correlation import Correlation, Settled
 from worker68.bridge.frames import Event, Notice, Reply, decode, decode_large, read_data
-from worker68.bridge.framing import FrameReader, MessageTooLarge, ProtocolViolation, Received
-from worker68.bridge.pending import Pending, SendTerms
+from worker68.bridge.inbox import split
 from worker68.bridge.tally import Tally
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.fields import Chat

@@ -1,28 +1,22 @@
-"""One WebSocket to a bridge: how it is opened, read and written. The only room of websocket-client.
+"""One open WebSocket to a bridge: how it is read and written.
 
-In: a URL; frames to write; readiness of the socket. Out: whole messages; why the connection was lost. Never: a wait on the loop
-(only ``Dial`` waits, in a thread of its own), a retry, the meaning of a message.
+In: frames to write; readiness of the socket. Out: whole messages; why the connection was lost. Never: a wait, a retry, the meaning
+of a message. ``dial`` opens it.
 
-The library makes the opening handshake and formats what is written. What is read goes through ``framing`` (it says why). It gets
-a socket that is already connected, so that no proxy from the environment and no redirect comes between us and the bridge.
+websocket-client formats what is written. It has a reader too, but that accepts a header that announces a terabyte, and it sums its
+portions anew with every read, so a large message that dribbles in costs the square of its length. ``FrameReader`` (RFC 6455, the
+client's side) checks its bound against the header, before a byte of the payload is kept.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterable
-from typing import Any
-from urllib.parse import urlsplit
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
 
-from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
-
-from worker68.bridge.framing import FrameReader, MessageTooLarge, Opcode, ProtocolViolation, Received
-from worker68.clock import Deadline
-
-#: What one handshake may answer, in bytes: the library itself would read a header without end.
-_HANDSHAKE_LIMIT = 64 * 1024
+from websocket import ABNF, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
 
 _READ_SIZE = 64 * 1024
 
@@ -156,120 +150,6 @@ class Connection:
             self.lost = reason
 
 
-class Dial:
-    """One try to open a connection, in a thread of its own that lives no longer than the try.
-
-    ``_sock`` and ``_abandoned`` need no lock: the one thread sets the first and then reads the second, the other one the reverse.
-
-    ``done`` is called there, once, with a Connection or the words for why there is none. ``timeout_seconds`` bounds everything
-    after the name is resolved, which alone takes as long as the system's resolver does.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_seconds: float,
-        message_limit: int,
-        done: Callable[[Dial, Connection | str], None],
-    ) -> None:
-        self._url = url
-        self._timeout_seconds = timeout_seconds
-        self._message_limit = message_limit
-        self._done = done
-        self._sock: socket.socket | None = None
-        self._abandoned = False
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="bridge-dial", daemon=True).start()
-
-    def abandon(self) -> None:
-        """End the try soon. From any thread."""
-        self._abandoned = True
-        if self._sock is not None:
-            _cut(self._sock)
-
-    def _run(self) -> None:
-        result: Connection | str
-        try:
-            result = Connection(self._open(), self._message_limit)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the link must hear of it, or it waits for ever
-            result = describe(error)
-            if self._sock is not None:
-                self._sock.close()
-        self._done(self, result)
-
-    def _open(self) -> socket.socket:
-        parts = urlsplit(self._url)
-        assert parts.hostname is not None
-        tls = ssl.create_default_context() if parts.scheme == "wss" else None
-        addresses = socket.getaddrinfo(parts.hostname, parts.port or (443 if tls else 80), type=socket.SOCK_STREAM)
-        deadline = Deadline.after(self._timeout_seconds)
-        sock = self._connect(addresses, deadline, tls, parts.hostname)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if isinstance(sock, ssl.SSLSocket):
-            sock.settimeout(_time_left(deadline))
-            sock.do_handshake()
-        client = WebSocket(enable_multithread=False, skip_utf8_validation=True)
-        client.connect(self._url, socket=_HandshakeSocket(sock, deadline), redirect_limit=0)
-        return sock
-
-    def _connect(
-        self, addresses: Iterable[tuple[Any, ...]], deadline: Deadline, tls: ssl.SSLContext | None, host: str
-    ) -> socket.socket:
-        problem: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in addresses:
-            sock = socket.socket(family, kind, protocol)
-            if (
-                tls is not None
-            ):  # before it is connected: of one that is reset meanwhile `ssl` would leave an open socket behind
-                sock = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-            try:
-                self._hold(sock)
-                sock.settimeout(_time_left(deadline))
-                sock.connect(address)
-                return sock
-            except OSError as error:
-                sock.close()
-                problem = error
-        raise problem
-
-    def _hold(self, sock: socket.socket) -> None:
-        self._sock = sock
-        if self._abandoned:
-            raise ConnectionAbortedError("given up")
-
-
-class _HandshakeSocket:
-    """What the library's handshake reads and writes: until the deadline, and not without end."""
-
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
-        self._bytes_left = _HANDSHAKE_LIMIT
-
-    def recv(self, size: int) -> bytes:
-        self._sock.settimeout(_time_left(self._deadline))
-        data = self._sock.recv(size)
-        self._bytes_left -= len(data)
-        if self._bytes_left < 0:
-            raise WebSocketException("a handshake without end")
-        return data
-
-    def send(self, data: bytes) -> int:
-        self._sock.settimeout(_time_left(self._deadline))
-        return self._sock.send(data)
-
-    def gettimeout(self) -> float | None:
-        return self._sock.gettimeout()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
-
-
 def describe(error: Exception) -> str:
     """Say in a few plain words why a connection could not be opened, or broke."""
     match error:
@@ -294,16 +174,137 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _time_left(deadline: Deadline) -> float:
-    remaining = deadline.remaining()
-    if remaining == 0.0:
-        raise TimeoutError
-    return remaining
+class Opcode(IntEnum):
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
 
 
-def _cut(sock: socket.socket) -> None:
-    """Wake the thread that waits on a socket. SSLSocket's own shutdown would remove its TLS state while that thread uses it."""
+#: RFC 6455, 5.5: a control frame is never longer, and never in fragments.
+_LONGEST_CONTROL_FRAME = 125
+
+_TWO_BYTE_LENGTH, _EIGHT_BYTE_LENGTH = 126, 127
+
+
+class ProtocolViolation(Exception):
+    """The peer sent what is no WebSocket traffic: drop the connection, what follows cannot be read."""
+
+
+class MessageTooLarge(Exception):
+    """The peer announced more than the bound: drop the connection, its bytes are not worth the memory."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A whole message (TEXT or BINARY) or a control frame."""
+
+    opcode: Opcode
+    payload: bytes
+
+    def close_reason(self) -> str:
+        """Say why the peer closes, from the payload of a CLOSE: by its code. Its words may be anything, and would be logged."""
+        if len(self.payload) < 2:
+            return "closed by the bridge"
+        (code,) = struct.unpack_from("!H", self.payload)
+        return f"closed by the bridge: {code}"
+
+
+@dataclass(frozen=True)
+class _Header:
+    opcode: Opcode
+    final: bool
+    start: int
+    length: int
+
+
+class FrameReader:
+    """The unread rest of a stream. ``limit`` bounds one message, all its fragments together, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._unread = bytearray()
+        self._header: _Header | None = None
+        self._message: bytearray | None = None
+        self._message_opcode = Opcode.TEXT
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._unread += data
+
+    def take(self) -> Received | None:
+        """Return the next message or control frame that is complete, None where there is none.
+
+        Raises ProtocolViolation or MessageTooLarge where what comes next is that; and again with each further call.
+        """
+        while (frame := self._take_frame()) is not None:
+            message = self._assemble(*frame)
+            if message is not None:
+                return message
+        return None
+
+    def _take_frame(self) -> tuple[_Header, bytes] | None:
+        header = self._header = self._header or self._read_header()
+        if header is None or len(self._unread) < header.start + header.length:
+            return None
+        end = header.start + header.length
+        payload = bytes(memoryview(self._unread)[header.start : end])
+        del self._unread[:end]
+        self._header = None
+        return header, payload
+
+    def _read_header(self) -> _Header | None:
+        unread = self._unread
+        if len(unread) < 2:
+            return None
+        length, start = unread[1] & 0x7F, 2
+        if length == _TWO_BYTE_LENGTH:
+            start = 4
+        elif length == _EIGHT_BYTE_LENGTH:
+            start = 10
+        if len(unread) < start:
+            return None
+        if start > 2:
+            length = int.from_bytes(unread[2:start], "big")
+        header = _Header(_read_opcode(unread[0]), bool(unread[0] & 0x80), start, length)
+        self._check(header, masked=bool(unread[1] & 0x80))
+        return header
+
+    def _check(self, header: _Header, *, masked: bool) -> None:
+        if masked:
+            raise ProtocolViolation("a masked frame from a server")
+        if header.opcode >= Opcode.CLOSE:
+            if not header.final or header.length > _LONGEST_CONTROL_FRAME:
+                raise ProtocolViolation("a control frame that is long or in fragments")
+            return
+        if (header.opcode is Opcode.CONTINUATION) is (self._message is None):
+            raise ProtocolViolation("a fragment out of place")
+        so_far = 0 if self._message is None else len(self._message)
+        if so_far + header.length > self._limit:
+            raise MessageTooLarge(
+                f"a message of at least {so_far + header.length} bytes; at most {self._limit} are taken"
+            )
+
+    def _assemble(self, header: _Header, payload: bytes) -> Received | None:
+        if header.opcode >= Opcode.CLOSE:
+            return Received(header.opcode, payload)
+        if self._message is None:
+            if header.final:
+                return Received(header.opcode, payload)
+            self._message, self._message_opcode = bytearray(), header.opcode
+        self._message += payload
+        if not header.final:
+            return None
+        whole, self._message = bytes(self._message), None
+        return Received(self._message_opcode, whole)
+
+
+def _read_opcode(first: int) -> Opcode:
+    if first & 0x70:
+        raise ProtocolViolation("an extension that was not agreed on")
     try:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        pass  # It is not connected yet, or no longer.
+        return Opcode(first & 0x0F)
+    except ValueError:
+        raise ProtocolViolation(f"an unknown opcode, {first & 0x0F}") from None

@@ -16,9 +16,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from worker68.bridge.calls import EndedSend, Pending, TiedBy, remember
 from worker68.bridge.frames import Event, Frame, Malformed, Notice, Reply, Sighting, Sightings, read_data
-from worker68.bridge.known import EndedSend, remember
-from worker68.bridge.pending import Pending, TiedBy
 from worker68.bridge.tally import Kind, Tally
 from worker68.jobs.evidence import BridgeError, Verdict, is_credible
 from worker68.jobs.fields import Chat
@@ -202,7 +201,7 @@ class Correlation:
             case Sightings():
                 return self._take_sightings(frame, now)
             case Malformed():
-                self._tally.count("malformed")
+                self._tally["malformed"] += 1
                 return []
             case Notice():
                 return self._take_notice(frame)
@@ -216,18 +215,18 @@ class Correlation:
         if pending is None:
             answered = self._ended_calls.get(reply.request_id)
             kinds: dict[bool | None, Kind] = {None: "unknown_replies", False: "late_replies", True: "double_replies"}
-            self._tally.count(kinds[answered])
+            self._tally[kinds[answered]] += 1
             return []
         if pending.written_at is None:
-            self._tally.count("unknown_replies")
+            self._tally["unknown_replies"] += 1
             return []
         if pending.evidence.replied:
-            self._tally.count("double_replies")
+            self._tally["double_replies"] += 1
             return []
         try:
             data, error = read_data(reply, pending.reply_shape)
         except ValueError:
-            self._tally.count("malformed")
+            self._tally["malformed"] += 1
             if pending.send is not None:
                 return []  # no word about the message: its verdict will say
             seen = bytes(reply.data)[:_QUOTED_BYTES].decode("utf-8", "replace")
@@ -241,14 +240,14 @@ class Correlation:
         event = Event(notice.operator, notice.raw)
         under_way = [send for send in self._sends_by_id.values() if send.is_at_the_bridge(notice.chat)]
         if len(under_way) != 1:
-            self._tally.count("unknown_evidence")
+            self._tally["unknown_evidence"] += 1
             return [event]
         under_way[0].note_notice(notice.error)
         return [event, *self._settle_if_done(under_way[0])]
 
     def _take_sightings(self, frame: Sightings, now: float) -> list[CorrelationEvent]:
         if frame.unreadable:
-            self._tally.count("malformed", frame.unreadable)
+            self._tally["malformed"] += frame.unreadable
         events: list[CorrelationEvent] = []
         all_ours = bool(frame.seen)
         for sighting in frame.seen:
@@ -320,7 +319,7 @@ class Correlation:
         self, pending: Pending, sighting: Sighting, tied_by: TiedBy, now: float, events: list[CorrelationEvent]
     ) -> None:
         if not pending.note_sighting(sighting, tied_by, now) and sighting.verdict is not Verdict.PENDING:
-            self._tally.count("double_evidence")
+            self._tally["double_evidence"] += 1
         events += self._settle_if_done(pending)
 
     def _take_late(self, known: EndedSend, sighting: Sighting, now: float, events: list[CorrelationEvent]) -> None:
@@ -332,7 +331,7 @@ class Correlation:
             known.denied = True
             self._report_late(known.owner, sighting, events, known.attempt)
         else:
-            self._tally.count("double_evidence")
+            self._tally["double_evidence"] += 1
             return
         self._trust(known.written_at)
 
@@ -343,12 +342,12 @@ class Correlation:
         if custom_msg_id is not None and sighting.proves_sent and _PLAUSIBLE_ID.fullmatch(custom_msg_id):
             self._report_late(custom_msg_id, sighting, events)
         else:
-            self._tally.count("unknown_evidence")
+            self._tally["unknown_evidence"] += 1
 
     def _report_late(
         self, custom_msg_id: str, sighting: Sighting, events: list[CorrelationEvent], attempt: int | None = None
     ) -> None:
-        self._tally.count("late_evidence")
+        self._tally["late_evidence"] += 1
         events.append(LateEvidence(custom_msg_id, sighting.verdict, sighting.message_id, sighting.sent_at, attempt))
 
 

@@ -6,7 +6,8 @@ events. Never: a wait; a decision about the connection (``session``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -15,10 +16,8 @@ from worker68.bridge.calls import Call, Guard
 from worker68.bridge.connection import Connection
 from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Frame
-from worker68.bridge.outgoing import Outgoing
 from worker68.bridge.tally import Tally
-from worker68.jobs.evidence import BridgeError
-from worker68.jobs.judge import Confirm
+from worker68.jobs.evidence import BridgeError, Confirm
 from worker68.protocol.messages import Newline
 
 log = structlog.get_logger(__name__)
@@ -86,7 +85,7 @@ class Exchange:
         self._outgoing.add(call)
 
     def refuse(self, call: Call, reason: str) -> None:
-        self.tally.count("calls_refused")
+        self.tally["calls_refused"] += 1
         self.end(call, reason)
 
     def withdraw(self, call: Call) -> None:
@@ -94,7 +93,7 @@ class Exchange:
         if call.over:
             return
         if not call.written:
-            self.tally.count("calls_withdrawn")
+            self.tally["calls_withdrawn"] += 1
         self.end(call, None if call.written else "given up before a byte was written")
 
     def end(self, call: Call, refusal: str | None = None) -> None:
@@ -119,7 +118,7 @@ class Exchange:
                 break
             self._outgoing.discard(call)
             self.correlation.note_written(call.pending, now)
-            self.tally.count("messages_out")
+            self.tally["messages_out"] += 1
             self._writing = call
 
     def _finish_writing(self) -> None:
@@ -160,4 +159,59 @@ class Exchange:
             callback(*about)
         except Exception:
             log.exception("bridge_callback_failed", account=self._account)
-            self.tally.count("callback_errors")
+            self.tally["callback_errors"] += 1
+
+
+class Outgoing:
+    """The calls that are not written yet, in the order in which they were made. ``guard``: of those that have none of their own."""
+
+    def __init__(self, account: str, guard: Guard | None, tally: Tally) -> None:
+        self._account = account
+        self._guard = guard
+        self._tally = tally
+        self._calls: list[Call] = []
+        self.held_until = math.inf
+        """When the first of the calls that are held may be written, in monotonic seconds."""
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._calls))
+
+    def add(self, call: Call) -> None:
+        self._calls.append(call)
+
+    def discard(self, call: Call) -> None:
+        """Take a call out, if it is there."""
+        if call in self._calls:
+            self._calls.remove(call)
+
+    def forget_holds(self) -> None:
+        """Do not look again by time, until the next choice."""
+        self.held_until = math.inf
+
+    def choose(
+        self, now: float, why_not: Callable[[Call], str | None], refuse: Callable[[Call, str], None]
+    ) -> Call | None:
+        """Return the first call that may be written now, and refuse those before it that may not be.
+
+        A call that is held lets later ones pass: each has its own time.
+        """
+        self.held_until = math.inf
+        for call in self:
+            word = why_not(call) or self._ask(call)
+            if word is None:
+                return call
+            if isinstance(word, str):
+                refuse(call, word)
+                continue
+            call.held_since = call.held_since or now
+            self.held_until = min(self.held_until, word)
+        return None
+
+    def _ask(self, call: Call) -> str | float | None:
+        try:
+            guard = call.guard or self._guard
+            return guard() if guard is not None else None
+        except Exception:
+            log.exception("bridge_guard_failed", account=self._account)
+            self._tally["callback_errors"] += 1
+            return "the check before the write failed, see the log"

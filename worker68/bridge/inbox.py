@@ -1,21 +1,57 @@
 """What has come in on one connection, message by message, read as frames.
 
-In: a connection. Out: control frames, and the frames that messages are or hold. Never: a wait; the decoding of a large message on
-the loop. While one is decoded in the pool nothing else is taken from the connection, so the order stays.
+In: a connection. Out: control frames, and the frames that messages are or hold: a message may hold several events, as an array of
+them or as the data of the operator ``__batch__``. Which of the two newer builds write is [open]: both are read. Never: a wait; the
+decoding of a large message on the loop. While one is decoded in the pool nothing else is taken from the connection, so the order
+stays.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from worker68.bridge.batch import split
-from worker68.bridge.connection import Connection
+import msgspec
+
+from worker68.bridge.connection import Connection, Opcode, Received
 from worker68.bridge.exchange import Exchange
 from worker68.bridge.frames import Frame, decode, decode_large
-from worker68.bridge.framing import Opcode, Received
+from worker68.protocol.values import NOT_JSON, decode_json
+
+_OPERATOR: Final = "__batch__"
+_ARRAY: Final = re.compile(rb"\s*\[")
+
+
+class _Envelope(msgspec.Struct):
+    operator: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_envelope: Final = msgspec.json.Decoder(_Envelope)
+_parts: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def split(message: bytes) -> list[bytes] | None:
+    """Return the events that a message holds, in their order; None where it holds no array of them, or an empty one.
+
+    One part that cannot be read costs no other: whether it can be read is found out where it is decoded.
+    """
+    if not _ARRAY.match(message) and _OPERATOR.encode() not in message:
+        return None
+    try:
+        data: bytes | msgspec.Raw = message
+        if not _ARRAY.match(message):
+            envelope = decode_json(message, _envelope)
+            if envelope.operator != _OPERATOR:
+                return None
+            data = envelope.data
+        return [bytes(part) for part in decode_json(data, _parts)] or None
+    except NOT_JSON:
+        return None
+
 
 #: A message longer than this is decoded in the pool: on the loop it would take more than some milliseconds.
 LARGE_BYTES: Final = 256 * 1024
@@ -61,7 +97,7 @@ class Inbox:
         received = None if self._is_decoding else self.connection.next_message()
         if received is None or received.opcode not in _MESSAGES:
             return received
-        self._exchange.tally.count("messages_in")
+        self._exchange.tally["messages_in"] += 1
         if len(received.payload) > LARGE_BYTES:
             self._is_decoding = True
             shapes = self._exchange.correlation.reply_shapes()

@@ -14,13 +14,12 @@ import structlog
 
 from worker68.bridge.api_url import ApiUrl
 from worker68.bridge.calls import Call
-from worker68.bridge.connection import Connection, Dial
+from worker68.bridge.connection import Connection, Opcode, Received
+from worker68.bridge.dial import Dial, Redial
 from worker68.bridge.exchange import Exchange, LinkOptions, Listener
 from worker68.bridge.frames import Frame, Hello, Network
-from worker68.bridge.framing import Opcode, Received
 from worker68.bridge.health import Health, Timing
 from worker68.bridge.inbox import Inbox
-from worker68.bridge.redial import Redial
 from worker68.bridge.runner import Runner
 from worker68.clock import monotonic
 
@@ -141,7 +140,7 @@ class Session:
 
     def fail(self) -> None:
         """Something in here broke that must not: start over with a new connection, the calls keep their rules."""
-        self.exchange.tally.count("internal_errors")
+        self.exchange.tally["internal_errors"] += 1
         reason = "an error of worker68's own, see the log"
         self._health.note_lost(reason)
         self._drop(reason)
@@ -171,7 +170,6 @@ class Session:
         if inbox is None:
             return
         self.exchange.write(inbox.connection, now, partial(self._why_not_write, now=now))
-        self._api.look(now)
         if inbox.connection.lost is not None and inbox.wants_read:
             self._drop(inbox.connection.lost)
 
@@ -219,11 +217,11 @@ class Session:
             return
         now = monotonic()
         if isinstance(result, str):
-            self.exchange.tally.count("connection_failures")
+            self.exchange.tally["connection_failures"] += 1
             self._health.note_failure(result)
             self._redial.plan(now)
             return
-        self.exchange.tally.count("connections")
+        self.exchange.tally["connections"] += 1
         self._inbox = Inbox(result, self.exchange, self._runner.in_pool)
         self._health.note_connected(now)
         self.on_ready()
@@ -238,8 +236,8 @@ class Session:
         now = monotonic()
         if self._health.has_held(now):
             self._redial.note_held()
-        self.exchange.tally.count("connection_drops")
-        self.exchange.tally.count("too_large", connection.too_large)
+        self.exchange.tally["connection_drops"] += 1
+        self.exchange.tally["too_large"] += connection.too_large
         self._health.note_lost(reason)
         self._api.forget()
         self.exchange.lose_connection(now, reason)

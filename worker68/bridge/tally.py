@@ -1,10 +1,11 @@
 """Counts what happened on a link, by kind: for metrics, and so that nothing is dropped in silence.
 
-Written on the loop; read from anywhere: the kinds are fixed, so a reader never meets a table that grows.
+Written on the loop; read from anywhere: each kind is there from the beginning, so a reader never meets a table that grows.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal, get_args
 
 Kind = Literal[
@@ -28,16 +29,8 @@ Kind = Literal[
 ]
 
 
-class Tally:
-    """A counter for each kind, from 0."""
-
-    __slots__ = ("_counts",)
+class Tally(Counter[Kind]):
+    """The counts of one link, from 0."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = dict.fromkeys(get_args(Kind), 0)
-
-    def count(self, kind: Kind, times: int = 1) -> None:
-        self._counts[kind] += times
-
-    def read(self) -> dict[str, int]:
-        return dict(self._counts)
+        super().__init__(dict.fromkeys(get_args(Kind), 0))

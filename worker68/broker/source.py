@@ -165,10 +165,12 @@ class Source:
                 self._moderation.note_popped(one.list_key for one in own)
                 if not place.is_front:  # that is sorted as fast as it could be searched
                     to_search.append(place)
-        numbers_used = self._numbers_used
-        self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
-        found, unread = self._moderation.search(to_search, numbers_used)
-        again |= dict.fromkeys(unread)
+        found: list[Popped] = []
+        if to_search:
+            numbers_used = self._numbers_used
+            self._numbers_used += MOST_TAKEN  # before the call, as in ``pop``
+            found, unread = self._moderation.search(to_search, numbers_used)
+            again |= dict.fromkeys(unread)
         first, rest = list(again)[:1], list(again)[1:]  # so that a long list keeps no other from being searched
         return Batch((*popped, *found), (*rest, *first), frozenset(crowded))
 

@@ -15,7 +15,7 @@ from worker68.client import JobFailed
 from worker68.execution.slots import StepDone
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import JobError, Outcome, Status, TryAgain
-from worker68.observe.feed import Began, Cancelled, Conclusion, Deferred, Ended, Feed, Happening
+from worker68.observe.runs import Began, Cancelled, Conclusion, Deferred, Ended, Feed, Happening
 
 #: Deferred jobs announced in one second at most: a burst of 100 000 would push everything else out of Flower's memory.
 MOST_A_SECOND: Final = 100

@@ -120,6 +120,7 @@ def prepare_dispatcher(dispatcher: Any) -> None:
         dispatcher.groups |= {"task", "worker"}
 
 
-def sends_task_events(dispatcher: Any) -> bool:
-    """Whether Celery's switch for the events of tasks is on. On any thread."""
+def sends_task_events(consumer: Any) -> bool:
+    """Whether Celery's switch for the events of tasks is on, and its consumer connected. On any thread."""
+    dispatcher = consumer.event_dispatcher
     return dispatcher is not None and dispatcher.enabled and "task" in dispatcher.groups

@@ -7,6 +7,7 @@ shows Celery what the runtime does. No job depends on it: without a connection, 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any, Final
 
 from celery import bootsteps, signals
@@ -90,7 +91,7 @@ class ShowStep(bootsteps.StartStopStep):
         self._bound = False
         self._bind_queues()
         internals.prepare_dispatcher(consumer.event_dispatcher)
-        self._runtime.feed.is_wanted = lambda: internals.sends_task_events(consumer.event_dispatcher)
+        self._runtime.feed.is_wanted = partial(internals.sends_task_events, consumer)
         self._timer = consumer.timer.call_repeatedly(SHOW_SECONDS, self._show, (consumer,))
 
     def stop(self, consumer: Any) -> None:

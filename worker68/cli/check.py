@@ -19,9 +19,8 @@ import click
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
-from worker68.bridge.bridges import Bridges
 from worker68.bridge.exchange import Listener
-from worker68.bridge.link import Link
+from worker68.bridge.link import Bridges, Link
 from worker68.bridge.url import show_bridge_url
 from worker68.broker.url import read_redis_url
 from worker68.cli.findings import RIGHTS, Finding, Ground, cause_of, gather

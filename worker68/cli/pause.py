@@ -19,7 +19,7 @@ from worker68.cli.output import print_json, printable
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
-from worker68.execution.pause_watch import ANSWER_SECONDS
+from worker68.execution.slots import ANSWER_SECONDS
 from worker68.fleet.accounts import read_known
 from worker68.settings import Settings, load_settings
 from worker68.store import pauses

@@ -15,12 +15,10 @@ from worker68.bridge.link import Link, LinkOptions
 from worker68.clock import monotonic, utc_now
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.pacing import Pacing
-from worker68.execution.pause_watch import AccountPause
 from worker68.execution.recorder import Recorder
 from worker68.execution.shared import Shared
-from worker68.execution.slots import Choice
+from worker68.execution.slots import AccountPause, Choice, WriteGuard
 from worker68.execution.upkeep import Upkeep
-from worker68.execution.write_guard import WriteGuard
 from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
 from worker68.settings import AccountSettings

@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 
 from worker68.clock import monotonic, utc_now
 from worker68.execution import reasons
-from worker68.execution.lanes import Head, Kind, Lane, head_of
-from worker68.execution.order import Order
+from worker68.execution.lanes import Head, Kind, Lane, Order, head_of
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
 

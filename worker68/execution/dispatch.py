@@ -16,7 +16,6 @@ import structlog
 from worker68.clock import monotonic
 from worker68.execution import reasons
 from worker68.execution.backlog import Backlog
-from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
 from worker68.execution.slots import (
     Blocked,
@@ -31,7 +30,7 @@ from worker68.execution.slots import (
     scopes_of,
     slot_of,
 )
-from worker68.execution.under_way import UnderWay
+from worker68.execution.under_way import Capacity, UnderWay
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 from worker68.jobs.task import JobClass

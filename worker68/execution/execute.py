@@ -1,7 +1,8 @@
 """The main path: what happens to one job from its turn to its outcome.
 
 In: a job whose turn it is, with the time at which its frame may be written. Out: its outcome, recorded and announced; or the job
-back in its place. The steps stand in ``Execution.run`` in their order; each way out records why.
+back in its place. The steps stand in ``Execution.run`` in their order; each way out records why. A fault of worker68's own ends
+this job, and nothing else (``run_apart``).
 """
 
 from __future__ import annotations
@@ -20,13 +21,11 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution import reasons
 from worker68.execution.account import Account
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
-from worker68.execution.kept import BackedOff, Ended, Note, NotWritten, record
-from worker68.execution.recorder import written
-from worker68.execution.slots import Ready, Slot, StepDone
+from worker68.execution.recorder import BackedOff, Ended, Note, NotWritten, record, written
+from worker68.execution.slots import JobFrames, Ready, Slot, StepDone
 from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
-from worker68.execution.write_guard import JobFrames
+from worker68.jobs.evidence import give_up
 from worker68.jobs.job import Job
-from worker68.jobs.judge import give_up
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
 from worker68.jobs.retry import SEND_FLOOR_SECONDS, attempts_allowed, back_off_seconds
 from worker68.jobs.snapshot import ListSeen
@@ -340,3 +339,46 @@ def _expire(connection: Connection, job: Job, now: dt.datetime) -> bool:
         return False
     outcome = expired("its time was over before its slot came")
     return bool(outcomes.end_waiting(connection, [job.seq], Event.EXPIRE, outcome, now))
+
+
+_REMEDY = "the account's sweep or its next owner resolves what was begun"
+
+
+async def run_apart(execution: Execution, ready: Ready) -> Outcome | TryAgain | StepDone | None:
+    """Bring one job to its outcome; None where nothing was changed. A ``SystemExit``, too, would else end the loop."""
+    job = ready.job
+    try:
+        return await execution.run(ready)
+    except asyncio.CancelledError:
+        raise  # the process ends, and leaves it as a crash would
+    except DatabaseAway as away:
+        log.error("turn_left", job_id=job.job_id, task=job.task, problem=str(away), remedy=_REMEDY)
+    except BaseException as fault:
+        log.error("turn_failed", job_id=job.job_id, task=job.task, exc_info=fault)
+        try:
+            return await _end_broken_off(execution, job, fault)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            log.exception("turn_not_ended", job_id=job.job_id, task=job.task, remedy=_REMEDY)
+    execution.account.dispatch.finish(job)
+    return None
+
+
+async def _end_broken_off(execution: Execution, job: Job, fault: BaseException) -> Outcome:
+    """End a job whose turn broke off: left as it is, it would come again and break off for ever."""
+    unbegun = failed(ErrorCode.INTERNAL, f"{type(fault).__name__} in worker68; see its log")
+    begun = whole_outcome(failed_within(job, fault), job.done)
+    attempt = execution.attempt(job)
+
+    def end(connection: Connection) -> Outcome:
+        now = utc_now()
+        if outcomes.end_waiting(connection, [job.seq], Event.REFUSE, unbegun, now):
+            return unbegun
+        attempts.settle(connection, [(attempt, begun)], now)
+        return begun
+
+    outcome = await execution.write(end)
+    execution.account.dispatch.finish(job)
+    execution.account.shared.announce()
+    return outcome

@@ -38,7 +38,7 @@ from worker68.protocol.messages import find_never_sent
 from worker68.settings import AccountSettings
 from worker68.store.engine import Engine
 from worker68.store.intake import Dead, Entry, Taken, take_in
-from worker68.store.statements.outbox import Requester
+from worker68.store.statements.outcomes import Requester
 from worker68.store.tables import PARKED_LANE
 from worker68.store.waiting import Parked, end_waiting, unpark
 from worker68.tasks import TASKS, find_nearest_task

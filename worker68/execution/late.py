@@ -17,10 +17,8 @@ import structlog
 from worker68.bridge.correlation import LateEvidence
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.execution.kept import Kept, NotesRefused, Seen, try_to_keep
-from worker68.execution.recorder import written
-from worker68.jobs.evidence import Verdict
-from worker68.jobs.judge import not_sent
+from worker68.execution.recorder import Kept, NotesRefused, Seen, try_to_keep, written
+from worker68.jobs.evidence import Verdict, not_sent
 from worker68.jobs.outcome import Outcome, Status, succeeded, whole_outcome
 from worker68.loop import Loop, Wakeup
 from worker68.observe import outages

@@ -16,8 +16,7 @@ import structlog
 
 from worker68.bridge.calls import Guard
 from worker68.errors import RedisAway
-from worker68.execution.slots import Slot
-from worker68.execution.write_guard import JobFrames
+from worker68.execution.slots import JobFrames, Slot
 from worker68.jobs.evidence import BridgeError
 from worker68.jobs.outcome import Outcome, Status, TryAgain
 from worker68.limits.pace import Pace

@@ -15,7 +15,7 @@ import structlog
 from worker68.errors import RedisAway, RedisNotNow
 from worker68.execution.publishing import REMEDY, RESULT_PREFIX
 from worker68.execution.refusals import Refusals
-from worker68.jobs.reply import celery_deferred
+from worker68.jobs.outcome import celery_deferred
 from worker68.observe.metrics import counter
 from worker68.redis_calls import answers_of, not_now, refusal
 

@@ -9,14 +9,14 @@ written, also by a worker that does not answer. Never: a frame.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from worker68.clock import boottime
 from worker68.errors import DatabaseAway
+from worker68.execution.slots import AccountPause, Answer
 from worker68.loop import Loop, Wakeup
 from worker68.observe import outages
 from worker68.store import pauses
@@ -28,52 +28,12 @@ log = structlog.get_logger(__name__)
 #: SQL is asked this often; an answer counts five times as long.
 LOOK_SECONDS: Final = 1.0
 
-#: How long an answer counts. Long enough for a slow commit or a large batch between two looks; short enough to wait for.
-ANSWER_SECONDS: Final = 5.0
-
-_NOT_ASKED: Final = "whether the account is paused could not be asked: is the database away?"
-
 _FAILED: Final = outages.Outage(
     "pause_watch_failed",
     "pause_watch_works_again",
     "a fault in worker68: nothing is written while it is not known which accounts are paused",
     fault=True,
 )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What SQL said when it was asked at ``asked_at`` (CLOCK_BOOTTIME): all pauses that hold, by account."""
-
-    asked_at: float
-    pauses: Mapping[str, Pause]
-
-
-class AccountPause:
-    """Whether one account is paused, for its owner, from the moment at which it opened the account.
-
-    ``last`` gives the newest answer.
-    """
-
-    def __init__(self, account: str, last: Callable[[], Answer]) -> None:
-        self._account = account
-        self._last = last
-        self._opened_at = boottime()
-
-    @property
-    def pause(self) -> Pause | None:
-        return self._last().pauses.get(self._account)
-
-    def counts(self, answer: Answer) -> bool:
-        """Whether an answer is of this owner's time. The account's last owner may have stopped for a later pause, and said so."""
-        return self._opened_at <= answer.asked_at
-
-    def why_not(self) -> str | None:
-        """Return why nothing may be written now, None where it may: SQL has said within ``ANSWER_SECONDS`` that no pause holds."""
-        answer = self._last()
-        if (pause := answer.pauses.get(self._account)) is not None:
-            return pause.words
-        return None if self.counts(answer) and boottime() < answer.asked_at + ANSWER_SECONDS else _NOT_ASKED
 
 
 class PauseWatch:

@@ -18,10 +18,9 @@ import structlog
 
 from worker68.errors import RedisAway
 from worker68.execution.refusals import Refusals
-from worker68.execution.undeleted import Undeleted
 from worker68.execution.unread import Unread
 from worker68.redis_calls import answers_of, not_now, refusal
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 
 log = structlog.get_logger(__name__)
 
@@ -190,3 +189,46 @@ def reply_key(address: str) -> str:
     if address.startswith("stream:"):
         return f"worker68:replies:{address.removeprefix('stream:')}:stream"
     return f"worker68:replies:{address}"
+
+
+#: Some batches: beyond it are those of accounts that another worker owns by now, which deletes them.
+MOST: Final = 2000
+
+
+class Undeleted:
+    """Entries that Redis has and the database still holds, so that none is published a second time; ``MOST`` of them.
+
+    By table and id: an entry that was refused before stands in another table than one that is new.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[bool, int], OutboxEntry] = {}
+
+    def add(self, entries: Iterable[OutboxEntry]) -> None:
+        """Remember what Redis has taken."""
+        self._entries.update((_place(entry), entry) for entry in entries)
+        for place in list(islice(self._entries, max(0, len(self._entries) - MOST))):
+            del self._entries[place]
+
+    def forget(self, entries: Iterable[OutboxEntry]) -> None:
+        """Forget what the database has deleted."""
+        for entry in entries:
+            self._entries.pop(_place(entry), None)
+
+    def find_done(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+        """Return those that Redis has, and results of whose Celery id it has a later one: they would overwrite it."""
+        latest: dict[str, int] = {}
+        for one in self._entries.values():
+            if one.kind == "result" and not one.refusals:
+                latest[one.address] = max(one.id, latest.get(one.address, 0))
+
+        def is_outdated(entry: OutboxEntry) -> bool:
+            # What was refused came before all that is in the outbox now.
+            number = 0 if entry.refusals else entry.id
+            return entry.kind == "result" and latest.get(entry.address, 0) > number
+
+        return [one for one in entries if self._entries.get(_place(one)) == one or is_outdated(one)]
+
+
+def _place(entry: OutboxEntry) -> tuple[bool, int]:
+    return entry.refusals > 0, entry.id

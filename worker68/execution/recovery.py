@@ -14,7 +14,7 @@ import structlog
 
 from worker68.bridge.correlation import LateEvidence
 from worker68.execution.intake import Intake, unknown_task_outcome
-from worker68.execution.kept import Kept, Note, NotesRefused, Seen, record
+from worker68.execution.recorder import Kept, Note, NotesRefused, Seen, record
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import expired
 from worker68.jobs.states import Event

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker68.execution.capacity import Capacity
 from worker68.execution.intake import Intake
-from worker68.execution.kept import Kept
+from worker68.execution.recorder import Kept
 from worker68.execution.slots import SlotRequests
+from worker68.execution.under_way import Capacity
 from worker68.execution.unfinished import Unfinished
 from worker68.limits.pace import Pace
 from worker68.loop import Stopping

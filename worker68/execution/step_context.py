@@ -7,18 +7,18 @@ and that of a read when the account is about to go to another worker, as ``TurnO
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
+import msgspec
 import structlog
 
 from worker68.clock import Deadline, monotonic
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.account import Account
 from worker68.execution.recorder import written
-from worker68.execution.row_buffer import RowBuffer
-from worker68.execution.slots import ask_again_at, slot_of
-from worker68.execution.write_guard import NOT_OWNED, JobFrames
+from worker68.execution.slots import NOT_OWNED, JobFrames, ask_again_at, slot_of
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass, Nature
@@ -142,3 +142,40 @@ class StepContext:
 
 def _over(reason: str) -> TurnOver:
     return TurnOver(TryAgain(ErrorCode.UNAVAILABLE, reason, spent=False))
+
+
+#: Up to this much is kept in memory: most lists are shorter.
+MEMORY_BYTES = 1024 * 1024
+_LENGTH_BYTES = 4
+
+
+class RowBuffer:
+    """Rows of one type on their way from the bridge to the tables: a list may be longer than what a worker should hold in memory.
+
+    They may be read as often as wanted: a transaction may have to be repeated. They lie in a temporary file without a name, so that
+    nothing is left of a worker that dies. Used by one thread at a time. Closed, it is empty for good.
+    """
+
+    def __init__(self, row: type[Row]) -> None:
+        self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by its owner
+        self._decoder = msgspec.msgpack.Decoder(list[row])  # type: ignore[valid-type]
+        self._end = 0
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep a page. Raises ``OSError`` where the disk is full."""
+        packed = msgspec.msgpack.encode(rows)
+        self._file.seek(self._end)
+        self._file.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
+        self._end = self._file.tell()
+
+    def __iter__(self) -> Iterator[Row]:
+        place = 0
+        while place < self._end:
+            self._file.seek(place)
+            size = int.from_bytes(self._file.read(_LENGTH_BYTES), "big")
+            page = self._decoder.decode(self._file.read(size))
+            place += _LENGTH_BYTES + size
+            yield from page
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,6 +1,6 @@
 """The jobs of one account that are under way, and what the next ones must respect of them, counted as they come and go.
 
-In: jobs as they start and end. Out: how many there are, of which kinds, and to which chats. Never: a lock; its user has one.
+In: jobs as they start and end. Out: how many there are, in the account and in the worker, of which kinds, and to which chats.
 """
 
 from __future__ import annotations
@@ -9,10 +9,22 @@ from collections import Counter
 from collections.abc import Iterator
 
 from worker68.execution import reasons
-from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import chat_of_send, is_read
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
+
+
+class Capacity:
+    """How many jobs may be under way in this worker at once, and how many are. On the loop."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.occupied = 0
+
+    @property
+    def free(self) -> int:
+        """How many more jobs may begin."""
+        return self.concurrency - self.occupied
 
 
 class UnderWay:

@@ -16,11 +16,11 @@ import msgspec
 import redis
 
 from worker68.jobs.fields import Chat
+from worker68.jobs.task import LimitClass
 from worker68.limits.pace import FULL_PACE, pace_key, read_pace
 from worker68.limits.rates import Limits, Rate
 from worker68.redis_calls import LuaScript, redis_errors
 
-JobClass: TypeAlias = Literal["send", "moderate", "read"]
 #: Two are no limits of the settings. ``busy``: the service keeps saying so, and only a probe may go (``pace``). ``call``: this kind
 #: of call is slowed down.
 LimitName: TypeAlias = Literal["account", "chat", "send", "moderate", "read", "call", "busy"]
@@ -44,7 +44,7 @@ class Ask:
     """One job that wants to write. Reads, and whatever else goes to no chat, have none. ``call``: its kind of call, if any."""
 
     chat: Chat | None
-    job_class: JobClass
+    job_class: LimitClass
     call: str = ""
 
 

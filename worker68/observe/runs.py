@@ -1,21 +1,23 @@
 """The runs of this worker's jobs: which are under way, what they came to, how long they took and waited for their write time.
 
-In: each run's beginning and end, on the loop. Out: the jobs under way, for remote control and for a stop; metrics by account and
-task, labelled as in the settings and the register of tasks.
+In: each run's beginning and end, on the loop; jobs that wait, or are cancelled. Out: the jobs under way, for remote control and for
+a stop; metrics by account and task, labelled as in the settings and the register of tasks; all of it in its order, for Celery's
+events, and so Flower.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from worker68.clock import monotonic
-from worker68.execution.slots import Ready
-from worker68.jobs.outcome import Outcome
-from worker68.observe.feed import Conclusion
+from worker68.execution.slots import Ready, StepDone
+from worker68.jobs.job import Job
+from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.observe.metrics import counter, histogram
 
 
@@ -79,3 +81,58 @@ class Runs:
             del self.under_way[job.seq]
         if not self.under_way:
             self.idle.set()
+
+
+#: The reader takes what there is every second, and nothing while it has no connection: then the oldest is dropped.
+MOST_KEPT: Final = 10_000
+
+#: What a run came to; None where it changed nothing.
+Conclusion: TypeAlias = Outcome | TryAgain | StepDone | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Taken in, and waiting."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    job: Job
+    conclusion: Conclusion
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Ended by a revoke while it waited."""
+
+    task_id: str
+
+
+Happening: TypeAlias = Deferred | Began | Ended | Cancelled
+
+
+class Feed:
+    """What happens to jobs, kept only while its one reader wants it, and the latest ``MOST_KEPT``. Any thread notes, one takes."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[float, Happening]] = deque(maxlen=MOST_KEPT)
+        #: Whether the reader wants anything at present; asked on the thread that notes.
+        self.is_wanted: Callable[[], bool] = lambda: False
+
+    def note(self, *happenings: Happening) -> None:
+        if self.is_wanted():
+            now = time.time()
+            self._kept.extend((now, happening) for happening in happenings)
+
+    def take(self) -> Iterator[tuple[float, Happening]]:
+        """Yield what was noted until now, with its time (seconds since the epoch)."""
+        for _ in range(len(self._kept)):
+            yield self._kept.popleft()

@@ -154,7 +154,10 @@ def transaction(engine: Engine, *, lock_timeout_seconds: float | None = None) ->
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Run the block, which writes nothing, without taking SQLite's write lock."""
+    """Run the block, which writes nothing, without a transaction of the server's, and without taking SQLite's write lock.
+
+    Each statement sees what is committed when it begins, as in a transaction of READ COMMITTED.
+    """
     with _saying_away(), engine.connect().execution_options(worker68_reading=True) as connection:
         yield connection
 
@@ -232,6 +235,9 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 
 
 def _begin_postgresql(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("worker68_reading") and not options.get("yield_per"):  # a cursor at the server needs a transaction
+        return
     # Not in the way that the transaction's own statements may ask for, with a cursor at the server.
     connection.exec_driver_sql(_BEGIN_POSTGRESQL, execution_options={"stream_results": False, "yield_per": None})
 

@@ -15,19 +15,45 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, Engine, Integer, Row, Select, column, delete, func, insert, select, true
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    and_,
+    column,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.exc import StatementError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from worker68.errors import DatabaseAway, DatabaseRefused
-from worker68.jobs.outcome import MADE_NO_JOB, ErrorCode, Outcome, cancelled, expired, failed, first_revision
-from worker68.jobs.reply import Reply, answer_id, error_dict
+from worker68.jobs.outcome import (
+    MADE_NO_JOB,
+    ErrorCode,
+    Outcome,
+    Reply,
+    answer_id,
+    cancelled,
+    error_dict,
+    expired,
+    failed,
+    first_revision,
+)
 from worker68.jobs.states import State
 from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
 from worker68.store.statements.batches import batch_of, pack, same
-from worker68.store.statements.outbox import (
+from worker68.store.statements.outcomes import (
     Requester,
+    outcome_columns,
     pack_dead,
     pack_deferred,
     pack_reply,
@@ -35,8 +61,7 @@ from worker68.store.statements.outbox import (
     post_outcomes,
     reply_of,
 )
-from worker68.store.statements.outcomes import outcome_columns
-from worker68.store.statements.suppressions import find_suppressed, suppressed_outcome
+from worker68.store.statements.suppressions import find_suppressed, is_suppressed, suppressed_outcome
 from worker68.store.tables import (
     IN_LANE,
     INSERT,
@@ -46,8 +71,9 @@ from worker68.store.tables import (
     requesters,
 )
 
-#: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again.
-RACE_TRIES = 5
+#: Two workers may take in the same idempotency key at once (front door and account's queue); the loser looks again. So does who has
+#: drawn a ``custom_msg_id`` that its account has already: with a million jobs one of a hundred thousand.
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,11 @@ class Entry:
         """Whether its task is unknown, if it does not end at once."""
         return bool(self.row["lane"] == PARKED_LANE)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a job that waits for its turn, as far as the message itself says."""
+        return self.is_job and self.outcome is None and self.most_ahead is None and not self.is_parked
+
 
 @dataclass(frozen=True)
 class Dead:
@@ -96,21 +127,29 @@ class Taken:
 def take_in(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], now: dt.datetime) -> list[Taken | None]:
     """Write a batch in its order; return for each entry its new, unfinished job, or None if it runs nothing.
 
+    Most batches hold new jobs alone. They are inserted unseen; only where one of them is not new after all, or was revoked, or goes
+    to a chat on the do-not-contact list, all is taken back, and what is known of each message is looked up before.
+
     Raises ``DatabaseAway`` (nothing was written, or all was: repeat it), ``DatabaseRefused`` (a message holds unfit data). Anything
     else that it raises is a message's fault too, and nothing was written.
     """
-    for attempt in range(RACE_TRIES):
+    plain = not dead and all(entry.is_plain for entry in entries)
+    for attempt in range(TRIES):
         try:
             with transaction(engine) as connection:
-                return _Batch(connection, now).write(entries, dead)
-        except IntegrityError as error:
-            if attempt == RACE_TRIES - 1:
-                raise DatabaseRefused(first_line(error)) from None
+                batch = _Batch(connection, now)
+                return [*batch.insert(entries)] if plain and attempt == 0 else batch.write(entries, dead)
+        except _NotNew:
+            continue
         except StatementError as error:
             if str(getattr(error.orig, "sqlstate", "")).startswith("42"):  # the statement is wrong, whatever it holds
                 raise DatabaseAway(first_line(error)) from error
             raise DatabaseRefused(first_line(error)) from None
-    raise AssertionError("unreachable")
+    raise DatabaseRefused("another worker takes in the same job_id again and again")
+
+
+class _NotNew(Exception):
+    """The database has a row with a key that was to be inserted, or the job must not wait for its turn."""
 
 
 class _Batch:
@@ -153,7 +192,7 @@ class _Batch:
             joining.append((entry, entry.key))
             if row is not None and row.state == State.ENDED:
                 self._outgoing += pack_reply(reply_of(row, entry.requester), entry.requester, self._now)
-        jobs_made = self._insert([entry for _, entry in fresh.values()])
+        jobs_made = self.insert([entry for _, entry in fresh.values()])
         by_key = {key: row.seq for key, row in known.items()}
         by_key |= {key: job.seq for key, job in zip(fresh, jobs_made, strict=True)}
         joined = self._join([(entry, by_key[key]) for entry, key in joining])
@@ -207,34 +246,27 @@ class _Batch:
         same_lane = [one for one in arriving if (one["account"], one["lane"]) == (row["account"], row["lane"])]
         return waiting + sum(1 for one in same_lane if one["priority"] <= row["priority"])
 
-    def _insert(self, entries: Sequence[Entry]) -> list[Taken]:
-        """Insert new jobs in their order, with those who asked for them."""
+    def insert(self, entries: Sequence[Entry]) -> list[Taken]:
+        """Insert new jobs in their order, with those who asked for them. Raises ``_NotNew``: then nothing may be committed."""
         if not entries:
             return []
-        names = self._draw_names(entries)
+        names = [draw_custom_msg_id() if entry.sends and entry.outcome is None else None for entry in entries]
         rows = [
-            _UNFINISHED | entry.row | {"custom_msg_id": name, "place": place}
+            _UNFINISHED
+            | entry.row
+            | {"custom_msg_id": name, "place": place, "sends": entry.sends, "task_id": entry.requester.task_id}
             for place, (entry, name) in enumerate(zip(entries, names, strict=True))
         ]
         made = {(row.account, row.job_id): row.seq for row in self._select(_insert_jobs, rows)}
+        if len(made) < len(entries):
+            raise _NotNew
         seqs = [made[entry.key] for entry in entries]
         asking = [
-            {"seq": seq, **_columns(entry.requester)} for entry, seq in zip(entries, seqs, strict=True) if entry.is_job
+            {"seq": seq, **vars(entry.requester)} for entry, seq in zip(entries, seqs, strict=True) if entry.is_job
         ]
         if asking:  # in one statement as well: PostgreSQL ends no session that is idle after a pipeline, as of many
             self._select(_join_jobs, asking)
         return [Taken(seq, name) for seq, name in zip(seqs, names, strict=True)]
-
-    def _draw_names(self, entries: Sequence[Entry]) -> list[int | None]:
-        """Draw a ``custom_msg_id`` for each send: unique in its account, also among a million jobs drawn at random."""
-        wanted = sum(entry.sends and entry.outcome is None for entry in entries)
-        drawn: set[int] = set()
-        while len(drawn) < wanted:
-            drawn |= {draw_custom_msg_id() for _ in range(wanted - len(drawn))}
-            accounts = {entry.row["account"] for entry in entries}
-            asked = [{"account": account, "custom_msg_id": name} for account in accounts for name in drawn]
-            drawn -= {row.custom_msg_id for row in self._select(_find_names, asked)}
-        return [drawn.pop() if entry.sends and entry.outcome is None else None for entry in entries]
 
     def _defer(self, entries: Iterable[Entry]) -> None:
         """Let Celery's results say that these wait; of other new jobs the worker that takes them in does so."""
@@ -248,7 +280,7 @@ class _Batch:
         wanted = {(seq, e.requester.task_id, e.requester.reply_to): e for e, seq in joining}
         if not wanted:
             return []
-        rows = [{"seq": seq, **_columns(entry.requester)} for (seq, _, _), entry in wanted.items()]
+        rows = [{"seq": seq, **vars(entry.requester)} for (seq, _, _), entry in wanted.items()]
         added = {(row.seq, row.task_id, row.reply_to) for row in self._select(_join_jobs, rows)}
         return [entry for key, entry in wanted.items() if key in added]
 
@@ -269,7 +301,7 @@ class _Batch:
             attempts=0,
             received_at=self._now,
             finished_at=self._now,
-            metadata=_decoded(entry.requester.metadata),
+            metadata=msgspec.json.decode(entry.requester.metadata) if entry.requester.metadata else None,
             revision=first_revision(outcome),
             reply_id=answer_id(entry.row["account"], entry.row["job_id"], entry.requester.task_id),
             reason=None,
@@ -296,19 +328,19 @@ def _find_cancelled(dialect: str) -> Select[Any]:
 
 
 @functools.cache
-def _find_names(dialect: str) -> Select[Any]:
-    batch = batch_of(dialect, jobs.c.account, jobs.c.custom_msg_id).c
-    drawn = same(batch, jobs.c.account, jobs.c.custom_msg_id)
-    return select(jobs.c.custom_msg_id).join_from(batch.account.table, jobs, drawn)
-
-
-@functools.cache
 def _insert_jobs(dialect: str) -> ReturningInsert[Any]:
-    """The numbers are drawn in the order of the rows: ``place``."""
+    """The numbers are drawn in the order of the rows: ``place``. What is not new, or must not wait for its turn, is left out."""
     columns = [jobs.c[name] for name in _NEW]
-    batch = batch_of(dialect, *columns, column("place", Integer)).c
-    rows = select(*(batch[name] for name in _NEW)).order_by(batch.place)
-    return insert(jobs).from_select(_NEW, rows).returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
+    further = (column("place", Integer), column("sends", Boolean), cancellations.c.task_id)
+    batch = batch_of(dialect, *columns, *further).c
+    # A scalar, which is looked up for each row by the key: PostgreSQL may read through all of a table for what merely exists.
+    revoked = select(cancellations.c.task_id).where(cancellations.c.task_id == batch.task_id).scalar_subquery()
+    barred = and_(batch.sends, is_suppressed(batch.account, batch.chat_type, batch.chat_id))
+    fit = or_(batch.state == State.ENDED, and_(revoked.is_(None), not_(barred)))
+    rows = select(*(batch[name] for name in _NEW)).where(fit).order_by(batch.place)
+    inserting = INSERT[dialect](jobs).from_select(_NEW, rows).on_conflict_do_nothing()
+    inserted: ReturningInsert[Any] = inserting.returning(jobs.c.seq, jobs.c.account, jobs.c.job_id)
+    return inserted
 
 
 @functools.cache
@@ -363,16 +395,3 @@ def _conflict(entry: Entry) -> Outcome:
 
 def _chat(entry: Entry) -> tuple[str, str, int]:
     return entry.row["account"], entry.row["chat_type"], entry.row["chat_id"]
-
-
-def _columns(requester: Requester) -> dict[str, Any]:
-    return {
-        "task_id": requester.task_id,
-        "reply_to": requester.reply_to,
-        "metadata": requester.metadata,
-        "ignore_result": requester.ignore_result,
-    }
-
-
-def _decoded(text: str | None) -> Any:
-    return msgspec.json.decode(text) if text else None

@@ -1,4 +1,4 @@
-"""What the relay is to publish next, and where replies went lately. How it gets into the outbox: ``statements/outbox.py``."""
+"""What the relay is to publish next, and where replies went lately. How it gets into the outbox: ``statements/outcomes.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Engine, Select, bindparam, not_, or_, sele
 
 from worker68.store.engine import reading
 from worker68.store.statements.batches import one_of, pack_texts
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import outbox, requesters
 
 

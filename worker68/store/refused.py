@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker68.store.engine import reading, transaction
 from worker68.store.statements.batches import batch_of, joined, one_of, pack, pack_texts
-from worker68.store.statements.outbox import OutboxEntry, forget
+from worker68.store.statements.outcomes import OutboxEntry, forget
 from worker68.store.tables import UtcDateTime, outbox, refused
 
 #: Of an entry, as it lies in the outbox and here.

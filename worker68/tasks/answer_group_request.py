@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
 from worker68.jobs.snapshot import GroupRequestRow, ListSeen
 from worker68.jobs.task import JobClass, Task, change

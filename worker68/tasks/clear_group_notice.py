@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import OneGroup, in_group
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api

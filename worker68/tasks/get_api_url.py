@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import NoFields
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, read
 from worker68.tasks.turn import Turn, data_of, holds_no

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.snapshot import ListSeen, MemberRow
 from worker68.protocol import api

@@ -11,13 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id, Text, in_group
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Step, Task, change, message
 from worker68.protocol import api
 from worker68.protocol.messages import MuteAnnouncement
-from worker68.tasks.sending import send
 from worker68.tasks.sync_groups import read_group
 from worker68.tasks.turn import Turn, data_of, is_success
 
@@ -58,7 +57,7 @@ async def announce(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, MuteGroup)
     text = fields.announcement_text or (MUTED_TEXT if fields.muted else UNMUTED_TEXT)
-    return await send(turn, MuteAnnouncement(fields.group_id, text, fields.muted))
+    return await turn.send(MuteAnnouncement(fields.group_id, text, fields.muted))
 
 
 def _find_muted(groups: list[Any], group_id: int) -> bool | None:

@@ -20,8 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from worker68.jobs.evidence import Evidence
-from worker68.jobs.judge import judge_request
+from worker68.jobs.evidence import Evidence, judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed
 from worker68.jobs.snapshot import ListKind, ListSeen, Row
 from worker68.protocol.values import read_int

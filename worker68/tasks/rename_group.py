@@ -10,8 +10,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id, in_group
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from worker68.jobs.judge import judge_request, judge_unknown_call
+from worker68.jobs.evidence import judge_request, judge_unknown_call
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.task import JobClass, Nature, Step, Task, change, read
 from worker68.protocol import api

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from worker68.clock import Deadline, monotonic
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import NoFields
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
 from worker68.jobs.task import JobClass, Nature, Step, Task
 from worker68.tasks.turn import Turn

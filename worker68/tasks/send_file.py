@@ -16,7 +16,6 @@ from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.task import JobClass, Task, message
 from worker68.protocol.messages import FileMessage
 from worker68.tasks.send_message import chat_of
-from worker68.tasks.sending import send
 from worker68.tasks.turn import Turn
 
 
@@ -28,7 +27,7 @@ class SendFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def send_file(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, SendFile)
-    return await send(turn, FileMessage(fields.chat, fields.path))
+    return await turn.send(FileMessage(fields.chat, fields.path))
 
 
 TASK: Final = Task(

@@ -13,7 +13,6 @@ from worker68.jobs.fields import Chat, Id, Quote, Text
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.task import JobClass, Task, message
 from worker68.protocol.messages import TextMessage
-from worker68.tasks.sending import send
 from worker68.tasks.turn import Turn
 
 
@@ -32,7 +31,7 @@ def chat_of(fields: Any) -> Chat:
 async def send_message(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, SendMessage)
-    return await send(turn, TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
+    return await turn.send(TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
 
 
 TASK: Final = Task(

@@ -10,15 +10,14 @@ from typing import Any, Final
 
 import msgspec
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id, Text, in_group
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Step, Task, change, message
 from worker68.protocol import api
 from worker68.protocol.entries import read_notice
 from worker68.protocol.messages import NoticeAnnouncement, wire_text
 from worker68.protocol.values import read_id
-from worker68.tasks.sending import send
 from worker68.tasks.turn import Turn, data_of, is_success
 
 #: ``op`` of GroupUpdate. [doc]
@@ -58,7 +57,7 @@ async def is_notice_set(turn: Turn) -> Outcome | None:
 async def announce(turn: Turn) -> Outcome | TryAgain:
     fields = turn.job.fields
     assert isinstance(fields, SetGroupNotice)
-    return await send(turn, NoticeAnnouncement(fields.group_id, fields.notice))
+    return await turn.send(NoticeAnnouncement(fields.group_id, fields.notice))
 
 
 def _notice_set(notice_id: int | None) -> Outcome:

@@ -15,9 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from worker68.clock import monotonic
-from worker68.jobs.evidence import Evidence
+from worker68.jobs.evidence import Evidence, judge_request
 from worker68.jobs.fields import Id
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, failed, succeeded
 from worker68.jobs.snapshot import ListSeen, MemberRow
 from worker68.jobs.task import JobClass, Task, read

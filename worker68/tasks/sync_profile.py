@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import NoFields
-from worker68.jobs.judge import judge_request
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol import api

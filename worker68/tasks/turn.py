@@ -15,9 +15,8 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from worker68.clock import Deadline
-from worker68.jobs.evidence import TAKEN_SECONDS, Evidence
+from worker68.jobs.evidence import TAKEN_SECONDS, Confirm, Evidence, judge_request, judge_send
 from worker68.jobs.job import Job
-from worker68.jobs.judge import Confirm, judge_request
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, failed
 from worker68.jobs.retry import back_off_seconds
 from worker68.jobs.snapshot import ListSeen, Row
@@ -118,21 +117,21 @@ class Turn:
     context: Context
     _has_slot: bool = field(default=True, init=False)
 
-    async def send(self, message: Message) -> Evidence:
-        """Send the job's message and wait for the evidence that the account's settings ask for."""
-        assert self.job.custom_msg_id is not None
-        confirm = self.account.confirm
+    async def send(self, message: Message) -> Outcome | TryAgain:
+        """Send the job's message, wait for the evidence that the account's settings ask for, and say what it proves."""
+        custom_msg_id, confirm = self.job.custom_msg_id, self.account.confirm
+        assert custom_msg_id is not None
         await self._take_slot("send", "")
         call = self.link.send(
             message,
-            str(self.job.custom_msg_id),
+            str(custom_msg_id),
             confirm=confirm,
             guard=self.may_not_write,
             attempt=self.job.attempts + 1,
         )
         seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
         seen = self._mark(await call.wait(Deadline.after(seconds)))
-        return replace(seen, not_taken=self._was_not_taken(call, seen))
+        return judge_send(replace(seen, not_taken=self._was_not_taken(call, seen)), custom_msg_id, confirm)
 
     def _was_not_taken(self, call: Call, seen: Evidence) -> bool:
         """Whether the client had time to show that it has taken a message, on a link that is still ready, and did not."""

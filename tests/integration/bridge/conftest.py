@@ -12,11 +12,10 @@ import pytest
 
 from tests.integration.bridge.servers import RawBridge, WellBehavedBridge, eventually
 from tests.parts.onloop import let_run, one_loop, run
-from worker68.bridge.bridges import Bridges
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import LinkOptions, Listener
 from worker68.bridge.health import Timing
-from worker68.bridge.link import Link
+from worker68.bridge.link import Bridges, Link
 from worker68.bridge.session import MESSAGE_LIMIT
 from worker68.loop import Loop
 

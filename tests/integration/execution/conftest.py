@@ -14,7 +14,6 @@ from redis.retry import Retry
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.onloop import running_loop, serve, stop_service
 from worker68.execution import relay as relay_module
-from worker68.execution import retries
 from worker68.execution.relay import Relay
 from worker68.loop import Loop, LoopThread
 from worker68.store.writer import Writer
@@ -79,7 +78,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let relays look and try again soon."""
     monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(relay_module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(retries, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(relay_module, "RETRY_LOOK_SECONDS", 0.05)
 
 
 @pytest.fixture

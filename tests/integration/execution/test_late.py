@@ -17,8 +17,8 @@ from tests.parts.worker import wait_until
 from worker68.bridge.correlation import LateEvidence
 from worker68.errors import DatabaseAway
 from worker68.execution import late as late_module
-from worker68.execution.kept import Kept
 from worker68.execution.late import LateOffers
+from worker68.execution.recorder import Kept
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Status, failed, in_doubt

@@ -17,7 +17,8 @@ from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.errors import DatabaseAway
 from worker68.execution import pause_watch as watch_module
-from worker68.execution.pause_watch import AccountPause, PauseWatch
+from worker68.execution.pause_watch import PauseWatch
+from worker68.execution.slots import AccountPause
 from worker68.loop import LoopThread
 from worker68.store import pauses
 from worker68.store.engine import Engine

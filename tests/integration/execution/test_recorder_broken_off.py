@@ -11,8 +11,7 @@ import pytest
 from tests.parts.ledger import SENT
 from tests.parts.onloop import let_run, run
 from worker68.errors import DatabaseAway, RedisAway
-from worker68.execution.kept import Ended, Kept, Note
-from worker68.execution.recorder import Recorder
+from worker68.execution.recorder import Ended, Kept, Note, Recorder
 from worker68.loop import Loop, Stopping
 from worker68.store.statements.attempts import AttemptKey
 

@@ -12,7 +12,7 @@ from tests.parts.ledger import Ledger
 from tests.parts.metrics import counted
 from tests.parts.onloop import stop_service
 from tests.parts.worker import wait_until
-from worker68.execution import outbox as outbox_module
+from worker68.execution import relay as relay_module
 from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.relay import Relay
 from worker68.jobs.outcome import ErrorCode, in_doubt
@@ -110,7 +110,7 @@ def test_a_reply_whose_key_is_of_another_type_is_set_aside_and_holds_nothing_up(
 def test_more_than_a_batch_is_sent_in_order(
     relay: Relay, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "BATCH", 7)
+    monkeypatch.setattr(relay_module, "BATCH", 7)
     sqlite.suppress("group", 389284)
     sqlite.arrive(*[message(kwargs=send_fields(reply_to="orders", job_id=f"{number}")) for number in range(40)])
     relay.wake()
@@ -154,7 +154,7 @@ def test_the_last_entries_are_sent_before_the_relay_stops(
 def test_entries_of_an_account_with_another_owner_are_left_to_it(
     relay: Relay, loop_thread: LoopThread, sqlite: Ledger, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "utc_now", lambda: NOW)
+    monkeypatch.setattr(relay_module, "utc_now", lambda: NOW)
     monkeypatch.setattr(relay.outbox._ownership, "others", lambda: None)
     sqlite.settled(account="other", reply_to="orders")
     sqlite.settled(reply_to="orders")

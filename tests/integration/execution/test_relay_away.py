@@ -10,7 +10,7 @@ from tests.parts.ledger import Ledger
 from tests.parts.worker import wait_until
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
-from worker68.execution import outbox as outbox_module
+from worker68.execution import relay as relay_module
 from worker68.execution.relay import Relay
 from worker68.store.tables import outbox
 
@@ -79,7 +79,7 @@ def test_a_database_that_is_away_holds_no_event_up(relay: Relay, sqlite: Ledger,
         raise DatabaseAway("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_module, "fetch", away)
+        patch.setattr(relay_module, "fetch", away)
         sqlite.settled(reply_to="orders")
         relay.publish_event("main", b"{}")
         wait_until(lambda: reader.xlen("worker68:events:main") == 1)

@@ -23,8 +23,7 @@ from tests.parts.postgres import administer
 from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisNotNow
-from worker68.execution import outbox as outbox_module
-from worker68.execution import retries
+from worker68.execution import relay as relay_module
 from worker68.execution import unread as unread_module
 from worker68.execution.refusals import Refusals
 from worker68.execution.relay import Relay
@@ -33,7 +32,7 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.loop import LoopThread
 from worker68.store import refused as store_refused
 from worker68.store.engine import Engine, open_engine
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import metadata, outbox
 
 ORDERS = "worker68:replies:orders"
@@ -45,7 +44,7 @@ USER = "narrow"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused is tried again soon."""
-    monkeypatch.setattr(retries, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(relay_module, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -64,8 +63,7 @@ def narrow(
 ) -> Iterator[Relay]:
     """A running relay of that user."""
     hurry(monkeypatch)
-    for module in (outbox_module, retries):
-        monkeypatch.setattr(module, "BATCH", 20)
+    monkeypatch.setattr(relay_module, "BATCH", 20)
     client = Redis.from_url(narrow_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
     relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
     serve(loop_thread, relay)
@@ -198,8 +196,8 @@ def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
             retried.set()
         return due
 
-    monkeypatch.setattr(outbox_module, "settle_outbox", fail)
-    monkeypatch.setattr(retries, "fetch_due", fetch_after_that)
+    monkeypatch.setattr(relay_module, "settle_outbox", fail)
+    monkeypatch.setattr(relay_module, "fetch_due", fetch_after_that)
     job = sqlite.send()
     # A result that is older than REPLY_TTL would not be kept.
     assert sqlite.settle(sqlite.must_begin(job), in_doubt(ErrorCode.NO_VERDICT, "no verdict"), utc_now())

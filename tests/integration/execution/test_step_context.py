@@ -25,9 +25,8 @@ from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
 from worker68.execution import step_context as module
 from worker68.execution.account import Account
-from worker68.execution.slots import PROBE_LOOK_SECONDS, Slot, ask_of
+from worker68.execution.slots import PROBE_LOOK_SECONDS, JobFrames, Slot, ask_of
 from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
-from worker68.execution.write_guard import JobFrames
 from worker68.jobs.snapshot import MemberRow
 from worker68.limits.limiter import Grant, Limiter, Refusal
 from worker68.limits.rates import parse_limits

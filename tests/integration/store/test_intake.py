@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.parts.jobs import MUTE, NOW, SYNC, account, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
@@ -31,6 +32,28 @@ def test_rows_come_in_pop_order(ledger: Ledger) -> None:
 def test_the_order_goes_on_over_batches(ledger: Ledger) -> None:
     first, second = ledger.send(), ledger.send()
     assert first.seq < second.seq
+
+
+def test_new_jobs_are_inserted_without_a_look(ledger: Ledger) -> None:
+    said: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(" ".join(statement.split()[:3]))
+
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    assert len(ledger.arrive(message(), message(MUTE, mute_fields()), message(SYNC, {}))) == 3
+    event.remove(ledger.engine, "before_cursor_execute", note)
+    assert [words for words in said if not words.startswith("BEGIN")] == ["INSERT INTO jobs", "INSERT INTO requesters"]
+
+
+def test_what_is_not_new_takes_nothing_from_the_order_of_the_others(ledger: Ledger) -> None:
+    ledger.take_in(message(kwargs=send_fields(job_id="wrong", text="")))
+    (known,) = ledger.arrive(message(kwargs=send_fields(job_id="known"), task_id="1"))
+    batch = [message(kwargs=send_fields(job_id=name), task_id=name) for name in ("c", "known", "wrong", "a")]
+    made = ledger.arrive(*batch)
+    assert [job.job_id for job in made] == ["c", "wrong", "a"]
+    assert ledger.lane() == [known.seq, *(job.seq for job in made)]
+    assert ledger.requesters(known.seq) == ["1", "known"]
 
 
 def test_a_batch_of_all_kinds_tells_which_ones_run(ledger: Ledger) -> None:
@@ -125,7 +148,7 @@ def test_what_was_revoked_before_it_arrived_is_cancelled(ledger: Ledger) -> None
 
 
 def test_every_send_has_a_name_of_its_own_at_the_bridge(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = iter([11111111111, 11111111111, 22222222222, 22222222222, 11111111111, 33333333333, 44444444444])
+    draws = iter([11111111111, 11111111111, 11111111111, 22222222222, 22222222222, 33333333333])
     monkeypatch.setattr(intake, "draw_custom_msg_id", lambda: next(draws))
     first = ledger.arrive(message(), message())
     second = ledger.arrive(message(), message(MUTE, mute_fields()))

@@ -8,7 +8,7 @@ import functools
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.store.outbox import fetch
-from worker68.store.statements.outbox import forget, pack_dead, post
+from worker68.store.statements.outcomes import forget, pack_dead, post
 
 LATER = NOW + dt.timedelta(seconds=60)
 

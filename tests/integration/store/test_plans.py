@@ -26,7 +26,7 @@ from worker68.store import figures, history, lanes, outbox, reports, snapshots, 
 from worker68.store.engine import Engine, reading
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
-from worker68.store.statements.outbox import forget
+from worker68.store.statements.outcomes import forget
 from worker68.store.tables import jobs
 
 #: Entries of one list.

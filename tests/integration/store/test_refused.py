@@ -12,7 +12,7 @@ from tests.parts.ledger import Ledger
 from worker68.store.engine import reading
 from worker68.store.outbox import fetch
 from worker68.store.refused import count_refused, end_refused, fetch_due, settle_outbox, settle_refused
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import outbox, refused
 
 SOON = NOW + dt.timedelta(seconds=5)

@@ -10,8 +10,7 @@ from contextlib import suppress
 import pytest
 
 from tests.parts.onloop import let_run, run, soon
-from worker68.bridge.calls import Call
-from worker68.bridge.pending import Pending
+from worker68.bridge.calls import Call, Pending
 from worker68.clock import Deadline, monotonic
 from worker68.jobs.evidence import Evidence
 

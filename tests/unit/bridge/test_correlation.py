@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from worker68.bridge.calls import NOT_SENT_COMES_WITHIN_SECONDS, Pending, SendTerms
 from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Sightings, decode
-from worker68.bridge.known import NOT_SENT_COMES_WITHIN_SECONDS
-from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
-from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Verdict
+from worker68.jobs.evidence import NOT_SENT_CREDIBLE_SECONDS, BridgeError, Confirm, Verdict
 from worker68.jobs.fields import Chat
-from worker68.jobs.judge import Confirm
 
 GROUP, OTHER = Chat("group", 389284), Chat("friend", 4008697)
 OURS, OURS_TOO, FOREIGN = "10000000001", "10000000002", "90000000009"
@@ -70,7 +68,7 @@ class Scene:
         return self.correlation.one_send
 
     def counted(self) -> dict[str, int]:
-        return {kind: count for kind, count in self.tally.read().items() if count}
+        return {kind: count for kind, count in self.tally.items() if count}
 
 
 def verdict(status: int, custom_msg_id: str | None = OURS, chat: Chat = GROUP, message_id: int | None = 77) -> Any:

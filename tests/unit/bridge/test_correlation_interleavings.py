@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker68.bridge.calls import Pending, SendTerms
 from worker68.bridge.correlation import Correlation, CorrelationEvent, Match, Refused, Settled
 from worker68.bridge.frames import decode
-from worker68.bridge.pending import Pending, SendTerms
 from worker68.bridge.tally import Tally
 from worker68.jobs.fields import Chat
 

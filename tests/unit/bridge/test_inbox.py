@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 from tests.integration.bridge.servers import text
-from worker68.bridge.calls import Call
-from worker68.bridge.connection import Connection
+from worker68.bridge.calls import Call, Pending
+from worker68.bridge.connection import Connection, Opcode, Received
 from worker68.bridge.exchange import Exchange, LinkOptions, Listener
 from worker68.bridge.frames import Event, Frame, Network, Reply
-from worker68.bridge.framing import Opcode, Received
 from worker68.bridge.inbox import LARGE_BYTES, Inbox
-from worker68.bridge.pending import Pending
 from worker68.clock import monotonic
 
 LOGIN = {"operator": "network", "data": {"networkStatusType": "socketLogin"}}
@@ -76,7 +74,7 @@ def large(number: int) -> dict[str, Any]:
 def test_small_messages_are_frames_at_once(stage: Stage) -> None:
     stage.say(LOGIN, text(b"ping", opcode=9), LOGIN)
     assert stage.take_all() == [Network("socketLogin"), Received(Opcode.PING, b"ping"), Network("socketLogin")]
-    assert stage.exchange.tally.read()["messages_in"] == 2
+    assert stage.exchange.tally["messages_in"] == 2
     assert stage.inbox.wants_read
     assert not stage.inbox.has_more
 
@@ -166,7 +164,7 @@ def test_an_array_of_events_is_heard_as_its_parts(stage: Stage, form: str) -> No
         Event("recall_msg", json.dumps(other).encode()),
         Network("socketLogin"),
     ]
-    assert stage.exchange.tally.read()["messages_in"] == 2
+    assert stage.exchange.tally["messages_in"] == 2
 
 
 @FORMS

@@ -10,10 +10,9 @@ from tests.parts.jobs import job
 from worker68.celery_worker import events
 from worker68.celery_worker.events import JobEvents, end_event
 from worker68.execution.slots import StepDone
-from worker68.jobs.evidence import BridgeError, Evidence
-from worker68.jobs.judge import give_up, judge_request, judge_send, judge_unknown_call
+from worker68.jobs.evidence import BridgeError, Evidence, give_up, judge_request, judge_send, judge_unknown_call
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, succeeded
-from worker68.observe.feed import Began, Cancelled, Deferred, Ended, Feed, Happening
+from worker68.observe.runs import Began, Cancelled, Deferred, Ended, Feed, Happening
 
 SECRET = "meet me at nine"
 JOB = job(1, task_id="a")

@@ -141,27 +141,29 @@ class TestDispatcher:
     def dispatcher(self, app: Celery) -> EventDispatcher:
         return EventDispatcher(app=app, enabled=False, buffer_group=["task"], groups=["worker"])
 
+    def consumer(self, dispatcher: Any) -> Any:
+        return type("Stand", (), {"event_dispatcher": dispatcher})()
+
     def command(self, dispatcher: Any, name: str) -> Any:
-        consumer = type("Stand", (), {"event_dispatcher": dispatcher})()
-        return Panel.data[name](type("Stand", (), {"consumer": consumer})())
+        return Panel.data[name](type("Stand", (), {"consumer": self.consumer(dispatcher)})())
 
     def test_celerys_switch_is_obeyed(self, dispatcher: EventDispatcher) -> None:
         internals.prepare_dispatcher(dispatcher)
         dispatcher.enabled = True
-        assert not internals.sends_task_events(dispatcher)
+        assert not internals.sends_task_events(self.consumer(dispatcher))
         assert self.command(dispatcher, "enable_events") == {"ok": "task events enabled"}
-        assert internals.sends_task_events(dispatcher)
+        assert internals.sends_task_events(self.consumer(dispatcher))
         assert self.command(dispatcher, "disable_events") == {"ok": "task events disabled"}
-        assert not internals.sends_task_events(dispatcher)
-        assert not internals.sends_task_events(None)
+        assert not internals.sends_task_events(self.consumer(dispatcher))
+        assert not internals.sends_task_events(self.consumer(None))
 
     def test_they_can_be_disabled_where_the_option_has_enabled_them(self, app: Celery) -> None:
         dispatcher = EventDispatcher(app=app, enabled=False, buffer_group=["task"], groups=None)
         internals.prepare_dispatcher(dispatcher)
         dispatcher.enabled = True
-        assert internals.sends_task_events(dispatcher)
+        assert internals.sends_task_events(self.consumer(dispatcher))
         assert self.command(dispatcher, "disable_events") == {"ok": "task events disabled"}
-        assert not internals.sends_task_events(dispatcher)
+        assert not internals.sends_task_events(self.consumer(dispatcher))
 
     def test_a_burst_is_sent_in_few_messages(self, dispatcher: EventDispatcher) -> None:
         sent: list[int] = []

@@ -14,8 +14,7 @@ from worker68.celery_worker.steps import ShowStep
 from worker68.clock import monotonic
 from worker68.errors import RedisNotNow
 from worker68.execution.slots import Ready, Slot, ask_of
-from worker68.observe.feed import Began, Feed
-from worker68.observe.runs import Runs
+from worker68.observe.runs import Began, Feed, Runs
 
 JOB = job(1)
 

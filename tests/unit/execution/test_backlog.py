@@ -11,9 +11,8 @@ from tests.parts.jobs import job, send_fields
 from worker68.clock import monotonic
 from worker68.execution import backlog as backlog_module
 from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, MOST_IN_MEMORY, Backlog
-from worker68.execution.capacity import Capacity
 from worker68.execution.lanes import Kind, head_of
-from worker68.execution.under_way import UnderWay
+from worker68.execution.under_way import Capacity, UnderWay
 from worker68.jobs.job import Job
 
 

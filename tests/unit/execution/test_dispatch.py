@@ -17,10 +17,10 @@ from worker68.errors import RedisAway
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution import reasons
 from worker68.execution.backlog import LANE_DEPTH
-from worker68.execution.capacity import Capacity
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.lanes import head_of
 from worker68.execution.slots import Blocked, Choice
+from worker68.execution.under_way import Capacity
 from worker68.jobs.job import Job
 from worker68.jobs.states import State
 from worker68.limits.limiter import Ask, Grant, Refusal

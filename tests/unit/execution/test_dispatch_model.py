@@ -18,9 +18,9 @@ from tests.parts.slots import Slots
 from worker68.execution import backlog as backlog_module
 from worker68.execution import dispatch as dispatch_module
 from worker68.execution.backlog import LANE_DEPTH
-from worker68.execution.capacity import Capacity
 from worker68.execution.dispatch import Dispatch
 from worker68.execution.lanes import head_of
+from worker68.execution.under_way import Capacity
 from worker68.jobs.job import Job, is_shared_lane
 from worker68.limits.limiter import Ask, Grant, Refusal
 

@@ -9,8 +9,7 @@ from tests.parts.clock import Clock
 from tests.parts.jobs import account, job
 from tests.parts.onloop import run
 from worker68.execution.pacing import LEAST_LEAD_SECONDS, MOST_COMMIT_SECONDS, LeadTime, Pacing
-from worker68.execution.slots import Slot, ask_of
-from worker68.execution.write_guard import JobFrames, WriteGuard
+from worker68.execution.slots import JobFrames, Slot, WriteGuard, ask_of
 from worker68.jobs.evidence import BUSY, BridgeError
 from worker68.jobs.outcome import ErrorCode, TryAgain, failed, succeeded
 from worker68.limits.pace import Pace

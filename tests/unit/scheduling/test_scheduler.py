@@ -22,16 +22,15 @@ from worker68.broker.place import Place, Popped
 from worker68.broker.source import Batch
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, RowsLocked
-from worker68.execution.capacity import Capacity
 from worker68.execution.slots import Choice, Ready, Slot, ask_of
+from worker68.execution.under_way import Capacity
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping
 from worker68.scheduling import owned_accounts
 from worker68.scheduling import scheduler as scheduler_module
 from worker68.scheduling.owned_accounts import OwnedAccounts
-from worker68.scheduling.scheduler import Scheduler
-from worker68.scheduling.starter import Starter
+from worker68.scheduling.scheduler import Scheduler, Starter
 
 
 class Silence:

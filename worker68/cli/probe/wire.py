@@ -12,8 +12,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from worker68.bridge.connection import Connection, Dial
-from worker68.bridge.framing import Opcode
+from worker68.bridge.connection import Connection, Opcode
+from worker68.bridge.dial import Dial
 from worker68.clock import Deadline
 from worker68.errors import Worker68Error
 from worker68.protocol.messages import encode_call

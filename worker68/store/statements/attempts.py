@@ -22,6 +22,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     column,
     delete,
     not_,
@@ -35,11 +36,9 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, failed, in_doubt, whole_outcome
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State, sources, target
-from worker68.store.statements import outcomes
 from worker68.store.statements.batches import batch_of, joined, pack
 from worker68.store.statements.lost import count_deaths, end_as_lost
-from worker68.store.statements.outbox import post_outcomes
-from worker68.store.statements.outcomes import decode_done, outcome_columns
+from worker68.store.statements.outcomes import decode_done, end_waiting, outcome_columns, post_outcomes
 from worker68.store.statements.suppressions import find_barred, is_suppressed, suppressed_outcome
 from worker68.store.tables import INSERT, SENDING, UtcDateTime, attempts, jobs, plain
 
@@ -84,9 +83,9 @@ def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) ->
     rows = [_identity(attempt) | {"step": attempt.job.step, "sends": attempt.job.sends} for attempt in batch]
     dialect = connection.dialect.name
     begun = set(connection.scalars(_begin(dialect), pack(dialect, rows)))
-    barred = find_barred(connection, [attempt.job for attempt in batch if attempt.job.seq not in begun])
-    if barred:
-        outcomes.end_waiting(connection, barred, Event.REFUSE, suppressed_outcome(), now)
+    left = [attempt.job for attempt in batch if attempt.job.seq not in begun]
+    if left and (barred := find_barred(connection, left)):
+        end_waiting(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:
         connection.execute(_make_attempts(dialect), pack(dialect, made))
@@ -124,13 +123,14 @@ _OUTCOME: Final = tuple(
 def _begin(dialect: str) -> Update:
     batch = batch_of(dialect, *_IDENTITY, attempts.c.step, column("sends", Boolean)).c
     barred = and_(batch.sends, is_suppressed(jobs.c.account, jobs.c.chat_type, jobs.c.chat_id))
-    mine = and_(jobs.c.state == State.SENDING, jobs.c.owner == batch.owner, jobs.c.fence == batch.fence)
+    mine = and_(jobs.c.owner == batch.owner, jobs.c.fence == batch.fence, jobs.c.attempts == batch.number)
     in_lane = or_(jobs.c.state == State.READY, jobs.c.attempts > 0)
     fresh = and_(jobs.c.state.in_(sources(Event.BEGIN)), in_lane, jobs.c.attempts == batch.number - 1)
+    # No OR of these: PostgreSQL would compare it with the condition of each partial index, which takes longer than all else.
+    may_begin = case((jobs.c.state == State.SENDING, mine), else_=fresh)
     return (
         update(jobs)
-        .where(joined(dialect, jobs.c.seq, batch), jobs.c.step == batch.step, not_(barred))
-        .where(or_(fresh, and_(mine, jobs.c.attempts == batch.number)))
+        .where(joined(dialect, jobs.c.seq, batch), jobs.c.step == batch.step, not_(barred), may_begin)
         .values(state=target(Event.BEGIN), attempts=batch.number, owner=batch.owner, fence=batch.fence, reason=None)
         .returning(jobs.c.seq)
     )

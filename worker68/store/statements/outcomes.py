@@ -1,18 +1,174 @@
-"""How a job ended, as columns of its row; and the end of jobs that wait."""
+"""How a job ended: the columns of its row, and what is to leave for Redis, written in the transaction that decided it.
+
+In: outcomes; numbers of jobs that have ended, or are to end while they wait. Out: rows of ``jobs`` and of the outbox, which are
+deleted once Redis has them. Never: an attempt.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from typing import Any
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Delete, Insert, Row, Select, delete, insert, select, update
 
-from worker68.jobs.outcome import Outcome, first_revision, whole_outcome
+from worker68.jobs.outcome import (
+    Outcome,
+    Reply,
+    Status,
+    celery_deferred,
+    celery_result,
+    encode_reply,
+    first_revision,
+    reply_id,
+    whole_outcome,
+)
 from worker68.jobs.states import Event, sources, target
-from worker68.store.statements.outbox import post_outcomes
-from worker68.store.tables import BRIDGE_CODE_LENGTH, jobs, plain
+from worker68.store.endings import Ending, note
+from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.tables import BRIDGE_CODE_LENGTH, jobs, outbox, plain, requesters
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """A row of the outbox: ``kind`` is ``reply``, ``result``, ``deferred`` or ``dead``.
+
+    ``refusals``: how often Redis has refused it for good; above 0 it is a row of ``refused``.
+    """
+
+    id: int
+    account: str
+    kind: str
+    address: str
+    payload: str
+    refusals: int = 0
+
+
+@dataclass(frozen=True)
+class Requester:
+    """A Celery message that asked for a job. ``reply_to`` is empty where no reply is wanted; ``metadata`` is JSON."""
+
+    task_id: str
+    reply_to: str = ""
+    metadata: str | None = None
+    ignore_result: bool = False
+
+
+def pack_reply(reply: Reply, to: Requester, now: dt.datetime) -> list[dict[str, Any]]:
+    """Return the outbox rows by which one requester learns of ``reply``."""
+    encoded = encode_reply(reply)
+    rows = []
+    if to.reply_to:
+        rows.append(_row(reply.account, "reply", to.reply_to, encoded, now))
+    if not to.ignore_result:
+        rows.append(_row(reply.account, "result", to.task_id, celery_result(reply, encoded), now))
+    return rows
+
+
+def pack_dead(account: str, payload: str, now: dt.datetime) -> dict[str, Any]:
+    """Return the outbox row of a message that is set aside on ``worker68:dead``."""
+    return _row(account, "dead", "", payload, now)
+
+
+def pack_deferred(account: str, task_id: str, now: dt.datetime, reason: str | None = None) -> dict[str, Any]:
+    """Return the outbox row by which Celery's result says that the job waits, and why, where it says nothing yet."""
+    return _row(account, "deferred", task_id, celery_deferred(task_id, reason), now)
+
+
+def post(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows to the outbox within the caller's transaction."""
+    if rows:
+        dialect = connection.dialect.name
+        connection.execute(_post(dialect), pack(dialect, rows))
+
+
+#: What is given of an entry.
+_OF_ENTRY: Final = tuple(outbox.c[name] for name in ("account", "kind", "address", "payload", "created_at"))
+
+
+@functools.cache
+def _post(dialect: str) -> Insert:
+    return insert(outbox).from_select(_OF_ENTRY, select(*batch_of(dialect, *_OF_ENTRY).c))
+
+
+def post_outcomes(connection: Connection, seqs: Iterable[int], now: dt.datetime) -> None:
+    """Add to the outbox, for each of these ended jobs, a reply to everyone who asked for it."""
+    asked = [{"seq": seq} for seq in seqs]
+    if not asked:
+        return
+    rows: list[dict[str, Any]] = []
+    noted: set[tuple[str, str]] = set()
+    dialect = connection.dialect.name
+    for row in connection.execute(_who_asked(dialect), pack(dialect, asked)):
+        if (row.account, row.job_id) not in noted:
+            noted.add((row.account, row.job_id))
+            note(connection, Ending(row.account, row.task, row.status, row.error_code or "", row.revision > 1))
+        to = Requester(row.task_id, row.reply_to, row.metadata, row.ignore_result)
+        rows += pack_reply(reply_of(row, to), to, now)
+    post(connection, rows)
+
+
+#: A code of the bridge that was a number: 64 bit, so what is longer was a text.
+_INTEGER: Final = re.compile("-?[0-9]{1,19}")
+
+#: What ``reply_of`` needs of a job's row.
+_OF_REPLY: Final = (
+    *("job_id", "task", "account", "status", "result", "error_code", "error_message", "bridge_code", "attempts"),
+    *("received_at", "finished_at", "revision", "reason"),
+)
+
+
+@functools.cache
+def _who_asked(dialect: str) -> Select[Any]:
+    batch = batch_of(dialect, jobs.c.seq)
+    ended, job = look_up(dialect, batch, jobs, jobs.c.seq == batch.c.seq)
+    asked, who = look_up(dialect, ended, requesters, requesters.c.seq == batch.c.seq)
+    columns = (*(job[name] for name in _OF_REPLY), who.task_id, who.reply_to, who.metadata, who.ignore_result)
+    return select(*columns).select_from(asked).order_by(who.id)
+
+
+def reply_of(row: Row[Any], to: Requester) -> Reply:
+    """Return the reply to ``to`` that the row of an ended job gives."""
+    error = None
+    if row.error_code is not None:
+        error = {"code": row.error_code, "message": row.error_message}
+        if row.bridge_code is not None:
+            error["bridge_code"] = int(row.bridge_code) if _INTEGER.fullmatch(row.bridge_code) else row.bridge_code
+    return Reply(
+        job_id=row.job_id,
+        task_id=to.task_id,
+        task=row.task,
+        account=row.account,
+        status=row.status,
+        result=msgspec.json.decode(row.result) if row.result else None,
+        error=error,
+        attempts=row.attempts,
+        received_at=row.received_at,
+        finished_at=row.finished_at,
+        metadata=msgspec.json.decode(to.metadata) if to.metadata else None,
+        revision=row.revision,
+        reply_id=reply_id(row.account, row.job_id, row.received_at, row.revision),
+        reason=row.reason if row.status in (Status.EXPIRED, Status.CANCELLED) else None,
+    )
+
+
+def forget(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete entries that need not be published any more."""
+    dialect = connection.dialect.name
+    connection.execute(_forget(dialect), pack(dialect, ({"id": id_} for id_ in ids)))
+
+
+@functools.cache
+def _forget(dialect: str) -> Delete:
+    return delete(outbox).where(outbox.c.id.in_(select(batch_of(dialect, outbox.c.id).c.id)))
+
+
+def _row(account: str, kind: str, address: str, payload: str, now: dt.datetime) -> dict[str, Any]:
+    return {"account": account, "kind": kind, "address": address, "payload": payload, "created_at": now}
 
 
 def outcome_columns(outcome: Outcome) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.parts.frames import SEEN
-from worker68.bridge.batch import split
 from worker68.bridge.frames import Network, Sightings, decode
+from worker68.bridge.inbox import split
 
 
 def parts(message: Any) -> list[Any] | None:

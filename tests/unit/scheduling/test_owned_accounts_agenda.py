@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from worker68.scheduling.agenda import MOST_CHANGED, MOST_DUE, Agenda
+from worker68.scheduling.owned_accounts import MOST_CHANGED, MOST_DUE, Agenda
 
 
 def test_what_has_changed_is_due_once() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker68.execution.row_buffer import MEMORY_BYTES, RowBuffer
+from worker68.execution.step_context import MEMORY_BYTES, RowBuffer
 from worker68.jobs.snapshot import MemberRow
 
 ROWS = [MemberRow(number, "花开富贵🌽" * 20, None, "member", False) for number in range(10_000)]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker68.execution.slots import OLDEST_SECONDS, YOUNGEST_SECONDS, Spacing
 from worker68.jobs.fields import Chat
 from worker68.limits.limiter import Ask
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
-from worker68.limits.spacing import OLDEST_SECONDS, YOUNGEST_SECONDS, Spacing
 
 ROOM, OTHER = Chat("group", 1), Chat("group", 2)
 TWENTY = Rate(20, 1)

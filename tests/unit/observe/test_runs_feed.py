@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker68.observe import feed as feed_module
-from worker68.observe.feed import Cancelled, Feed
+from worker68.observe import runs as runs_module
+from worker68.observe.runs import Cancelled, Feed
 
 
 def test_what_nobody_wants_is_not_kept() -> None:
@@ -24,7 +24,7 @@ def test_what_is_taken_is_in_order_and_gone() -> None:
 
 
 def test_the_oldest_goes_where_no_reader_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "MOST_KEPT", 2)
+    monkeypatch.setattr(runs_module, "MOST_KEPT", 2)
     feed = Feed()
     feed.is_wanted = lambda: True
     feed.note(*map(Cancelled, "abc"))

@@ -13,8 +13,7 @@ from tests.parts.jobs import SEND, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway
-from worker68.execution.execute import Execution
-from worker68.execution.faults import run_apart
+from worker68.execution.execute import Execution, run_apart
 from worker68.execution.slots import Ready, Slot, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from tests.parts.jobs import NOW
-from worker68.jobs.outcome import Status
-from worker68.jobs.reply import Reply, celery_deferred, celery_result, encode_reply, reply_id
+from worker68.jobs.outcome import Reply, Status, celery_deferred, celery_result, encode_reply, reply_id
 
 REPLY = Reply(
     job_id="order-1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.parts.jobs import NOW
-from worker68.execution.pause_watch import ANSWER_SECONDS, AccountPause, Answer
+from worker68.execution.slots import ANSWER_SECONDS, AccountPause, Answer
 from worker68.store.pauses import Pause
 
 PAUSE = Pause(1, "main", "a complaint", "ann", NOW, None)
@@ -16,7 +16,7 @@ class TestAccountPause:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """The moment, which the test sets."""
         moment = [1000.0]
-        monkeypatch.setattr("worker68.execution.pause_watch.boottime", lambda: moment[0])
+        monkeypatch.setattr("worker68.execution.slots.boottime", lambda: moment[0])
         return moment
 
     def test_nothing_is_written_before_sql_was_asked(self, clock: list[float]) -> None:

@@ -10,8 +10,7 @@ from tests.parts.accounts import lease_of, pause_of
 from tests.parts.clock import Clock
 from tests.parts.jobs import MUTE, NOW, job
 from worker68.clock import utc_now
-from worker68.execution.slots import Slot, ask_of
-from worker68.execution.write_guard import MODERATION_PATIENCE_SECONDS, JobFrames, WriteGuard
+from worker68.execution.slots import MODERATION_PATIENCE_SECONDS, JobFrames, Slot, WriteGuard, ask_of
 from worker68.jobs.job import Job
 from worker68.limits.rates import NO_LIMITS, Limits, Rate
 from worker68.store.pauses import Pause
@@ -21,7 +20,7 @@ CLOCK = Clock()
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    CLOCK.drive(monkeypatch, "worker68.execution.write_guard", "worker68.execution.slots")
+    CLOCK.drive(monkeypatch, "worker68.execution.slots")
 
 
 class Scene:

@@ -6,12 +6,12 @@ import math
 
 import pytest
 
+from worker68.bridge.dial import Redial
 from worker68.bridge.health import Timing
-from worker68.bridge.redial import Redial
 
 
 def test_the_range_doubles_up_to_its_cap_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker68.bridge.redial.random.uniform", lambda _least, most: most)
+    monkeypatch.setattr("worker68.bridge.dial.random.uniform", lambda _least, most: most)
     redial = Redial("ws://127.0.0.1:1", Timing(backoff_base=1.0, backoff_cap=6.0), 1)
     assert redial.due_at == math.inf
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker68.bridge.framing import FrameReader, MessageTooLarge, Opcode, ProtocolViolation, Received
+from worker68.bridge.connection import FrameReader, MessageTooLarge, Opcode, ProtocolViolation, Received
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True, announced: int | None = None) -> bytes:

@@ -17,9 +17,8 @@ from worker68.embedded import EmbeddedRedis
 from worker68.errors import DatabaseAway
 from worker68.execution import recorder as recorder_module
 from worker68.execution import recovery
-from worker68.execution.kept import BackedOff, Ended, Kept, NotWritten, Seen
 from worker68.execution.late import LateOffers
-from worker68.execution.recorder import Recorder
+from worker68.execution.recorder import BackedOff, Ended, Kept, NotWritten, Recorder, Seen
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.states import State
 from worker68.loop import Loop, LoopThread, Stopping

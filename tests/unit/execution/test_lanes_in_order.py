@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tests.parts.jobs import MUTE, job, mute_fields, send_fields
-from worker68.execution.lanes import Kind, Lane, head_of
-from worker68.execution.order import Order
+from worker68.execution.lanes import Kind, Lane, Order, head_of
 
 SEND = head_of(job(1, kwargs=send_fields())).kind
 MODERATION = head_of(job(2, MUTE, mute_fields())).kind

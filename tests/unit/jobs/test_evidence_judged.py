@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker68.jobs.evidence import BridgeError, Evidence, Verdict
-from worker68.jobs.judge import Confirm, give_up, judge_request, judge_send, judge_unknown_call
+from worker68.jobs.evidence import (
+    BridgeError,
+    Confirm,
+    Evidence,
+    Verdict,
+    give_up,
+    judge_request,
+    judge_send,
+    judge_unknown_call,
+)
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, TryAgain, succeeded
 
 Seen: TypeAlias = dict[str, Any]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from worker68.execution import undeleted as undeleted_module
-from worker68.execution.undeleted import Undeleted
-from worker68.store.statements.outbox import OutboxEntry
+from worker68.execution import publishing as publishing_module
+from worker68.execution.publishing import Undeleted
+from worker68.store.statements.outcomes import OutboxEntry
 
 
 def entry(id_: int, kind: str = "reply", address: str = "orders") -> OutboxEntry:
@@ -45,7 +45,7 @@ def test_an_older_result_of_the_same_celery_id_is_done(undeleted: Undeleted, old
 
 
 def test_only_so_many_are_remembered_the_newest(undeleted: Undeleted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undeleted_module, "MOST", 3)
+    monkeypatch.setattr(publishing_module, "MOST", 3)
     entries = [entry(number) for number in range(5)]
     undeleted.add(entries)
     assert undeleted.find_done(entries) == entries[2:]

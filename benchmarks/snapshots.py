@@ -209,7 +209,7 @@ class Contest:
     def ours(self) -> dict[str, Any]:
         """Read the list as the action of the task does, and apply it as execution does."""
         turn = make_turn(cast(Link, self.bridge), SYNC, Buffering(), group_id=self.group_id)
-        seen = run(turn.job.now.act(turn))
+        seen = run(turn.job.now.act(turn, turn.job.fields))
         assert isinstance(seen, ListSeen)
         assert seen.whole
         with closing(cast(RowBuffer, seen.rows)), transaction(self.engine) as connection:

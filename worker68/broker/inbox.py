@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from worker68.broker.due import DuePlaces
+from worker68.broker.due import POLL, SAFETY, DuePlaces
 from worker68.broker.place import FRONT_NAME, Place, Popped, place_of
 from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
@@ -30,9 +30,6 @@ BATCH: Final = 200
 PLACES: Final = 100
 #: Messages of the front door that are sorted at once; none of them costs a commit.
 SORTED: Final = 1000
-#: Places looked at each second although they did not ring: 0.2 % of a core. Without a doorbell it is all there is.
-SAFETY_SLICE: Final = 50
-POLL_SLICE: Final = 500
 
 
 class Inbox:
@@ -112,7 +109,7 @@ class Inbox:
 
     def _take_batch(self) -> list[Job]:
         self._hear()
-        self._due.poll(monotonic(), SAFETY_SLICE if self._source.bell_armed else POLL_SLICE)
+        self._due.poll(monotonic())
         if self._due.take_one(FRONT_NAME):
             self._pop([FRONT_NAME], SORTED, self._sort)
         names = self._due.take(PLACES, but=FRONT_NAME)  # which may be due again
@@ -135,6 +132,7 @@ class Inbox:
         """Note what rang. ``watched``: places that have just been popped, so that an armed bell watches them."""
         changed = self._source.take_changed()
         self._due.mark(map(place_of, changed.keys))
+        self._due.slow_round = SAFETY if self._source.bell_armed else POLL
         if changed.missed:
             self._due.mark_all(but=watched if self._source.bell_armed else ())
 
@@ -175,9 +173,7 @@ class Inbox:
 
 
 def _place(lease: Lease) -> Place:
-    if lease.account is None:
-        return Place.front_door(lease_key=lease_key(lease.name), lease_value=lease.value, fence=lease.fence)
-    return Place.of_account(lease.account, lease_key=lease_key(lease.name), lease_value=lease.value, fence=lease.fence)
+    return Place(lease.account or FRONT_NAME, lease_key(lease.name), lease.value, lease.fence)
 
 
 def _arrival(popped: Popped) -> Arrival:

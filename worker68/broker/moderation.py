@@ -149,7 +149,7 @@ class ModerationSearch:
             taken = set(self._wire.run(_TAKE_OUT, keys, arguments))
             for field_, find in asked.items():
                 if field_ in taken:
-                    popped.append(Popped(place, field_, find.list_key.encode(), find.raw, leftover=False))
+                    popped.append(Popped(place, field_, find.list_key.encode(), find.raw))
                 else:  # the list has changed since the look
                     self._known.pop(find.list_key, None)
         return popped

@@ -42,18 +42,16 @@ def place_of(key: bytes) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """A queue that this worker may take from as long as ``lease_key`` holds ``lease_value``.
+    """A queue that this worker may take from as long as ``lease_key`` holds ``lease_value``: an account's, or ``FRONT_NAME``'s.
 
     ``fence`` must grow with each lease of the same place: messages recorded under a smaller one are handed out first.
     ``room`` is how many messages may be taken at most; with 0 nothing is taken but moderation.
     """
 
     name: str
-    queue: str
     lease_key: str
     lease_value: str
     fence: int
-    unacked_key: str
     room: int = sys.maxsize
 
     @property
@@ -61,40 +59,21 @@ class Place:
         """Whether it is the queue for every account."""
         return self.name == FRONT_NAME
 
-    @classmethod
-    def of_account(
-        cls, account: str, *, lease_key: str, lease_value: str, fence: int, room: int = sys.maxsize
-    ) -> Place:
-        return cls(
-            name=account,
-            queue=queue_of(account),
-            lease_key=lease_key,
-            lease_value=lease_value,
-            fence=fence,
-            unacked_key=f"{FRONT_DOOR}:unacked:{account}",
-            room=room,
-        )
+    @property
+    def queue(self) -> str:
+        return FRONT_DOOR if self.is_front else queue_of(self.name)
 
-    @classmethod
-    def front_door(cls, *, lease_key: str, lease_value: str, fence: int, room: int = sys.maxsize) -> Place:
-        """Return the place of the queue for every account."""
-        return cls(
-            name=FRONT_NAME,
-            queue=FRONT_DOOR,
-            lease_key=lease_key,
-            lease_value=lease_value,
-            fence=fence,
-            unacked_key=f"{FRONT_DOOR}:unacked",
-            room=room,
-        )
+    @property
+    def unacked_key(self) -> str:
+        """The hash of what was popped and is not acknowledged."""
+        return f"{FRONT_DOOR}:unacked" if self.is_front else f"{FRONT_DOOR}:unacked:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Popped:
-    """A message as a producer pushed it: any bytes. ``leftover`` says that it was handed out before, perhaps by a dead worker."""
+    """A message as a producer pushed it: any bytes."""
 
     place: Place
     field: bytes
     list_key: bytes
     raw: bytes
-    leftover: bool

@@ -153,7 +153,7 @@ class Source:
             for key in broken:
                 self._report(place, key)
             pairs = zip(entries[::2], entries[1::2], strict=True)
-            own = [_parse(place, field, value, bool(leftover)) for field, value in pairs]
+            own = [_parse(place, field, value) for field, value in pairs]
             popped += own
             if leftover and own:
                 again[place.name] = None
@@ -180,9 +180,9 @@ class Source:
             log.error("intake_key_of_wrong_type", place=place.name, key=key, remedy="look at the key, then delete it")
 
 
-def _parse(place: Place, field: bytes, value: bytes, leftover: bool) -> Popped:
+def _parse(place: Place, field: bytes, value: bytes) -> Popped:
     length, _, rest = value.partition(b":")
-    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :], leftover=leftover)
+    return Popped(place, field, list_key=rest[: int(length)], raw=rest[int(length) :])
 
 
 def _fields_by_place(messages: Iterable[Popped]) -> dict[Place, list[bytes]]:

@@ -102,29 +102,19 @@ def _codes(problem: JobError | TryAgain) -> str:
     return f"{problem.code} {problem.bridge_code}" if isinstance(problem.bridge_code, int) else str(problem.code)
 
 
+def _described(job: Job) -> dict[str, Any]:
+    return {"uuid": job.task_id, "name": job.task, "args": "()", "kwargs": _shown(job)}
+
+
 def _deferred(job: Job) -> dict[str, Any]:
-    return {
-        "uuid": job.task_id,
-        "name": job.task,
-        "args": "()",
-        "kwargs": _shown(job),
-        "eta": job.due_at.isoformat() if job.due_at is not None else None,
-        "received": job.received_at.timestamp(),
-    }
+    eta = job.due_at.isoformat() if job.due_at is not None else None
+    return _described(job) | {"eta": eta, "received": job.received_at.timestamp()}
 
 
 def _received(job: Job) -> dict[str, Any]:
-    return {
-        "uuid": job.task_id,
-        "name": job.task,
-        "args": "()",
-        "kwargs": _shown(job),
-        "root_id": job.task_id,
-        "parent_id": None,
-        "retries": job.attempts - job.step,  # each step that is done took one attempt that was no retry
-        "eta": None,
-        "expires": None,
-    }
+    retries = job.attempts - job.step  # each step that is done took one attempt that was no retry
+    of_celery = {"root_id": job.task_id, "parent_id": None, "retries": retries, "eta": None, "expires": None}
+    return _described(job) | of_celery
 
 
 def _shown(job: Job) -> str:

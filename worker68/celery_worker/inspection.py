@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-import structlog
+import msgspec
 
 from worker68.broker.place import queue_of
 from worker68.errors import DatabaseAway
@@ -25,8 +25,6 @@ from worker68.store.engine import Engine
 from worker68.store.inspection import Found
 
 T = TypeVar("T")
-
-log = structlog.get_logger(__name__)
 
 #: Celery's thread waits so long for SQL: a look takes milliseconds, and the client waits a second.
 PATIENCE_SECONDS: Final = 0.5
@@ -53,7 +51,7 @@ class Inspection:
     def active(self, hostname: str) -> list[Entry]:
         """Return the jobs that have their turn in this worker."""
         runs = list(self._runs.under_way.values())  # in one step: the loop changes it meanwhile
-        return [_active(hostname, run.ready.job, run.began_at) for run in runs]
+        return [_entry(hostname, run.ready.job, run.began_at) for run in runs]
 
     def scheduled(self, hostname: str) -> list[Entry]:
         """Return the jobs of this worker's accounts that are not due yet. Raises ``DatabaseAway``."""
@@ -62,7 +60,7 @@ class Inspection:
             {
                 "eta": one.due_at.isoformat() if one.due_at else None,
                 "priority": one.priority,
-                "request": _found(hostname, one),
+                "request": _entry(hostname, one),
             }
             for one in found
         ]
@@ -71,12 +69,12 @@ class Inspection:
         """Return the jobs of this worker's accounts that wait for their turn. Raises ``DatabaseAway``."""
         found = self._look(lambda: inspection.find_reserved(self._engine, self._accounts()))
         under_way = set(self._runs.under_way)
-        return [_found(hostname, one) for one in found if one.seq not in under_way]
+        return [_entry(hostname, one) for one in found if one.seq not in under_way]
 
     def query(self, hostname: str, task_ids: Sequence[str]) -> dict[str, tuple[str, Entry]]:
         """Return where the jobs of these Celery ids stand, as far as they are this worker's accounts'. Raises ``DatabaseAway``."""
         found = self._look(lambda: inspection.find_by_ids(self._engine, self._accounts(), task_ids))
-        return {one.task_id: (self._standing(one), {**_found(hostname, one), "status": one.status}) for one in found}
+        return {one.task_id: (self._standing(one), {**_entry(hostname, one), "status": one.status}) for one in found}
 
     def revoked(self, revoked: Sequence[str]) -> list[str]:
         """Return the ids among ``revoked`` that were cancelled, and those whose job has not come yet. Raises ``DatabaseAway``."""
@@ -101,40 +99,21 @@ class Inspection:
             raise DatabaseAway(f"the database did not answer within {PATIENCE_SECONDS:g} s") from None
 
 
-def _active(hostname: str, job: Job, began_at: float) -> Entry:
-    chat = {"type": job.chat.type, "id": job.chat.id} if job.chat else None
-    return _entry(hostname, job.task_id, job.job_id, job.account, job.task, job.priority, chat, began_at)
-
-
-def _found(hostname: str, one: Found) -> Entry:
-    chat = {"type": one.chat_type, "id": one.chat_id} if one.chat_type else None
-    return _entry(hostname, one.task_id, one.job_id, one.account, one.task, one.priority, chat, None)
-
-
-def _entry(
-    hostname: str,
-    task_id: str,
-    job_id: str,
-    account: str,
-    task: str,
-    priority: int,
-    chat: Entry | None,
-    began: float | None,
-) -> Entry:
+def _entry(hostname: str, job: Job | Found, began: float | None = None) -> Entry:
     """Return a job in the form of Celery's ``Request.info``."""
     return {
-        "id": task_id,
-        "name": task,
+        "id": job.task_id,
+        "name": job.task,
         "args": [],
-        "kwargs": {"job_id": job_id, "account": account, "chat": chat},
-        "type": task,
+        "kwargs": {"job_id": job.job_id, "account": job.account, "chat": msgspec.to_builtins(job.chat)},
+        "type": job.task,
         "hostname": hostname,
         "time_start": began,
         "acknowledged": True,
         "delivery_info": {
             "exchange": "",
-            "routing_key": queue_of(account),
-            "priority": priority,
+            "routing_key": queue_of(job.account),
+            "priority": job.priority,
             "redelivered": False,
         },
         "worker_pid": os.getpid() if began is not None else None,

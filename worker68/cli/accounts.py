@@ -16,7 +16,7 @@ import msgspec
 from worker68.bridge.url import address_of, show_bridge_url
 from worker68.broker.place import lists_of, queue_of
 from worker68.cli.ledger import open_database
-from worker68.cli.output import count_of, print_json, print_table, printable
+from worker68.cli.output import JSON, count_of, print_json, print_table, printable
 from worker68.cli.pause import NoSuchAccount, who
 from worker68.cli.reach import find_owners, open_redis, saying_away
 from worker68.clock import Deadline, utc_now
@@ -31,7 +31,6 @@ from worker68.store.waiting import count_waiting
 WAIT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 0.1
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 Table = dict[str, Any]
 

@@ -7,7 +7,6 @@ connection to a bridge whose account a worker owns, for it may cost that one its
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -23,12 +22,16 @@ from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Bridges, Link
 from worker68.bridge.url import show_bridge_url
 from worker68.broker.url import read_redis_url
-from worker68.cli.findings import RIGHTS, Finding, Ground, cause_of, gather
-from worker68.cli.output import print_json, print_table
+from worker68.cli.findings import RIGHTS, Finding, Ground, NotThere, cause_of, gather
+from worker68.cli.output import JSON, print_json, print_table
 from worker68.cli.overlooked import (
     find_dead,
     find_doubts,
     find_fast_limits,
+    find_paces,
+    find_pauses,
+    find_refused_entries,
+    find_refused_keys,
     find_strays,
     find_unpublished,
     find_waiting,
@@ -38,19 +41,16 @@ from worker68.cli.overlooked import (
 )
 from worker68.cli.reach import explain_database, find_owners, open_redis, saying_away
 from worker68.cli.redis_rights import find_refused
-from worker68.cli.refused import find_refused_entries, find_refused_keys
 from worker68.clock import Deadline
 from worker68.embedded import OLDEST_VERSION
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.fleet.accounts import Known, known_from_settings, read_known
-from worker68.limits.pace import read_paces
 from worker68.loop import Loop
 from worker68.observe.roster import Roster
 from worker68.settings import AccountSettings, Settings, load_settings
 from worker68.store.engine import Engine
-from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
-from worker68.store.schema import current_version
+from worker68.store.schema import VERSION, current_version, is_later
 
 #: Hello comes at once, and a heartbeat every 3 s.
 BRIDGE_SECONDS: Final = 6.0
@@ -70,6 +70,8 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 #: What is looked at besides the parts themselves, in the order in which it is printed. Each look says nothing where all is well
 #: and nothing is worth to be known, and leaves alone what does not answer.
 LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
+    find_paces,
+    find_pauses,
     find_workers,
     find_wrong_accounts,
     find_fast_limits,
@@ -85,7 +87,7 @@ LOOKS: Final[Sequence[Callable[[Ground], Iterable[Finding]]]] = (
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def check(as_json: bool) -> int:
     """Check that everything works: Redis, the database, the workers, the bridge of each account; and what is overlooked.
 
@@ -109,30 +111,33 @@ def check(as_json: bool) -> int:
 def _find(settings: Settings, redis_url: str, known: Known) -> Iterator[Finding]:
     with ExitStack() as stack:
         client = stack.enter_context(open_redis(redis_url))
-        redis, engine = _reached(client, redis_url), _opened(settings.database_url, stack)
+        redis = None
+        database, engine = check_database(settings.database_url)
         if engine is not None:
+            stack.callback(engine.dispose)
             with suppress(DatabaseAway):
                 known = read_known(settings, engine)
         accounts = known.accounts
-        yield check_redis(redis_url, list(accounts))
-        yield check_database(settings.database_url)
+        try:
+            yield check_redis(client, redis_url, list(accounts))
+            redis = client
+        except RedisAway as away:
+            yield Finding("redis", False, str(away))
+        yield database
         ground = Ground(settings, known, redis, engine)
-        if redis is not None:
-            yield from _go_on(lambda: check_paces(redis_url, list(accounts)))
-        if engine is not None:
-            yield from _go_on(lambda: check_pauses(settings.database_url))
         for look in LOOKS:
-            yield from _go_on(functools.partial(look, ground))
-        owners = _find_owners(redis_url, accounts) if redis is not None else None
-        troubles = _read_troubles(redis) if redis is not None else {}
+            yield from _go_on(look, ground)
+        owners, troubles = _ask_owners(ground, redis_url)
     for name, finding in check_bridges(accounts, owners, troubles):
         yield replace(finding, found=f"{finding.found}; from the {known.source_of(name)}") if name else finding
 
 
-def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def _go_on(look: Callable[[Ground], Iterable[Finding]], ground: Ground) -> Iterator[Finding]:
     """Look, and say it where Redis or the database refuses that: the other looks are made all the same."""
     try:
-        yield from look()
+        yield from look(ground)
+    except NotThere:
+        return
     except (RedisAway, RedisError) as refusal:
         remedy = "grant the rights that docs/redis.md lists, or delete a wrong key"
         yield Finding("redis", False, str(refusal), remedy, cause=cause_of(refusal))
@@ -140,51 +145,26 @@ def _go_on(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
         yield Finding("database", False, explain_database(away))
 
 
-def _find_owners(redis_url: str, accounts: Mapping[str, AccountSettings]) -> dict[str, str] | None:
-    """Return which worker owns which account, None where Redis does not say it."""
-    try:
-        return find_owners(redis_url, list(accounts))
-    except RedisAway:
-        return None
+def _ask_owners(ground: Ground, redis_url: str) -> tuple[dict[str, str] | None, dict[tuple[str, str], str]]:
+    """Return which worker owns which account, and by both why a bridge cannot be used; None, nothing if Redis does not say."""
+    owners: dict[str, str] | None = None
+    troubles: dict[tuple[str, str], str] = {}
+    with suppress(NotThere, RedisAway, RedisError):
+        redis = ground.redis
+        owners = find_owners(redis_url, list(ground.accounts))
+        for one in Roster(redis).read():
+            troubles |= {(one.worker, name): status.bridge for name, status in one.accounts.items() if status.bridge}
+    return owners, troubles
 
 
-def _read_troubles(redis: Redis) -> dict[tuple[str, str], str]:
-    """Return why bridges cannot be used, as their owners say it, by owner and account; nothing where Redis does not say it."""
-    try:
-        workers = Roster(redis).read()
-    except (RedisAway, RedisError):
-        return {}
-    bridges = ((one.worker, account, status.bridge) for one in workers for account, status in one.accounts.items())
-    return {(worker, account): trouble for worker, account, trouble in bridges if trouble is not None}
-
-
-def _reached(client: Redis, redis_url: str) -> Redis | None:
-    """Return the client if Redis answers, also where it is not as it should be."""
-    try:
-        with saying_away(redis_url):
-            client.ping()
-    except RedisAway:
-        return None
-    return client
-
-
-def _opened(database_url: str, stack: ExitStack) -> Engine | None:
-    """Return an engine, closed with the stack, if the database answers and has our tables."""
-    try:
-        engine = open_ledger(database_url)
-    except DatabaseAway:
-        return None
-    stack.callback(engine.dispose)
-    return engine
-
-
-def check_redis(redis_url: str, accounts: Sequence[str]) -> Finding:
-    """Look whether Redis answers, lets its user do what the worker needs, is new enough, and keeps what it accepted."""
-    try:
-        info = _read_info(redis_url)
-        refused = find_refused(redis_url, accounts)
-    except RedisAway as away:
-        return Finding("redis", False, str(away))
+def check_redis(client: Redis, redis_url: str, accounts: Sequence[str]) -> Finding:
+    """Look whether Redis permits what the worker needs, is new enough, and keeps what it accepted. Raises ``RedisAway``."""
+    with saying_away(redis_url):
+        try:
+            info: dict[str, Any] | None = client.info()
+        except NoPermissionError:  # find_refused names it
+            info = None
+    refused = find_refused(redis_url, accounts)
     if refused.needed:
         what = ", ".join(refused.needed[:MOST_RIGHTS]) + (", ..." if len(refused.needed) > MOST_RIGHTS else "")
         remedy = "grant the rights that docs/redis.md lists"
@@ -219,46 +199,15 @@ def _find_lack(info: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _read_info(redis_url: str) -> dict[str, Any] | None:
-    """Return what Redis says of itself; None where it refuses to."""
-    with saying_away(redis_url), open_redis(redis_url) as redis:
-        try:
-            info: dict[str, Any] = redis.info()
-        except NoPermissionError:  # find_refused names it
-            return None
-    return info
-
-
-def check_database(database_url: str) -> Finding:
-    """Look whether the database answers and has the tables that this version needs."""
+def check_database(database_url: str) -> tuple[Finding, Engine | None]:
+    """Look whether the database answers and has the tables that this version needs; return it opened if so."""
     try:
         engine = open_ledger(database_url)
+        found = current_version(engine)
+        newer = f", for a newer worker68 (this one: {VERSION}), which does no harm" if is_later(found) else ""
+        return Finding("database", True, f"{engine.dialect.name}, version {found}{newer}"), engine
     except DatabaseAway as away:
-        return Finding("database", False, explain_database(away))
-    try:
-        return Finding("database", True, f"{engine.dialect.name}, version {current_version(engine)}")
-    finally:
-        engine.dispose()
-
-
-def check_paces(redis_url: str, accounts: list[str]) -> Iterator[Finding]:
-    """Yield the accounts that busy answers have slowed down: nothing is wrong with any part, but jobs wait longer."""
-    with saying_away(redis_url), open_redis(redis_url) as redis:
-        paces = read_paces(redis, accounts)
-    for account, pace in paces.items():
-        if pace.words is not None:
-            yield Finding(f"account {account}", True, pace.words, "nothing: it recovers by itself with each success")
-
-
-def check_pauses(database_url: str) -> Iterator[Finding]:
-    """Yield the accounts that an operator has paused."""
-    engine = open_ledger(database_url)
-    try:
-        for account, pause in list_pauses(engine).items():
-            remedy = f"when the reason is gone: worker68 resume {account} --reason ..."
-            yield Finding(f"account {account}", True, pause.words, remedy)
-    finally:
-        engine.dispose()
+        return Finding("database", False, explain_database(away)), None
 
 
 def check_bridges(

@@ -20,7 +20,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from worker68.broker.place import FRONT_DOOR
-from worker68.cli.output import print_facts, print_json, print_table, printable, show_time
+from worker68.cli.output import JSON, print_facts, print_json, print_table, printable, show_time
 from worker68.cli.reach import open_redis, saying_away
 from worker68.errors import Worker68Error
 from worker68.redis_calls import LuaScript
@@ -36,7 +36,6 @@ SHOWN_BYTES: Final = 4000
 
 IDS = click.argument("ids", metavar="ID...", nargs=-1)
 ALL = click.option("--all", "everything", is_flag=True, help="All entries.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class NoSuchEntry(Worker68Error):

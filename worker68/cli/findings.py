@@ -65,15 +65,31 @@ def cause_of(error: Exception) -> str:
     return RIGHTS if isinstance(error, (NoPermissionError, RedisForbids)) else ""
 
 
+class NotThere(Exception):
+    """A look needs Redis or the database, which do not answer: it has nothing to say."""
+
+
 @dataclass(frozen=True)
 class Ground:
-    """What there is to look at: ``redis`` and ``engine`` are None where they do not answer."""
+    """What there is to look at. ``redis`` and ``engine`` raise ``NotThere`` where they do not answer."""
 
     settings: Settings
     known: Known
-    redis: Redis | None
-    engine: Engine | None
+    reached_redis: Redis | None
+    opened_engine: Engine | None
 
     @property
     def accounts(self) -> Mapping[str, AccountSettings]:
         return self.known.accounts
+
+    @property
+    def redis(self) -> Redis:
+        if self.reached_redis is None:
+            raise NotThere
+        return self.reached_redis
+
+    @property
+    def engine(self) -> Engine:
+        if self.opened_engine is None:
+            raise NotThere
+        return self.opened_engine

@@ -13,8 +13,7 @@ from typing import Final
 import click
 
 from worker68.store.engine import Engine
-from worker68.store.identity import find_beginnings
-from worker68.store.reports import JobLine, JobReport, find_jobs, load_reports
+from worker68.store.reports import JobLine, JobReport, find_beginnings, find_jobs, load_reports
 
 #: A shorter beginning is not looked for: a mistyped id must not hit another job by chance.
 LEAST_BEGINNING: Final = 6

@@ -13,16 +13,23 @@ import click
 import msgspec
 
 from worker68.cli.identify import find_job, is_number
-from worker68.cli.joblist import describe_job_error, find_listing, is_wide, name_chat, print_jobs, print_summary
+from worker68.cli.joblist import (
+    WAITING,
+    describe_job_error,
+    explain_waiting,
+    find_listing,
+    is_wide,
+    name_chat,
+    print_jobs,
+    print_summary,
+)
 from worker68.cli.ledger import open_database
-from worker68.cli.output import open_console, print_facts, print_json, print_table, printable, show_time
+from worker68.cli.output import JSON, open_console, print_facts, print_json, print_table, printable, show_time
 from worker68.cli.replies import describe_result, shorten
-from worker68.cli.why import WAITING, explain_waiting
 from worker68.clock import utc_now
 from worker68.errors import RedisAway, Worker68Error
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
-from worker68.jobs.task import Step
 from worker68.settings import Settings, load_settings
 from worker68.store.reports import LOOKED_THROUGH, JobReport, load_reports
 from worker68.store.waiting import cancel
@@ -34,7 +41,6 @@ TEXTS: Final = {"text", "notice", "announcement_text"}
 RESULT_LENGTH: Final = 1000
 
 ACCOUNT = click.option("--account", help="Only jobs of this account.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class NoSuchJob(Worker68Error):
@@ -137,11 +143,15 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
             click.echo(printable(f"worker68: {unknown}"), err=True)
             return 1
         now = next(iter(load_reports(engine, [report.job.seq])), None)
+        stands = explain(now) if now else "it is gone"
     if report.job.seq in done.ended:
         _tell_workers(settings, task_ids)
-        click.echo(f"cancelled {report.job.job_id}")
+        ended_as = now.job.status if now else Status.CANCELLED
+        if ended_as == Status.CANCELLED:
+            click.echo(f"cancelled {report.job.job_id}")
+        else:  # a change that was written and not answered
+            click.echo(printable(f"{report.job.job_id} is not tried again, but may have been made: {stands}"))
         return 0
-    stands = explain(now) if now else "it is gone"
     if report.job.seq in done.before:
         click.echo(printable(f"{job_id} was cancelled before: {stands}"))
         return 0
@@ -230,11 +240,7 @@ def _name_steps(report: JobReport) -> tuple[str, ...]:
         steps = kind.steps_of(msgspec.convert(report.fields, kind.fields))
     except msgspec.ValidationError:
         return ()  # it ended as invalid
-    return tuple(map(_name_step, steps)) if len(steps) > 1 else ()
-
-
-def _name_step(step: Step) -> str:
-    return "announcement" if step.message else "change"
+    return tuple("announcement" if step.message else "change" for step in steps) if len(steps) > 1 else ()
 
 
 def _step(report: JobReport) -> str | None:

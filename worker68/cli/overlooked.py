@@ -13,17 +13,18 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
 from worker68.broker.strays import StrayFinder
-from worker68.cli.findings import Finding, Ground
-from worker68.cli.output import count_of, show_length
+from worker68.cli.findings import RIGHTS, Finding, Ground
+from worker68.cli.output import count_of, show_length, show_time
 from worker68.clock import utc_now
 from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
 from worker68.fleet.accounts import HIDDEN
 from worker68.fleet.leases import FRONT, account_lease, lease_key
-from worker68.jobs.states import State
+from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster
 from worker68.redis_calls import redis_errors
-from worker68.store.figures import count_in_doubt, count_outbox, count_waiting_jobs, find_waiting_accounts
+from worker68.store.figures import count_in_doubt, count_outbox, find_waiting_accounts, sum_waiting_jobs
+from worker68.store.outbox import count_refused
 from worker68.store.pauses import list_pauses
 
 #: The keys of Redis are looked through for so long, some million of them.
@@ -41,11 +42,26 @@ DOUBT_HOURS: Final = 24
 #: So many names stand in a finding, and of so many lists of replies the age is looked at.
 NAMED: Final = 3
 
+KEY_REMEDY: Final = "delete or rename the key if it is of another type; else give worker68 the right to it"
+ENTRIES_REMEDY: Final = "put right in Redis what it refuses; what waits is tried again by itself, within five minutes"
+
+
+def find_paces(ground: Ground) -> Iterator[Finding]:
+    """Look for accounts that busy answers have slowed down: nothing is wrong with any part, but jobs wait longer."""
+    for account, pace in read_paces(ground.redis, ground.accounts).items():
+        if pace.words is not None:
+            yield Finding(f"account {account}", True, pace.words, "nothing: it recovers by itself with each success")
+
+
+def find_pauses(ground: Ground) -> Iterator[Finding]:
+    """Look for accounts that an operator has paused."""
+    for account, pause in list_pauses(ground.engine).items():
+        remedy = f"when the reason is gone: worker68 resume {account} --reason ..."
+        yield Finding(f"account {account}", True, pause.words, remedy)
+
 
 def find_workers(ground: Ground) -> Iterator[Finding]:
     """Look whether workers run, say that they are well, and own the front door and each account."""
-    if ground.redis is None:
-        return
     workers = Roster(ground.redis).read()
     names = {FRONT: "front door"} | {account_lease(account): f"account {account}" for account in ground.accounts}
     with redis_errors():
@@ -82,7 +98,7 @@ def find_wrong_accounts(ground: Ground) -> Iterator[Finding]:
         for name, row in ground.known.rows.items()
         if not row.is_taken and (utc_now() - row.changed_at).total_seconds() > OLD_CHANGE_SECONDS
     ]
-    if not slow or ground.redis is None:
+    if not slow:
         return
     with redis_errors():
         owned: Any = ground.redis.mget([lease_key(account_lease(name)) for name in slow])
@@ -111,8 +127,6 @@ def find_fast_limits(ground: Ground) -> Iterator[Finding]:
 
 def find_wrong_queues(ground: Ground) -> Iterator[Finding]:
     """Look whether the keys of the queues are lists."""
-    if ground.redis is None:
-        return
     keys = [key for queue in (FRONT_DOOR, *map(queue_of, ground.accounts)) for key in lists_of(queue)]
     with redis_errors(), ground.redis.pipeline(transaction=False) as pipe:
         for key in keys:
@@ -127,8 +141,6 @@ def find_wrong_queues(ground: Ground) -> Iterator[Finding]:
 
 def find_dead(ground: Ground) -> Iterator[Finding]:
     """Look whether anything was set aside."""
-    if ground.redis is None:
-        return
     with redis_errors():
         try:
             count: Any = ground.redis.llen(DEAD_KEY)
@@ -146,8 +158,6 @@ def find_dead(ground: Ground) -> Iterator[Finding]:
 
 def find_strays(ground: Ground) -> Iterator[Finding]:
     """Look for messages that no worker takes, and for replies that are not read."""
-    if ground.redis is None:
-        return
     try:
         strays = StrayFinder(ground.redis, ground.accounts).look(SCAN_STEPS, SCAN_SECONDS)
     except ResponseError as refusal:
@@ -194,31 +204,22 @@ def _waited(redis: Any, key: str) -> float:
 
 def find_waiting(ground: Ground) -> Iterator[Finding]:
     """Look for how long the oldest job waits that could run, and whether jobs wait of accounts that there are not."""
-    if ground.engine is None:
-        return
     accounts = sorted({*ground.accounts, *find_waiting_accounts(ground.engine)})
-    paused, now = list_pauses(ground.engine), utc_now()
-    counts: dict[str, int] = {}
-    oldest: dict[str, float] = {}
-    for row in count_waiting_jobs(ground.engine, accounts):
-        counts[row.account] = counts.get(row.account, 0) + row.number
-        if row.state == State.READY:
-            oldest[row.account] = max(oldest.get(row.account, 0.0), (now - row.since).total_seconds())
-    for account, count in sorted(counts.items()):
+    paused = list_pauses(ground.engine)
+    for account, (states, oldest) in sorted(sum_waiting_jobs(ground.engine, accounts, utc_now()).items()):
+        found = f"{count_of(states.total(), 'job')} unfinished"
         if account not in ground.accounts:
-            found = f"{count_of(count, 'job')} unfinished, and there is no account of this name"
+            found = f"{found}, and there is no account of this name"
             yield Finding(f"jobs of {account}", False, found, "set the account up again, or cancel them")
-        elif account in oldest:
-            late = oldest[account] > OLD_JOB_SECONDS and account not in paused
-            found = f"{count_of(count, 'job')} unfinished; the oldest that could run has waited for {show_length(oldest[account])}"
+        elif oldest is not None:
+            late = oldest > OLD_JOB_SECONDS and account not in paused
+            found = f"{found}; the oldest that could run has waited for {show_length(oldest)}"
             remedy = f"worker68 jobs list --state ready --account {account}" if late else None
             yield Finding(f"jobs of {account}", True, found, remedy, late)
 
 
 def find_doubts(ground: Ground) -> Iterator[Finding]:
     """Look how many jobs ended in doubt within a day: a person must find out what became of them."""
-    if ground.engine is None:
-        return
     numbers, complete = count_in_doubt(ground.engine, utc_now() - dt.timedelta(hours=DOUBT_HOURS))
     for account, number in sorted(numbers.items()):
         found = f"{'' if complete else 'at least '}{count_of(number, 'job')} within {DOUBT_HOURS} hours"
@@ -227,8 +228,6 @@ def find_doubts(ground: Ground) -> Iterator[Finding]:
 
 def find_unpublished(ground: Ground) -> Iterator[Finding]:
     """Look whether replies wait in the database for longer than a relay takes."""
-    if ground.engine is None:
-        return
     accounts, now = sorted(ground.accounts), utc_now()
     entries = count_outbox(ground.engine, accounts)
     waited = max(((now - one.since).total_seconds() for one in entries), default=0.0)
@@ -236,3 +235,29 @@ def find_unpublished(ground: Ground) -> Iterator[Finding]:
         found = f"{sum(one.number for one in entries)} not published; the oldest has waited for {show_length(waited)}"
         remedy = "does a worker run, does Redis refuse them? Log: redis_away, where: relay"
         yield Finding("outbox", True, found, remedy, warning=True)
+
+
+def find_refused_keys(ground: Ground) -> Iterator[Finding]:
+    """Yield the keys that Redis refused to a worker within the last quarter of an hour."""
+    refused = {(one.key, one.problem) for status in Roster(ground.redis).read() for one in status.refused}
+    for key, problem in sorted(refused):
+        cause = RIGHTS if _is_of_rights(problem) else key
+        yield Finding("redis", False, f"refuses {key}: {problem}", KEY_REMEDY, cause=cause)
+
+
+def find_refused_entries(ground: Ground) -> Iterator[Finding]:
+    """Yield how much waits in the database because Redis refuses it, by account and kind."""
+    for one in count_refused(ground.engine):
+        waits = (
+            f"{one.number} of kind {one.kind} for {one.account or 'no account'} wait since {show_time(one.since)} UTC"
+        )
+        found = f"{waits}: Redis refuses them ({one.problem})"
+        cause = RIGHTS if _is_of_rights(one.problem) else ""
+        if not cause and one.kind in ("dead", "reply"):
+            # A reply whose own key is of another type waits only if it cannot be set aside either.
+            cause = DEAD_KEY
+        yield Finding("refused replies", False, found, ENTRIES_REMEDY, cause=cause, effect=waits)
+
+
+def _is_of_rights(problem: str) -> bool:
+    return problem.startswith("NOPERM")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_json, printable
+from worker68.cli.output import JSON, print_json, printable
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline, utc_now
 from worker68.errors import RedisAway, Worker68Error
@@ -46,7 +46,6 @@ REASON = click.option(
     callback=_read_reason,
     help="Why: shown by `top`, `check` and `jobs list`, and kept in the table `pauses`.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class NoSuchAccount(Worker68Error):
@@ -121,8 +120,10 @@ def _check_known(settings: Settings, engine: Engine, account: str) -> None:
     known = set(read_known(settings, engine).accounts)
     if account in known or has_jobs(engine, account) or _find_owner(settings, account) is not None:
         return
-    names = f"there are {', '.join(sorted(known))}" if known else "there are none"
-    raise NoSuchAccount(f"no account {account!r}: {names}, and no job in the database is its")
+    names = ", ".join(sorted(known)) or "none"
+    raise NoSuchAccount(
+        f"no account {account!r}: settings and database have {names}, and no job in the database is its"
+    )
 
 
 def _find_owner(settings: Settings, account: str) -> str | None:

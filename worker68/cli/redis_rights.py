@@ -12,7 +12,7 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from worker68.broker.place import Place, lists_of
+from worker68.broker.place import FRONT_NAME, Place, lists_of
 from worker68.broker.url import read_redis_url
 from worker68.broker.wire import Wire
 from worker68.fleet.catalogues import catalogue_key
@@ -54,7 +54,7 @@ class Refused:
 
 def find_refused(redis_url: str, accounts: Sequence[str]) -> Refused:
     """Try every command that the worker sends, with the keys of these accounts. Raises ``RedisAway``."""
-    needed = [*_of_place(Place.front_door(lease_key=lease_key(FRONT), lease_value="", fence=0)), *_of_all(redis_url)]
+    needed = [*_of_place(Place(FRONT_NAME, lease_key(FRONT), "", 0)), *_of_all(redis_url)]
     needed += [
         ("SET", lease_key(FRONT), ""),
         ("INCR", fence_key(FRONT)),
@@ -126,7 +126,7 @@ def _of_place(place: Place) -> Iterator[Command]:
 
 def _of_account(account: str) -> Iterator[Command]:
     name = account_lease(account)
-    yield from _of_place(Place.of_account(account, lease_key=lease_key(name), lease_value="", fence=0))
+    yield from _of_place(Place(account, lease_key(name), "", 0))
     yield from (("SET", lease_key(name), ""), ("INCR", fence_key(name)))
     kept, pace = f"worker68:kept:{account}", pace_key(account)
     yield from (("HSET", kept, "", ""), ("HDEL", kept, ""), ("HGETALL", kept))

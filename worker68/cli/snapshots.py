@@ -12,21 +12,13 @@ import click
 import msgspec
 
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_facts, print_json, print_table, printable, show_time
+from worker68.cli.output import JSON, print_facts, print_json, print_table, printable, show_time
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import LISTS
 from worker68.settings import load_settings
-from worker68.store.history import (
-    Change,
-    find_snapshot,
-    list_snapshots,
-    read_changes,
-    read_difference,
-)
-from worker68.store.snapshots import accept
+from worker68.store.snapshots import Change, accept, find_snapshot, list_snapshots, read_changes, read_difference
 from worker68.store.statements.snapshots import SnapshotLine
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 #: So many changes are shown at a terminal.
 SHOWN: Final = 50
 LIMIT = click.option(
@@ -97,7 +89,7 @@ def show(number: int, limit: int | None, as_json: bool) -> None:
         "changes": f"{snapshot.added} added, {snapshot.removed} removed, {snapshot.changed} changed",
     }
     print_facts(facts)
-    _print_changes(changes, _changes_in(snapshot))
+    _print_changes(changes, snapshot.added + snapshot.removed + snapshot.changed)
 
 
 @snapshots.command()
@@ -152,10 +144,6 @@ def accept_(number: int) -> None:
 
 def _most(limit: int | None, as_json: bool) -> int | None:
     return limit if limit is not None or as_json else SHOWN
-
-
-def _changes_in(snapshot: SnapshotLine) -> int:
-    return snapshot.added + snapshot.removed + snapshot.changed
 
 
 def _list_of(snapshot: SnapshotLine) -> str:

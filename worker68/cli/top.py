@@ -7,7 +7,7 @@ drawn anew, or one look as a table or JSON. Never: a word to a bridge, a write.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,7 +30,7 @@ from worker68.observe.roster import Roster, WorkerStatus
 from worker68.settings import Settings, load_settings
 from worker68.store.accounts import newest_version
 from worker68.store.engine import Engine
-from worker68.store.figures import count_outbox, count_waiting_jobs
+from worker68.store.figures import Backlog, count_outbox, sum_waiting_jobs
 from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
 
@@ -195,25 +195,17 @@ class _Source:
         return owners, lines, queued[0]
 
     def _read_database(self, engine: Engine, lines: Sequence[AccountLine]) -> None:
-        now = utc_now()
-        counts: dict[tuple[str, str], int] = defaultdict(int)
-        ages: dict[str, float] = {}
-        for row in count_waiting_jobs(engine, self._accounts):
-            counts[row.account, row.state] += row.number
-            if row.state == "ready":
-                age = max(0.0, (now - row.since).total_seconds())
-                ages[row.account] = max(age, ages.get(row.account, 0.0))
+        backlogs = sum_waiting_jobs(engine, self._accounts, utc_now())
         entries: dict[str, int] = defaultdict(int)
         for entry in count_outbox(engine, self._accounts):
             entries[entry.account] += entry.number
         paused = list_pauses(engine)
         for line in lines:
             line.paused = paused[line.account].words if line.account in paused else None
-            line.ready, line.deferred, line.sending = (
-                counts[line.account, state] for state in ("ready", "deferred", "sending")
-            )
+            states, oldest = backlogs.get(line.account, Backlog(Counter(), None))
+            line.ready, line.deferred, line.sending = states["ready"], states["deferred"], states["sending"]
+            line.oldest_ready_seconds = round(max(0.0, oldest or 0.0), 1)
             line.outbox = entries[line.account]
-            line.oldest_ready_seconds = round(ages.get(line.account, 0.0), 1)
 
 
 def _number(answer: object) -> int:

@@ -154,9 +154,10 @@ class Execution:
         if self._shared.stopping.is_set():
             return TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False)
         try:
-            return await job.now.act(turn)  # type: ignore[no-any-return]
+            return await job.now.act(turn, job.fields)  # type: ignore[no-any-return]
         except TurnOver as over:
-            return over.finding
+            # A change of which a frame has left may have been made: that try counts, or nothing would say so later.
+            return replace(over.finding, spent=frames.written and job.now.nature is Nature.CHANGE)
         except asyncio.CancelledError:
             raise  # the process ends, and how far the step got is not known here
         except BaseException as error:  # a SystemExit in a step, too, is the end of this job only
@@ -179,9 +180,9 @@ class Execution:
         if look is None:
             return None
         try:
-            return await look(turn)  # type: ignore[no-any-return]
+            return await look(turn, turn.job.fields)  # type: ignore[no-any-return]
         except TurnOver as over:
-            return over.finding
+            return replace(over.finding, spent=True)
         except Exception:
             log.exception("read_back_failed", job_id=turn.job.job_id, task=turn.job.task)
             return None

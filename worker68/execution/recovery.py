@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
 from worker68.bridge.correlation import LateEvidence
@@ -21,8 +20,8 @@ from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
 from worker68.store.engine import Engine, transaction
 from worker68.store.statements import attempts
-from worker68.store.waiting import end_waiting, find_overdue, find_parked
-from worker68.tasks import TASKS
+from worker68.store.waiting import end_waiting, find_overdue, find_parked, find_unknown
+from worker68.tasks import TASKS, find_step
 
 log = structlog.get_logger(__name__)
 
@@ -36,15 +35,12 @@ _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its tur
 
 def is_repeatable(job: attempts.Begun) -> bool:
     """Whether the step that a job had begun may be made again by itself. It may not, where the task is not known here."""
-    kind = TASKS.get(job.task)
-    if kind is None:
-        return False
     try:
-        step = kind.steps_of(msgspec.json.decode(job.fields, type=kind.fields))[job.step]
-    except (ValueError, IndexError):  # the row of another version, or a damaged one
+        step = find_step(job.task, job.fields, job.step)
+    except (ValueError, IndexError):
         log.exception("row_not_readable", seq=job.seq, task=job.task)
         return False
-    return step.nature is not Nature.SEND
+    return step is not None and step.nature is not Nature.SEND
 
 
 def record_kept(engine: Engine, kept: Kept, account: str, now: dt.datetime) -> list[LateEvidence]:
@@ -121,6 +117,14 @@ def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime
         elif parked.due_at <= now:
             end_waiting(engine, [parked.seq], Event.REFUSE, unknown_task_outcome(parked.task), now)
     return revived
+
+
+def end_unknown(engine: Engine, account: str, lane: str, now: dt.datetime) -> list[int]:
+    """End the jobs of a lane whose task no worker has known in time; return which did."""
+    ended = []
+    for seq, task in find_unknown(engine, account, lane):
+        ended += end_waiting(engine, [seq], Event.REFUSE, unknown_task_outcome(task), now)
+    return ended
 
 
 def expire_overdue(engine: Engine, account: str, now: dt.datetime) -> int:

@@ -256,8 +256,8 @@ class WriteGuard:
 class JobFrames:
     """The frames of one attempt of a job, written one after the other, each in a slot of its own.
 
-    The link calls it just before the first byte of each. ``call``: the kind of the last one's call. ``was_busy``: whether it was
-    answered with "busy".
+    The link calls it just before the first byte of each. ``written``: whether it let any of them leave. ``call``: the kind of the
+    last one's call. ``was_busy``: whether it was answered with "busy".
     """
 
     def __init__(self, guard: WriteGuard, job: Job, slot: Slot) -> None:
@@ -266,13 +266,16 @@ class JobFrames:
         self.slot = slot
         self.call = slot.ask.call
         self.was_busy = False
+        self.written = False
 
     def renew(self, slot: Slot) -> None:
         """Take the slot of the next frame, while none is under way."""
         self.slot, self.call, self.was_busy = slot, slot.ask.call, False
 
     def __call__(self) -> str | float | None:
-        return self._guard.may_write(self._job, self.slot)
+        answer = self._guard.may_write(self._job, self.slot)
+        self.written |= answer is None
+        return answer
 
 
 #: What a late timer may take without shifting all writes after it: a quarter of the interval, so that windows hold what they may

@@ -24,7 +24,7 @@ from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass, Nature
 from worker68.limits.limiter import Ask, Grant, Request
 from worker68.observe import outages
-from worker68.store.members import known_members
+from worker68.store.snapshots import known_members
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.writer import each

@@ -112,6 +112,16 @@ def expired(reason: str) -> Outcome:
     return Outcome(Status.EXPIRED, reason=reason)
 
 
+def perhaps_made(given_up: Outcome) -> Outcome:
+    """Return how a change ends that was written and not answered, where ``given_up`` says why it may not be tried again.
+
+    An outcome that means "not done" would not be true.
+    """
+    return failed(
+        ErrorCode.UNAVAILABLE, f"written, but no reply came, so it may have been made; then: {given_up.reason}"
+    )
+
+
 def cancelled(reason: str) -> Outcome:
     return Outcome(Status.CANCELLED, reason=reason)
 

@@ -36,8 +36,8 @@ class Nature(Enum):
     READ = "read"  # repeated
 
 
-#: What a step does at the bridge: a ``Turn`` in, an outcome, another try or a list out.
-Act = Callable[[Any], Awaitable[Any]]
+#: What a step does at the bridge: a ``Turn`` and the job's fields in, an outcome, another try or a list out.
+Act = Callable[[Any, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ statuses, codes and kinds of events of the code; anything else is "other".
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
@@ -17,25 +18,32 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from redis.exceptions import ResponseError
 
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
+from worker68.broker.strays import StrayFinder, Strays
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisAway
+from worker68.execution.publishing import DEAD_KEY
 from worker68.fleet.leases import FRONT, account_lease
 from worker68.jobs.outcome import Status
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.observe.outages import Outage
-from worker68.observe.overlooked import Overlooked
 from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
-from worker68.store.figures import count_outbox, count_waiting_jobs
-from worker68.store.refused import count_refused
+from worker68.store.figures import count_outbox, count_waiting_jobs, find_waiting_accounts
+from worker68.store.outbox import count_refused
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
 OTHER: Final = "other"
+
+#: Keys of Redis looked through at one scrape: a thousand a step, so that a scrape takes Redis some twenty milliseconds. The next
+#: one goes on where it ended.
+SCAN_STEPS: Final = 50
+SCAN_SECONDS: Final = 1.0
 
 _FAILED: Final = Outage(
     "figures_failed", "figures_read_again", "this is a fault in worker68; these figures are left out", fault=True
@@ -72,16 +80,18 @@ class _Asked(Collector):
     def __init__(self, parts: Parts, problem: Callable[[], str | None]) -> None:
         self._parts = parts
         self._problem = problem
-        overlooked = Overlooked(parts)
+        self._lock = threading.Lock()  # guards _finder and _strays: two may scrape at once
+        self._finder = StrayFinder(parts.redis, parts.accounts)
+        self._strays = Strays(complete=False)
         self._reads: tuple[tuple[str, Callable[[], Iterable[Metric]]], ...] = (
             ("worker", self._read_health),
             ("worker", self._read_endings),
             ("worker", self._read_jobs_under_way),
             ("worker", self._read_bridges),
             ("database", self._read_database),
-            ("database", overlooked.read_database),
+            ("database", self._read_jobs_without_account),
             ("redis", self._read_redis),
-            ("redis", overlooked.read_redis),
+            ("redis", self._read_overlooked),
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -106,8 +116,10 @@ class _Asked(Collector):
             (),
             {(): 0 if self._problem() else 1},
         )
-        # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert.
-        leases = dict.fromkeys((FRONT, *map(account_lease, self._parts.accounts)), 0)
+        # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert. But one worker is
+        # enough for that: accounts times workers would be millions of series.
+        accounts = self._parts.accounts if self._parts.owned.owns_front else ()
+        leases = dict.fromkeys((FRONT, *map(account_lease, accounts)), 0)
         leases |= {lease.name: 1 for lease in self._parts.ownership.held()}
         yield gauge(
             "worker68_lease_held", "Whether this worker holds the lease: `front`, `account:NAME`.", ("lease",), leases
@@ -205,6 +217,40 @@ class _Asked(Collector):
         unread = {"sum": sum(lengths), "longest": max(lengths, default=0)}
         text = "Replies on the lists and streams that were last published to."
         yield gauge("worker68_replies_unread", text, ("figure",), unread)
+
+    def _read_jobs_without_account(self) -> Iterator[Metric]:
+        """Reported by the owner of the front door alone, as what is overlooked in Redis."""
+        if not self._parts.owned.owns_front:
+            return
+        unknown = [one for one in find_waiting_accounts(self._parts.engine) if one not in self._parts.accounts]
+        count = sum(row.number for row in count_waiting_jobs(self._parts.engine, unknown)) if unknown else 0
+        text = "Unfinished jobs of accounts that there are not."
+        yield gauge("worker68_jobs_without_account", text, (), {(): count})
+
+    def _read_overlooked(self) -> Iterator[Metric]:
+        """Look at what is set aside, and for messages that no worker takes."""
+        if not self._parts.owned.owns_front:
+            return
+        try:
+            with redis_errors():
+                count: Any = self._parts.redis.llen(DEAD_KEY)
+            yield gauge("worker68_set_aside", "Messages and replies on worker68:dead.", (), {(): count})
+            with redis_errors():
+                found = self._look_for_strays()
+        except ResponseError as refusal:
+            # The key is of another type, or a right is missing: `worker68 check` names it.
+            log.debug("strays_not_read", problem=str(refusal))
+            return
+        strays = {"unknown_account": sum(found.unknown.values()), "celery": found.celery}
+        yield gauge("worker68_stray_messages", "Messages in Redis that no worker takes.", ("where",), strays)
+
+    def _look_for_strays(self) -> Strays:
+        """Return what the last whole round found, or as long as there is none, what this one has found so far."""
+        with self._lock:
+            found = self._finder.look(SCAN_STEPS, SCAN_SECONDS, replies=False)
+            if found.complete or not self._strays.complete:
+                self._strays = found
+            return self._strays
 
 
 def gauge(name: str, text: str, labels: tuple[str, ...], values: Values) -> GaugeMetricFamily:

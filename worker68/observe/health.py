@@ -34,28 +34,24 @@ _NOT_REPORTED: Final = Outage("health_not_reported", "health_reported_again", "l
 Check = Callable[[], str | None]
 
 
-class Recency:
-    """A check of something that is done again and again: the last time must be less than ``seconds`` ago."""
+def is_recent(what: str, done_at: Callable[[], float], seconds: float) -> Check:
+    """Return a check of something that is done again and again: the last time must be less than ``seconds`` ago."""
 
-    def __init__(self, what: str, done_at: Callable[[], float], seconds: float) -> None:
-        self._what = what
-        self._done_at = done_at
-        self._seconds = seconds
+    def check() -> str | None:
+        ago = monotonic() - done_at()
+        return None if ago < seconds else f"{what}: the last time was {ago:.0f} s ago"
 
-    def __call__(self) -> str | None:
-        ago = monotonic() - self._done_at()
-        return None if ago < self._seconds else f"{self._what}: the last time was {ago:.0f} s ago"
+    return check
 
 
-class Threads:
-    """A check that the threads with these names are alive."""
+def are_alive(names: frozenset[str]) -> Check:
+    """Return a check that the threads with these names are alive."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
-
-    def __call__(self) -> str | None:
-        dead = self._names - {thread.name for thread in threading.enumerate()}
+    def check() -> str | None:
+        dead = names - {thread.name for thread in threading.enumerate()}
         return f"ended: {', '.join(sorted(dead))}" if dead else None
+
+    return check
 
 
 class Patience:

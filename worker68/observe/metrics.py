@@ -6,6 +6,7 @@ number of chats, jobs or reply names; a scrape that stops the worker.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 from wsgiref.simple_server import WSGIServer
@@ -16,6 +17,9 @@ from worker68.errors import SettingsError
 
 #: Upper bounds in seconds: from one round trip to Redis up to a wait for a verdict.
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+#: Between two looks how late the loop is: often enough to meet each pause that lasts; a look costs some microseconds.
+LOOK_SECONDS: Final = 0.25
 
 
 def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
@@ -46,3 +50,25 @@ class Page:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class LoopLag:
+    """How late an event loop is: everything that waits on it waits so much longer.
+
+    ``last_seconds``: by how much the last timer was late; any thread may read it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.seconds = histogram("worker68_loop_lag_seconds", "How late a timer of the event loop was.")
+        self.last_seconds = 0.0
+
+    def start(self) -> None:
+        """Begin. On the loop; it ends with the loop."""
+        due = self._loop.time() + LOOK_SECONDS
+        self._loop.call_at(due, self._look, due)
+
+    def _look(self, due: float) -> None:
+        self.last_seconds = max(0.0, self._loop.time() - due)
+        self.seconds.observe(self.last_seconds)
+        self.start()

@@ -10,7 +10,7 @@ from redis import Redis
 from worker68.execution.relay import Relay
 from worker68.fleet.ownership import Ownership
 from worker68.loop import LoopThread
-from worker68.observe.lag import LoopLag
+from worker68.observe.metrics import LoopLag
 from worker68.observe.runs import Runs
 from worker68.scheduling.owned_accounts import OwnedAccounts
 from worker68.scheduling.scheduler import Scheduler

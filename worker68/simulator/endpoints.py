@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -101,12 +102,11 @@ def read_data(data: object, type_: type[T]) -> T:
         raise Refusal(Refused.INVALID) from error
 
 
-def _user_info(world: World, data: Json, paging: Paging) -> Done:
+def _user_info(world: World, _: Json, paging: Paging) -> Done:
     return Done(shapes.own_profile(world))
 
 
-def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
-    page = read_data(data, _Page)
+def _contacts_list(world: World, page: _Page, paging: Paging) -> Done:
     contacts = Listing(
         "contactsList",
         list(world.contacts),
@@ -119,18 +119,16 @@ def _contacts_list(world: World, data: Json, paging: Paging) -> Done:
     return Done({**_serve(world, contacts, paging, page), "pageNum": page.pageNum})
 
 
-def _contacts_detail(world: World, data: Json, paging: Paging) -> Done:
-    asked = read_data(data, _Target)
+def _contacts_detail(world: World, asked: _Target, paging: Paging) -> Done:
     return Done({"contactsDetailBase": shapes.contact_detail(world, world.person(asked.targetUid), asked.groupId)})
 
 
-def _contacts_apply_list(world: World, data: Json, paging: Paging) -> Done:
+def _contacts_apply_list(world: World, _: Json, paging: Paging) -> Done:
     entries = [shapes.friend_request(world, one) for one in list(world.friend_requests)]
     return Done({"recordList": entries} if entries else {})
 
 
-def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
-    page = read_data(data, _Page)
+def _group_req_list(world: World, page: _Page, paging: Paging) -> Done:
     if page.pageNum < 1 and paging.first_page == "1":
         raise Busy  # the documented example of an error
     requests = Listing(
@@ -144,8 +142,7 @@ def _group_req_list(world: World, data: Json, paging: Paging) -> Done:
     return Done(_serve(world, requests, paging, page))
 
 
-def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
-    page = read_data(data, _MemberPage)
+def _group_member_list(world: World, page: _MemberPage, paging: Paging) -> Done:
     group = world.group(page.groupId)
     members = Listing(
         "members",
@@ -159,8 +156,7 @@ def _group_member_list(world: World, data: Json, paging: Paging) -> Done:
     return Done(_serve(world, members, paging, page))
 
 
-def _online_status(world: World, data: Json, paging: Paging) -> Done:
-    asked = read_data(data, _Online)
+def _online_status(world: World, asked: _Online, paging: Paging) -> Done:
     group = world.group(asked.groupId)
     if len(asked.uids) > ONLINE_UIDS:
         raise Refusal(Refused.INVALID)
@@ -170,19 +166,18 @@ def _online_status(world: World, data: Json, paging: Paging) -> Done:
     return Done({"userOnLineStatusList": entries} if entries else {})
 
 
-def _group_detail(world: World, data: Json, paging: Paging) -> Done:
-    return Done(shapes.group_detail(world, world.group(read_data(data, _GroupId).groupId)))
+def _group_detail(world: World, asked: _GroupId, paging: Paging) -> Done:
+    return Done(shapes.group_detail(world, world.group(asked.groupId)))
 
 
-def _group_member_shutup(world: World, data: Json, paging: Paging) -> Done:
-    asked = read_data(data, _MemberShutup)
+def _group_member_shutup(world: World, asked: _MemberShutup, paging: Paging) -> Done:
     world.mute_member(asked.groupId, asked.targetUid, asked.shutupTime)
     return Done({})
 
 
-def _group_member(world: World, data: Json, paging: Paging) -> Done:
+def _group_member(world: World, asked: _Members, paging: Paging) -> Done:
     """Add friends to a group, or remove members (PROTOCOL.md, seen)."""
-    match read_data(data, _Members):
+    match asked:
         case _Members(op=0, groupId=group_id, members=uids):
             strangers, waiting = world.invite_members(group_id, uids)
             lists = {"notFriendUids": list(map(str, strangers)), "needCheckUids": list(map(str, waiting))}
@@ -196,30 +191,21 @@ def _group_member(world: World, data: Json, paging: Paging) -> Done:
     return Done({})
 
 
-def _group_check_join(world: World, data: Json, paging: Paging) -> Done:
-    judged = read_data(data, _Judgement)
-    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=False)
+def _check_join(world: World, judged: _Judgement, paging: Paging, *, invited: bool) -> Done:
+    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=invited)
     return Done({})
 
 
-def _group_user_check_join(world: World, data: Json, paging: Paging) -> Done:
-    judged = read_data(data, _Judgement)
-    world.answer_group_request(judged.groupReqId, agree=judged.flag, invited=True)
-    return Done({})
-
-
-def _update_contacts_apply(world: World, data: Json, paging: Paging) -> Done:
+def _update_contacts_apply(world: World, asked: _ContactsApply, paging: Paging) -> Done:
     """Accept a friend request (PROTOCOL.md, seen). That it leaves the list then is ours."""
-    asked = read_data(data, _ContactsApply)
     if asked.op != 8:
         raise Refusal(Refused.INVALID)
     world.accept_friend(asked.applyUid)
     return Done({})
 
 
-def _group_update(world: World, data: Json, paging: Paging) -> Done:
+def _group_update(world: World, update: _GroupUpdate, paging: Paging) -> Done:
     """Change a group. The parameter of ``op`` 7 is [seen]; of 6, 9 and 18 the names are ours."""
-    update = read_data(data, _GroupUpdate)
     group_id = update.groupParam.groupId
     group = world.moderated_group(group_id)
     match update:
@@ -250,32 +236,34 @@ def _serve(world: World, listing: Listing[T], paging: Paging, page: _Page) -> Js
 
 
 class Endpoint(NamedTuple):
+    """A call: its path, the shape of its data, and what it does. ``changes``: it changes something."""
+
     path: str
-    run: Callable[[World, Json, Paging], Done]
+    shape: Any
+    run: Callable[[World, Any, Paging], Done]
+    changes: bool = False
     is_group_proto: bool = False
 
 
 ENDPOINTS: Final = {
-    "UserInfo": Endpoint("/user/userInfo", _user_info),
-    "ContactsList": Endpoint("/contacts/contactsList", _contacts_list),
-    "ContactsDetail": Endpoint("/contacts/contactsDetail", _contacts_detail),
-    "ContactsApplyList": Endpoint("/contacts/contactsApplyList", _contacts_apply_list),
-    "GroupReqList": Endpoint("/group/groupReqList", _group_req_list),
-    "GroupMemberList": Endpoint("/group/groupMemberListV2", _group_member_list, is_group_proto=True),
-    "GroupMemberOnLineStatusList": Endpoint("/group/groupMemberOnLineStatusList", _online_status, is_group_proto=True),
-    "GroupDetail": Endpoint("/group/groupDetail", _group_detail),
-    "GroupUpdate": Endpoint("/group/groupUpdate", _group_update),
-    "GroupMemberShutup": Endpoint("/group/groupMemberShutup", _group_member_shutup),
-    "GroupMember": Endpoint("/group/groupMember", _group_member),
-    "GroupCheckJoin": Endpoint("/group/groupCheckJoin", _group_check_join),
-    "GroupUserCheckJoin": Endpoint("/group/groupUserCheckJoin", _group_user_check_join),
-    "UpdateContactsApply": Endpoint("/contacts/updateContactsApply", _update_contacts_apply),
+    "UserInfo": Endpoint("/user/userInfo", Json, _user_info),
+    "ContactsList": Endpoint("/contacts/contactsList", _Page, _contacts_list),
+    "ContactsDetail": Endpoint("/contacts/contactsDetail", _Target, _contacts_detail),
+    "ContactsApplyList": Endpoint("/contacts/contactsApplyList", Json, _contacts_apply_list),
+    "GroupReqList": Endpoint("/group/groupReqList", _Page, _group_req_list),
+    "GroupMemberList": Endpoint("/group/groupMemberListV2", _MemberPage, _group_member_list, is_group_proto=True),
+    "GroupMemberOnLineStatusList": Endpoint(
+        "/group/groupMemberOnLineStatusList", _Online, _online_status, is_group_proto=True
+    ),
+    "GroupDetail": Endpoint("/group/groupDetail", _GroupId, _group_detail),
+    "GroupUpdate": Endpoint("/group/groupUpdate", _GroupUpdate, _group_update, changes=True),
+    "GroupMemberShutup": Endpoint("/group/groupMemberShutup", _MemberShutup, _group_member_shutup, changes=True),
+    "GroupMember": Endpoint("/group/groupMember", _Members, _group_member, changes=True),
+    "GroupCheckJoin": Endpoint("/group/groupCheckJoin", _Judgement, partial(_check_join, invited=False), changes=True),
+    "GroupUserCheckJoin": Endpoint(
+        "/group/groupUserCheckJoin", _Judgement, partial(_check_join, invited=True), changes=True
+    ),
+    "UpdateContactsApply": Endpoint(
+        "/contacts/updateContactsApply", _ContactsApply, _update_contacts_apply, changes=True
+    ),
 }
-
-#: The calls that change something.
-CHANGES: Final = frozenset(
-    {
-        *("GroupUpdate", "GroupMemberShutup", "GroupMember"),
-        *("GroupCheckJoin", "GroupUserCheckJoin", "UpdateContactsApply"),
-    }
-)

@@ -31,13 +31,13 @@ from worker68.simulator.requests import (
     BUSY_ERROR,
     NOT_FOUND,
     Answer,
+    Kind,
     Malformed,
     Request,
     read_request,
     refuse,
     respond,
 )
-from worker68.simulator.sends import Kind
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from worker68.simulator.countdown import Countdown, CountdownByType, Trip
-from worker68.simulator.knobs import choice, error, nth, number, seconds, switch, times, times_by_type
+from worker68.simulator.knobs import (
+    Countdown,
+    CountdownByType,
+    Trip,
+    choice,
+    error,
+    nth,
+    number,
+    seconds,
+    switch,
+    times,
+    times_by_type,
+)
 from worker68.simulator.paging import Paging
 from worker68.simulator.queues import ClientKnobs
 from worker68.simulator.spelling import Spelling

@@ -1,22 +1,26 @@
 """The table of faults: the name, the type and the words of each knob, and what a value for it may look like.
 
 In: the fields of ``Faults`` and its parts, declared with the functions of this module; names and values as a command line, a TOML
-file or a message's text has them. Out: knobs turned, ``BadFault`` with one line for what cannot be. Never: a second list: what the
-help shows and what a scenario may set is what the dataclasses say.
+file or a message's text has them. Out: knobs turned, ``BadFault`` with one line for what cannot be. A fault that holds for a number
+of times may be set from any thread while the simulator uses it up. Never: a second list: what the help shows and what a scenario
+may set is what the dataclasses say.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
 from worker68.errors import Worker68Error
-from worker68.simulator.countdown import ALWAYS, Countdown, CountdownByType, Trip
 
+#: Set a ``Countdown`` to this for a fault that lasts until it is cleared.
+ALWAYS: Final = 2**62
 _KNOB: Final = "knob"
 _LENGTH_FORM: Final = "a time like 4s, 500ms, 2m"
 _LENGTH: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m)?")
@@ -49,6 +53,63 @@ class Knob:
             return self.read(value)
         except ValueError:
             raise BadFault(f"{self.name}: {_quote(value)}: expected {self.form}") from None
+
+
+# -- faults that hold for a number of times
+
+
+class Countdown:
+    """A fault for the next N times. The lock guards the number between the test's thread and the simulator's."""
+
+    def __init__(self, times: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._times = times
+
+    def set(self, times: int) -> None:
+        with self._lock:
+            self._times = times
+
+    @property
+    def left(self) -> int:
+        return self._times
+
+    def take(self) -> bool:
+        """Use up one and say whether there was one."""
+        if self._times <= 0:
+            return False
+        with self._lock:
+            had_one = self._times > 0
+            self._times -= had_one
+            return had_one
+
+
+class Trip(Countdown):
+    """A fault that acts once: on the Nth time from now; 0 is never."""
+
+    def take(self) -> bool:
+        """Count one more and say whether it is the Nth."""
+        with self._lock:
+            is_last = self._times == 1
+            self._times = max(0, self._times - 1)
+            return is_last
+
+
+class CountdownByType:
+    """A countdown for each request type (``GroupDetail``, ``sendMsg``, ...). The lock guards the numbers."""
+
+    def __init__(self, times: dict[str, int] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._times = Counter(times or {})
+
+    def set(self, request_type: str, times: int) -> None:
+        with self._lock:
+            self._times[request_type] = times
+
+    def take(self, request_type: str) -> bool:
+        with self._lock:
+            had_one = self._times[request_type] > 0
+            self._times[request_type] -= had_one
+            return had_one
 
 
 # -- declaring a knob

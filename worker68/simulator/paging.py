@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, get_args
 
-from worker68.simulator.countdown import Countdown
-from worker68.simulator.knobs import choice, number, switch, times
+from worker68.simulator.knobs import Countdown, choice, number, switch, times
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import Refusal, Refused, now_ms
 

@@ -14,14 +14,18 @@ from urllib.parse import urlsplit
 import msgspec
 
 from worker68.simulator import shapes
-from worker68.simulator.endpoints import CHANGES, ENDPOINTS, Busy, read_data
-from worker68.simulator.events import Message
+from worker68.simulator.endpoints import ENDPOINTS, Busy, read_data
+from worker68.simulator.events import FILE, Message
 from worker68.simulator.paging import Paging
-from worker68.simulator.sends import SENDS, BadSend, Kind, read_send
 from worker68.simulator.shapes import Json
-from worker68.simulator.world import Refusal, World
+from worker68.simulator.world import ChatType, Refusal, World
+
+#: ``new`` takes the caller's ``custom_msg_id`` and gives it back; ``old`` (all builds of the time of frames.json) makes its own.
+Kind = Literal["new", "old"]
 
 Effect = Literal["send", "change", "read", "restart"]
+
+SENDS: Final = frozenset({"sendMsg", "sendFile"})
 
 SUCCESS: Final = 200
 #: A bad request and an unknown path are answered with these; no such code of a real bridge is known, only 300.
@@ -51,7 +55,8 @@ class Request:
             return "send"
         if self.type == "restart68":
             return "restart"
-        return "change" if self.name in CHANGES else "read"
+        endpoint = ENDPOINTS.get(self.name)
+        return "change" if endpoint is not None and endpoint.changes else "read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def _call_service(world: World, request: Request, paging: Paging, *, check_api_b
     if endpoint.is_group_proto and call.protoType != "group":
         return refuse(BAD_REQUEST, "protoType 错误")
     try:
-        done = endpoint.run(world, call.data, paging)
+        done = endpoint.run(world, read_data(call.data, endpoint.shape), paging)
     except Busy:
         return Answer({"error": BUSY_ERROR})
     except Refusal as refusal:
@@ -149,3 +154,80 @@ def _split(url: str) -> tuple[str, str]:
 def refuse(code: int, description: str) -> Answer:
     """Answer with an error reply."""
     return Answer({"error": {"errorCode": code, "errorDesc": description}})
+
+
+# -- what sendMsg and sendFile ask for
+
+
+class BadSend(Exception):
+    """The bridge refuses a send with an error reply; ``code`` is its ``errorCode``: 400 and 404 are ours, none is documented."""
+
+    def __init__(self, code: int, description: str) -> None:
+        self.code = code
+        super().__init__(description)
+
+
+class _Values(msgspec.Struct):
+    content: str
+    chatType: int = 0
+    atUids: list[int] = []
+
+
+class _Item(msgspec.Struct):
+    type: str
+    values: _Values
+
+
+class _SendMsg(msgspec.Struct):
+    id: int
+    type: ChatType
+    items: list[_Item] = msgspec.field(name="list")
+    custom_msg_id: str | int | None = None
+
+
+class _FileData(msgspec.Struct):
+    file: str
+    type: ChatType
+    id: int
+
+
+class _SendFile(msgspec.Struct):
+    data: _FileData
+    custom_msg_id: str | int | None = None
+
+
+def read_send(world: World, frame: dict[str, Any], kind: Kind) -> list[Message]:
+    """Read a send's messages: one for each item, the caller's id on the first. Raise ``BadSend`` where the bridge refuses."""
+    parts: list[tuple[int, str, tuple[int, ...]]]
+    try:
+        if frame["type"] == "sendFile":
+            asked_file = msgspec.convert(frame, _SendFile, strict=False)
+            file = asked_file.data
+            chat_type, chat_id, custom_id = file.type, file.id, asked_file.custom_msg_id
+            parts = [(FILE, file.file, ())]
+        else:
+            asked = msgspec.convert(frame.get("data"), _SendMsg, strict=False)
+            chat_type, chat_id, custom_id = asked.type, asked.id, asked.custom_msg_id
+            parts = [
+                (item.values.chatType, _unescape(item.values.content), tuple(item.values.atUids))
+                for item in asked.items
+            ]
+    except msgspec.ValidationError as error:
+        raise BadSend(400, "消息格式错误") from error
+    if not parts:
+        raise BadSend(400, "消息格式错误")
+    if not world.knows_chat(chat_type, chat_id):
+        raise BadSend(404, "会话不存在")
+    refused = not world.may_write(chat_type, chat_id)
+    messages = []
+    for position, (content_type, text, at_uids) in enumerate(parts):
+        is_callers = kind == "new" and custom_id is not None and position == 0
+        own_id = str(custom_id) if is_callers else world.make_custom_id()
+        message_id = world.next_message_id()
+        messages.append(Message(chat_type, chat_id, text, own_id, message_id, content_type, at_uids, refused))
+    return messages
+
+
+def _unescape(content: str) -> str:
+    """Turn backslash + n into the line feed that it stands for (PROTOCOL.md, doc)."""
+    return content.replace("\\n", "\n")

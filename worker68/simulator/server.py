@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
-from worker68.clock import monotonic
+from worker68.clock import Deadline, monotonic
 from worker68.errors import Worker68Error
 from worker68.simulator import events
 from worker68.simulator.clients import Client, Clients, Overlap
@@ -39,8 +39,8 @@ from worker68.simulator.population import build_world
 from worker68.simulator.queues import EventStream
 from worker68.simulator.records import Journal, Received, RecordFile, Records, Sent
 from worker68.simulator.replay import Replay
+from worker68.simulator.requests import Kind
 from worker68.simulator.scenario import Scenario, apply, follow
-from worker68.simulator.sends import Kind
 from worker68.simulator.shapes import Json
 from worker68.simulator.world import World
 
@@ -56,6 +56,8 @@ VERDICT_DELAY_SECONDS: Final = 0.2
 LARGEST_FRAME_BYTES: Final = 16 * 1024 * 1024
 #: Starting, stopping and calls into the thread take milliseconds; so long only when something hangs.
 PATIENCE_SECONDS: Final = 10.0
+#: At a stop, between two looks at the connections that are still there.
+_TURN_SECONDS: Final = 0.01
 
 
 class SimulatorNotStarted(Worker68Error):
@@ -271,7 +273,7 @@ class Simulator:
                 begun.add(self)
                 self.protocol.send_frame = partial(unless_no_pong, self.protocol.send_frame)  # type: ignore[method-assign]
 
-        # The listener is closed by hand below: the context manager would wait for half-open handshakes.
+        # The listener is closed by hand below: the context manager would wait for half-open handshakes first.
         server = await serve(
             handle,
             self.host,
@@ -286,16 +288,20 @@ class Simulator:
         going_on += [asyncio.create_task(follow(scenario, self.faults)) for scenario in self._scenarios]
         listening.set_result(int(server.sockets[0].getsockname()[1]))
         await self._stopping.wait()
-        server.close(close_connections=False)
         for task in going_on:
             task.cancel()
+        # Nobody is taken in any more. The listener is closed when all are gone: asyncio loses one that it takes while it closes.
+        for listener in server.sockets:
+            self._loop.remove_reader(listener.fileno())
         self._clients.abort()
-        # Those in their handshake are no clients yet. What the listener takes in its last turn of the loop has begun three later.
-        for _ in range(4):
-            await asyncio.sleep(0)
+        # Those in their handshake are no clients yet, and one that was just taken in has no transport yet. Each has a task.
+        deadline = Deadline.after(PATIENCE_SECONDS)
+        while (others := asyncio.all_tasks() - {asyncio.current_task()}) and not deadline.passed:
             for connection in list(begun):
                 connection.transport.abort()
-        await asyncio.sleep(0)
+            await asyncio.wait(others, timeout=_TURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        server.close()
+        await server.wait_closed()
 
     def _make_exchange(self, records: Records) -> Exchange:
         delivery = Delivery(

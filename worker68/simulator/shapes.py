@@ -60,7 +60,7 @@ def contact_detail(world: World, person: Person, group_id: int) -> Json:
 
 def friend_request(world: World, request: JoinRequest) -> Json:
     return {
-        "userInfo": _applicant(world, request),
+        "userInfo": sending_user(world.people[request.uid]),
         "msg": request.text,
         "modifyTime": str(request.asked_ms),
         "type": "IDENTIFY",
@@ -181,10 +181,6 @@ def _user(person: Person) -> Json:
 def _friend(person: Person) -> Json:
     relation = {"friendRelation": {"bfFriend": True}, "userOnOrOffline": online_status(person)}
     return {**_user(person), **relation, "identify": person.identify}
-
-
-def _applicant(world: World, request: JoinRequest) -> Json:
-    return sending_user(world.people[request.uid])
 
 
 def _mute(world: World, person: Person, group_id: int) -> Json:

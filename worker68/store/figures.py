@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, case, func, select, union_all
 
 from worker68.jobs.outcome import ErrorCode, Status
+from worker68.jobs.states import State
 from worker68.store.engine import reading
 from worker68.store.statements.identity import find_accounts
 from worker68.store.tables import IN_LANE, NOT_DUE, SENDING, UtcDateTime, attempts, jobs, outbox
@@ -36,6 +37,13 @@ class Waiting(NamedTuple):
     state: str
     number: int
     since: dt.datetime
+
+
+class Backlog(NamedTuple):
+    """The unfinished jobs of one account: how many in each state, and for how many seconds the oldest that could run has waited."""
+
+    states: Counter[str]
+    oldest_seconds: float | None
 
 
 class OutboxCount(NamedTuple):
@@ -79,6 +87,17 @@ def count_waiting_jobs(engine: Engine, accounts: Sequence[str]) -> list[Waiting]
                 one if same is None else one._replace(number=one.number + same.number, since=min(one.since, same.since))
             )
     return list(found.values())
+
+
+def sum_waiting_jobs(engine: Engine, accounts: Sequence[str], now: dt.datetime) -> dict[str, Backlog]:
+    """Return what waits of those of these accounts that have unfinished jobs."""
+    found: dict[str, Backlog] = {}
+    for row in count_waiting_jobs(engine, accounts):
+        states, oldest = found.setdefault(row.account, Backlog(Counter(), None))
+        states[row.state] += row.number
+        if row.state == State.READY:
+            found[row.account] = Backlog(states, max(oldest or 0.0, (now - row.since).total_seconds()))
+    return found
 
 
 def count_in_doubt(engine: Engine, since: dt.datetime) -> InDoubt:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Engine, Select, select
 
+from worker68.jobs.fields import Chat
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
 from worker68.store.engine import reading
@@ -31,13 +32,17 @@ class Found:
     job_id: str
     account: str
     task: str
-    chat_type: str | None
+    chat_type: Literal["friend", "group"] | None
     chat_id: int | None
     state: State
     status: str | None
     priority: int
     attempts: int
     due_at: dt.datetime | None
+
+    @property
+    def chat(self) -> Chat | None:
+        return Chat(self.chat_type, self.chat_id) if self.chat_type is not None and self.chat_id is not None else None
 
 
 _FIRST_ID: Final = (

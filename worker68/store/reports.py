@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,7 +15,7 @@ from worker68.errors import DatabaseUnfit
 from worker68.jobs.states import State
 from worker68.store.engine import Connection, open_engine, reading
 from worker68.store.schema import check_version
-from worker68.store.statements.identity import find_seqs
+from worker68.store.statements.identity import find_accounts, find_seqs
 from worker68.store.tables import SENDING, attempts, jobs, requesters
 
 #: No index holds all jobs of an account or a state in their order: a list looks back through so many of the newest jobs.
@@ -22,6 +23,15 @@ LOOKED_THROUGH: Final = 500_000
 
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT: Final = 1000
+
+#: The beginning of a UUID, which is what Celery gives out.
+_UUID_BEGINNING: Final = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
+
+#: Sorts after each character of a UUID, whatever the collation of the database.
+_AFTER_HEX: Final = "g"
+_LAST: Final = "\U0010ffff"
+#: On PostgreSQL, whose index follows the language of the database, beginnings of other ids are looked for in so many newest jobs.
+BEGINNINGS_LOOKED_THROUGH: Final = 100_000
 
 
 class JobLine(msgspec.Struct, frozen=True):
@@ -156,6 +166,26 @@ def find_jobs(engine: Engine, identity: str, account: str | None = None) -> list
     """
     with reading(engine) as connection:
         return _reports(connection, find_seqs(connection, identity, account), account)
+
+
+def find_beginnings(engine: Engine, beginning: str, account: str | None, limit: int) -> list[int]:
+    """Return up to ``limit`` jobs whose ``job_id`` begins so.
+
+    A ``job_id`` is unique, and indexed, within its account, so the accounts are found first.
+    """
+    begins = func.substr(jobs.c.job_id, 1, len(beginning)) == beginning
+    query = select(jobs.c.seq).where(begins).limit(limit)
+    with reading(engine) as connection:
+        in_order = connection.dialect.name == "sqlite"
+        if in_order or _UUID_BEGINNING.fullmatch(beginning):
+            end = beginning + (_LAST if in_order else _AFTER_HEX)
+            accounts = [account] if account is not None else find_accounts(connection)
+            query = query.where(jobs.c.account.in_(accounts), jobs.c.job_id >= beginning, jobs.c.job_id < end)
+        else:
+            newest = connection.scalar(select(func.max(jobs.c.seq))) or 0
+            query = query.where(jobs.c.seq.between(newest - BEGINNINGS_LOOKED_THROUGH + 1, newest))
+            query = query if account is None else query.where(jobs.c.account == account)
+        return sorted(connection.scalars(query))
 
 
 def load_reports(engine: Engine, seqs: Sequence[int], account: str | None = None) -> list[JobReport]:

@@ -266,25 +266,30 @@ accounts = Table(
     UniqueConstraint("version"),
 )
 
-#: The lists, each as its last applied snapshots left it. A row says when it came or changed last, and since when it is gone.
-contacts = Table(
+
+def _list(name: str, *columns: Column[Any]) -> Table:
+    """A list of an account, as its last applied snapshots left it. A row says when it changed last, and since when it is gone."""
+    account = Column("account", String(64), primary_key=True)
+    since = (Column("updated_at", UtcDateTime, nullable=False), Column("removed_at", UtcDateTime))
+    return Table(name, metadata, account, *columns, *since)
+
+
+def _id(name: str) -> Column[Any]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+contacts = _list(
     "contacts",
-    metadata,
-    Column("account", String(64), primary_key=True),
-    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    _id("user_id"),
     Column("name", Text, nullable=False),
     Column("handle", Text),
     Column("icon", Text),
     Column("friend", Boolean, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
-    Column("removed_at", UtcDateTime),
 )
 
-groups = Table(
+groups = _list(
     "groups",
-    metadata,
-    Column("account", String(64), primary_key=True),
-    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    _id("group_id"),
     Column("name", Text, nullable=False),
     Column("host_id", BigInteger),
     Column("member_count", BigInteger),
@@ -292,47 +297,35 @@ groups = Table(
     Column("role", String(6)),
     Column("muted", Boolean),
     Column("notice", Text),
-    Column("updated_at", UtcDateTime, nullable=False),
-    Column("removed_at", UtcDateTime),
 )
 
-group_members = Table(
+group_members = _list(
     "group_members",
-    metadata,
-    Column("account", String(64), primary_key=True),
-    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    _id("group_id"),
+    _id("user_id"),
     Column("name", Text, nullable=False),
     Column("icon", Text),
     Column("role", String(6)),
     Column("friend", Boolean, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
-    Column("removed_at", UtcDateTime),
 )
 
-friend_requests = Table(
+friend_requests = _list(
     "friend_requests",
-    metadata,
-    Column("account", String(64), primary_key=True),
-    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    _id("user_id"),
     Column("name", Text, nullable=False),
     Column("handle", Text),
     Column("icon", Text),
     Column("message", Text),
     Column("kind", Text),
     Column("requested_at", UtcDateTime),
-    Column("updated_at", UtcDateTime, nullable=False),
-    Column("removed_at", UtcDateTime),
 )
 
-group_requests = Table(
+group_requests = _list(
     "group_requests",
-    metadata,
-    Column("account", String(64), primary_key=True),
     #: Below 0: a row of a version that did not know the service's number of the request.
-    Column("request_id", BigInteger, primary_key=True, autoincrement=False),
+    _id("request_id"),
     #: 0 where the bridge names no group.
-    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
+    _id("group_id"),
     #: Who asks or invites, and whom it is about.
     Column("user_id", BigInteger, nullable=False),
     Column("name", Text, nullable=False),
@@ -346,8 +339,6 @@ group_requests = Table(
     Column("message", Text),
     Column("requested_at", UtcDateTime),
     Column("changed_at", UtcDateTime),
-    Column("updated_at", UtcDateTime, nullable=False),
-    Column("removed_at", UtcDateTime),
 )
 
 snapshots = Table(

@@ -11,7 +11,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Final
 
-from worker68.jobs.task import Task
+import msgspec
+
+from worker68.jobs.task import Step, Task
 
 
 def _collect() -> dict[str, Task]:
@@ -21,6 +23,15 @@ def _collect() -> dict[str, Task]:
 
 
 TASKS: Final = _collect()
+
+
+def find_step(task: str, fields: str, step: int) -> Step | None:
+    """Return a step of a job by what its row says (``fields`` is JSON); None where the task is not known here.
+
+    Raises ``ValueError`` or ``IndexError`` where the row is of another version, or damaged.
+    """
+    kind = TASKS.get(task)
+    return kind.steps_of(msgspec.json.decode(fields, type=kind.fields))[step] if kind is not None else None
 
 
 def find_nearest_task(name: str) -> str | None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Chat, OneUser
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api
-from worker68.tasks.sync_contact import read_contact_detail
-from worker68.tasks.turn import Turn, is_success
+from worker68.tasks.sync_contact import sync_contact
+from worker68.tasks.turn import Turn
 
 #: ``op`` of UpdateContactsApply. [seen]
 ACCEPT = 8
@@ -22,19 +21,14 @@ ACCEPT = 8
 _ACCEPTED = succeeded({"accepted": True})
 
 
-async def accept(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, OneUser)
+async def accept(turn: Turn, fields: OneUser) -> Outcome | TryAgain:
     data = {"applyUid": fields.user_id, "op": ACCEPT}
-    finding = judge_request(await turn.ask(api.UPDATE_CONTACTS_APPLY, data, limit="moderate"))
-    return _ACCEPTED if is_success(finding) else finding
+    return await turn.change(api.UPDATE_CONTACTS_APPLY, data, _ACCEPTED)
 
 
-async def is_accepted(turn: Turn) -> Outcome | None:
+async def is_accepted(turn: Turn, fields: OneUser) -> Outcome | None:
     """Return the success where the user is a friend, None where not, or nothing shows it."""
-    fields = turn.job.fields
-    assert isinstance(fields, OneUser)
-    contact = await read_contact_detail(turn, fields.user_id)
+    contact = await sync_contact(turn, fields)
     if not isinstance(contact, Outcome) or contact.result is None:
         return None
     return _ACCEPTED if contact.result["contact"]["friend"] else None

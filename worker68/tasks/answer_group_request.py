@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, succeeded
 from worker68.jobs.snapshot import GroupRequestRow, ListSeen
@@ -20,7 +19,7 @@ from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api
 from worker68.protocol.values import read_id
 from worker68.tasks.sync_group_requests import read_group_requests
-from worker68.tasks.turn import Turn, data_of, is_success
+from worker68.tasks.turn import Turn
 
 #: Requests of these kinds are for an auditor to answer, also for one who is not the group's host. [seen]
 AUDITED = ("qr_code", "alias")
@@ -33,10 +32,8 @@ class AnswerGroupRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     accept: bool
 
 
-async def answer(turn: Turn) -> Outcome | TryAgain:
+async def answer(turn: Turn, fields: AnswerGroupRequest) -> Outcome | TryAgain:
     """Answer a request that is open; one that has this answer already is done, one that has another is refused."""
-    fields = turn.job.fields
-    assert isinstance(fields, AnswerGroupRequest)
     request = await _find(turn, fields.request_id)
     if not isinstance(request, GroupRequestRow):
         return request
@@ -46,14 +43,11 @@ async def answer(turn: Turn) -> Outcome | TryAgain:
         return failed(ErrorCode.REFUSED, f"the request is not open any more: {request.status}")
     call = api.GROUP_USER_CHECK_JOIN if await _is_invited(turn, request) else api.GROUP_CHECK_JOIN
     data = {"groupReqId": fields.request_id, "flag": fields.accept}
-    finding = judge_request(await turn.ask(call, data, limit="moderate"))
-    return _answered(fields) if is_success(finding) else finding
+    return await turn.change(call, data, _answered(fields))
 
 
-async def is_answered(turn: Turn) -> Outcome | None:
+async def is_answered(turn: Turn, fields: AnswerGroupRequest) -> Outcome | None:
     """Return the success where the request's status is the answer, None where it is another, or nothing shows it."""
-    fields = turn.job.fields
-    assert isinstance(fields, AnswerGroupRequest)
     request = await _find(turn, fields.request_id)
     shown = request.status if isinstance(request, GroupRequestRow) else None
     return _answered(fields) if shown == _status(fields) else None
@@ -80,8 +74,7 @@ async def _is_invited(turn: Turn, request: GroupRequestRow) -> bool:
     """Whether the account is not asked as an auditor but as the one who is to be in the group."""
     if request.kind in AUDITED:
         return False
-    profile = data_of(judge_request(await turn.ask(api.USER_INFO)))
-    user = profile.get("userInfo") if isinstance(profile, dict) else None
+    user = (await turn.show(api.USER_INFO)).get("userInfo")
     account_id = read_id(user.get("uid")) if isinstance(user, dict) else None
     return account_id != request.host_id and request.target_id in (account_id, None)
 

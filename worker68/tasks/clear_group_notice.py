@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import OneGroup, in_group
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api
 from worker68.protocol.entries import read_notice
-from worker68.tasks.turn import Turn, data_of, is_success
+from worker68.tasks.turn import Turn
 
 #: ``op`` of GroupUpdate. [doc/seen]
 CLEAR_NOTICE = 13
@@ -21,20 +20,15 @@ CLEAR_NOTICE = 13
 _CLEARED = succeeded({"notice_id": None})
 
 
-async def clear(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, OneGroup)
+async def clear(turn: Turn, fields: OneGroup) -> Outcome | TryAgain:
     data = {"op": CLEAR_NOTICE, "groupParam": {"groupId": fields.group_id}}
-    finding = judge_request(await turn.ask(api.GROUP_UPDATE, data, limit="moderate"))
-    return _CLEARED if is_success(finding) else finding
+    return await turn.change(api.GROUP_UPDATE, data, _CLEARED)
 
 
-async def is_cleared(turn: Turn) -> Outcome | None:
+async def is_cleared(turn: Turn, fields: OneGroup) -> Outcome | None:
     """Return the success where GroupDetail shows the group without a notice, None where it shows one, or no group."""
-    fields = turn.job.fields
-    assert isinstance(fields, OneGroup)
-    detail = data_of(judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
-    if not isinstance(detail, dict) or not isinstance(detail.get("group"), dict):
+    detail = await turn.show(api.GROUP_DETAIL, {"groupId": fields.group_id})
+    if not isinstance(detail.get("group"), dict):
         return None
     _, notice = read_notice(detail.get("groupNotice"))
     return None if notice else _CLEARED

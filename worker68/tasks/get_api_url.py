@@ -11,7 +11,7 @@ from worker68.jobs.task import JobClass, Task, read
 from worker68.tasks.turn import Turn, data_of, holds_no
 
 
-async def get_api_url(turn: Turn) -> Outcome | TryAgain:
+async def get_api_url(turn: Turn, _: NoFields) -> Outcome | TryAgain:
     finding = judge_request(await turn.call("getApiUrl"))
     url = data_of(finding)
     if url is None:

@@ -17,12 +17,10 @@ from worker68.tasks.membership import ADD, SomeMembers, change_members, find_mem
 from worker68.tasks.turn import Turn, data_of, is_success
 
 
-async def invite(turn: Turn) -> Outcome | TryAgain:
-    finding = await change_members(turn, ADD)
+async def invite(turn: Turn, fields: SomeMembers) -> Outcome | TryAgain:
+    finding = await change_members(turn, fields, ADD)
     if not is_success(finding):
         return finding
-    fields = turn.job.fields
-    assert isinstance(fields, SomeMembers)
     reply = data_of(finding)
     strangers, waiting = (_ids(reply, name) for name in ("notFriendUids", "needCheckUids"))
     result = {
@@ -35,11 +33,9 @@ async def invite(turn: Turn) -> Outcome | TryAgain:
     return Outcome(Status.FAILED, result, JobError(ErrorCode.REFUSED, "none of them is a friend of the account"))
 
 
-async def are_there(turn: Turn) -> Outcome | None:
+async def are_there(turn: Turn, fields: SomeMembers) -> Outcome | None:
     """Return the success where all of them are members, None where one is not, or nothing shows it."""
-    fields = turn.job.fields
-    assert isinstance(fields, SomeMembers)
-    there = await find_members(turn, fields.wanted)
+    there = await find_members(turn, fields)
     return succeeded({"done": fields.wanted, "failed": [], "waiting": []}) if there == set(fields.wanted) else None
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.snapshot import ListSeen, MemberRow
@@ -30,20 +29,17 @@ class SomeMembers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return list(dict.fromkeys(self.user_ids))
 
 
-async def change_members(turn: Turn, op: int) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, SomeMembers)
+async def change_members(turn: Turn, fields: SomeMembers, op: int) -> Outcome | TryAgain:
     data = {"op": op, "groupId": fields.group_id, "members": fields.wanted}
-    return judge_request(await turn.ask(api.GROUP_MEMBER, data, limit="moderate"))
+    return await turn.change(api.GROUP_MEMBER, data)
 
 
-async def find_members(turn: Turn, wanted: list[int]) -> set[int] | None:
-    """Return which of these are members of the group that the job names; None where the list could not be read as a whole."""
-    fields: Any = turn.job.fields
+async def find_members(turn: Turn, fields: SomeMembers) -> set[int] | None:
+    """Return which of them are members of the group; None where its list could not be read as a whole."""
     seen = await read_members(turn, fields.group_id)
     if not isinstance(seen, ListSeen) or not seen.whole:
         return None
-    return await asyncio.to_thread(_among, seen, frozenset(wanted))
+    return await asyncio.to_thread(_among, seen, frozenset(fields.wanted))
 
 
 def _among(seen: ListSeen, wanted: frozenset[int]) -> set[int]:

@@ -18,7 +18,7 @@ from worker68.jobs.task import JobClass, Step, Task, change, message
 from worker68.protocol import api
 from worker68.protocol.messages import MuteAnnouncement
 from worker68.tasks.sync_groups import read_group
-from worker68.tasks.turn import Turn, data_of, is_success
+from worker68.tasks.turn import Turn, data_of
 
 #: ``op`` of GroupUpdate. [doc]
 MUTE_GROUP = 11
@@ -36,26 +36,19 @@ class MuteGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     announcement_text: Text | None = None
 
 
-async def mute_group(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, MuteGroup)
+async def mute_group(turn: Turn, fields: MuteGroup) -> Outcome | TryAgain:
     data = {"op": MUTE_GROUP, "groupParam": {"shutup": fields.muted, "groupId": fields.group_id}}
-    finding = judge_request(await turn.ask(api.GROUP_UPDATE, data, limit="moderate"))
-    return _muted(fields) if is_success(finding) else finding
+    return await turn.change(api.GROUP_UPDATE, data, _muted(fields))
 
 
-async def is_group_muted(turn: Turn) -> Outcome | None:
+async def is_group_muted(turn: Turn, fields: MuteGroup) -> Outcome | None:
     """Return the success of a mute that getGroups shows to be as it was asked for, None where it does not."""
-    fields = turn.job.fields
-    assert isinstance(fields, MuteGroup)
     groups = data_of(judge_request(await turn.call("getGroups", reply_shape=list[msgspec.Raw])))
     muted = await asyncio.to_thread(_find_muted, groups if isinstance(groups, list) else [], fields.group_id)
     return _muted(fields) if muted is fields.muted else None
 
 
-async def announce(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, MuteGroup)
+async def announce(turn: Turn, fields: MuteGroup) -> Outcome | TryAgain:
     text = fields.announcement_text or (MUTED_TEXT if fields.muted else UNMUTED_TEXT)
     return await turn.send(MuteAnnouncement(fields.group_id, text, fields.muted))
 

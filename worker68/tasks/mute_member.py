@@ -11,13 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from worker68.clock import utc_now
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id, in_group
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api
 from worker68.protocol.values import read_int
-from worker68.tasks.turn import Turn, data_of, is_success
+from worker68.tasks.turn import Turn
 
 #: ``shutupTime`` that lifts a mute, and ``groupShutupTime`` of a member who is not muted. [seen]
 LIFT = -1
@@ -37,24 +36,18 @@ class MuteMember(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-async def mute_member(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, MuteMember)
+async def mute_member(turn: Turn, fields: MuteMember) -> Outcome | TryAgain:
     data = {"targetUid": fields.user_id, "shutupTime": fields.seconds or LIFT, "groupId": fields.group_id}
-    finding = judge_request(await turn.ask(api.GROUP_MEMBER_SHUTUP, data, limit="moderate"))
-    return succeeded({"seconds": fields.seconds}) if is_success(finding) else finding
+    return await turn.change(api.GROUP_MEMBER_SHUTUP, data, succeeded({"seconds": fields.seconds}))
 
 
-async def is_muted(turn: Turn) -> Outcome | None:
+async def is_muted(turn: Turn, fields: MuteMember) -> Outcome | None:
     """Return the success where the member's detail shows the mute as it was asked for, None where it shows another or none.
 
     A detail without the field shows nothing: it is left out where there is no mute [seen], and by a service that does not know it.
     """
-    fields = turn.job.fields
-    assert isinstance(fields, MuteMember)
     data = {"targetUid": fields.user_id, "groupId": fields.group_id}
-    detail = data_of(judge_request(await turn.ask(api.CONTACTS_DETAIL, data)))
-    base = detail.get("contactsDetailBase") if isinstance(detail, dict) else None
+    base = (await turn.show(api.CONTACTS_DETAIL, data)).get("contactsDetailBase")
     left = read_int(base.get("groupShutupTime")) if isinstance(base, dict) else None
     if left is None:
         return None

@@ -15,17 +15,15 @@ from worker68.tasks.membership import REMOVE, SomeMembers, change_members, find_
 from worker68.tasks.turn import Turn, is_success
 
 
-async def remove(turn: Turn) -> Outcome | TryAgain:
+async def remove(turn: Turn, fields: SomeMembers) -> Outcome | TryAgain:
     """Remove them; then look who is gone, because the reply does not say it for each. [seen]
 
     Where the list cannot be read the service's word counts, as for every other change.
     """
-    finding = await change_members(turn, REMOVE)
+    finding = await change_members(turn, fields, REMOVE)
     if not is_success(finding):
         return finding
-    fields = turn.job.fields
-    assert isinstance(fields, SomeMembers)
-    there = await find_members(turn, fields.wanted) or set()
+    there = await find_members(turn, fields) or set()
     result = {
         "done": [user_id for user_id in fields.wanted if user_id not in there],
         "failed": [user_id for user_id in fields.wanted if user_id in there],
@@ -36,11 +34,9 @@ async def remove(turn: Turn) -> Outcome | TryAgain:
     return Outcome(Status.FAILED, result, error)
 
 
-async def are_gone(turn: Turn) -> Outcome | None:
+async def are_gone(turn: Turn, fields: SomeMembers) -> Outcome | None:
     """Return the success where none of them is a member, None where one still is, or nothing shows it."""
-    fields = turn.job.fields
-    assert isinstance(fields, SomeMembers)
-    there = await find_members(turn, fields.wanted)
+    there = await find_members(turn, fields)
     return succeeded({"done": fields.wanted, "failed": []}) if there == set() else None
 
 

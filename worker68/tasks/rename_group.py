@@ -10,12 +10,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id, in_group
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Task, change
 from worker68.protocol import api
-from worker68.tasks.turn import Turn, data_of, is_success
+from worker68.tasks.turn import Turn
 
 #: ``op`` of GroupUpdate. [doc/seen]
 RENAME = 7
@@ -27,20 +26,14 @@ class RenameGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-async def rename(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, RenameGroup)
+async def rename(turn: Turn, fields: RenameGroup) -> Outcome | TryAgain:
     data = {"op": RENAME, "groupParam": {"groupName": fields.name, "groupId": fields.group_id}}
-    finding = judge_request(await turn.ask(api.GROUP_UPDATE, data, limit="moderate"))
-    return succeeded({"name": fields.name}) if is_success(finding) else finding
+    return await turn.change(api.GROUP_UPDATE, data, succeeded({"name": fields.name}))
 
 
-async def is_renamed(turn: Turn) -> Outcome | None:
+async def is_renamed(turn: Turn, fields: RenameGroup) -> Outcome | None:
     """Return the success where GroupDetail shows the name, None where it shows another or none."""
-    fields = turn.job.fields
-    assert isinstance(fields, RenameGroup)
-    detail = data_of(judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
-    group = detail.get("group") if isinstance(detail, dict) else None
+    group = (await turn.show(api.GROUP_DETAIL, {"groupId": fields.group_id})).get("group")
     shown = group.get("name") if isinstance(group, dict) else None
     return succeeded({"name": fields.name}) if shown == fields.name else None
 

@@ -32,9 +32,7 @@ class RawRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proto_type: Name | None = None
 
 
-async def request(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, RawRequest)
+async def request(turn: Turn, fields: RawRequest) -> Outcome | TryAgain:
     call = api.ApiCall(fields.type, fields.path, fields.proto_type)
     seen = await turn.ask(call, fields.data, limit=turn.job.now.limit)
     await asyncio.to_thread(cut_deep, seen.data)

@@ -16,7 +16,7 @@ BACK_WITHIN_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
 
-async def restart_client(turn: Turn) -> Outcome | TryAgain:
+async def restart_client(turn: Turn, _: NoFields) -> Outcome | TryAgain:
     """Restart the client and wait for the new Hello. Expect no reply, or "restarting", then a drop. [doc/open]
 
     That it logs in to its server again is not waited for: that may take a person, and what needs it waits by itself.

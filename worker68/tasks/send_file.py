@@ -24,9 +24,7 @@ class SendFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
-async def send_file(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, SendFile)
+async def send_file(turn: Turn, fields: SendFile) -> Outcome | TryAgain:
     return await turn.send(FileMessage(fields.chat, fields.path))
 
 

@@ -28,9 +28,7 @@ def chat_of(fields: Any) -> Chat:
     return chat
 
 
-async def send_message(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, SendMessage)
+async def send_message(turn: Turn, fields: SendMessage) -> Outcome | TryAgain:
     return await turn.send(TextMessage(fields.chat, fields.text, fields.quote, fields.mentions))
 
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.jobs.evidence import judge_request
 from worker68.jobs.fields import Id, Text, in_group
 from worker68.jobs.outcome import Outcome, TryAgain, succeeded
 from worker68.jobs.task import JobClass, Step, Task, change, message
@@ -30,33 +29,27 @@ class SetGroupNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     announce: bool = True
 
 
-async def set_notice(turn: Turn) -> Outcome | TryAgain:
+async def set_notice(turn: Turn, fields: SetGroupNotice) -> Outcome | TryAgain:
     """Set the notice. Its line breaks stay as they are: only a message's content is written in the bridge's own way. [doc]"""
-    fields = turn.job.fields
-    assert isinstance(fields, SetGroupNotice)
     parameters = {"notice": fields.notice, "bfAll": True, "groupId": fields.group_id}
     data = {"op": SET_NOTICE, "groupParam": parameters}
-    finding = judge_request(await turn.ask(api.GROUP_UPDATE, data, limit="moderate"))
+    finding = await turn.change(api.GROUP_UPDATE, data)
     if not is_success(finding):
         return finding
     reply = data_of(finding)
     return _notice_set(read_id(reply.get("noticeId")) if isinstance(reply, dict) else None)
 
 
-async def is_notice_set(turn: Turn) -> Outcome | None:
+async def is_notice_set(turn: Turn, fields: SetGroupNotice) -> Outcome | None:
     """Return the success of a notice that GroupDetail shows, None where it shows another or none."""
-    fields = turn.job.fields
-    assert isinstance(fields, SetGroupNotice)
-    detail = data_of(judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id})))
-    notice_id, notice = read_notice(detail.get("groupNotice") if isinstance(detail, dict) else None)
+    detail = await turn.show(api.GROUP_DETAIL, {"groupId": fields.group_id})
+    notice_id, notice = read_notice(detail.get("groupNotice"))
     if notice is None or wire_text(notice, "escaped") != wire_text(fields.notice, "escaped"):
         return None
     return _notice_set(notice_id)
 
 
-async def announce(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, SetGroupNotice)
+async def announce(turn: Turn, fields: SetGroupNotice) -> Outcome | TryAgain:
     return await turn.send(NoticeAnnouncement(fields.group_id, fields.notice))
 
 

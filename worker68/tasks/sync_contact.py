@@ -26,15 +26,9 @@ class _Contact(msgspec.Struct):
     commonResult: Any = None
 
 
-async def sync_contact(turn: Turn) -> Outcome | TryAgain:
-    fields = turn.job.fields
-    assert isinstance(fields, OneUser)
-    return await read_contact_detail(turn, fields.user_id)
-
-
-async def read_contact_detail(turn: Turn, user_id: int) -> Outcome | TryAgain:
+async def sync_contact(turn: Turn, fields: OneUser) -> Outcome | TryAgain:
     """Read one contact; ``friend`` says whether it is one."""
-    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": user_id}, reply_shape=_Contact))
+    finding = judge_request(await turn.ask(api.CONTACTS_DETAIL, {"targetUid": fields.user_id}, reply_shape=_Contact))
     detail = data_of(finding)
     if detail is None:
         return finding

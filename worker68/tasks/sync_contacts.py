@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from worker68.jobs.evidence import Evidence
-from worker68.jobs.fields import NoFields
 from worker68.jobs.snapshot import CONTACTS, ContactRow
-from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol import api
 from worker68.protocol.entries import User, decode_entry, is_friend, name_of
 from worker68.protocol.values import read_id, read_text
-from worker68.tasks.lists import Entries, ListReply, entries_of
-from worker68.tasks.paging import ListSource, read_list
-from worker68.tasks.turn import Finding, Turn
-
-#: What the client itself asks for. Without number and size the first page comes. [seen]
-CONTACTS_A_PAGE = 200
-
-
-class _Contacts(ListReply):
-    contactsList: list[msgspec.Raw] | None = None
+from worker68.tasks.lists import list_of_service, list_task
 
 
 class _Contact(msgspec.Struct):
@@ -41,29 +29,13 @@ def read_contact(raw: msgspec.Raw) -> ContactRow | None:
     return ContactRow(user_id, name_of(user), read_text(user.identify), read_text(user.icon), is_friend(user))
 
 
-async def _ask(turn: Turn, number: int) -> Evidence:
-    data = {"pageNum": number, "pageSize": CONTACTS_A_PAGE}
-    return await turn.ask(api.CONTACTS_LIST, data, reply_shape=_Contacts)
+#: Pages as large as the client itself asks for. Without number and size the first page comes. [seen]
+_SOURCE = list_of_service(CONTACTS, api.CONTACTS_LIST, "contactsList", read_contact, page_size=200)
 
-
-def _entries(data: Any) -> Entries | None:
-    return entries_of(data, data.contactsList) if isinstance(data, _Contacts) else None
-
-
-_SOURCE = ListSource(CONTACTS, _ask, _entries, read_contact, page_size=CONTACTS_A_PAGE)
-
-
-async def sync_contacts(turn: Turn) -> Finding:
-    return await read_list(turn, _SOURCE)
-
-
-TASK: Final = Task(
+TASK: Final = list_task(
     "worker68.sync_contacts",
     "Bring the list of contacts into the database.",
-    NoFields,
-    JobClass.SYNC,
-    (read(sync_contacts, api.CONTACTS_LIST.type),),
-    result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
+    _SOURCE,
+    api.CONTACTS_LIST.type,
     sync_name="contacts",
-    wait_seconds=600.0,
 )

@@ -34,10 +34,8 @@ class _Group(msgspec.Struct):
     bfShutup: Any = None
 
 
-async def sync_group(turn: Turn) -> Outcome | TryAgain:
+async def sync_group(turn: Turn, fields: OneGroup) -> Outcome | TryAgain:
     """Read one group. ``muted`` is null where the reply does not say: no documented one does."""
-    fields = turn.job.fields
-    assert isinstance(fields, OneGroup)
     finding = judge_request(await turn.ask(api.GROUP_DETAIL, {"groupId": fields.group_id}, reply_shape=_Group))
     detail = data_of(finding)
     if detail is None:

@@ -9,20 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.jobs.evidence import Evidence
-from worker68.jobs.fields import NoFields
-from worker68.jobs.outcome import Outcome, TryAgain
-from worker68.jobs.snapshot import GROUP_REQUESTS, GroupRequestRow, ListSeen
-from worker68.jobs.task import JobClass, Task, read
+from worker68.jobs.snapshot import GROUP_REQUESTS, GroupRequestRow
 from worker68.protocol import api
 from worker68.protocol.entries import User, decode_entry, name_of
 from worker68.protocol.values import read_id, read_int, read_text, read_time
-from worker68.tasks.lists import Entries, ListReply, entries_of
-from worker68.tasks.paging import ListSource, read_list
+from worker68.tasks.lists import list_of_service, list_task
+from worker68.tasks.paging import read_list
 from worker68.tasks.turn import Finding, Turn
-
-#: What the documented GroupReqList asks for. [doc]
-REQUESTS_A_PAGE = 100
 
 #: ``groupReqType`` by its number, in words after the client's own for them. [seen] The list holds notices too: 6 to 13, 16 to 18.
 KINDS: Final = (
@@ -49,10 +42,6 @@ KINDS: Final = (
 #: ``groupReqStatus``, and the client's own words for it. [seen]
 STATUSES: Final = ("open", "agreed", "refused", "expired")
 _STATUS_WORDS: Final = {"CHECKING": "open", "AGREE": "agreed", "REFUSE": "refused", "EXPIRE": "expired"}
-
-
-class _Requests(ListReply):
-    groupReqs: list[msgspec.Raw] | None = None
 
 
 class _Request(msgspec.Struct):
@@ -116,34 +105,19 @@ def _read_status(value: Any) -> str | None:
     return None if word is None else _STATUS_WORDS.get(word, word.lower())
 
 
-async def _ask(turn: Turn, number: int) -> Evidence:
-    data = {"pageNum": number, "pageSize": REQUESTS_A_PAGE}
-    return await turn.ask(api.GROUP_REQ_LIST, data, reply_shape=_Requests)
+#: Pages as large as the documented GroupReqList asks for. [doc]
+_SOURCE = list_of_service(GROUP_REQUESTS, api.GROUP_REQ_LIST, "groupReqs", read_group_request, page_size=100)
 
 
-def _entries(data: Any) -> Entries | None:
-    return entries_of(data, data.groupReqs) if isinstance(data, _Requests) else None
-
-
-_SOURCE = ListSource(GROUP_REQUESTS, _ask, _entries, read_group_request, page_size=REQUESTS_A_PAGE)
-
-
-async def read_group_requests(turn: Turn) -> ListSeen | Outcome | TryAgain:
+async def read_group_requests(turn: Turn) -> Finding:
     """Read all requests of the account."""
     return await read_list(turn, _SOURCE)
 
 
-async def sync_group_requests(turn: Turn) -> Finding:
-    return await read_group_requests(turn)
-
-
-TASK: Final = Task(
+TASK: Final = list_task(
     "worker68.sync_group_requests",
     "Bring the requests about groups into the database: who asks to be let in, and who invites.",
-    NoFields,
-    JobClass.SYNC,
-    (read(sync_group_requests, api.GROUP_REQ_LIST.type),),
-    result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
+    _SOURCE,
+    api.GROUP_REQ_LIST.type,
     sync_name="group-requests",
-    wait_seconds=600.0,
 )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from worker68.jobs.evidence import Evidence
-from worker68.jobs.fields import NoFields
 from worker68.jobs.snapshot import GROUPS, GroupRow
-from worker68.jobs.task import JobClass, Task, read
 from worker68.protocol.entries import decode_entry, read_notice, read_role
 from worker68.protocol.values import read_id, read_int, read_text
-from worker68.tasks.lists import Entries
-from worker68.tasks.paging import ListSource, read_list
-from worker68.tasks.turn import Finding, Turn
+from worker68.tasks.lists import list_task
+from worker68.tasks.paging import ListSource
+from worker68.tasks.turn import Turn
 
 
 class _Group(msgspec.Struct):
@@ -51,24 +50,17 @@ async def _ask(turn: Turn, _: int) -> Evidence:
     return await turn.call("getGroups", reply_shape=list[msgspec.Raw])
 
 
-def _entries(data: Any) -> Entries | None:
+def _entries(data: Any) -> Sequence[msgspec.Raw] | None:
     return data if isinstance(data, list) and all(isinstance(entry, msgspec.Raw) for entry in data) else None
 
 
 _SOURCE = ListSource(GROUPS, _ask, _entries, read_group, paged=False)
 
-
-async def sync_groups(turn: Turn) -> Finding:
-    return await read_list(turn, _SOURCE)
-
-
-TASK: Final = Task(
+TASK: Final = list_task(
     "worker68.sync_groups",
     "Bring the account's groups into the database.",
-    NoFields,
-    JobClass.SYNC,
-    (read(sync_groups, "getGroups", through_api=False),),
-    result="`snapshot_id`, `count`, `added`, `removed`, `changed`",
+    _SOURCE,
+    "getGroups",
     sync_name="groups",
-    wait_seconds=600.0,
+    through_api=False,
 )

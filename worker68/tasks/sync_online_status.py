@@ -61,10 +61,8 @@ class _Reply(msgspec.Struct):
     userOnLineStatusList: list[Any] | None = None
 
 
-async def sync_online_status(turn: Turn) -> Finding:
+async def sync_online_status(turn: Turn, fields: OnlineStatus) -> Finding:
     """Ask for the given users, or for all known members; where none is known, the group's member list is read first."""
-    fields = turn.job.fields
-    assert isinstance(fields, OnlineStatus)
     wanted = await _whom(turn, fields)
     if not isinstance(wanted, list):
         return wanted

@@ -22,7 +22,7 @@ class _Profile(msgspec.Struct):
     signature: Any = None
 
 
-async def sync_profile(turn: Turn) -> Outcome | TryAgain:
+async def sync_profile(turn: Turn, _: NoFields) -> Outcome | TryAgain:
     finding = judge_request(await turn.ask(api.USER_INFO, reply_shape=_Profile))
     profile = data_of(finding)
     if profile is None:

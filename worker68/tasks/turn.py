@@ -157,6 +157,16 @@ class Turn:
             )
         )
 
+    async def change(self, call: ApiCall, data: Any, done: Outcome | None = None) -> Outcome | TryAgain:
+        """Make a change through the service's API. ``done``: the outcome of its success; without it that holds the reply's data."""
+        finding = judge_request(await self.ask(call, data, limit="moderate"))
+        return done if done is not None and is_success(finding) else finding
+
+    async def show(self, call: ApiCall, data: Any = None) -> dict[str, Any]:
+        """Return what the service shows of one thing, for a change to be read back; nothing where it does not answer so."""
+        shown = data_of(judge_request(await self.ask(call, data)))
+        return shown if isinstance(shown, dict) else {}
+
     async def ask_on(self, ask: Callable[[], Awaitable[Evidence]], *, pause_seconds: float = 0.0) -> Outcome | TryAgain:
         """Make a read in the middle of a longer one: what may be tried again is tried again here, so that nothing read is lost.
 

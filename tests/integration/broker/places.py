@@ -11,7 +11,7 @@ from worker68.broker.source import Source
 def own(client: redis.Redis, account: str, fence: int) -> Place:
     value = f"worker-a:{fence}"
     client.set(f"lease:{account}", value)
-    return Place.of_account(account, lease_key=f"lease:{account}", lease_value=value, fence=fence)
+    return Place(account, f"lease:{account}", value, fence)
 
 
 def push(client: redis.Redis, key: str, *messages: bytes) -> None:

@@ -11,7 +11,7 @@ import redis
 
 from tests.integration.broker.places import own, pop_and_ack, push, raws
 from worker68.broker import moderation
-from worker68.broker.place import Place, lists_of
+from worker68.broker.place import FRONT_NAME, Place, lists_of
 from worker68.broker.source import Source
 from worker68.broker.wire import Wire
 from worker68.errors import RedisAway
@@ -162,7 +162,7 @@ def test_the_numbers_of_a_search_whose_reply_was_lost_are_not_used_again(
 
 def test_the_front_door_is_not_searched_because_it_is_sorted(source: Source, client: Client) -> None:
     client.set("lease:front", "w")
-    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=7)
+    front = Place(FRONT_NAME, "lease:front", "w", 7)
     push(client, "worker68", *map(send, range(5)), mute(5))
 
     assert raws(source, front, limit=2) == [send(0), send(1)]

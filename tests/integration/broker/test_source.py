@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.integration.broker.places import own, pop_and_ack, push, raws
-from worker68.broker.place import Place
+from worker68.broker.place import FRONT_NAME, Place
 from worker68.broker.source import MAX_BATCH_BYTES, Source
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
@@ -34,7 +34,7 @@ def test_lists_are_emptied_by_priority_whatever_the_separator(source: Source, cl
 
 def test_the_front_door_is_a_place_like_any_other(source: Source, client: redis.Redis) -> None:
     client.set("lease:front", "w")
-    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=7)
+    front = Place(FRONT_NAME, "lease:front", "w", 7)
     push(client, "worker68", b"a")
 
     (popped,) = source.pop([front], 10).popped
@@ -223,7 +223,7 @@ def test_the_front_door_passes_on_to_an_accounts_own_queue_in_order(
     source: Source, client: redis.Redis, main: Place
 ) -> None:
     client.set("lease:front", "w")
-    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=1)
+    front = Place(FRONT_NAME, "lease:front", "w", 1)
     push(client, "worker68.main", b"before")
     push(client, "worker68", b"1", b"2", b"3")
     push(client, "worker68\x06\x163", b"less urgent")
@@ -238,7 +238,7 @@ def test_the_front_door_passes_on_to_an_accounts_own_queue_in_order(
 
 def test_without_the_lease_nothing_is_passed_on(source: Source, client: redis.Redis) -> None:
     client.set("lease:front", "w")
-    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=1)
+    front = Place(FRONT_NAME, "lease:front", "w", 1)
     push(client, "worker68", b"1")
     (popped,) = source.pop([front], 10).popped
     client.set("lease:front", "somebody else")
@@ -251,7 +251,7 @@ def test_a_message_whose_queue_is_no_list_stays_and_the_others_are_passed_on(
     source: Source, client: redis.Redis, main: Place
 ) -> None:
     client.set("lease:front", "w")
-    front = Place.front_door(lease_key="lease:front", lease_value="w", fence=1)
+    front = Place(FRONT_NAME, "lease:front", "w", 1)
     client.set("worker68.other", "not a list")
     push(client, "worker68", b"1", b"2", b"3")
     first, second, third = source.pop([front], 10).popped

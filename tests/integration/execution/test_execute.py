@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from tests.parts.accounts import open_account, pause_of
-from tests.parts.jobs import LEAST_FIELDS, NOW, SEND, message
+from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
 from worker68.clock import monotonic, utc_now
 from worker68.execution.execute import Execution
@@ -29,6 +29,7 @@ from worker68.store.tables import jobs
 from worker68.store.waiting import load_jobs
 from worker68.store.writer import Writer
 from worker68.tasks import TASKS
+from worker68.tasks.turn import TurnOver
 
 Run = Callable[[Ready], Outcome | TryAgain | StepDone | None]
 
@@ -53,7 +54,7 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]]
     """Put an action in the place of a task's first step."""
 
     def put(task: str, action: Callable[[Any], Any]) -> None:
-        async def perform(turn: Any) -> Any:
+        async def perform(turn: Any, _fields: Any) -> Any:
             return action(turn)
 
         kind = TASKS[task]
@@ -166,6 +167,23 @@ def test_what_expires_just_before_its_write_ends_without_an_attempt(ledger: Ledg
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.attempts) == ("ended", "expired", 0)
+
+
+@pytest.mark.parametrize(("written", "attempts_made"), [(True, 1), (False, 0)])
+def test_a_change_that_a_stop_breaks_off_counts_as_tried_once_a_frame_has_left(
+    ledger: Ledger, run: Run, act: Any, written: bool, attempts_made: int
+) -> None:
+    def break_off(turn: Any) -> None:
+        if written:
+            assert turn.may_not_write() is None
+        raise TurnOver(TryAgain(ErrorCode.UNAVAILABLE, "the worker is stopping", spent=False))
+
+    act(MUTE, break_off)
+    job = arrive(ledger, MUTE)
+
+    run(ready(job))
+
+    assert ledger.row(job.seq).attempts == attempts_made
 
 
 def resolve(connection: Connection) -> None:

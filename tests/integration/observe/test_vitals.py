@@ -18,7 +18,6 @@ from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.observe import figures, vitals
-from worker68.observe.checks import make_checks
 from worker68.observe.figures import make_registry
 from worker68.observe.health import Check, Watch
 from worker68.observe.parts import Parts
@@ -52,6 +51,7 @@ class Stand:
 def stand(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     monkeypatch.setattr(vitals, "Watch", functools.partial(Watch, look_seconds=LOOK, patience_seconds=PATIENCE))
     seen: list[Parts] = []
+    make_checks = vitals.make_checks
 
     def remember(parts: Parts, lease_ttl: float) -> Mapping[str, Check]:
         seen.append(parts)
@@ -153,6 +153,17 @@ def test_what_another_worker_holds_is_told_too(stand: Stand, redis_server: Embed
     stand.runtime.start()
     wait_until(lambda: stand.parts.owned.owns_front)
     assert stand.figures()["worker68_lease_held"] == {("front",): 1, ("account:main",): 0}
+
+
+def test_only_the_owner_of_the_front_door_tells_of_accounts_that_it_does_not_hold(
+    stand: Stand, redis_server: EmbeddedRedis
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        for lease in ("front", "account:main"):
+            client.set(f"worker68:lease:{lease}", "other|1", px=60_000)
+    stand.runtime.start()
+    wait_until(lambda: stand.runtime.vitals.problem is None)
+    assert stand.figures()["worker68_lease_held"] == {("front",): 0}
 
 
 def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +58,31 @@ class TestLife:
         ):
             warnings.simplefilter("always")
             simulator.stop()
+            gc.collect()
+        assert [str(one.message) for one in seen if one.category is ResourceWarning] == []
+
+    def test_stop_closes_what_comes_at_the_same_moment(self) -> None:
+        came = threading.Semaphore(0)
+
+        def come_and_go(port: int, over: threading.Event) -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5) as client:
+                    client.send(b"GET / HTTP/1.1\r\n")
+                    came.release()
+
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(10):
+                simulator, over = Simulator().start(), threading.Event()
+                crowd = [threading.Thread(target=come_and_go, args=(simulator.port, over)) for _ in range(4)]
+                for one in crowd:
+                    one.start()
+                for _ in range(20):
+                    came.acquire(timeout=TIMEOUT_SECONDS)
+                simulator.stop()
+                over.set()
+                for one in crowd:
+                    one.join()
             gc.collect()
         assert [str(one.message) for one in seen if one.category is ResourceWarning] == []
 

@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.postgres import PostgresServer
-from worker68.cli.check import check_database
+from worker68.cli.reach import explain_database
 from worker68.errors import DatabaseUnfit
 from worker68.store.engine import open_engine, reading
 from worker68.store.migration import upgrade
@@ -71,9 +71,11 @@ def test_a_database_that_cannot_keep_any_text_is_refused(latin: str, use: Callab
 
 
 def test_the_check_says_so_as_it_is(latin: str) -> None:
-    found = check_database(latin)
-    assert (found.ok, "has the encoding LATIN1" in found.found) == (False, True)
-    assert "does not answer" not in found.found
+    with pytest.raises(DatabaseUnfit) as refused:
+        open_reports(latin)
+    found = explain_database(refused.value)
+    assert "has the encoding LATIN1" in found
+    assert "does not answer" not in found
 
 
 def test_ascii_is_refused_as_well(postgres_server: PostgresServer) -> None:

@@ -16,8 +16,7 @@ from worker68.jobs.states import State
 from worker68.store import figures
 from worker68.store.engine import Engine, reading, transaction
 from worker68.store.figures import count_in_doubt, count_waiting_jobs, find_waiting_accounts
-from worker68.store.identity import find_beginnings
-from worker68.store.reports import find_jobs, list_jobs
+from worker68.store.reports import find_beginnings, find_jobs, list_jobs
 from worker68.store.standing import count_in_lanes, list_waiting
 
 DOUBT = in_doubt(ErrorCode.NO_VERDICT, "silence")

@@ -22,7 +22,7 @@ from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
-from worker68.store import figures, history, lanes, outbox, reports, snapshots, standing, waiting
+from worker68.store import figures, lanes, outbox, reports, snapshots, standing, waiting
 from worker68.store.engine import Engine, reading
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
@@ -114,8 +114,8 @@ def test_accepting_a_shrink_and_looking_back_read_the_changes_of_that_list(ledge
     number = lists.see(rows_of(GROUP_MEMBERS, 10), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
     with explained(ledger.engine) as plans:
         assert snapshots.accept(ledger.engine, number, utc_now()) == ENTRIES - 10
-        older, newer = (history.find_snapshot(ledger.engine, each) for each in (first, number))
-        assert len(list(history.read_difference(ledger.engine, older, newer))) == ENTRIES - 10
+        older, newer = (snapshots.find_snapshot(ledger.engine, each) for each in (first, number))
+        assert len(list(snapshots.read_difference(ledger.engine, older, newer))) == ENTRIES - 10
     bounded(plans, TIMES * ENTRIES)
 
 
@@ -183,6 +183,8 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         assert len(lanes.load_lanes(engine, "main", 2, [head.lane for head in heads])) > 2 * LANES
         assert len(waiting.load_jobs(engine, some)) == len(some)
         assert len(waiting.find_overdue(engine, "main", now)) == 50
+        waiting.release_unknown(engine, "main", now)
+        waiting.find_unknown(engine, "main", heads[0].lane)
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
         waiting.next_expiry(engine, "main")
@@ -276,6 +278,8 @@ def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> No
         lanes.find_lanes(engine, "main", "", 100)
         lanes.load_lanes(engine, "main", 2, [second.lane])
         waiting.find_overdue(engine, "main", now)
+        waiting.release_unknown(engine, "main", now)
+        waiting.find_unknown(engine, "main", second.lane)
         waiting.release_due(engine, "main", now)
         waiting.next_due(engine, "main")
         waiting.next_expiry(engine, "main")

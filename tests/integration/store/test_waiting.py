@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from sqlalchemy import text, update
 
-from tests.parts.jobs import MUTE, NOW, SYNC, message, mute_fields, send_fields
+from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, SYNC, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
@@ -17,6 +17,7 @@ from worker68.store.statements import attempts
 from worker68.store.tables import cancellations, jobs
 from worker68.store.waiting import Cancelled
 
+NOTICE = "worker68.set_group_notice"
 SOON = NOW + dt.timedelta(seconds=60)
 LATER = NOW + dt.timedelta(seconds=120)
 
@@ -77,6 +78,18 @@ def test_a_deferred_job_that_only_a_newer_worker_knows_is_nothing_that_is_due(le
     )
     assert waiting.release_due(ledger.engine, "main", SOON) == []
     assert waiting.next_due(ledger.engine, "main") == LATER
+
+
+def test_a_deferred_job_that_only_a_newer_worker_knows_enters_its_lane_when_it_is_due(ledger: Ledger) -> None:
+    newer, late, known = ledger.arrive(at(SOON), at(LATER), at(SOON))
+    ledger.arrive(message("worker68.later", {}))
+    theirs = update(jobs).where(jobs.c.seq.in_([newer.seq, late.seq])).values(task="worker68.x")
+    ledger.run(lambda connection: connection.execute(theirs))
+    assert waiting.find_unknown(ledger.engine, "main", newer.lane) == []
+    waiting.release_unknown(ledger.engine, "main", SOON)
+    assert waiting.find_unknown(ledger.engine, "main", newer.lane) == [(newer.seq, "worker68.x")]
+    assert [ledger.row(job.seq).state for job in (newer, late, known)] == ["ready", "deferred", "deferred"]
+    assert len(waiting.find_parked(ledger.engine, "main")) == 1
 
 
 def test_what_backs_off_or_is_parked_or_is_of_another_account_is_not_released(ledger: Ledger) -> None:
@@ -235,3 +248,44 @@ def test_each_question_has_its_index(ledger: Ledger, index: str, query: str) -> 
             connection.execute(text("SET enable_seqscan = off"))  # the table is empty, and a scan of nothing is cheap
         plan = connection.execute(text(f"{explain} {query.format(**wheres)}")).all()
     assert index in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("task", "ending", "status"),
+    [
+        ("worker68.mute_member", ErrorCode.UNAVAILABLE, "failed"),
+        ("worker68.mute_member", ErrorCode.WORKER_LOST, "failed"),
+        ("worker68.mute_member", ErrorCode.BUSY, None),
+        ("worker68.sync_groups", ErrorCode.UNAVAILABLE, None),
+        (SEND, ErrorCode.BUSY, None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("event", "given_up"), [(Event.EXPIRE, expired("too late")), (Event.CANCEL, cancelled("called off"))]
+)
+def test_only_a_change_that_was_not_answered_may_have_been_made(
+    ledger: Ledger, task: str, ending: ErrorCode, status: str | None, event: Event, given_up: Outcome
+) -> None:
+    (job,) = ledger.arrive(message(task, LEAST_FIELDS[task]))
+    attempt = ledger.must_begin(job)
+    ledger.run(lambda connection: attempts.back_off(connection, attempt, SOON, ending, "no reply came", NOW))
+
+    assert waiting.end_waiting(ledger.engine, [job.seq], event, given_up, NOW) == [job.seq]
+
+    row = ledger.row(job.seq)
+    assert row.status == (status or given_up.status)
+    assert row.error_code == (ErrorCode.UNAVAILABLE if status else None)
+    assert (given_up.reason in (row.error_message if status else row.reason)) is True
+
+
+def test_an_attempt_at_an_earlier_step_says_nothing_about_the_present_one(ledger: Ledger) -> None:
+    (job,) = ledger.arrive(message(NOTICE, LEAST_FIELDS[NOTICE]))
+    change = ledger.must_begin(job)
+    ledger.run(lambda connection: attempts.back_off(connection, change, NOW, ErrorCode.UNAVAILABLE, "silence", NOW))
+    (again,) = waiting.load_jobs(ledger.engine, [job.seq])
+    made = ledger.must_begin(again, 2)
+    ledger.run(lambda connection: attempts.advance(connection, made, {"notice_id": 5}, NOW))
+
+    assert waiting.end_waiting(ledger.engine, [job.seq], Event.EXPIRE, expired("too late"), NOW) == [job.seq]
+
+    assert (ledger.row(job.seq).status, ledger.row(job.seq).error_code) == ("expired", None)

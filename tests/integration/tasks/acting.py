@@ -20,13 +20,13 @@ GROUP_CHAT = {"type": "group", "id": MANAGED_GROUP}
 def act(link: Link, name: str, context: FreeContext | None = None, *, step: int = 0, **fields: Any) -> Any:
     """Let a task make one of its steps."""
     taken = turn(link, f"worker68.{name}", context, step=step, **fields)
-    return run(taken.job.now.act(taken))
+    return run(taken.job.now.act(taken, taken.job.fields))
 
 
 def look(taken: Turn) -> Any:
     """Let a change be read back."""
     assert taken.job.now.read_back is not None
-    return run(taken.job.now.read_back(taken))
+    return run(taken.job.now.read_back(taken, taken.job.fields))
 
 
 def result(finding: Any) -> dict[str, Any]:

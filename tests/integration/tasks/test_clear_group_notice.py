@@ -16,13 +16,13 @@ NAME = "worker68.clear_group_notice"
 
 def clear(link: Link, group_id: int) -> Any:
     taken = turn(link, NAME, group_id=group_id)
-    return run(taken.job.now.act(taken))
+    return run(taken.job.now.act(taken, taken.job.fields))
 
 
 def look(link: Link, group_id: int) -> Any:
     taken = turn(link, NAME, group_id=group_id)
     assert taken.job.now.read_back is not None
-    return run(taken.job.now.read_back(taken))
+    return run(taken.job.now.read_back(taken, taken.job.fields))
 
 
 def test_the_notice_is_gone_and_reading_back_shows_it(simulated_link: Link, simulated: Simulator) -> None:

@@ -39,7 +39,7 @@ def link(worker: Worker, bridge: WellBehavedBridge) -> Link:
 def read(link: Link, bridge: WellBehavedBridge, task: str, data: Any) -> Any:
     bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": data}]
     taken = turn(link, f"worker68.{task}", **READS[task])
-    return run(taken.job.now.act(taken))
+    return run(taken.job.now.act(taken, taken.job.fields))
 
 
 @pytest.mark.parametrize("task", READS)

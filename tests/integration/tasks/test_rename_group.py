@@ -16,13 +16,13 @@ NAME = "worker68.rename_group"
 
 def rename(link: Link, **fields: Any) -> Any:
     taken = turn(link, NAME, **fields)
-    return run(taken.job.now.act(taken))
+    return run(taken.job.now.act(taken, taken.job.fields))
 
 
 def look(link: Link, **fields: Any) -> Any:
     taken = turn(link, NAME, **fields)
     assert taken.job.now.read_back is not None
-    return run(taken.job.now.read_back(taken))
+    return run(taken.job.now.read_back(taken, taken.job.fields))
 
 
 def test_the_group_has_the_name_and_reading_back_shows_it(simulated_link: Link, simulated: Simulator) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from worker68.broker.place import Place, lists_of
+from worker68.broker.place import FRONT_NAME, Place, lists_of
 
 
 def test_a_queue_is_celerys_lists_in_order_with_both_separators() -> None:
@@ -13,7 +13,7 @@ def test_a_queue_is_celerys_lists_in_order_with_both_separators() -> None:
 
 
 def test_the_keys_of_an_account() -> None:
-    place = Place.of_account("main", lease_key="k", lease_value="v", fence=3)
+    place = Place("main", "k", "v", 3)
 
     assert (place.queue, place.unacked_key) == (
         "worker68.main",
@@ -22,8 +22,8 @@ def test_the_keys_of_an_account() -> None:
 
 
 def test_the_front_door_shares_no_key_with_an_account_whatever_its_name() -> None:
-    front = Place.front_door(lease_key="k", lease_value="v", fence=3)
+    front = Place(FRONT_NAME, "k", "v", 3)
 
-    for name in ("", "front", "worker68"):
-        account = Place.of_account(name, lease_key="k", lease_value="v", fence=3)
+    for name in ("front", "worker68"):
+        account = Place(name, "k", "v", 3)
         assert {front.queue, front.unacked_key}.isdisjoint({account.queue, account.unacked_key})

@@ -55,7 +55,7 @@ class Timer:
 
 class Runtime:
     def __init__(self) -> None:
-        self.runs, self.feed = Runs(["main"]), Feed()
+        self.runs, self.feed = Runs(), Feed()
         self.refusals, self.bound = 0, 0
 
     def bind_queues(self) -> None:

@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], fl
         jobs.append((task.removeprefix("worker68."), own, timeout))
         return 0
 
-    for module in ("send", "moderate", "sync"):
+    for module in ("send", "sync"):
         monkeypatch.setattr(f"worker68.cli.{module}.ask_for", note)
     return jobs
 

@@ -12,7 +12,7 @@ from tests.parts.onloop import running_loop, serve, stop_service
 from tests.parts.worker import wait_until
 from worker68.clock import monotonic
 from worker68.loop import LoopThread
-from worker68.observe.health import Recency, Threads, Watch
+from worker68.observe.health import Watch, are_alive, is_recent
 
 #: Looks come as fast as they can; what is ill must be so for two or three of them.
 LOOK, PATIENCE = 0.01, 0.05
@@ -161,10 +161,10 @@ def test_nothing_is_left_behind(watched: Watched) -> None:
 
 class TestChecks:
     def test_recency(self) -> None:
-        assert Recency("a round", monotonic, 10)() is None
-        assert Recency("a round", lambda: monotonic() - 11, 10)() == "a round: the last time was 11 s ago"
+        assert is_recent("a round", monotonic, 10)() is None
+        assert is_recent("a round", lambda: monotonic() - 11, 10)() == "a round: the last time was 11 s ago"
 
     def test_threads(self) -> None:
         here = threading.current_thread().name
-        assert Threads(frozenset({here}))() is None
-        assert Threads(frozenset({here, "worker68-writer"}))() == "ended: worker68-writer"
+        assert are_alive(frozenset({here}))() is None
+        assert are_alive(frozenset({here, "worker68-writer"}))() == "ended: worker68-writer"

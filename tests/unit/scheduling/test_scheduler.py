@@ -261,7 +261,7 @@ class Flood(Silence):
         self.account = account
 
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
-        popped = tuple(Popped(one, b"", b"", b"", leftover=False) for one in places if one.name == self.account)
+        popped = tuple(Popped(one, b"", b"", b"") for one in places if one.name == self.account)
         return Batch(popped, again=(self.account,))
 
 

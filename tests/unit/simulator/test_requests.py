@@ -19,8 +19,7 @@ from worker68.simulator.population import (
     PLAIN_GROUP,
     STRANGER,
 )
-from worker68.simulator.requests import Answer, Malformed, read_request, respond
-from worker68.simulator.sends import Kind
+from worker68.simulator.requests import Answer, Kind, Malformed, read_request, respond
 from worker68.simulator.world import FOR_EVER, LARGEST_PAGE, Refused, Role, World, now_ms
 
 

@@ -6,6 +6,7 @@ of this machine's; anything left behind.
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -13,11 +14,15 @@ from typing import Final
 import click
 from rich.console import Console
 
-from worker68.cli.demo.jobs import DemoJob, instructive_jobs, jobs_without_verdict, ordinary_jobs
-from worker68.cli.demo.kinds import jobs_of_other_kinds
+from worker68.cli.demo.jobs import (
+    DemoJob,
+    instructive_jobs,
+    jobs_of_other_kinds,
+    jobs_without_verdict,
+    ordinary_jobs,
+)
 from worker68.cli.demo.producer import DemoProducer, Ending
-from worker68.cli.demo.show import Live, count_statuses, print_endings
-from worker68.cli.demo.signals import Interruption
+from worker68.cli.demo.show import count_statuses, print_ending, print_endings
 from worker68.cli.demo.stage import LIMITS, VERDICT_TIMEOUT_SECONDS, Stage, forget_settings
 from worker68.cli.output import open_console
 from worker68.clock import Deadline, monotonic
@@ -32,6 +37,27 @@ DOUBT_SECONDS: Final = VERDICT_TIMEOUT_SECONDS + 10.0
 
 #: Where no terminal says how wide it is: the reasons are folded, so that the table can be read as a table.
 WIDTH: Final = 140
+
+
+class Interruption:
+    """Whether this process was asked to end (SIGINT, SIGTERM). To be made on the main thread.
+
+    Noted when it comes, obeyed where nothing is half done: an exception out of a signal handler may strike anywhere, also while a
+    lock of ``subprocess`` is held, which then is never released.
+    """
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, self._note)
+
+    def check(self) -> None:
+        """End the process, by ``SystemExit``, with 128 + the signal if one has come."""
+        if self._signal is not None:
+            raise SystemExit(128 + self._signal)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self._signal = self._signal or number
 
 
 def play(count: int) -> int:
@@ -65,19 +91,24 @@ def _play(stage: Stage, console: Console, interruption: Interruption, count: int
             interruption.check()
             stage.check_worker()
 
-        with Live(console, len(jobs) + len(last)) as live:
-            producer.send(jobs)
-            endings = live.follow(producer.await_endings(Deadline.after(JOBS_SECONDS), look))
-            stage.bridge.faults.verdict = "swallowed"
-            producer.send(last)
-            endings += live.follow(producer.await_endings(Deadline.after(DOUBT_SECONDS), look))
-        seconds = monotonic() - started
+        endings: list[Ending] = []
+
+        def run(these: list[DemoJob], seconds: float) -> None:
+            """Send jobs, and show each as it ends."""
+            producer.send(these)
+            for ending in producer.await_endings(Deadline.after(seconds), look):
+                print_ending(console, ending)
+                endings.append(ending)
+
+        run(jobs, JOBS_SECONDS)
+        stage.bridge.faults.verdict = "swallowed"
+        run(last, DOUBT_SECONDS)
+        took = monotonic() - started
         print_endings(console, endings)
-        console.print(f"{len(endings)} jobs in {seconds:.1f} s: {count_statuses(endings)}")
+        console.print(f"{len(endings)} jobs in {took:.1f} s: {count_statuses(endings)}")
         doubles = _find_doubles(stage.bridge)
         console.print(f"the bridge was asked for {len(_asked(stage.bridge))} messages, {len(doubles) or 'none'} twice")
         problems = [f"no reply in time: {job.label}" for job in producer.under_way]
-        problems += producer.find_contradictions(endings)
     problems += [_contrast(ending) for ending in endings if not ending.as_expected]
     succeeded = [ending.job for ending in endings if ending.reply["status"] == Status.SUCCEEDED]
     return problems + doubles + _find_missing(stage.bridge, succeeded)

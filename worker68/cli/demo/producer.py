@@ -1,6 +1,6 @@
 """The demo's producer: a plain Celery application that knows a Redis URL and the contract, and nothing of worker68's code.
 
-In: jobs. Out: their replies, in the order in which they come, from the reply list; and the states of Celery's own results.
+In: jobs. Out: their replies, in the order in which they come, from the reply list.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -11,11 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final, Self
 
 from celery import Celery
-from celery.result import AsyncResult
 from redis import Redis
 
 from worker68.cli.demo.jobs import REPLY_TO, DemoJob
@@ -23,16 +21,6 @@ from worker68.clock import Deadline, monotonic
 
 #: Between two looks whether the worker still lives, where no reply comes.
 LOOK_SECONDS: Final = 0.25
-#: In which of Celery's states a job of each status ends (contract, section 2).
-CELERY_STATES: Final = {"succeeded": "SUCCESS", "cancelled": "REVOKED"}
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A job that was sent, and when (monotonic seconds)."""
-
-    job: DemoJob
-    sent_at: float
 
 
 @dataclass(frozen=True)
@@ -52,26 +40,22 @@ class DemoProducer:
     """Sends and listens; ``with`` closes its connections."""
 
     def __init__(self, redis_url: str) -> None:
-        # Two applications: one with a result backend subscribes to each result, and would want Redis when it is torn down.
         self._celery = Celery("demo", broker=redis_url, set_as_current=False)
-        self._results = Celery("results", broker=redis_url, backend=redis_url, set_as_current=False)
         self._redis = Redis.from_url(redis_url, protocol=2)
-        self._under_way: dict[str, Sending] = {}
+        #: By their Celery ids, with when they were sent (monotonic seconds).
+        self._under_way: dict[str, tuple[DemoJob, float]] = {}
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._celery.close()
-        self._results.close()
         self._redis.close()
 
     @property
     def under_way(self) -> list[DemoJob]:
         """The jobs that were sent and have no reply yet."""
-        return [sending.job for sending in self._under_way.values()]
+        return [job for job, _ in self._under_way.values()]
 
     def worker_hears(self) -> bool:
         """Say whether a worker answers to Celery's remote control."""
@@ -82,7 +66,7 @@ class DemoProducer:
         revoked = []
         for job in jobs:
             task_id: str = self._celery.send_task(job.task, kwargs=job.kwargs, queue="worker68.main").id
-            self._under_way[task_id] = Sending(job, monotonic())
+            self._under_way[task_id] = (job, monotonic())
             if job.revoke:
                 revoked.append(task_id)
         if revoked:
@@ -99,16 +83,5 @@ class DemoProducer:
             if taken is None:
                 continue
             reply = json.loads(taken[1])
-            sending = self._under_way.pop(reply["task_id"], None)
-            if sending is not None:
-                yield Ending(sending.job, reply, monotonic() - sending.sent_at)
-
-    def find_contradictions(self, endings: Iterable[Ending]) -> list[str]:
-        """Return in words where Celery's own result says something else than the reply."""
-        found = []
-        for ending in endings:
-            wanted = CELERY_STATES.get(ending.reply["status"], "FAILURE")
-            state = AsyncResult(ending.reply["task_id"], app=self._results).state
-            if state != wanted:
-                found.append(f"{ending.job.label}: Celery's result says {state}, not {wanted}")
-        return found
+            if (sent := self._under_way.pop(reply["task_id"], None)) is not None:
+                yield Ending(sent[0], reply, monotonic() - sent[1])

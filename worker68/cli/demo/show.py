@@ -1,17 +1,15 @@
 """What the demo shows: a line for each job as it ends, and at the end the table and the sums.
 
-In: endings. Out: standard output; a progress bar where it is a terminal.
+In: endings. Out: standard output.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from worker68.cli.demo.producer import Ending
@@ -24,39 +22,13 @@ COLUMNS: Final = ("job", "status", "waited", "verdict", "reply")
 _VERDICTS: Final = {"not_sent": "0 not sent", "refused": "none", "no_verdict": "none"}
 
 
-class Live:
-    """Shows jobs as they end."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        columns = (TextColumn("jobs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._bar = self._progress.add_task("jobs", total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def follow(self, endings: Iterable[Ending]) -> list[Ending]:
-        """Show each ending as it comes, and return them all."""
-        seen = []
-        for ending in endings:
-            self._show(ending)
-            seen.append(ending)
-        return seen
-
-    def _show(self, ending: Ending) -> None:
-        status = ending.reply["status"]
-        line = Text(f"  {ending.waited:5.1f} s  ")
-        line.append(f"{status:9}", style=STYLES.get(status, ""))
-        line.append(f"  {printable(ending.job.label)}")
-        self._console.print(line)
-        self._progress.advance(self._bar)
+def print_ending(console: Console, ending: Ending) -> None:
+    """Print a line about a job that has ended now."""
+    status = ending.reply["status"]
+    line = Text(f"  {ending.waited:5.1f} s  ")
+    line.append(f"{status:9}", style=STYLES.get(status, ""))
+    line.append(f"  {printable(ending.job.label)}")
+    console.print(line)
 
 
 def print_endings(console: Console, endings: Sequence[Ending]) -> None:

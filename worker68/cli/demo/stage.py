@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import worker68
@@ -82,7 +81,6 @@ class Stage:
     def __init__(self, announce: Callable[[str], None], check: Callable[[], None]) -> None:
         self._announce = announce
         self._check = check
-        self._stack = ExitStack()
         self.redis = EmbeddedRedis()
         world = build_world(page_size=PAGE_SIZE)
         world.groups[PLAIN_GROUP].muted = True
@@ -90,21 +88,14 @@ class Stage:
         self.worker_exit_code: int | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as stack:
+            self._start(stack)
+            self._parts = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all parts, the worker first. Idempotent."""
-        self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        """End all parts, the worker first."""
+        self._parts.close()
 
     def check_worker(self) -> None:
         """Raise ``WorkerFailed`` if the worker process has ended."""
@@ -112,18 +103,18 @@ class Stage:
         if code is not None:
             raise WorkerFailed(f"the worker ended with code {code}; it said: {self._last_words()}")
 
-    def _start(self) -> None:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="worker68-demo-")))
-        self._stack.enter_context(self.redis)
+    def _start(self, stack: ExitStack) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="worker68-demo-")))
+        stack.enter_context(self.redis)
         self._report(f"Redis        {self.redis.url}, a process of its own")
         database_url = f"sqlite:///{folder / 'worker68.db'}"
         version = upgrade(database_url)
         self._report(f"database     SQLite, brought to version {version}")
-        self._stack.enter_context(self.bridge)
+        stack.enter_context(self.bridge)
         self._report(f"bridge       {self.bridge.url}, a SIMULATOR: no message reaches anybody")
         self._log = folder / "worker.log"
         self._worker = self._start_worker(database_url)
-        self._stack.callback(self._end_worker)
+        stack.callback(self._end_worker)
         self._report(f"worker       celery -A worker68 worker, process {self._worker.pid}")
 
     def _report(self, line: str) -> None:

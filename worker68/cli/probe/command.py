@@ -18,11 +18,10 @@ import click
 
 from worker68.bridge.url import address_of
 from worker68.cli.ledger import open_database
-from worker68.cli.output import print_json, print_table
+from worker68.cli.output import JSON, print_json, print_table
 from worker68.cli.probe.questions import AT_ONCE, QUESTIONS, Question
 from worker68.cli.probe.record import Record
-from worker68.cli.probe.session import REPLY_SECONDS, Session, field_in, field_of
-from worker68.cli.probe.wire import ProbeFailed, Wire, connect
+from worker68.cli.probe.wire import REPLY_SECONDS, ProbeFailed, Session, Wire, connect, field_in, field_of
 from worker68.cli.reach import find_owners
 from worker68.clock import Deadline
 from worker68.errors import DatabaseAway, RedisAway
@@ -72,7 +71,7 @@ class Answer:
 @click.option(
     "--blank/--no-blank", default=True, show_default=True, help="Blank names, texts and addresses in the file."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def probe(url: str, group: int | None, send_to_self: bool, record_path: Path | None, blank: bool, as_json: bool) -> int:
     """Ask the bridge at URL what its protocol leaves open: harmless questions, within a minute.
 

@@ -10,8 +10,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from worker68.cli.probe.session import REPLY_SECONDS, Session, field_in, field_of, is_success, kind_of, kind_of_id, send
-from worker68.cli.probe.wire import ProbeFailed, connect
+from worker68.cli.probe.wire import (
+    REPLY_SECONDS,
+    ProbeFailed,
+    Session,
+    connect,
+    field_in,
+    field_of,
+    is_success,
+    kind_of,
+    kind_of_id,
+    send,
+)
 from worker68.protocol.api import CONTACTS_DETAIL, GROUP_MEMBER_LIST, GROUP_REQ_LIST, USER_INFO, ApiCall
 from worker68.protocol.values import read_id
 

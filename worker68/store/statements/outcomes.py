@@ -1,7 +1,7 @@
 """How a job ended: the columns of its row, and what is to leave for Redis, written in the transaction that decided it.
 
 In: outcomes; numbers of jobs that have ended, or are to end while they wait. Out: rows of ``jobs`` and of the outbox, which are
-deleted once Redis has them. Never: an attempt.
+deleted once Redis has them. Never: a change of an attempt.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Delete, Insert, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Delete, Insert, Row, Select, and_, delete, exists, insert, or_, select, update
 
 from worker68.jobs.outcome import (
+    ErrorCode,
     Outcome,
     Reply,
     Status,
@@ -24,13 +25,16 @@ from worker68.jobs.outcome import (
     celery_result,
     encode_reply,
     first_revision,
+    perhaps_made,
     reply_id,
     whole_outcome,
 )
 from worker68.jobs.states import Event, sources, target
+from worker68.jobs.task import Nature
 from worker68.store.endings import Ending, note
 from worker68.store.statements.batches import batch_of, look_up, pack
-from worker68.store.tables import BRIDGE_CODE_LENGTH, jobs, outbox, plain, requesters
+from worker68.store.tables import BRIDGE_CODE_LENGTH, attempts, jobs, outbox, plain, requesters
+from worker68.tasks import find_step
 
 
 @dataclass(frozen=True)
@@ -196,16 +200,37 @@ def end_waiting(
 ) -> list[int]:
     """End jobs that wait (EXPIRE, CANCEL, REFUSE) and post the replies; return those that did.
 
-    One that is being sent is not touched. What earlier steps of a job have done stands in its result.
+    One that is being sent is not touched. What earlier steps of a job have done stands in its result. A change that was written
+    and not answered may have been made: it does not end as expired or cancelled, which would say that it was not.
     """
     seqs = set(seqs)
-    begun = select(jobs.c.seq, jobs.c.done).where(jobs.c.seq.in_(seqs), jobs.c.done.is_not(None))
-    done = {row.seq: decode_done(row.done) for row in connection.execute(begun)}
-    ended = _end(connection, seqs - done.keys(), event, outcome, now)
-    for seq, result in done.items():
-        ended += _end(connection, {seq}, event, whole_outcome(outcome, result), now)
+    tried = connection.execute(_TRIED.where(jobs.c.seq.in_(seqs))).all()
+    ended = _end(connection, seqs - {row.seq for row in tried}, event, outcome, now)
+    for row in tried:
+        last = perhaps_made(outcome) if outcome.error is None and row.unanswered and _is_change(row) else outcome
+        ended += _end(connection, {row.seq}, event, whole_outcome(last, decode_done(row.done)), now)
     post_outcomes(connection, ended, now)
     return ended
+
+
+#: Attempts at the job's present step of which nothing says that they were not carried out.
+_UNANSWERED: Final = and_(
+    attempts.c.seq == jobs.c.seq,
+    attempts.c.step == jobs.c.step,
+    attempts.c.ending.in_([ErrorCode.UNAVAILABLE, ErrorCode.WORKER_LOST]),
+)
+_TRIED: Final = select(
+    jobs.c.seq, jobs.c.task, jobs.c.fields, jobs.c.step, jobs.c.done, exists().where(_UNANSWERED).label("unanswered")
+).where(or_(jobs.c.done.is_not(None), jobs.c.attempts > 0))
+
+
+def _is_change(row: Any) -> bool:
+    """Whether the job's present step changes something. Taken for granted where this worker cannot read the row."""
+    try:
+        step = find_step(row.task, row.fields, row.step)
+    except (ValueError, IndexError):
+        return True
+    return step is None or step.nature is Nature.CHANGE
 
 
 def _end(connection: Connection, seqs: set[int], event: Event, outcome: Outcome, now: dt.datetime) -> list[int]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from tests.integration.simulator.peer import connected
 from tests.unit.cli.conftest import Run, run
 from worker68.cli import output
-from worker68.cli.probe import command, questions, session
+from worker68.cli.probe import command, questions, wire
 from worker68.cli.probe.command import Answer
 from worker68.cli.probe.questions import QUESTIONS
 from worker68.simulator import ALWAYS, Simulator
@@ -140,7 +140,7 @@ def test_every_answer_is_given_by_one_of_these_bridges() -> None:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulator answers within milliseconds; a crowded machine may take a second."""
-    for module in (questions, session):
+    for module in (questions, wire):
         monkeypatch.setattr(module, "REPLY_SECONDS", 2.0)
     monkeypatch.setattr(questions, "VERDICT_SECONDS", 2.5)
     monkeypatch.setattr(questions, "SECOND_VERDICT_SECONDS", 2.0)
@@ -287,7 +287,7 @@ class TestRecord:
         self.record(run, path)
         text = path.read_text(encoding="utf-8")
         assert "secret.example" not in text
-        assert session.TEXT not in text
+        assert wire.TEXT not in text
         assert "4008697" in text, "ids stay"
         assert {line["way"] for line in map(json.loads, text.splitlines())} == {"in", "out"}
 
@@ -296,7 +296,7 @@ class TestRecord:
         self.record(run, path, "--no-blank")
         text = path.read_text(encoding="utf-8")
         assert "secret.example" in text
-        assert session.TEXT in text
+        assert wire.TEXT in text
 
     def test_a_simulator_plays_it_again(self, run: Run, tmp_path: Path) -> None:
         """To a probe it answers as the bridge did, whatever it would answer by itself."""

@@ -8,8 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker68.cli.demo.jobs import DemoJob, instructive_jobs, jobs_without_verdict, ordinary_jobs
-from worker68.cli.demo.kinds import jobs_of_other_kinds
+from worker68.cli.demo.jobs import (
+    DemoJob,
+    instructive_jobs,
+    jobs_of_other_kinds,
+    jobs_without_verdict,
+    ordinary_jobs,
+)
 from worker68.jobs.outcome import ErrorCode, Status
 from worker68.tasks import TASKS
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.unit.cli.conftest import Run
-from worker68.cli import start, worker
+from worker68.cli import short_cuts, start
 
 
 class Became(Exception):
@@ -23,7 +23,7 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         calls.append(tuple(options))
         raise Became
 
-    for module in (start, worker):
+    for module in (start, short_cuts):
         monkeypatch.setattr(module, "become_celery", become)
     return calls
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker68.simulator.countdown import ALWAYS, Countdown, CountdownByType, Trip
+from worker68.simulator.knobs import ALWAYS, Countdown, CountdownByType, Trip
 
 
 def test_countdown_holds_for_the_next_n() -> None:

@@ -1,9 +1,11 @@
-"""``worker68 worker`` as a command among the others: its help. ``cli/start.py`` takes a shorter way to it."""
+"""``worker68 worker`` and ``health`` as commands among the others: their help. ``cli/start.py`` takes a shorter way to both."""
 
 from __future__ import annotations
 
 import click
 
+from worker68.cli import health as looking
+from worker68.cli.output import JSON
 from worker68.cli.start import become_celery
 
 
@@ -22,3 +24,18 @@ def worker(options: tuple[str, ...]) -> None:
       worker68 worker --loglevel=info -n sender@%h
     """
     become_celery(options)
+
+
+@click.command()
+@JSON
+def health(as_json: bool) -> int:
+    """Say whether the worker of this host is well: exit code 0 if it is, 1 if not.
+
+    With HEALTH_FILE it looks how old the file is: a worker touches it every 5 s while it is well. Without it, it asks Redis whether
+    a worker of this host has said within 20 s that it is well. It is quick enough for a health check every few seconds.
+
+    \b
+    Example:
+      worker68 health --json
+    """
+    return looking.main(as_json)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from worker68.observe.lag import LOOK_SECONDS, LoopLag
+from worker68.observe.metrics import LOOK_SECONDS, LoopLag
 
 
 class StillLoop:

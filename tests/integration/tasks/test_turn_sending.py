@@ -21,7 +21,7 @@ def doubt(link: Link, verdict_timeout: float) -> str:
     """Send, and return the words of the doubt."""
     taken = turn(link, "worker68.send_message", chat=GROUP_CHAT, text="hello")
     patient = replace(taken, account=replace(taken.account, verdict_timeout=verdict_timeout))
-    finding: Any = run(patient.job.now.act(patient))
+    finding: Any = run(patient.job.now.act(patient, patient.job.fields))
     assert isinstance(finding, Outcome)
     assert finding.status is Status.IN_DOUBT
     assert finding.error is not None

@@ -9,15 +9,16 @@ import pytest
 from tests.parts.jobs import NOW
 from tests.parts.lists import GROUP, Lists, contact, contacts, counts, member
 from worker68.jobs.snapshot import GROUP_MEMBERS, Row
-from worker68.store.history import (
+from worker68.store.snapshots import (
     Change,
+    NotAcceptable,
     NotComparable,
+    accept,
     find_snapshot,
     list_snapshots,
     read_changes,
     read_difference,
 )
-from worker68.store.snapshots import NotAcceptable, accept
 from worker68.store.statements.snapshots import NoSuchSnapshot
 
 CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from worker68.cli.grid import Grid
+from worker68.cli.output import Grid
 
 CONSOLE = Console(width=200)
 UUID = "7b1f0c9e-3f0e-4a53-9d0f-6f3f6a2e1f57"

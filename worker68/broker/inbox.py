@@ -64,9 +64,10 @@ class Inbox:
         self._crowded.discard(name)
         self._due.remove(name)
 
-    def note_room(self, account: str) -> None:
-        """A job of the account has ended, or they were counted: what waits in Redis for room may come."""
+    def note_room(self, account: str) -> bool:
+        """A job of the account has ended, or they were counted: what waits in Redis for room may come. Return whether it waits."""
         self._maybe_room.append(account)
+        return account in self._crowded
 
     async def take_in(self) -> list[Job]:
         """Sort the front door and take one batch in, as far as it rang or a look is due; return the new jobs.

@@ -66,6 +66,11 @@ class Backlog:
     def has_lanes(self) -> bool:
         return bool(self._lanes)
 
+    def has_others(self, name: str) -> bool:
+        """Whether a job may wait that one of this lane does not keep from starting."""
+        lane = self._lanes.get(name)
+        return len(self._lanes) > 1 or (lane is not None and lane.shared)
+
     def lanes(self) -> list[str]:
         """Return the names of all lanes."""
         return list(self._lanes)

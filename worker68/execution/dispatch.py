@@ -180,9 +180,11 @@ class Dispatch:
         (answer,) = await self._slots.ask(Request(self._account.name, self._account.limits, [ask_of(job)]))
         return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
 
-    def make_room(self, job: Job) -> None:
-        """The outcome is known: another job may start while it is written down, but none behind it in its lane."""
+    def make_room(self, job: Job) -> bool:
+        """The outcome is known: another job may start while it is written down, not in its lane. Return whether one may wait."""
+        was_full = self._capacity.free <= 0
         self._under_way.make_room(job.seq)
+        return was_full or self._backlog.has_others(job.lane)
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or another worker has it."""

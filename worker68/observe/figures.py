@@ -33,7 +33,7 @@ from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
 from worker68.store.figures import count_outbox, count_waiting_jobs, find_waiting_accounts
-from worker68.store.refused import count_refused
+from worker68.store.outbox import count_refused
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import time
 from pathlib import Path
 from typing import Final
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+#: With a process's number it makes the number of the clock of its CPU time (Linux, ``include/linux/posix-timers.h``).
+_SCHEDULED_TIME: Final = 2
 
 
-def children() -> set[int]:
-    """Return the processes that this one has started."""
-    tasks = Path("/proc/self/task").glob("*/children")
+def children(of: str = "self") -> set[int]:
+    """Return the processes that this one, or another, has started."""
+    tasks = Path(f"/proc/{of}/task").glob("*/children")
     return {int(pid) for task in tasks for pid in task.read_text().split()}
+
+
+def parent(pid: int) -> int:
+    """Return the process that has started another one."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of all threads of a process so far, in user and kernel mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return time.clock_gettime(~pid << 3 | _SCHEDULED_TIME)
 
 
 def resident_megabytes(pid: int) -> float:

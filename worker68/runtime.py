@@ -105,7 +105,7 @@ class Runtime:
         self._accounts = Accounts(settings, self.engine, self._note_change)
         self._account_watch = AccountWatch(self._accounts, self.loop.loop)
         self._bound: frozenset[str] = frozenset()  # the queues that are bound are those of these accounts
-        self.runs = Runs(self._accounts)
+        self.runs = Runs()
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
         self._kept = Kept(self._redis)
@@ -121,7 +121,6 @@ class Runtime:
             pace=Pace(self._redis),
             kept=self._kept,
             intake=intake,
-            unfinished=Unfinished(self.engine, self._accounts),
             stopping=self._stopping,
             announce=self._relay.wake,
             wake=lambda account: self._scheduler.wake(account),
@@ -139,6 +138,7 @@ class Runtime:
         self._bridges = Bridges(self.loop.loop, listener)
         self._lag = LoopLag(self.loop.loop)
         self._pause_watch = PauseWatch(self.engine, self._owner, self.loop.loop, self._scheduler.wake)
+        self._unfinished = Unfinished(self.engine, self._owned.names, self._sweep, self.loop.loop)
         self._lease_seconds = settings.lease_ttl
         self._leases = Leases(self._redis, self._owner, settings.lease_ttl)
         standing = Standing(settings.weight, frozenset(settings.labels))
@@ -212,13 +212,14 @@ class Runtime:
         self.loop.serve("late", self._late)
         self.loop.serve("accounts", self._account_watch)
         self.loop.serve("pauses", self._pause_watch)
+        self.loop.serve("unfinished", self._unfinished)
         self.loop.serve("scheduler", self._scheduler)
         self.loop.serve("leases", self._ownership)
         self.loop.serve("health", self.vitals)
 
     def bind_queues(self) -> None:
-        """Let a message that names the exchange of a queue reach this queue alone. Raises ``RedisAway``."""
-        names = frozenset(self._accounts)
+        """Let a message that names the exchange of a queue reach it alone. Raises ``RedisAway``."""
+        names = frozenset(self._owned.names())  # all, from each worker of a fleet, would keep Redis busy for long
         bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, names)])
         self._bound = names
 
@@ -256,6 +257,7 @@ class Runtime:
             await _try(self.loop.stop_service("scheduler", cut.remaining()))  # nothing is taken in, nothing begins
             await _try(self._await_verdicts(cut))
             await _try(self.loop.stop_service("health", RECORD_SECONDS))
+            await _try(self.loop.stop_service("unfinished", RECORD_SECONDS))
             await _try(self._close_links())  # every wait for a verdict ends
             await _try(asyncio.wait_for(self.runs.idle.wait(), RECORD_SECONDS))  # which is recorded
             await _try(self.loop.break_off_jobs())  # as a crash would, with a note in Redis
@@ -305,6 +307,12 @@ class Runtime:
         if cancelled.ended:
             self.feed.note(*map(Cancelled, task_ids))
 
+    def _sweep(self, name: str) -> None:
+        """Look in SQL for what memory may have missed of an account."""
+        if (account := self._owned.find(name)) is not None:
+            account.upkeep.note_unfinished()
+            self._scheduler.wake(name)
+
     def owned_accounts(self) -> list[str]:
         return self._owned.names()
 
@@ -324,6 +332,7 @@ class Runtime:
             raise LeaseLost(f"the account {name} was removed before it was opened")
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             raise LeaseLost(f"the lease of {name} ended while the account was opened")
+        self.runs.expect(name)
         open_link = partial(self._bridges.open, name, settings.bridge_url)
         return Account(settings, lease, self._pause_watch.open(name), self._shared, open_link)
 
@@ -359,7 +368,6 @@ class Runtime:
             log.info("accounts_changed", came=change.came, changed=change.changed, went=change.went)
         for name, words in change.problems.items():
             log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
-        self.runs.expect(change.came)
         self._ownership.look_anew(map(account_lease, (*change.changed, *change.went)))
 
     async def _close_links(self) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -264,6 +265,29 @@ def check_consuming(stage: Stage, worker: ForkedWorker | WorkerProcess) -> None:
     wait_until(lambda: int(stage.redis.info("clients").get("tracking_clients", 0)) >= 1, lambda: worker.last_words)
     wait_until(lambda: stage.celery.control.ping(timeout=1.0), lambda: worker.last_words)
     assert worker.running
+
+
+@contextmanager
+def beside(run: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
+    """Let ``run`` go on in a thread while the block runs, until ``stop`` ends it."""
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join()
+
+
+def make_fleet(
+    make_stage: StageMaker, nursery: Nursery, folder: Path, accounts: Sequence[str], count: int, verdict_after: float
+) -> tuple[Stage, list[ForkedWorker]]:
+    """Build a stage on PostgreSQL with these accounts beside ``main``, and so many workers that are not started yet."""
+    stage = make_stage("postgresql", accounts={account: {} for account in accounts}, LEASE_TTL=3, VERDICT_TIMEOUT=20)
+    for bridge in stage.bridges.values():
+        bridge.faults.extra_verdict_delay_seconds = verdict_after
+    workers = [nursery.worker(stage.worker.settings, folder / f"worker-{number}.log") for number in range(count)]
+    return stage, workers
 
 
 def start_front_and_main(

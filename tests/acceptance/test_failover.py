@@ -65,7 +65,7 @@ class TestSentinel:
         producer.send_task(SEND, queue="worker68.main", kwargs=message, ignore_result=True)
         load = threading.Thread(target=push_until_away, args=(stage, mark, accepted))
         load.start()
-        worker.wait(lambda: len(stage.bridge.sent) >= 20)
+        worker.wait(lambda: min(len(accepted), len(stage.bridge.sent)) >= 20)
         pair.fail_over()
         load.join()
         assert producer.send_task(SEND, queue="worker68.main", kwargs=message).get(timeout=PATIENCE_SECONDS)

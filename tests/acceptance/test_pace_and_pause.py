@@ -154,7 +154,7 @@ def test_a_pause_outlives_workers(stage: Stage, ask: Ask) -> None:
 def test_an_account_that_nobody_knows_cannot_be_paused(stage: Stage, ask: Ask) -> None:
     refused = ask("pause", "mian", "--reason", "a slip")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "the settings have aged, main" in refused.stderr
+    assert "settings and database have aged, main" in refused.stderr
     assert ask("pause", "main").exit_code == 2
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, StageMaker, envelope, name
+from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, StageMaker, beside, envelope, make_fleet, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.worker import wait_until
 
@@ -50,18 +49,6 @@ class Producer:
         self._stop.set()
 
 
-@contextmanager
-def producing(stage: Stage, mark: str) -> Iterator[Producer]:
-    producer = Producer(stage, mark)
-    thread = threading.Thread(target=producer.run)
-    thread.start()
-    try:
-        yield producer
-    finally:
-        producer.stop()
-        thread.join()
-
-
 def wait_for_ends(stage: Stage, producer: Producer) -> None:
     """Wait until everything that has been produced so far has ended."""
     words = f"{producer.mark} {max(0, producer.produced - 1):04}"
@@ -79,14 +66,10 @@ def in_doubt(stage: Stage) -> set[tuple[str, str]]:
 def test_accounts_are_spread_over_workers_that_come_and_go_under_load(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    stage = make_stage(
-        "postgresql", accounts={account: {} for account in ACCOUNTS[1:]}, LEASE_TTL=3, VERDICT_TIMEOUT=20
-    )
-    workers = [nursery.worker(stage.worker.settings, tmp_path / f"worker-{number}.log") for number in range(4)]
-    for bridge in stage.bridges.values():
-        bridge.faults.extra_verdict_delay_seconds = 0.1
+    stage, workers = make_fleet(make_stage, nursery, tmp_path, ACCOUNTS[1:], 4, 0.1)
+    producer = Producer(stage, name())
     try:
-        with producing(stage, name()) as producer:
+        with beside(producer.run, producer.stop):
             workers[0].start()
             wait_for_spread(stage, workers[:1], 12)
             for worker in workers[1:3]:

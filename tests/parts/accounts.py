@@ -15,7 +15,6 @@ from worker68.execution.recorder import Kept
 from worker68.execution.shared import Shared
 from worker68.execution.slots import AccountPause, Answer, SlotRequests
 from worker68.execution.under_way import Capacity
-from worker68.execution.unfinished import Unfinished
 from worker68.fleet.leases import Lease, account_lease
 from worker68.limits.pace import Pace
 from worker68.loop import Loop, Stopping
@@ -81,7 +80,6 @@ def open_account(
         pace=cast(Pace, NoPace()),
         kept=Kept(cast(Any, None)),
         intake=ledger.intake,
-        unfinished=Unfinished(ledger.engine, ["main"]),
         stopping=cast(Stopping, None) if loop is None else Stopping(loop),
         announce=lambda: None,
         wake=lambda account: None,

@@ -155,7 +155,8 @@ class Ledger:
     def load(self, name: str = "main", depth: int = 100) -> list[Job]:
         """Return the first jobs of all lanes of the account, in their order."""
         heads, _ = lanes.find_lanes(self.engine, name, "", 1000)
-        return lanes.load_lanes(self.engine, name, depth, [head.lane for head in heads])
+        loaded = lanes.load_lanes(self.engine, name, depth, [head.lane for head in heads])
+        return [job for job in loaded if isinstance(job, Job)]
 
 
 def _how(entry: OutboxEntry) -> str:

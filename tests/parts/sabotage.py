@@ -90,6 +90,7 @@ class Sabotage:
     is wrong, always.
     ``constants``: other values for them, by names like ``runtime.CUT_AFTER_SECONDS``. ``slots_ahead_seconds``: how far ahead the
     limits grant a slot. ``deadly_task``: its action ends the process; ``leaving_task``: its action raises SystemExit.
+    ``unknown_task``: it is of a version that does not have it yet.
     """
 
     crash_at: str | None = None
@@ -99,6 +100,7 @@ class Sabotage:
     slots_ahead_seconds: float | None = None
     deadly_task: str | None = None
     leaving_task: str | None = None
+    unknown_task: str | None = None
 
     def commit(self) -> None:
         """Do it to this process."""
@@ -119,6 +121,8 @@ class Sabotage:
             _replace_action(self.deadly_task, die)
         if self.leaving_task is not None:
             _replace_action(self.leaving_task, leave)
+        if self.unknown_task is not None:
+            _forget_task(self.unknown_task)
 
 
 def die(*_: Any) -> Any:
@@ -193,3 +197,9 @@ def _replace_action(task: str, action: Callable[..., Any]) -> None:
 
     (step,) = cast(Any, TASKS[task].steps)
     TASKS[task] = replace(TASKS[task], steps=(replace(step, act=action),))
+
+
+def _forget_task(task: str) -> None:
+    from worker68.tasks import TASKS
+
+    del TASKS[task]

@@ -1,11 +1,11 @@
 """Kills or stops workers at random while jobs go through, and counts what became of every job.
 
-    python -m tests.soak.killer --jobs 5000 --database postgresql
+    python -m tests.soak.killer --jobs 5000 --database postgresql [--workers 3 --accounts 60]
     python -m tests.soak.killer --database postgresql --victim frozen --frozen 30 --kills 6 --jobs 20000 --per-second 100
 
-In: how many jobs, which database, how often to kill. Out: a report in lines, and exit code 0 only if nothing was lost or doubled,
-and no owner wrote beside its successor.
-Everything it starts is its own and ends with it; it listens on 127.0.0.1 only.
+In: how many jobs, of how many accounts, which database, how often to kill. Out: a report in lines, and exit code 0 only if nothing
+was lost or doubled, and no owner wrote beside its successor. Everything it starts is its own and ends with it; it listens on
+127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer
-from tests.parts.worker import PATIENCE_SECONDS
+from tests.parts.worker import PATIENCE_SECONDS, wait_until
 from tests.soak.standstill import stop_owner
 from worker68.clock import Deadline, monotonic
 from worker68.embedded import EmbeddedRedis
@@ -64,11 +65,11 @@ LIMITS: Final = ("account", "chat", "send", "moderate", "read")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at the account's owner.
+    """What to do. ``every``: seconds between kills, on average. ``owners``: the share of them aimed at an account's owner.
 
-    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds; or ``frozen``: the owner is stopped until
-    another worker has taken over, for ``frozen`` seconds at least, by turns in the middle of a transaction. ``per_second``: the
-    account's limit. ``kills``: at most so many.
+    ``victim``: what is killed, a worker, or Redis, which is then away for three seconds; or ``frozen``: the owner of an account is
+    stopped until another worker has taken over, for ``frozen`` seconds at least, by turns in the middle of a transaction.
+    ``per_second``: the limit of each account. ``kills``: at most so many.
     """
 
     jobs: int = 5000
@@ -76,6 +77,7 @@ class Plan:
     every: float = 1.0
     owners: float = 0.3
     workers: int = 3
+    accounts: int = 1
     lease_ttl: float = 1.0
     victim: str = "worker"
     frozen: float = 30.0
@@ -100,7 +102,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
-        yield f"kills                     {self.kills}, of these {self.kills_of_owners} of the account's owner"
+        yield f"kills                     {self.kills}, of these {self.kills_of_owners} of an account's owner"
         if self.in_transaction:
             yield f"stopped in a transaction  {self.in_transaction}"
         yield f"jobs by status            {dict(self.statuses)}"
@@ -122,14 +124,16 @@ class Soak:
         self.plan = plan
         self.chance = random.Random(plan.seed)
         self.report = Report()
+        self.accounts = [f"a{number:02}" for number in range(plan.accounts)]
         self.redis_server = stack.enter_context(EmbeddedRedis(append_only=True))
         self.redis = redis.Redis.from_url(self.redis_server.url, decode_responses=True)
-        self.bridge = stack.enter_context(Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05))
+        bridges = [Simulator(heartbeat_seconds=0.5, verdict_delay_seconds=0.05) for _ in self.accounts]
+        self.bridges = dict(zip(self.accounts, map(stack.enter_context, bridges), strict=True))
         self.database = create_engine(url, poolclass=NullPool)
         settings = SETTINGS | {
             "REDIS_URL": self.redis_server.url,
             "DATABASE_URL": url,
-            "BRIDGE_URL": self.bridge.url,
+            "ACCOUNTS": json.dumps({name: {"bridge_url": bridge.url} for name, bridge in self.bridges.items()}),
             "LEASE_TTL": plan.lease_ttl,
             "LIMITS": json.dumps(dict.fromkeys(LIMITS, "1000/s+1000") | {"account": f"{plan.per_second}/s"}),
         }
@@ -166,18 +170,25 @@ class Soak:
         for _ in range(min(AHEAD - ahead, self.plan.jobs - len(self.asked))):
             number = len(self.asked)
             self.asked.append(f"job-{number}")
+            account, turn = self._turn(number)
             queue = (
-                "worker68" if number % len(CHATS) == 0 else "worker68.main"
-            )  # one queue for each chat: order is a queue's
+                "worker68" if turn % len(CHATS) == 0 else f"worker68.{account}"
+            )  # one for each chat: order is a queue's
             self.redis.lpush(queue, json.dumps(self._message(number)))
 
+    def _turn(self, number: int) -> tuple[str, int]:
+        """Return whose job it is, and how many of this account came before it."""
+        turn, place = divmod(number, len(self.accounts))
+        return self.accounts[place], turn
+
     def _message(self, number: int) -> dict[str, Any]:
-        task = SEND
-        fields: dict[str, Any] = {"chat": CHATS[number % len(CHATS)], "text": f"text {number}"}
-        if number % EVERY_NTH_IS_NO_SEND == 0:
+        task, (account, turn) = SEND, self._turn(number)
+        fields: dict[str, Any] = {"chat": CHATS[turn % len(CHATS)], "text": f"text {number}"}
+        if turn % EVERY_NTH_IS_NO_SEND == 0:
             task, fields = "worker68.mute_member", {"group_id": GROUP, "user_id": MEMBER, "seconds": 60 + number}
-        elif number % EVERY_NTH_IS_NO_SEND == 5:
+        elif turn % EVERY_NTH_IS_NO_SEND == 5:
             task, fields = "worker68.sync_group", {"group_id": GROUP}
+        fields |= {"account": account}
         body = [[], {"job_id": f"job-{number}", "reply_to": "soak", **fields}, {}]
         headers = {"task": task, "id": f"task-{number}", "ignore_result": True}
         return {"headers": headers, "content-type": "application/json", "body": json.dumps(body)}
@@ -185,17 +196,19 @@ class Soak:
     # The killer
 
     def _kill(self) -> None:
-        owner = self._owner()
+        account = self.chance.choice(self.accounts)
+        owner = self._owner(account)
         victim = (
             owner if owner is not None and self.chance.random() < self.plan.owners else self.chance.choice(self.workers)
         )
-        sent_before = len(self.bridge.received)
+        sent_before = len(self.bridges[account].received)
         victim.kill()
         killed_at = monotonic()
         self._note_victim(victim)
         if victim is owner:
             self.report.kills_of_owners += 1
-            threading.Thread(target=self._time_recovery, args=(killed_at, sent_before), daemon=True).start()
+            about = (self.bridges[account], killed_at, sent_before)
+            threading.Thread(target=self._time_recovery, args=about, daemon=True).start()
         victim.start()
 
     def _note_victim(self, victim: ForkedWorker) -> None:
@@ -203,12 +216,15 @@ class Soak:
         self.killed |= set(re.findall(r'"owner": "([^"]+)", "accounts"', victim.log_since_start))
 
     def _freeze(self) -> None:
-        """Stop the owner until another worker has taken over, and for so long; it must find out when it goes on."""
-        owner, in_transaction = stop_owner(self._owner, self._rows, in_transaction=self.report.kills % 2 == 1)
+        """Stop an owner until another worker has taken over, and for so long; it must find out when it goes on."""
+        account = self.chance.choice(self.accounts)
+        owner, in_transaction = stop_owner(
+            partial(self._owner, account), self._rows, in_transaction=self.report.kills % 2 == 1
+        )
         self._note_victim(owner)
         self.report.in_transaction += in_transaction
         until, lost_before = monotonic() + self.plan.frozen, owner.log.count("lease_lost")
-        while monotonic() < until or self._owner() in (None, owner):
+        while monotonic() < until or self._owner(account) in (None, owner):
             if monotonic() > until + PATIENCE_SECONDS:
                 self.report.problems.append("nobody took over")
                 break
@@ -223,21 +239,24 @@ class Soak:
         self.redis_server.restart()
         back_at = monotonic()
         self.report.kills += 1
-        self.bridge.sent.wait_for(lambda sent: len(sent) > 0 and sent[-1].at > back_at, timeout_seconds=120)
-        self.report.redis_back.append(self.bridge.sent[-1].at - back_at)
+        wait_until(lambda: self._last_sent_at() > back_at, seconds=120)
+        self.report.redis_back.append(self._last_sent_at() - back_at)
 
-    def _owner(self) -> ForkedWorker | None:
-        value = self.redis.get("worker68:lease:account:main")
+    def _last_sent_at(self) -> float:
+        return max((bridge.sent[-1].at for bridge in self.bridges.values() if bridge.sent), default=0.0)
+
+    def _owner(self, account: str) -> ForkedWorker | None:
+        value = self.redis.get(f"worker68:lease:account:{account}")
         name = str(value).partition("|")[0]
         return next((one for one in self.workers if f'"owner": "{name}"' in one.log_since_start), None)
 
-    def _time_recovery(self, killed_at: float, frames_before: int) -> None:
+    def _time_recovery(self, bridge: Simulator, killed_at: float, frames_before: int) -> None:
         """Measure until the next frame of a job reaches the bridge; frames under way at the kill are in before."""
         time.sleep(0.05)
-        before = {one.connection for one in self.bridge.received.copy()[:frames_before]}
+        before = {one.connection for one in bridge.received.copy()[:frames_before]}
         kinds = {"sendMsg", "request"}
         while monotonic() - killed_at < 120:
-            for one in self.bridge.received.copy()[frames_before:]:
+            for one in bridge.received.copy()[frames_before:]:
                 if one.connection not in before and one.frame.get("type") in kinds:
                     self.report.recoveries.append(one.at - killed_at)
                     return
@@ -284,7 +303,7 @@ class Soak:
         doubtful = {row.job_id for row in jobs.values() if row.status == "in_doubt"}
         if unexplained := doubtful - under_way:
             problems.append(f"in doubt without a kill: {sorted(unexplained)[:5]}")
-        self._audit_bridge(jobs, unwritten)
+        self._audit_bridges(jobs, unwritten)
         self._audit_connections()
         self._audit_replies(jobs)
 
@@ -299,15 +318,16 @@ class Soak:
     def _audit_connections(self) -> None:
         """Of two open connections the older one is that of an owner that stood still, and writes nothing from then on."""
         stood_still = any("lease_lost" in worker.log for worker in self.workers)
-        for overlap in self.bridge.take_overlaps():
-            if not stood_still:
-                self.report.problems.append(f"two connections at once: {overlap}")
-            late = [one for one in self.bridge.received if one.connection == overlap.older and one.at > overlap.at]
-            if late:
-                self.report.problems.append(f"an old owner wrote beside its successor: {late[:3]}")
+        for account, bridge in self.bridges.items():
+            for overlap in bridge.take_overlaps():
+                if not stood_still:
+                    self.report.problems.append(f"two connections of {account} at once: {overlap}")
+                late = [one for one in bridge.received if one.connection == overlap.older and one.at > overlap.at]
+                if late:
+                    self.report.problems.append(f"an old owner wrote beside its successor: {late[:3]}")
 
-    def _audit_bridge(self, jobs: dict[str, Any], unwritten: set[str]) -> None:
-        sent, problems = self.bridge.sent.copy(), self.report.problems
+    def _audit_bridges(self, jobs: dict[str, Any], unwritten: set[str]) -> None:
+        sent, problems = [one for bridge in self.bridges.values() for one in bridge.sent.copy()], self.report.problems
         for what, seen in (
             ("text", Counter(one.text for one in sent)),
             ("custom_msg_id", Counter(one.custom_msg_id for one in sent)),
@@ -321,10 +341,11 @@ class Soak:
         unsent = [job for job in succeeded if jobs[job].task == SEND and job.replace("job-", "text ") not in texts]
         if unsent:
             problems.append(f"succeeded and not sent: {unsent[:5]}")
-        for chat in CHATS:
-            numbers = [int(one.text.split()[-1]) for one in sent if one.chat_id == chat["id"]]
-            if numbers != sorted(numbers):
-                problems.append(f"out of order in {chat}")
+        for account, bridge in self.bridges.items():
+            for chat in CHATS:
+                numbers = [int(one.text.split()[-1]) for one in bridge.sent.copy() if one.chat_id == chat["id"]]
+                if numbers != sorted(numbers):
+                    problems.append(f"out of order in {chat} of {account}")
 
     def _audit_replies(self, jobs: dict[str, Any]) -> None:
         replies = {}
@@ -358,12 +379,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=defaults.jobs)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default=defaults.database)
     parser.add_argument("--every", type=float, default=defaults.every, help="seconds between two kills, on average")
-    parser.add_argument("--owners", type=float, default=defaults.owners, help="share of kills aimed at the owner")
+    parser.add_argument("--owners", type=float, default=defaults.owners, help="share of kills aimed at an owner")
     parser.add_argument("--workers", type=int, default=defaults.workers)
+    parser.add_argument("--accounts", type=int, default=defaults.accounts, help="each with a bridge of its own")
     parser.add_argument("--lease-ttl", type=float, default=defaults.lease_ttl)
     parser.add_argument("--victim", choices=["worker", "redis", "frozen"], default=defaults.victim)
     parser.add_argument("--frozen", type=float, default=defaults.frozen, help="seconds, with --victim frozen")
-    parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the account's limit")
+    parser.add_argument("--per-second", type=int, default=defaults.per_second, help="the limit of each account")
     parser.add_argument("--kills", type=int, default=defaults.kills, help="how many at most")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="give up after this")

@@ -146,7 +146,6 @@ COVERED_BY = {
     "broker/wire.py": "integration/broker/test_doorbell.py",
     "celery_worker/control.py": "acceptance/test_remote_control.py",
     "child.py": "acceptance/cli/demo/test_command.py",
-    "cli/database.py": "acceptance/cli/test_jobs_from_the_command_line.py",
     "cli/demo/play.py": "acceptance/cli/demo/test_command.py",
     "cli/demo/producer.py": "acceptance/cli/demo/test_command.py",
     "cli/demo/show.py": "acceptance/cli/demo/test_command.py",

@@ -5,7 +5,7 @@ connection when a key that the pop script read is changed by another client (0.2
 descriptor that becomes readable, and the keys that rang.
 
 The bell may fail in silence (a half-open connection, an evicted subscriber, a server that does not allow tracking), so it
-never is the only way: its user also polls each second. Used by the one thread that pops. Never reads a queue.
+never is the only way: its user also polls. Used by the one thread that pops. Never reads a queue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker68.errors import RedisAway
 _CHANNEL = "__redis__:invalidate"
 _PING = "PING"
 
-# A lost subscriber is asked after this often. It costs two small commands, and until then the poll each second does the work.
+# A lost subscriber is asked after this often. It costs two small commands, and until then the poll does the work.
 _CHECK_SECONDS = 10.0
 
 # A server that refuses the bell (an old one, a proxy, an ACL) will refuse it again: ask rarely, and poll meanwhile.

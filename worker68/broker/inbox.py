@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from worker68.broker.due import DuePlaces
+from worker68.broker.due import POLL, SAFETY, DuePlaces
 from worker68.broker.place import FRONT_NAME, Place, Popped, place_of
 from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
@@ -30,9 +30,6 @@ BATCH: Final = 200
 PLACES: Final = 100
 #: Messages of the front door that are sorted at once; none of them costs a commit.
 SORTED: Final = 1000
-#: Places looked at each second although they did not ring: 0.2 % of a core. Without a doorbell it is all there is.
-SAFETY_SLICE: Final = 50
-POLL_SLICE: Final = 500
 
 
 class Inbox:
@@ -67,9 +64,10 @@ class Inbox:
         self._crowded.discard(name)
         self._due.remove(name)
 
-    def note_room(self, account: str) -> None:
-        """A job of the account has ended, or they were counted: what waits in Redis for room may come."""
+    def note_room(self, account: str) -> bool:
+        """A job of the account has ended, or they were counted: what waits in Redis for room may come. Return whether it waits."""
         self._maybe_room.append(account)
+        return account in self._crowded
 
     async def take_in(self) -> list[Job]:
         """Sort the front door and take one batch in, as far as it rang or a look is due; return the new jobs.
@@ -112,7 +110,7 @@ class Inbox:
 
     def _take_batch(self) -> list[Job]:
         self._hear()
-        self._due.poll(monotonic(), SAFETY_SLICE if self._source.bell_armed else POLL_SLICE)
+        self._due.poll(monotonic())
         if self._due.take_one(FRONT_NAME):
             self._pop([FRONT_NAME], SORTED, self._sort)
         names = self._due.take(PLACES, but=FRONT_NAME)  # which may be due again
@@ -135,6 +133,7 @@ class Inbox:
         """Note what rang. ``watched``: places that have just been popped, so that an armed bell watches them."""
         changed = self._source.take_changed()
         self._due.mark(map(place_of, changed.keys))
+        self._due.slow_round = SAFETY if self._source.bell_armed else POLL
         if changed.missed:
             self._due.mark_all(but=watched if self._source.bell_armed else ())
 

@@ -15,7 +15,7 @@ import msgspec
 
 from worker68.broker.place import FRONT_DOOR, lists_of
 from worker68.clock import Deadline
-from worker68.fleet.leases import account_lease, lease_key
+from worker68.fleet.leases import account_lease, read_owners
 from worker68.redis_calls import redis_errors
 
 #: The queue of a producer that names none.
@@ -43,6 +43,17 @@ class Strays:
     celery: int = 0
     replies: dict[str, int] = field(default_factory=dict)
     complete: bool = True
+
+
+def count_messages(redis: Any, queues: Sequence[str]) -> dict[str, int]:
+    """Return how many messages lie in each of these queues. A list whose key is of another type counts as none."""
+    with redis.pipeline(transaction=False) as pipe:
+        for queue in queues:
+            for key in lists_of(queue):
+                pipe.llen(key)
+        answers = iter(pipe.execute(raise_on_error=False))
+    lengths = {queue: [next(answers) for _ in lists_of(queue)] for queue in queues}
+    return {queue: sum(one for one in found if isinstance(one, int)) for queue, found in lengths.items()}
 
 
 class _Headers(msgspec.Struct):
@@ -101,11 +112,8 @@ class StrayFinder:
 
     def _have_owners(self, accounts: Sequence[str]) -> set[str]:
         """Return those that a worker owns: it has other settings than we."""
-        owned: set[str] = set()
-        for chunk in _chunks(accounts):
-            values = self._redis.mget([lease_key(account_lease(account)) for account in chunk])
-            owned.update(account for account, value in zip(chunk, values, strict=True) if value)
-        return owned
+        leases = {account_lease(account): account for account in accounts}
+        return {leases[lease] for chunk in _chunks(list(leases)) for lease in read_owners(self._redis, chunk)}
 
     def _lengths(self, keys: Sequence[str]) -> Iterator[tuple[str, int]]:
         for chunk in _chunks(keys):

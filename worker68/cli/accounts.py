@@ -14,7 +14,8 @@ import click
 import msgspec
 
 from worker68.bridge.url import address_of, show_bridge_url
-from worker68.broker.place import lists_of, queue_of
+from worker68.broker.place import queue_of
+from worker68.broker.strays import count_messages
 from worker68.cli.ledger import open_database
 from worker68.cli.output import JSON, count_of, print_json, print_table, printable
 from worker68.cli.pause import NoSuchAccount, who
@@ -266,10 +267,8 @@ def _await(settings: Settings, engine: Engine, row: AccountRow) -> str:
 def _describe_left(settings: Settings, engine: Engine, name: str) -> str:
     """Return in words what waits for an account, in the database and in its queue; nothing where nothing does."""
     redis_url = settings.require_redis_url()
-    with saying_away(redis_url), open_redis(redis_url) as redis, redis.pipeline(transaction=False) as pipe:
-        for key in lists_of(queue_of(name)):
-            pipe.llen(key)
-        messages = sum(length for length in pipe.execute(raise_on_error=False) if isinstance(length, int))
+    with saying_away(redis_url), open_redis(redis_url) as redis:
+        messages = count_messages(redis, [queue_of(name)])[queue_of(name)]
     jobs = count_waiting(engine, name)
     found = [count_of(jobs, "unfinished job")] if jobs else []
     found += [f"{count_of(messages, 'message')} in its queue"] if messages else []

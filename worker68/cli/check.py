@@ -50,7 +50,7 @@ from worker68.observe.roster import Roster
 from worker68.settings import AccountSettings, Settings, load_settings
 from worker68.store.engine import Engine
 from worker68.store.reports import open_ledger
-from worker68.store.schema import current_version
+from worker68.store.schema import VERSION, current_version, is_later
 
 #: Hello comes at once, and a heartbeat every 3 s.
 BRIDGE_SECONDS: Final = 6.0
@@ -203,7 +203,9 @@ def check_database(database_url: str) -> tuple[Finding, Engine | None]:
     """Look whether the database answers and has the tables that this version needs; return it opened if so."""
     try:
         engine = open_ledger(database_url)
-        return Finding("database", True, f"{engine.dialect.name}, version {current_version(engine)}"), engine
+        found = current_version(engine)
+        newer = f", for a newer worker68 (this one: {VERSION}), which does no harm" if is_later(found) else ""
+        return Finding("database", True, f"{engine.dialect.name}, version {found}{newer}"), engine
     except DatabaseAway as away:
         return Finding("database", False, explain_database(away)), None
 

@@ -7,7 +7,7 @@ import click
 from worker68.settings import load_settings
 from worker68.store.engine import open_engine
 from worker68.store.migration import upgrade
-from worker68.store.schema import current_version
+from worker68.store.schema import VERSION, current_version, is_later
 
 
 @click.group()
@@ -35,7 +35,9 @@ def db_upgrade() -> None:
     finally:
         engine.dispose()
     after = upgrade(url)
-    if before == after:
+    if is_later(after):
+        click.echo(f"the database is at version {after}, later than {VERSION}, and fit for this version of worker68")
+    elif before == after:
         click.echo(f"the database is at version {after} already")
     else:
         click.echo(f"the database was {f'at version {before}' if before else 'empty'}, now it is at version {after}")

@@ -19,13 +19,13 @@ from worker68.clock import utc_now
 from worker68.execution.publishing import DEAD_KEY
 from worker68.execution.unread import MANY, OLD_SECONDS
 from worker68.fleet.accounts import HIDDEN
-from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.leases import FRONT, account_lease, read_owners
 from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster
 from worker68.redis_calls import redis_errors
 from worker68.store.figures import count_in_doubt, count_outbox, find_waiting_accounts, sum_waiting_jobs
+from worker68.store.outbox import count_refused
 from worker68.store.pauses import list_pauses
-from worker68.store.refused import count_refused
 
 #: The keys of Redis are looked through for so long, some million of them.
 SCAN_SECONDS: Final = 5.0
@@ -65,8 +65,8 @@ def find_workers(ground: Ground) -> Iterator[Finding]:
     workers = Roster(ground.redis).read()
     names = {FRONT: "front door"} | {account_lease(account): f"account {account}" for account in ground.accounts}
     with redis_errors():
-        values: Any = ground.redis.mget([lease_key(lease) for lease in names])
-    free = [part for (_, part), value in zip(names.items(), values, strict=True) if value is None]
+        owners = read_owners(ground.redis, list(names))
+    free = [part for lease, part in names.items() if lease not in owners]
     if not workers and len(free) == len(names):
         yield Finding(
             "workers", False, "no worker runs: nothing is taken in, nothing is sent", "start: worker68 worker"
@@ -101,10 +101,10 @@ def find_wrong_accounts(ground: Ground) -> Iterator[Finding]:
     if not slow:
         return
     with redis_errors():
-        owned: Any = ground.redis.mget([lease_key(account_lease(name)) for name in slow])
-    for name, owner in zip(slow, owned, strict=True):
-        if owner is not None:
-            found = f"worker {owner.decode().rpartition('|')[0]} has not taken its last change yet"
+        owners = read_owners(ground.redis, list(map(account_lease, slow)))
+    for name in slow:
+        if (owner := owners.get(account_lease(name))) is not None:
+            found = f"worker {owner} has not taken its last change yet"
             yield Finding(f"account {name}", True, found, "see its log, or restart it", warning=True)
 
 

@@ -120,8 +120,10 @@ def _check_known(settings: Settings, engine: Engine, account: str) -> None:
     known = set(read_known(settings, engine).accounts)
     if account in known or has_jobs(engine, account) or _find_owner(settings, account) is not None:
         return
-    names = f"there are {', '.join(sorted(known))}" if known else "there are none"
-    raise NoSuchAccount(f"no account {account!r}: {names}, and no job in the database is its")
+    names = ", ".join(sorted(known)) or "none"
+    raise NoSuchAccount(
+        f"no account {account!r}: settings and database have {names}, and no job in the database is its"
+    )
 
 
 def _find_owner(settings: Settings, account: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from celery.exceptions import BackendError
 from kombu.exceptions import OperationalError
@@ -16,7 +16,7 @@ from redis.retry import Retry
 from worker68.broker.client import make_client
 from worker68.broker.url import read_redis_url
 from worker68.errors import DatabaseAway, DatabaseUnfit, RedisAway
-from worker68.fleet.leases import account_lease, lease_key
+from worker68.fleet.leases import account_lease, read_owners
 
 #: A Redis that does not answer a command within this is away, for a person at a terminal.
 REDIS_SECONDS: Final = 3.0
@@ -48,12 +48,9 @@ def saying_away(redis_url: str, consequence: str = "") -> Iterator[None]:
 
 def find_owners(redis_url: str, accounts: list[str]) -> dict[str, str]:
     """Return for each account that a worker owns now the worker's name."""
-    if not accounts:
-        return {}
     with saying_away(redis_url), open_redis(redis_url) as redis:
-        values: Any = redis.mget([lease_key(account_lease(account)) for account in accounts])
-    leases = zip(accounts, values, strict=True)
-    return {account: value.decode().rpartition("|")[0] for account, value in leases if value}
+        owners = read_owners(redis, list(map(account_lease, accounts)))
+    return {account: owners[lease] for account in accounts if (lease := account_lease(account)) in owners}
 
 
 def explain_database(away: DatabaseAway) -> str:

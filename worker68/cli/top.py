@@ -18,13 +18,14 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
+from worker68.broker.place import FRONT_DOOR, queue_of
+from worker68.broker.strays import count_messages
 from worker68.cli.output import make_table, open_console, print_json, printable, show_length
 from worker68.cli.reach import explain_database, open_redis, saying_away
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway
 from worker68.fleet.accounts import known_from_settings, read_known
-from worker68.fleet.leases import FRONT, account_lease, lease_key
+from worker68.fleet.leases import FRONT, account_lease, read_owners
 from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster, WorkerStatus
 from worker68.settings import Settings, load_settings
@@ -166,21 +167,9 @@ class _Source:
             self._known = read_known(self._settings, engine)
 
     def _read_redis(self) -> tuple[dict[str, str], list[AccountLine], int]:
-        leases = [FRONT, *map(account_lease, self._accounts)]
-        queues = [FRONT_DOOR, *map(queue_of, self._accounts)]
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.mget([lease_key(name) for name in leases])
-            for queue in queues:
-                for key in lists_of(queue):
-                    pipe.llen(key)
-            # A key of another type does not hide all others.
-            values, *rest = pipe.execute(raise_on_error=False)
-        if isinstance(values, Exception):
-            raise values
-        owners = {name: value.decode().rpartition("|")[0] for name, value in zip(leases, values, strict=True) if value}
-        answers = iter(rest)
+        owners = read_owners(self._redis, [FRONT, *map(account_lease, self._accounts)])
+        queued = count_messages(self._redis, [FRONT_DOOR, *map(queue_of, self._accounts)])
         paces = read_paces(self._redis, self._accounts)
-        queued = [sum(_number(next(answers)) for _ in lists_of(queue)) for queue in queues]
         lines = [
             AccountLine(
                 account,
@@ -188,11 +177,11 @@ class _Source:
                 self._known.source_of(account),
                 pace=pace.share,
                 slow=pace.words,
-                queued=length,
+                queued=queued[queue_of(account)],
             )
-            for (account, pace), length in zip(paces.items(), queued[1:], strict=True)
+            for account, pace in paces.items()
         ]
-        return owners, lines, queued[0]
+        return owners, lines, queued[FRONT_DOOR]
 
     def _read_database(self, engine: Engine, lines: Sequence[AccountLine]) -> None:
         backlogs = sum_waiting_jobs(engine, self._accounts, utc_now())
@@ -206,10 +195,6 @@ class _Source:
             line.ready, line.deferred, line.sending = states["ready"], states["deferred"], states["sending"]
             line.oldest_ready_seconds = round(max(0.0, oldest or 0.0), 1)
             line.outbox = entries[line.account]
-
-
-def _number(answer: object) -> int:
-    return answer if isinstance(answer, int) else 0
 
 
 def _draw(overview: Overview) -> Group:

@@ -22,7 +22,7 @@ from worker68.execution.upkeep import Upkeep
 from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
 from worker68.settings import AccountSettings
-from worker68.store.lanes import load_lanes
+from worker68.store.lanes import UnknownHead, load_lanes
 from worker68.tasks.sync_online_status import RecentlyAsked
 
 #: While it is not known whether the account is paused, it is looked at again this often.
@@ -93,7 +93,7 @@ class Account:
         self.upkeep.note_chosen(choice.ready)
         return choice
 
-    async def _load_lanes(self, lanes: Sequence[str], depth: int) -> list[Job]:
+    async def _load_lanes(self, lanes: Sequence[str], depth: int) -> list[Job | UnknownHead]:
         async with self.shared.loads:
             return await asyncio.to_thread(load_lanes, self.shared.engine, self.name, depth, lanes)
 

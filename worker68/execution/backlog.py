@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 
 from worker68.clock import monotonic, utc_now
 from worker68.execution import reasons
-from worker68.execution.lanes import Head, Kind, Lane, Order, head_of
+from worker68.execution.lanes import Head, Kind, Lane, Order, head_of, head_of_unknown
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
+from worker68.store.lanes import UnknownHead
 
 #: Jobs of one lane in memory at most: enough that a busy lane is loaded from SQL once in as many jobs.
 LANE_DEPTH = 20
@@ -28,6 +29,9 @@ LANES_LOADED = 100
 
 #: A lane of which nothing could be loaded that may start is not loaded again before this.
 LOAD_AGAIN_SECONDS = 1.0
+
+#: A lane whose first job is of an unknown task is loaded again after this: that job may have ended.
+LOOK_AGAIN_SECONDS = 30.0
 
 #: So long a rest that is over is remembered: of a job that another worker ended no word comes.
 RESTS_KEPT_SECONDS = 600.0
@@ -61,6 +65,11 @@ class Backlog:
     @property
     def has_lanes(self) -> bool:
         return bool(self._lanes)
+
+    def has_others(self, name: str) -> bool:
+        """Whether a job may wait that one of this lane does not keep from starting."""
+        lane = self._lanes.get(name)
+        return len(self._lanes) > 1 or (lane is not None and lane.shared)
 
     def lanes(self) -> list[str]:
         """Return the names of all lanes."""
@@ -106,6 +115,12 @@ class Backlog:
         if due_in > 0 and head.seq not in self._resting:
             self._rest(head.seq, name, monotonic() + due_in, reasons.BACKS_OFF)
         self._move_out(lane, head)
+
+    def hold(self, first: UnknownHead) -> None:
+        """SQL has a job of an unknown task: it and those behind it in its lane wait. (In a shared lane none waits for another.)"""
+        until, why = monotonic() + LOOK_AGAIN_SECONDS, reasons.held_by_unknown(first.task)
+        self._rest(first.seq, first.lane, until, why)
+        self.learn(first.lane, head_of_unknown(first), 0.0)
 
     def unload(self) -> None:
         """Leave all jobs to SQL: what memory has missed of them, or others have ended, is seen when their turn comes."""
@@ -239,17 +254,21 @@ class Backlog:
         resting = Counter(lane for _, _, lane in self._resting.values())
         return each + 1 + max(resting[lane.name] + len(lane.jobs) + lane.running for lane in lanes)
 
-    def end_load(self, lanes: Sequence[Lane], depth: int, jobs: Sequence[Job] | None) -> None:
+    def end_load(self, lanes: Sequence[Lane], depth: int, loaded: Sequence[Job | UnknownHead] | None) -> None:
         """Enter the first ``depth`` jobs of each of these lanes, as SQL had them; None where it could not be read."""
         came, self._came = self._came, {}
-        if jobs is None:
+        if loaded is None:
             return
         of_lane: dict[str, list[Job]] = defaultdict(list)
-        for job in jobs:
-            of_lane[job.lane].append(job)
-        self._make_space(len(jobs))
+        for job in loaded:
+            if isinstance(job, Job):
+                of_lane[job.lane].append(job)
+        self._make_space(len(loaded))
         for lane in lanes:
             self._enter_loaded(lane, of_lane[lane.name], depth, came[lane.name])
+        for unknown in loaded:
+            if isinstance(unknown, UnknownHead):
+                self.hold(unknown)
 
     def _enter_loaded(self, lane: Lane, jobs: list[Job], depth: int, came: list[Job]) -> None:
         """Enter jobs of a lane as SQL had them, and what ``came`` meanwhile, which is newer."""

@@ -36,6 +36,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.task import JobClass
 from worker68.limits.limiter import Grant, Refusal, Request
 from worker68.settings import AccountSettings
+from worker68.store.lanes import UnknownHead
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Dispatch:
         self,
         account: AccountSettings,
         slots: SlotRequests,
-        load: Callable[[Sequence[str], int], Awaitable[list[Job]]],
+        load: Callable[[Sequence[str], int], Awaitable[Sequence[Job | UnknownHead]]],
         capacity: Capacity,
         ready_in: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -93,11 +94,6 @@ class Dispatch:
     @property
     def in_flight(self) -> int:
         return len(self._under_way)
-
-    @property
-    def in_memory(self) -> int:
-        """How many waiting jobs are in memory."""
-        return len(self._backlog)
 
     @property
     def occupied(self) -> int:
@@ -128,10 +124,10 @@ class Dispatch:
         """SQL is about to be read for ``learn``."""
         self._backlog.begin_look_up()
 
-    def learn(self, heads: Iterable[tuple[str, Head, float]]) -> None:
-        """SQL has these lanes: with each its name, its first job, and the seconds until that may start."""
-        for name, head, due_in in heads:
-            self._backlog.learn(name, head, due_in)
+    def learn(self, heads: Iterable[tuple[str, Head, float] | UnknownHead]) -> None:
+        """SQL has these lanes: with each its name, its first job, and the seconds until that may start, as far as that is known."""
+        for head in heads:
+            self._backlog.hold(head) if isinstance(head, UnknownHead) else self._backlog.learn(*head)
 
     def unload(self) -> None:
         """Ask SQL again for the jobs that are in memory, when their turn comes."""
@@ -184,9 +180,11 @@ class Dispatch:
         (answer,) = await self._slots.ask(Request(self._account.name, self._account.limits, [ask_of(job)]))
         return slot_of(ask_of(job), answer, monotonic()) if isinstance(answer, Grant) else None
 
-    def make_room(self, job: Job) -> None:
-        """The outcome is known: another job may start while it is written down, but none behind it in its lane."""
+    def make_room(self, job: Job) -> bool:
+        """The outcome is known: another job may start while it is written down, not in its lane. Return whether one may wait."""
+        was_full = self._capacity.free <= 0
         self._under_way.make_room(job.seq)
+        return was_full or self._backlog.has_others(job.lane)
 
     def finish(self, job: Job) -> None:
         """The job has left: it ended, or another worker has it."""

@@ -228,8 +228,8 @@ class Execution:
                 return None
             outcome = settled
         else:
-            self.account.dispatch.make_room(job)
-            self._shared.wake(job.account)
+            if self.account.dispatch.make_room(job):
+                self._shared.wake(job.account)
             outcome = await self._settle(attempt, whole_outcome(finding, job.done))
         self.account.dispatch.finish(job)
         self._shared.announce()

@@ -28,7 +28,16 @@ from worker68.errors import (
 from worker68.execution import reasons
 from worker68.jobs.envelope import LOWEST_PRIORITY, Envelope, read_envelope, read_sender
 from worker68.jobs.fields import Common
-from worker68.jobs.job import DEFAULT_ACCOUNT, Job, Order, content_hash, lane_of, read_common, read_order
+from worker68.jobs.job import (
+    DEFAULT_ACCOUNT,
+    Job,
+    Order,
+    content_hash,
+    encode_fields,
+    lane_of,
+    read_common,
+    read_order,
+)
 from worker68.jobs.outcome import ErrorCode, Outcome, expired, failed
 from worker68.jobs.states import Event, State
 from worker68.jobs.task import JobClass
@@ -186,7 +195,7 @@ class Intake:
             "reason": reasons.not_before(order.not_before) if deferred and order.not_before else None,
             "expires_at": order.expires_at,
             "content_hash": order.content,
-            "fields": msgspec.json.encode(order.fields).decode(),
+            "fields": encode_fields(order.fields),
         }
         settings = self._accounts.get(order.account)
         if settings is None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job, is_shared_lane
 from worker68.jobs.task import JobClass, LimitClass, Nature, Step
+from worker68.store.lanes import UnknownHead
 
 #: Where a job stands in its lane; the lowest is first.
 Place = tuple[int, int, int]
@@ -61,6 +62,12 @@ class Head(NamedTuple):
 def head_of(job: Job) -> Head:
     """Return what the order of the lanes needs to know of a job."""
     return Head(job.step, job.priority, job.seq, kind_of(job.kind.job_class, job.now, job.exclusive))
+
+
+def head_of_unknown(first: UnknownHead) -> Head:
+    """Return the same of a job whose task is unknown here. Little holds up its kind: SQL must be asked what is behind it."""
+    kind = Kind(first.job_class, "read", False, False, False, False, False, "")
+    return Head(first.step, first.priority, first.seq, kind)
 
 
 class Lane:

@@ -45,6 +45,11 @@ def unknown_task(task: str, until: dt.datetime) -> str:
     return f"no worker knows the task {task}{hint}; it waits for a newer worker until {until:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def held_by_unknown(task: str) -> str:
+    """Say that a job, and its lane with it, waits for a worker of a newer version."""
+    return f"the worker that owns the account does not know the task {task}: it waits for a newer one, and its lane with it"
+
+
 def not_written(reason: str) -> str:
     """Say that a job had its turn and was put back, because its frame could not be written then."""
     return f"it had its turn, but was not written: {reason}"

@@ -20,7 +20,7 @@ from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
 from worker68.store.engine import Engine, transaction
 from worker68.store.statements import attempts
-from worker68.store.waiting import end_waiting, find_overdue, find_parked
+from worker68.store.waiting import end_waiting, find_overdue, find_parked, find_unknown
 from worker68.tasks import TASKS, find_step
 
 log = structlog.get_logger(__name__)
@@ -117,6 +117,14 @@ def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime
         elif parked.due_at <= now:
             end_waiting(engine, [parked.seq], Event.REFUSE, unknown_task_outcome(parked.task), now)
     return revived
+
+
+def end_unknown(engine: Engine, account: str, lane: str, now: dt.datetime) -> list[int]:
+    """End the jobs of a lane whose task no worker has known in time; return which did."""
+    ended = []
+    for seq, task in find_unknown(engine, account, lane):
+        ended += end_waiting(engine, [seq], Event.REFUSE, unknown_task_outcome(task), now)
+    return ended
 
 
 def expire_overdue(engine: Engine, account: str, now: dt.datetime) -> int:

@@ -25,8 +25,14 @@ from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
 from worker68.store.engine import Engine
-from worker68.store.outbox import fetch, find_latest_addresses
-from worker68.store.refused import end_refused, fetch_due, settle_outbox, settle_refused
+from worker68.store.outbox import (
+    end_refused,
+    fetch,
+    fetch_due,
+    find_latest_addresses,
+    settle_outbox,
+    settle_refused,
+)
 
 #: After a batch of so many entries more are coming: the next look waits a moment, so that each serves many.
 BURST = 4

@@ -10,7 +10,6 @@ from worker68.execution.intake import Intake
 from worker68.execution.recorder import Kept
 from worker68.execution.slots import SlotRequests
 from worker68.execution.under_way import Capacity
-from worker68.execution.unfinished import Unfinished
 from worker68.limits.pace import Pace
 from worker68.loop import Stopping
 from worker68.store.engine import Engine
@@ -32,7 +31,6 @@ class Shared:
     pace: Pace
     kept: Kept
     intake: Intake
-    unfinished: Unfinished
     stopping: Stopping
     announce: Callable[[], None]
     wake: Callable[[str], None]

@@ -1,40 +1,56 @@
-"""Which accounts of this worker have had unfinished jobs in SQL for a while, asked for all of them in one statement.
+"""Which accounts have had unfinished jobs in SQL for a while: a service of the loop that asks for all of them in one statement.
 
-In: the names of the accounts. Out: whether the sweep of one has anything to look at. What comes and ends between two questions has
-not been missed by memory. Never: a question for each account.
+In: the names of the accounts that this worker owns. Out: a word for each whose sweep may find something. What comes and ends
+between two questions has not been missed by memory. Never: a question for each account; a look at one without such jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Final
 
-from worker68.clock import monotonic
+from worker68.loop import Loop, Stopping
+from worker68.observe import outages
 from worker68.store import waiting
 from worker68.store.engine import Engine
 
-#: An answer serves the sweeps of so many seconds, and counts the jobs that were there at the question before.
+#: Between two questions; each is about the jobs that were there at the one before.
 ASK_SECONDS = 15.0
+
+_FAILED: Final = outages.Outage(
+    "unfinished_not_asked", "unfinished_asked_again", "a fault in worker68: keep this line, report it", fault=True
+)
 
 
 class Unfinished:
-    """Used by one coroutine. ``accounts``: all that this worker may own."""
+    """On the loop. ``owned`` names the accounts; ``found`` is called with each that has had unfinished jobs for a while."""
 
-    def __init__(self, engine: Engine, accounts: Collection[str]) -> None:
+    def __init__(
+        self, engine: Engine, owned: Callable[[], Collection[str]], found: Callable[[str], None], loop: Loop
+    ) -> None:
         self._engine = engine
-        self._accounts = accounts
-        self._asked_at = -math.inf
+        self._owned = owned
+        self._found = found
         self._newest = 0  # job at the last question
-        self._found: set[str] = set()
+        self._stopping = Stopping(loop)
 
-    async def has(self, account: str) -> bool:
-        """Whether SQL has had unfinished jobs of this account from one question to the next. Raises ``DatabaseAway``."""
-        if monotonic() - self._asked_at >= ASK_SECONDS:
-            self._found, self._newest = await asyncio.to_thread(self._ask)
-            self._asked_at = monotonic()
-        return account in self._found
+    async def run(self) -> None:
+        """Ask until ``stop``."""
+        while not self._stopping.is_set():
+            with outages.noting("unfinished", _FAILED):
+                await self.ask()
+            await self._stopping.rest(ASK_SECONDS)
 
-    def _ask(self) -> tuple[set[str], int]:
-        found = waiting.find_unfinished(self._engine, self._accounts, self._newest)
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def ask(self) -> None:
+        """Ask once, for all accounts. Raises ``DatabaseAway``."""
+        found, self._newest = await asyncio.to_thread(self._ask, list(self._owned()))
+        for account in found:
+            self._found(account)
+
+    def _ask(self, accounts: Collection[str]) -> tuple[set[str], int]:
+        found = waiting.find_unfinished(self._engine, accounts, self._newest) if accounts else set()
         return found, waiting.newest_seq(self._engine)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 from collections.abc import Callable, Sequence
 
 from worker68.clock import monotonic, utc_now
 from worker68.execution import recovery
 from worker68.execution.dispatch import Dispatch
+from worker68.execution.intake import PARKED_FOR
 from worker68.execution.lanes import Head, kind_of
 from worker68.execution.reasons import RowReasons
 from worker68.execution.shared import Shared
@@ -24,7 +26,7 @@ from worker68.jobs.states import State
 from worker68.settings import AccountSettings
 from worker68.store import waiting
 from worker68.store.engine import Engine
-from worker68.store.lanes import LaneHead, find_lanes
+from worker68.store.lanes import LaneHead, UnknownHead, find_lanes
 
 #: What memory may have missed is looked up in SQL this often, a part of the lanes at each look.
 SWEEP_SECONDS = 30.0
@@ -83,9 +85,14 @@ class Upkeep:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Let jobs that were just taken in enter their lanes, now or when they are due."""
+        self._put_off_sweep()
         self._count.taken_in += len(jobs)
         self._dispatch.add(job for job in jobs if job.state is State.READY)
         self._times.note_new(jobs)
+
+    def note_unfinished(self) -> None:
+        """SQL has had unfinished jobs of this account for a while: memory may have missed them."""
+        self._count.lasts = True
 
     def note_chosen(self, chosen: Sequence[Ready]) -> None:
         """These begin, and may come back."""
@@ -95,9 +102,9 @@ class Upkeep:
         """Do what is due."""
         now, engine = utc_now(), self._shared.engine
         await self._end_overdue(now)
+        self._put_off_sweep()
         if monotonic() >= self._sweep_at:
-            if await self._shared.unfinished.has(self._account) or not self.knows_lanes or self._jobs_wait:
-                await self._begin_sweep(now)
+            await self._begin_sweep(now)
             self._sweep_at = monotonic() + SWEEP_SECONDS
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self.knows_lanes):
@@ -115,16 +122,20 @@ class Upkeep:
             await self._expire(now)
 
     @property
-    def _jobs_wait(self) -> bool:
-        """Whether jobs wait as far as memory knows: others may have ended them."""
-        return self.unfinished > self._dispatch.in_flight
+    def _sweeps(self) -> bool:
+        """Whether a sweep may find something. Of jobs that wait as far as memory knows, others may have ended some."""
+        return self._count.lasts or not self.knows_lanes or self.unfinished > self._dispatch.in_flight
+
+    def _put_off_sweep(self) -> None:
+        if not self._sweeps:
+            self._sweep_at = monotonic() + SWEEP_SECONDS
 
     @property
     def tend_at(self) -> float:
-        """When something is due here, as far as is known (monotonic seconds): to be tended then."""
+        """When something is due here, as far as is known (monotonic seconds; ``math.inf``: never): to be tended then."""
         if not self.knows_lanes or self._times.overdue:
             return 0.0
-        times = [self._sweep_at]
+        times = [self._sweep_at if self._sweeps else math.inf]
         if self._found_to is not None or self._times.expires or self._dispatch.has_lanes or self.room == 0:
             times.append(self._look_at)
         if self._times.due is not None:
@@ -155,6 +166,7 @@ class Upkeep:
         """Resolve in SQL what no event would. Return jobs that may start now, and what is due next. In the pool."""
         engine = self._shared.engine
         recovery.resolve_abandoned(engine, self._account, self._lease.fence, self._dispatch.is_under_way, now)
+        waiting.release_unknown(engine, self._account, now)
         revived = recovery.revive_parked(engine, self._shared.intake, self._account, now)
         return revived, waiting.next_due(engine, self._account), waiting.next_expiry(engine, self._account)
 
@@ -164,7 +176,12 @@ class Upkeep:
         engine, after = self._shared.engine, self._found_to
         self._dispatch.begin_look_up()
         heads, self._found_to = await asyncio.to_thread(find_lanes, engine, self._account, after, LANES_AT_ONCE)
-        self._dispatch.learn((head.lane, _head_of(head), _due_in(head, now)) for head in heads)
+        self._dispatch.learn(head if isinstance(head, UnknownHead) else _learned(head, now) for head in heads)
+        for head in heads:
+            if isinstance(head, UnknownHead) and self._times.is_over_for(head) and self._lease.held:
+                ended = await asyncio.to_thread(recovery.end_unknown, engine, self._account, head.lane, now)
+                self._dispatch.forget(ended)
+                self._shared.announce()
         if self._found_to is None:
             self.knows_lanes = True
 
@@ -189,6 +206,8 @@ class UnfinishedCount:
         self._dispatch = dispatch
         self.taken_in = 0
         """Those that SQL counted last, and those taken in since."""
+        self.lasts = False
+        """Whether SQL has had some of them for a while, and was not asked since."""
         self._under_way: frozenset[int] = frozenset()  # when SQL counted last
         self._finished = 0  # by then
         self._counted = False
@@ -208,6 +227,7 @@ class UnfinishedCount:
         """Count anew. Raises ``DatabaseAway``."""
         self._under_way = self._dispatch.under_way()  # before the number: what ends in between is in both
         self._finished = self._dispatch.finished
+        self.lasts = False
         before = self.taken_in
         counted = await asyncio.to_thread(waiting.count_waiting, engine, self._settings.name)
         self.taken_in += counted - before  # what came meanwhile may be in both, until it counts again
@@ -226,6 +246,7 @@ class DueTimes:
         self.expires: dt.datetime | None = None
         self.overdue: list[Job] = []
         self._expiring: dict[int, dt.datetime] = {}  # jobs that had their turn, and may come back
+        self._unknown_until: dict[int, float] = {}  # jobs of unknown tasks that were the first of their lanes
 
     def is_due(self, now: dt.datetime) -> bool:
         return self.due is not None and self.due <= now
@@ -245,6 +266,14 @@ class DueTimes:
 
     def note_begun(self, jobs: Sequence[Job]) -> None:
         self._expiring |= {job.seq: job.expires_at for job in jobs if job.expires_at is not None}
+
+    def is_over_for(self, first: UnknownHead) -> bool:
+        """Whether a lane has waited for so long, under this owner, that no worker that knows the task is to be expected."""
+        until = self._unknown_until.setdefault(first.seq, monotonic() + PARKED_FOR.total_seconds())
+        if until > monotonic():
+            return False
+        del self._unknown_until[first.seq]
+        return True
 
 
 class Explanation:
@@ -282,10 +311,8 @@ def _earliest(*times: dt.datetime | None) -> dt.datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _head_of(found: LaneHead) -> Head:
-    return Head(found.step, found.priority, found.seq, kind_of(found.task.job_class, found.now, found.task.exclusive))
-
-
-def _due_in(found: LaneHead, now: dt.datetime) -> float:
-    """Return for how many seconds a job still backs off."""
-    return 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()
+def _learned(found: LaneHead, now: dt.datetime) -> tuple[str, Head, float]:
+    """Return a lane's name, its first job, and for how many seconds that still backs off."""
+    kind = kind_of(found.task.job_class, found.now, found.task.exclusive)
+    due_in = 0.0 if found.due_at is None else (bounded_due_at(found.due_at, now) - now).total_seconds()
+    return found.lane, Head(found.step, found.priority, found.seq, kind), due_in

@@ -11,13 +11,14 @@ local worker, ttl, word, seen = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local remembered = math.max(2 * ttl, 600000)
 
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local microseconds = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = math.floor(microseconds / 1000)
 local before = tonumber(redis.call('ZREVRANGE', changes, 0, 0, 'WITHSCORES')[2]) or 0
 local number = before
 
 local function note(name)
-  -- A Redis that lost its data goes on above the numbers that workers have seen: no word changes a thousand times a second.
-  number = math.max(number + 1, now)
+  -- By the clock, so that a Redis that lost its data goes on above the numbers that workers have seen.
+  number = math.max(number + 1, microseconds)
   redis.call('ZADD', changes, number, name)
 end
 
@@ -41,7 +42,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
   remove(name)
 end
 if number > before then
-  redis.call('ZREMRANGEBYSCORE', changes, '-inf', now - remembered)
+  redis.call('ZREMRANGEBYSCORE', changes, '-inf', microseconds - 1000 * remembered)
 end
 
 local changed = seen == '0' and redis.call('HKEYS', words) or redis.call('ZRANGEBYSCORE', changes, '(' .. seen, '+inf')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import redis
 import structlog
@@ -41,6 +41,12 @@ def lease_key(name: str) -> str:
 def fence_key(name: str) -> str:
     """Return the key of the last fencing number that was given out."""
     return f"worker68:fence:{name}"
+
+
+def read_owners(client: redis.Redis, names: Sequence[str]) -> dict[str, str]:
+    """Return for each of these leases that a worker holds now the worker's name."""
+    values: Any = client.mget([lease_key(name) for name in names]) if names else ()
+    return {name: value.decode().rpartition("|")[0] for name, value in zip(names, values, strict=True) if value}
 
 
 class Lease:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from worker68.jobs.validation import COMMON_FIELDS, convert_common, convert_fiel
 DEFAULT_ACCOUNT = "main"
 
 #: How the names of lanes end in which all may run at once.
-_SHARED = ":unordered"
+SHARED_LANE = ":unordered"
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def lane_of(task: Task, fields: Any, ordered: bool) -> str:
     if chat is None:
         return f"{task.name}:{task.subject_of(fields)}"
     lane = f"{task.job_class.name.lower()}:{chat.type}:{chat.id}"
-    return lane if ordered else f"{lane}{_SHARED}"
+    return lane if ordered else f"{lane}{SHARED_LANE}"
 
 
 def is_shared_lane(lane: str) -> bool:
     """Whether this is the lane of jobs that opted out of order."""
-    return lane.endswith(_SHARED)
+    return lane.endswith(SHARED_LANE)
 
 
 def read_common(envelope: Envelope) -> tuple[Common, list[FieldError]]:
@@ -155,6 +155,24 @@ def content_hash(account: str, task: str, fields: Any) -> str:
     """Return the hash of what is to be done: account, task and own fields with their defaults, as canonical JSON."""
     canonical = msgspec.json.encode([account, task, msgspec.to_builtins(fields)], order="deterministic")
     return hashlib.sha256(canonical).hexdigest()
+
+
+def encode_fields(fields: msgspec.Struct) -> str:
+    """Return a task's own fields as its row holds them, without those that have their defaults.
+
+    So a field that a newer version has added stands only in the rows that use it, and an older worker can run the others.
+    """
+    given = {name: value for name, default in _defaults(type(fields)) if (value := getattr(fields, name)) != default}
+    return msgspec.json.encode(given).decode()
+
+
+@cache
+def _defaults(struct: type[msgspec.Struct]) -> list[tuple[str, Any]]:
+    """Return the names of the fields, each with its default, or with an object that equals no value."""
+    return [
+        (field.name, field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default)
+        for field in msgspec.structs.fields(struct)
+    ]
 
 
 def _latest(*times: dt.datetime | None) -> dt.datetime | None:

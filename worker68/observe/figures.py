@@ -33,7 +33,7 @@ from worker68.observe.parts import Parts
 from worker68.redis_calls import redis_errors
 from worker68.store.engine import endings_of
 from worker68.store.figures import count_outbox, count_waiting_jobs, find_waiting_accounts
-from worker68.store.refused import count_refused
+from worker68.store.outbox import count_refused
 from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
@@ -116,8 +116,10 @@ class _Asked(Collector):
             (),
             {(): 0 if self._problem() else 1},
         )
-        # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert.
-        leases = dict.fromkeys((FRONT, *map(account_lease, self._parts.accounts)), 0)
+        # Also those that it does not hold: a sum over a series that is not there would be nothing, and no alert. But one worker is
+        # enough for that: accounts times workers would be millions of series.
+        accounts = self._parts.accounts if self._parts.owned.owns_front else ()
+        leases = dict.fromkeys((FRONT, *map(account_lease, accounts)), 0)
         leases |= {lease.name: 1 for lease in self._parts.ownership.held()}
         yield gauge(
             "worker68_lease_held", "Whether this worker holds the lease: `front`, `account:NAME`.", ("lease",), leases

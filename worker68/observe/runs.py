@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -37,7 +37,7 @@ class Run:
 class Runs:
     """Counts since the process began. ``begin`` and ``end`` on the loop; other threads may copy what it holds."""
 
-    def __init__(self, accounts: Iterable[str]) -> None:
+    def __init__(self) -> None:
         self.ends = counter(
             "worker68_runs_total",
             "Runs of jobs: `ended`, `again` (another attempt or step follows), `dropped` (nothing was written).",
@@ -49,7 +49,6 @@ class Runs:
         self.slot_waits = histogram(
             "worker68_slot_wait_seconds", "How much of a run was waiting for its write time.", ("account",)
         )
-        self.expect(accounts)
         #: By the numbers of their jobs.
         self.under_way: dict[int, Run] = {}
         #: How many have begun, by task.
@@ -58,11 +57,10 @@ class Runs:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def expect(self, accounts: Iterable[str]) -> None:
-        """Let the metrics of these accounts be there from 0 on."""
-        for account in accounts:
-            self.took.labels(account)
-            self.slot_waits.labels(account)
+    def expect(self, account: str) -> None:
+        """Let the metrics of an account that this worker owns be there from 0 on."""
+        self.took.labels(account)
+        self.slot_waits.labels(account)
 
     def begin(self, ready: Ready) -> Run:
         run = self.under_way[ready.job.seq] = Run(ready, monotonic(), time.time())

@@ -58,8 +58,10 @@ class Agenda:
         return bool(self._without_room)
 
     def plan(self, account: str, at: float) -> None:
-        """This account is due then, whatever was planned before."""
-        if self._times.get(account) != at:
+        """This account is due then, whatever was planned before; with ``math.inf`` not before something changes."""
+        if at == math.inf:
+            self._times.pop(account, None)
+        elif self._times.get(account) != at:
             self._times[account] = at
             heapq.heappush(self._heap, (at, account))
 

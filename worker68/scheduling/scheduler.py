@@ -48,7 +48,7 @@ class Scheduler:
         self._owned = owned
         self._inbox = inbox
         self._starter = starter
-        self._tending = Tending(owned, self.job_ended)
+        self._tending = Tending(owned, self._tended)
         self._check_database = check_database
         self._stopping = stopping
         self._wakeup = Wakeup(loop)
@@ -109,10 +109,16 @@ class Scheduler:
         self._owned.agenda.mark(account)
         self._wakeup.set()
 
-    def job_ended(self, account: str) -> None:
-        """A job of the account, or its upkeep, is over: the next one may be ready, and there may be room for another."""
-        self._inbox.note_room(account)
-        self.wake(account)
+    def job_ended(self, name: str) -> None:
+        """A job of the account is not under way any more: the next one may be ready, and there may be room for another."""
+        account = self._owned.find(name)
+        has_lanes = account is not None and account.dispatch.has_lanes
+        if self._inbox.note_room(name) or has_lanes or self._owned.agenda.waits_for_room:
+            self.wake(name)
+
+    def _tended(self, name: str) -> None:
+        self._inbox.note_room(name)  # it may have been counted anew
+        self.wake(name)
 
     def gained(self, lease: Lease) -> None:
         self._owned.gained(lease)

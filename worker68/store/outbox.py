@@ -1,18 +1,61 @@
-"""What the relay is to publish next, and where replies went lately. How it gets into the outbox: ``statements/outcomes.py``."""
+"""What the relay is to publish next, where replies went lately, and what Redis refuses for good.
+
+The latter lies beside the outbox, so that none of it holds up what Redis takes. In: entries of the outbox, and why Redis refuses
+them. Out: those that are to be published, or tried again. Never: more than one result for a Celery id: an older one would overwrite
+the newer, whenever Redis takes it. How an entry gets into the outbox: ``statements/outcomes.py``.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, Select, bindparam, not_, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Delete,
+    Engine,
+    Insert,
+    Select,
+    String,
+    Update,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from worker68.store.engine import reading
-from worker68.store.statements.batches import one_of, pack_texts
-from worker68.store.statements.outcomes import OutboxEntry
-from worker68.store.tables import outbox, requesters
+from worker68.store.engine import reading, transaction
+from worker68.store.statements.batches import batch_of, joined, one_of, pack, pack_texts
+from worker68.store.statements.outcomes import OutboxEntry, forget
+from worker68.store.tables import UtcDateTime, outbox, refused, requesters
+
+#: Of an entry, as it lies in the outbox and here.
+_OF_ENTRY: Final = ("account", "kind", "address", "payload", "created_at")
+#: Celery's states: of no use to a producer any more when they would have ended in Redis.
+_ENDING_KINDS: Final = ("result", "deferred")
+
+
+@dataclass(frozen=True)
+class RefusedCount:
+    """How many entries of one account and kind Redis refuses, since when the oldest waits, and the words of one refusal."""
+
+    account: str
+    kind: str
+    number: int
+    since: dt.datetime
+    problem: str
 
 
 def fetch(
@@ -33,10 +76,8 @@ def fetch(
 @functools.cache
 def _fetch(dialect: str, owns_front: bool) -> Select[Any]:
     """Asked for each few jobs, and each account is named in it: so they are one parameter."""
-    ours: ColumnElement[bool] = one_of(dialect, outbox.c.account, "owned")
-    if owns_front:
-        left_lying = outbox.c.created_at < bindparam("stale_before", type_=outbox.c.created_at.type)
-        ours = or_(ours, not_(one_of(dialect, outbox.c.account, "others")), left_lying)
+    left_lying = outbox.c.created_at < bindparam("stale_before", type_=outbox.c.created_at.type)
+    ours = _is_ours(dialect, outbox.c.account, left_lying, owns_front)
     query = select(outbox.c.id, outbox.c.account, outbox.c.kind, outbox.c.address, outbox.c.payload)
     return query.where(ours).order_by(outbox.c.id).limit(bindparam("limit"))
 
@@ -46,3 +87,118 @@ def find_latest_addresses(engine: Engine, limit: int) -> list[str]:
     newest = select(requesters.c.reply_to).order_by(requesters.c.id.desc()).limit(limit)
     with reading(engine) as connection:
         return [address for address in dict.fromkeys(connection.execute(newest).scalars()) if address][::-1]
+
+
+def _is_ours(
+    dialect: str, account: Column[Any], left_lying: ColumnElement[bool], owns_front: bool
+) -> ColumnElement[bool]:
+    """Return whether this worker publishes an entry of the account: it is among ``owned``, or nobody else's."""
+    owned: ColumnElement[bool] = one_of(dialect, account, "owned")
+    return or_(owned, not_(one_of(dialect, account, "others")), left_lying) if owns_front else owned
+
+
+def settle_outbox(
+    engine: Engine, taken: Sequence[OutboxEntry], problems: Sequence[tuple[OutboxEntry, str]], due_at: dt.datetime
+) -> None:
+    """Delete entries of the outbox that Redis has; move those that it refuses, with its words, until they are due again."""
+    with transaction(engine) as connection:
+        dialect = connection.dialect.name
+        entries = [*taken, *(entry for entry, _ in problems)]
+        results = [{"address": entry.address} for entry in entries if entry.kind == "result"]
+        if results:
+            connection.execute(_forget_results(dialect), pack(dialect, results))
+        if problems:
+            moved = {_place(entry): {"id": entry.id, "problem": problem} for entry, problem in problems}
+            connection.execute(_move(dialect), {**pack(dialect, moved.values()), "due_at": due_at})
+        forget(connection, [entry.id for entry in entries])
+
+
+def settle_refused(
+    engine: Engine, taken: Sequence[OutboxEntry], problems: Mapping[int, tuple[str, dt.datetime]]
+) -> None:
+    """Delete entries of this table that Redis has now; put off those that it still refuses: its words, and when they are due."""
+    with transaction(engine) as connection:
+        dialect = connection.dialect.name
+        connection.execute(_forget(dialect), pack(dialect, ({"id": entry.id} for entry in taken)))
+        if problems:
+            rows = [{"id": id_, "problem": problem, "due_at": due} for id_, (problem, due) in problems.items()]
+            connection.execute(_put_off(dialect), pack(dialect, rows))
+
+
+def fetch_due(
+    engine: Engine,
+    owned: Iterable[str],
+    others: Iterable[str] | None,
+    now: dt.datetime,
+    stale_before: dt.datetime,
+    limit: int,
+) -> list[OutboxEntry]:
+    """Return the refused entries that are due, the longest due first; whose they are is as in ``fetch``."""
+    given = {"owned": pack_texts(owned), "others": pack_texts(others or ())}
+    left_lying = refused.c.due_at < stale_before
+    ours = _is_ours(engine.dialect.name, refused.c.account, left_lying, others is not None)
+    columns = (refused.c.id, refused.c.account, refused.c.kind, refused.c.address, refused.c.payload)
+    query = select(*columns, refused.c.refusals).where(refused.c.due_at <= now, ours)
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(refused.c.due_at, refused.c.id).limit(limit), given)
+        return [OutboxEntry(*row) for row in rows]
+
+
+def end_refused(engine: Engine, created_before: dt.datetime) -> int:
+    """Delete Celery's states that would have ended in Redis by now; return how many. Replies wait for ever."""
+    old = and_(refused.c.kind.in_(_ENDING_KINDS), refused.c.created_at < created_before)
+    with transaction(engine) as connection:
+        return connection.execute(delete(refused).where(old)).rowcount
+
+
+def count_refused(engine: Engine, accounts: Sequence[str] | None = None) -> list[RefusedCount]:
+    """Return what Redis refuses, by account and kind; of all accounts without ``accounts``."""
+    query = select(
+        refused.c.account,
+        refused.c.kind,
+        func.count(),
+        func.min(refused.c.created_at, type_=UtcDateTime()),
+        func.max(refused.c.problem),
+    )
+    if accounts is not None:
+        query = query.where(refused.c.account.in_(accounts))
+    query = query.group_by(refused.c.account, refused.c.kind).order_by(refused.c.account, refused.c.kind)
+    with reading(engine) as connection:
+        return [RefusedCount(*row) for row in connection.execute(query)]
+
+
+def _place(entry: OutboxEntry) -> tuple[str, str, int]:
+    """Return what identifies an entry; of two results for one Celery id the later one alone counts."""
+    return (entry.kind, entry.address, 0 if entry.kind == "result" else entry.id)
+
+
+@functools.cache
+def _forget_results(dialect: str) -> Delete:
+    batch = select(batch_of(dialect, refused.c.address).c.address)
+    # With an array PostgreSQL looks into the index, whatever it takes the batch's size to be.
+    within: ColumnElement[bool] = refused.c.address.in_(batch)
+    if dialect == "postgresql":
+        within = refused.c.address == any_(func.array(batch.scalar_subquery(), type_=ARRAY(String)))
+    return delete(refused).where(refused.c.kind == "result", within)
+
+
+@functools.cache
+def _move(dialect: str) -> Insert:
+    batch = batch_of(dialect, outbox.c.id, refused.c.problem)
+    given = [outbox.c[name] for name in _OF_ENTRY]
+    due_at = bindparam("due_at", type_=UtcDateTime())
+    rows = select(*given, batch.c.problem, literal(1), due_at).select_from(batch)
+    rows = rows.join(outbox, joined(dialect, outbox.c.id, batch.c)).order_by(outbox.c.id)
+    return insert(refused).from_select([*_OF_ENTRY, "problem", "refusals", "due_at"], rows)
+
+
+@functools.cache
+def _forget(dialect: str) -> Delete:
+    return delete(refused).where(refused.c.id.in_(select(batch_of(dialect, refused.c.id).c.id)))
+
+
+@functools.cache
+def _put_off(dialect: str) -> Update:
+    batch = batch_of(dialect, refused.c.id, refused.c.problem, refused.c.due_at).c
+    values = {"refusals": refused.c.refusals + 1, "problem": batch.problem, "due_at": batch.due_at}
+    return update(refused).where(joined(dialect, refused.c.id, batch)).values(values)

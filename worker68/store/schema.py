@@ -15,11 +15,19 @@ VERSION: Final = "0006"
 
 
 def check_version(engine: Engine) -> None:
-    """Raise ``DatabaseUnfit`` when the database has not the version that this code needs."""
+    """Raise ``DatabaseUnfit`` when the database has not the version that this code needs, or a later one.
+
+    A later one does: a migration leaves what the version before it uses as it was, so that workers of both run beside each other.
+    """
     found = current_version(engine)
-    if found != VERSION:
+    if found != VERSION and not is_later(found):
         state = "has no tables yet" if found is None else f"is at version {found}, not at {VERSION}"
         raise DatabaseUnfit(f"the database {state}: run `worker68 db upgrade`")
+
+
+def is_later(version: str | None) -> bool:
+    """Whether a database at this version was migrated by a newer worker68 than this one."""
+    return version is not None and version.isdecimal() and int(version) > int(VERSION)
 
 
 def current_version(engine: Engine) -> str | None:

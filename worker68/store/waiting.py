@@ -135,6 +135,26 @@ def find_parked(engine: Engine, account: str) -> list[Parked]:
         return [Parked(*row) for row in connection.execute(query.order_by(jobs.c.seq))]
 
 
+def release_unknown(engine: Engine, account: str, now: dt.datetime) -> None:
+    """Let deferred jobs of unknown tasks enter their lanes when they are due; the lanes then wait for a newer worker."""
+    due = select(jobs.c.seq).where(jobs.c.account == account, NOT_DUE, jobs.c.due_at <= now)
+    unknown = due.where(jobs.c.lane != PARKED_LANE, jobs.c.task.not_in(TASKS)).order_by(jobs.c.due_at)
+    with reading(engine) as connection:
+        seqs = list(connection.scalars(unknown.limit(SEQS_PER_STATEMENT)))
+    if seqs:
+        with transaction(engine) as connection:
+            waits = and_(jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(Event.DUE)))
+            connection.execute(update(jobs).where(waits).values(state=target(Event.DUE), reason=None))
+
+
+def find_unknown(engine: Engine, account: str, lane: str, limit: int = 1000) -> list[tuple[int, str]]:
+    """Return the jobs of a lane whose task is unknown here, each with its task."""
+    query = select(jobs.c.seq, jobs.c.task).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE)
+    with reading(engine) as connection:
+        rows = connection.execute(query.where(jobs.c.task.not_in(TASKS)).order_by(jobs.c.seq).limit(limit))
+        return [(row.seq, row.task) for row in rows]
+
+
 def unpark(engine: Engine, seq: int, entry: Entry) -> Taken | None:
     """Give a parked job the columns that its task, known now, asks for; None if it ended meanwhile."""
     name = draw_custom_msg_id() if entry.sends else None

@@ -22,7 +22,7 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.observe.roster import AccountStatus, RefusedKey, Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
-from worker68.store.refused import settle_outbox
+from worker68.store.outbox import settle_outbox
 
 HOUR = dt.timedelta(hours=1)
 

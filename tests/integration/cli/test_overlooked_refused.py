@@ -15,8 +15,7 @@ from worker68.cli.overlooked import find_refused_entries, find_refused_keys
 from worker68.fleet.accounts import Known
 from worker68.observe.roster import RefusedKey, Roster, WorkerStatus
 from worker68.store.migration import upgrade
-from worker68.store.outbox import fetch
-from worker68.store.refused import settle_outbox
+from worker68.store.outbox import fetch, settle_outbox
 
 STATUS = WorkerStatus("a", 1, NOW, NOW, None, True, {})
 

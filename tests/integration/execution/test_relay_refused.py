@@ -30,7 +30,7 @@ from worker68.execution.relay import Relay
 from worker68.execution.unread import Unread
 from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.loop import LoopThread
-from worker68.store import refused as store_refused
+from worker68.store import outbox as store_outbox
 from worker68.store.engine import Engine, open_engine
 from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import metadata, outbox
@@ -182,7 +182,7 @@ def test_an_older_result_that_was_refused_does_not_overwrite_the_newer_one(
 ) -> None:
     """Also where the database fails after Redis has taken the newer one, until the older one's turn has come."""
     failed, retried = threading.Event(), threading.Event()
-    settle, fetch_due = store_refused.settle_outbox, store_refused.fetch_due
+    settle, fetch_due = store_outbox.settle_outbox, store_outbox.fetch_due
 
     def fail(engine: Engine, taken: Sequence[OutboxEntry], *others: Any) -> None:
         if any(entry.kind == "result" for entry in taken) and not retried.is_set():

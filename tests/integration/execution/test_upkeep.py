@@ -1,19 +1,32 @@
-"""How full an account's waiting room is, as its owner reckons it between two counts."""
+"""How full an account's waiting room is, as its owner reckons it between two counts; and what a newer version has left there."""
 
 from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.parts.accounts import open_account
 from tests.parts.clock import Clock
+from tests.parts.jobs import SEND, message, send_fields
 from tests.parts.jobs import account as settings_of
-from tests.parts.jobs import message, send_fields
 from tests.parts.ledger import Ledger
 from tests.parts.onloop import run
+from worker68.clock import utc_now
 from worker68.execution import recovery
 from worker68.execution.account import Account
-from worker68.execution.upkeep import SWEEP_SECONDS
+from worker68.execution.backlog import LOOK_AGAIN_SECONDS
+from worker68.execution.intake import PARKED_FOR
+from worker68.execution.upkeep import LOOK_SECONDS, SWEEP_SECONDS
 from worker68.jobs.job import Job
+from worker68.store import waiting
+from worker68.store.tables import jobs as jobs_table
+from worker68.tasks import TASKS
+
+CHATS = ({"type": "group", "id": 1}, {"type": "group", "id": 2})
 
 
 def arrive(ledger: Ledger, account: Account, count: int) -> list[Job]:
@@ -53,26 +66,31 @@ def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_r
 
 def test_an_account_is_swept_only_where_something_has_lasted(sqlite: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, sweeps = Clock(), list[str]()
-    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
     monkeypatch.setattr(recovery, "resolve_abandoned", lambda engine, account, *_: sweeps.append(account))
     account = open_account(sqlite)
     run(account.tend())
     assert sweeps == ["main"], "nothing is known of it"
+    assert account.upkeep.tend_at == math.inf, "nothing is looked at before something changes"
     arrive(sqlite, account, 1)
     assert len(run(account.choose()).ready) == 1
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
-    assert sweeps == ["main"], "its job has come since"
+    assert sweeps == ["main"]
+    account.upkeep.note_unfinished()
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
-    assert sweeps == ["main", "main"], "it was there before"
+    assert sweeps == ["main", "main"], "it was there for a while"
+    clock.pass_by(SWEEP_SECONDS)
+    run(account.tend())
+    assert sweeps == ["main", "main"]
 
 
 def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    clock.drive(monkeypatch, "worker68.execution.upkeep", "worker68.execution.unfinished")
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
     account = open_account(sqlite)
     run(account.tend())
     for job in arrive(sqlite, account, 2):
@@ -81,3 +99,113 @@ def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
     assert account.upkeep.unfinished == 0
+
+
+@contextmanager
+def older_version(*unknown: str) -> Iterator[None]:
+    """Run the block as a worker does that does not know these tasks yet."""
+    removed = {task: TASKS.pop(task) for task in unknown}
+    try:
+        yield
+    finally:
+        TASKS.update(removed)
+
+
+def choose_seqs(account: Account) -> list[int]:
+    run(account.tend())
+    return [ready.job.seq for ready in run(account.choose()).ready]
+
+
+class TestOlderOwner:
+    """The owner is of an older version than the one that took the jobs in."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        clock = Clock()
+        modules = ("backlog", "dispatch", "upkeep", "unfinished")
+        clock.drive(monkeypatch, *(f"worker68.execution.{module}" for module in modules))
+        return clock
+
+    def make_unknown(self, ledger: Ledger, *jobs: Job) -> None:
+        """Let these jobs be of a task that only a newer version knows."""
+        theirs = jobs_table.update().where(jobs_table.c.seq.in_([job.seq for job in jobs]))
+        ledger.run(lambda connection: connection.execute(theirs.values(task="worker68.newer")))
+
+    def test_a_lane_waits_alike_when_the_account_is_taken_over_and_later(self, sqlite: Ledger, clock: Clock) -> None:
+        first, behind, other, last = sqlite.arrive(
+            *[message(kwargs=send_fields(chat=CHATS[at])) for at in (0, 0, 1, 1)]
+        )
+        self.make_unknown(sqlite, first, last)
+        account = open_account(sqlite)
+        assert choose_seqs(account) == [other.seq]
+        account.upkeep.take(sqlite.arrive(*[message(kwargs=send_fields(chat=chat)) for chat in CHATS]))
+        sqlite.settle(sqlite.must_begin(other))
+        account.dispatch.finish(other)
+        assert choose_seqs(account) == [], "what comes later waits as well"
+        for _ in range(3):
+            clock.pass_by(max(SWEEP_SECONDS, LOOK_AGAIN_SECONDS))
+            assert choose_seqs(account) == []
+        assert sqlite.row(behind.seq).state == "ready"
+
+        newer = open_account(sqlite)
+        sqlite.run(lambda connection: connection.execute(jobs_table.update().values(task=first.task)))
+        assert choose_seqs(newer) == [first.seq, last.seq]
+
+    def test_the_row_says_what_it_waits_for(self, sqlite: Ledger, clock: Clock) -> None:
+        (first,) = sqlite.arrive(message())
+        self.make_unknown(sqlite, first)
+        account = open_account(sqlite)
+        for _ in range(3):
+            run(account.tend())
+            clock.pass_by(LOOK_SECONDS)
+        assert "does not know the task worker68.newer" in sqlite.row(first.seq).reason
+
+    def test_what_no_newer_worker_takes_over_ends_after_ten_minutes(self, sqlite: Ledger, clock: Clock) -> None:
+        first, second, known = sqlite.arrive(*[message(task_id=f"t{number}") for number in range(3)])
+        self.make_unknown(sqlite, first, second)
+        account = open_account(sqlite)
+        clock.pass_by(PARKED_FOR.total_seconds() - 1)
+        assert choose_seqs(account) == []
+        assert sqlite.told() == []
+        clock.pass_by(PARKED_FOR.total_seconds() - SWEEP_SECONDS)
+        assert choose_seqs(account) == []
+        assert sqlite.told() == [], "under this owner"
+        clock.pass_by(2 * SWEEP_SECONDS)
+        assert choose_seqs(account) == [known.seq]
+        assert sorted(sqlite.told()) == ["t0: invalid_job", "t1: invalid_job"]
+
+    def test_a_deferred_job_of_it_enters_its_lane_when_it_is_due(self, sqlite: Ledger, clock: Clock) -> None:
+        soon = (utc_now() + dt.timedelta(hours=1)).timestamp()
+        (newer,) = sqlite.arrive(message(kwargs=send_fields(send_at=soon)), now=utc_now())
+        self.make_unknown(sqlite, newer)
+        account = open_account(sqlite)
+        assert choose_seqs(account) == []
+        assert sqlite.row(newer.seq).state == "deferred"
+        past = utc_now() - dt.timedelta(seconds=1)
+        sqlite.run(lambda connection: connection.execute(jobs_table.update().values(due_at=past)))
+        account.upkeep.distrust()
+        assert choose_seqs(account) == []
+        assert sqlite.row(newer.seq).state == "ready"
+
+    def test_what_it_has_parked_runs_in_its_order_under_the_next_owner(self, sqlite: Ledger) -> None:
+        with older_version(SEND):
+            older = open_account(sqlite)
+            assert choose_seqs(older) == []
+            parked = self.arrive(sqlite, 3)
+            assert choose_seqs(older) == []
+        newer = open_account(sqlite)
+        (last,) = sqlite.arrive(message())
+        begun = []
+        for _ in range(4):
+            (seq,) = choose_seqs(newer)
+            (job,) = waiting.load_jobs(sqlite.engine, [seq])
+            sqlite.settle(sqlite.must_begin(job))
+            newer.dispatch.finish(job)
+            begun.append(seq)
+        assert begun == [*parked, last.seq]
+
+    def arrive(self, ledger: Ledger, count: int) -> list[int]:
+        """Take sends in whose task is not known; return their numbers."""
+        before = {row.seq for row in ledger.rows()}
+        assert ledger.arrive(*[message() for _ in range(count)]) == []
+        return sorted(row.seq for row in ledger.rows() if row.seq not in before)

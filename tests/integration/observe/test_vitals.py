@@ -155,6 +155,17 @@ def test_what_another_worker_holds_is_told_too(stand: Stand, redis_server: Embed
     assert stand.figures()["worker68_lease_held"] == {("front",): 1, ("account:main",): 0}
 
 
+def test_only_the_owner_of_the_front_door_tells_of_accounts_that_it_does_not_hold(
+    stand: Stand, redis_server: EmbeddedRedis
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        for lease in ("front", "account:main"):
+            client.set(f"worker68:lease:{lease}", "other|1", px=60_000)
+    stand.runtime.start()
+    wait_until(lambda: stand.runtime.vitals.problem is None)
+    assert stand.figures()["worker68_lease_held"] == {("front",): 0}
+
+
 def test_every_figure_and_no_other_is_in_the_docs_and_alerts(stand: Stand) -> None:
     stand.runtime.start()
     wait_owned(stand)

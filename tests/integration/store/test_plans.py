@@ -183,6 +183,8 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         assert len(lanes.load_lanes(engine, "main", 2, [head.lane for head in heads])) > 2 * LANES
         assert len(waiting.load_jobs(engine, some)) == len(some)
         assert len(waiting.find_overdue(engine, "main", now)) == 50
+        waiting.release_unknown(engine, "main", now)
+        waiting.find_unknown(engine, "main", heads[0].lane)
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
         waiting.next_expiry(engine, "main")
@@ -276,6 +278,8 @@ def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> No
         lanes.find_lanes(engine, "main", "", 100)
         lanes.load_lanes(engine, "main", 2, [second.lane])
         waiting.find_overdue(engine, "main", now)
+        waiting.release_unknown(engine, "main", now)
+        waiting.find_unknown(engine, "main", second.lane)
         waiting.release_due(engine, "main", now)
         waiting.next_due(engine, "main")
         waiting.next_expiry(engine, "main")

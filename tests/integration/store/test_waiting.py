@@ -80,6 +80,18 @@ def test_a_deferred_job_that_only_a_newer_worker_knows_is_nothing_that_is_due(le
     assert waiting.next_due(ledger.engine, "main") == LATER
 
 
+def test_a_deferred_job_that_only_a_newer_worker_knows_enters_its_lane_when_it_is_due(ledger: Ledger) -> None:
+    newer, late, known = ledger.arrive(at(SOON), at(LATER), at(SOON))
+    ledger.arrive(message("worker68.later", {}))
+    theirs = update(jobs).where(jobs.c.seq.in_([newer.seq, late.seq])).values(task="worker68.x")
+    ledger.run(lambda connection: connection.execute(theirs))
+    assert waiting.find_unknown(ledger.engine, "main", newer.lane) == []
+    waiting.release_unknown(ledger.engine, "main", SOON)
+    assert waiting.find_unknown(ledger.engine, "main", newer.lane) == [(newer.seq, "worker68.x")]
+    assert [ledger.row(job.seq).state for job in (newer, late, known)] == ["ready", "deferred", "deferred"]
+    assert len(waiting.find_parked(ledger.engine, "main")) == 1
+
+
 def test_what_backs_off_or_is_parked_or_is_of_another_account_is_not_released(ledger: Ledger) -> None:
     back_off(ledger, ledger.send(), SOON)
     ledger.arrive(message("worker68.later", {}), at(SOON, account="other"))

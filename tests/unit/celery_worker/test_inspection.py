@@ -31,7 +31,7 @@ def jobs() -> Iterator[LoopThread]:
 @pytest.fixture
 def asked(jobs: LoopThread) -> Inspection:
     engine: Any = None
-    return Inspection(engine, lambda: ["main"], jobs, Runs(["main"]))
+    return Inspection(engine, lambda: ["main"], jobs, Runs())
 
 
 class Database:

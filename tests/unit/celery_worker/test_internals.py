@@ -76,7 +76,7 @@ class TestShownRequests:
     @pytest.fixture
     def runs(self) -> Iterator[Runs]:
         state.reset_state()
-        yield Runs(["main"])
+        yield Runs()
         state.reset_state()
 
     @pytest.fixture

@@ -10,10 +10,11 @@ from tests.parts.clock import Clock
 from tests.parts.jobs import job, send_fields
 from worker68.clock import monotonic
 from worker68.execution import backlog as backlog_module
-from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, MOST_IN_MEMORY, Backlog
+from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, LOOK_AGAIN_SECONDS, MOST_IN_MEMORY, Backlog
 from worker68.execution.lanes import Kind, head_of
 from worker68.execution.under_way import Capacity, UnderWay
 from worker68.jobs.job import Job
+from worker68.store.lanes import UnknownHead
 
 
 def send(seq: int, chat: int = 1, priority: int = 0) -> Job:
@@ -130,6 +131,69 @@ def test_a_job_that_ended_in_sql_alone_keeps_its_lane_no_longer_than_to_the_next
     backlog.begin_look_up()
     learn(backlog, [waits])
     load(backlog, [waits])
+    assert take_all(backlog) == [2]
+
+
+def unknown(first: Job) -> UnknownHead:
+    return UnknownHead(first.lane, first.seq, "worker68.newer", first.kind.job_class, first.step, first.priority)
+
+
+def load_first(backlog: Backlog, found: Job | UnknownHead) -> None:
+    """Load the lane whose turn is next, whatever its kind: SQL has this job as the first."""
+    lanes = backlog.unloaded(backlog.open_kinds()[0])
+    backlog.end_load(lanes, backlog.begin_load(lanes), [found])
+
+
+def test_behind_a_job_of_an_unknown_task_none_of_its_lane_has_its_turn(backlog: Backlog) -> None:
+    backlog.hold(unknown(send(2)))
+    for seq, chat in ((3, 1), (4, 2)):
+        backlog.enter(send(seq, chat=chat))
+    assert take_all(backlog) == [4]
+    backlog.enter(send(1))
+    assert take_all(backlog) == [1], "it comes before it"
+    assert backlog.first(every) is None
+    assert "worker68.newer" in (backlog.why_rests(2) or "")
+
+
+def test_a_lane_that_is_loaded_up_to_a_job_of_an_unknown_task_waits_behind_it(backlog: Backlog) -> None:
+    learn(backlog, [send(1)])
+    lanes = backlog.unloaded(KIND)
+    depth = backlog.begin_load(lanes)
+    backlog.enter(send(4))
+    backlog.end_load(lanes, depth, [send(1), unknown(send(2))])
+    assert take_all(backlog) == [1]
+    backlog.enter(send(5))
+    assert take_all(backlog) == []
+    assert backlog.first(every) is None
+
+
+def test_a_lane_goes_on_when_its_job_of_an_unknown_task_has_ended(backlog: Backlog) -> None:
+    backlog.hold(unknown(send(1)))
+    backlog.enter(send(2))
+    assert backlog.forget([1]) == 1
+    load_first(backlog, send(2))
+    assert take_all(backlog) == [2]
+
+
+def test_a_lane_is_loaded_again_in_case_its_job_of_an_unknown_task_has_ended(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.execution.backlog")
+    backlog.hold(unknown(send(1)))
+    for wanted in (unknown(send(1)), send(2)):
+        backlog.wake()
+        assert backlog.first(every) is None
+        clock.pass_by(LOOK_AGAIN_SECONDS)
+        backlog.wake()
+        load_first(backlog, wanted)
+    assert take_all(backlog) == [2]
+
+
+def test_in_a_lane_without_order_none_waits_for_an_unknown_task(backlog: Backlog) -> None:
+    first, second = (job(seq, kwargs=send_fields(), ordered=False) for seq in (1, 2))
+    backlog.hold(unknown(first))
+    load_first(backlog, second)
     assert take_all(backlog) == [2]
 
 

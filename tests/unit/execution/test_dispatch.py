@@ -207,6 +207,34 @@ def test_what_only_waits_for_its_end_to_be_written_down_takes_no_room_but_holds_
     assert room.choose() == [2]
 
 
+@pytest.mark.parametrize(
+    ("others", "room_in_the_worker", "waits"),
+    [
+        ([], PLENTY, False),
+        ([send(2, chat=1)], PLENTY, False),  # behind it in its lane
+        ([send(2, chat=2)], PLENTY, True),
+        ([], 1, True),  # of another account
+    ],
+)
+def test_room_is_made_for_what_waits_for_nothing_else(
+    room: Room, others: list[Job], room_in_the_worker: int, waits: bool
+) -> None:
+    first = send(1, chat=1)
+    room.add(first)
+    assert room.choose() == [1]
+    room.add(*others)
+    room.capacity.concurrency = room_in_the_worker
+    assert room.dispatch.make_room(first) is waits
+
+
+def test_room_is_made_for_those_of_a_shared_lane(room: Room) -> None:
+    first, second = (replace(send(seq, chat=1), ordered=False) for seq in (1, 2))
+    room.add(first, second)
+    assert room.choose(room=1) == [1]
+    room.capacity.concurrency = PLENTY
+    assert room.dispatch.make_room(first)
+
+
 def test_what_has_left_takes_no_room_twice() -> None:
     room = Room(max_in_flight=1)
     room.add(send(1), send(2, chat=2), send(3, chat=3))

@@ -155,7 +155,7 @@ class DispatchAgainstReference(RuleBasedStateMachine):
                 for there in list(self.running.values()):
                     self.finish(there)
             assert self.ended == set(range(1, made + 1)), "every job had its turn"
-            assert self.dispatch.in_memory == 0
+            assert len(self.dispatch._backlog) == 0
             assert self.dispatch.lanes() == []
         finally:
             self.patch.undo()
@@ -319,7 +319,7 @@ class DispatchAgainstReference(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        assert self.dispatch.in_memory <= IN_MEMORY + self.sql.most_read
+        assert len(self.dispatch._backlog) <= IN_MEMORY + self.sql.most_read
 
     @invariant()
     def says_of_each_lane_why_its_next_job_waits(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.parts.jobs import LEAST_FIELDS, MUTE, SEND, SYNC, job, mute_fields, order, send_fields
-from worker68.jobs.job import lane_of
+from worker68.jobs.job import encode_fields, lane_of
 from worker68.tasks import TASKS
+from worker68.tasks.send_message import SendMessage
 
 QUOTE = {"message_id": 5, "text": "before", "user_id": 7, "name": "Ann"}
 
@@ -69,6 +71,20 @@ def test_the_queue_says_the_account_as_well_as_the_field_does() -> None:
 def test_the_job_id_is_the_producers_or_the_celery_id() -> None:
     assert order(SEND, send_fields(job_id="mine"), task_id="celery").job_id == "mine"
     assert order(SEND, send_fields(), task_id="celery").job_id == "celery"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_holds_all_that_is_not_a_default(task: str) -> None:
+    fields = job(1, task, LEAST_FIELDS[task]).fields
+    assert msgspec.json.decode(encode_fields(fields), type=type(fields)) == fields
+
+
+def test_a_field_that_a_newer_version_has_added_stands_only_in_rows_that_use_it() -> None:
+    newer = msgspec.defstruct("Newer", [("silent", bool, False)], bases=(SendMessage,), frozen=True, kw_only=True)
+    plain, silent = (encode_fields(msgspec.convert(send_fields(**more), newer)) for more in ({}, {"silent": True}))
+    assert msgspec.json.decode(plain, type=SendMessage) == job(1).fields
+    with pytest.raises(msgspec.ValidationError, match="silent"):
+        msgspec.json.decode(silent, type=SendMessage)
 
 
 def lane(task: str, ordered: bool = True, **fields: Any) -> str:

@@ -16,7 +16,7 @@ def ready(seq: int) -> Ready:
 
 
 def test_what_is_under_way_is_held_until_its_end() -> None:
-    runs = Runs(["main"])
+    runs = Runs()
     assert runs.idle.is_set()
     first, second = runs.begin(ready(1)), runs.begin(ready(2))
     assert runs.under_way == {1: first, 2: second}
@@ -28,7 +28,7 @@ def test_what_is_under_way_is_held_until_its_end() -> None:
 
 
 def test_a_run_under_an_older_lease_ends_beside_the_next_run_of_its_job() -> None:
-    runs = Runs(["main"])
+    runs = Runs()
     older, newer = runs.begin(ready(1)), runs.begin(ready(1))
     runs.end(older, None)
     assert runs.under_way == {1: newer}
@@ -38,7 +38,7 @@ def test_a_run_under_an_older_lease_ends_beside_the_next_run_of_its_job() -> Non
 
 
 def test_a_run_under_an_older_lease_may_end_last() -> None:
-    runs = Runs(["main"])
+    runs = Runs()
     older, newer = runs.begin(ready(1)), runs.begin(ready(1))
     runs.end(newer, succeeded({}))
     runs.end(older, None)
@@ -46,7 +46,7 @@ def test_a_run_under_an_older_lease_may_end_last() -> None:
 
 
 def test_what_a_run_came_to_is_counted() -> None:
-    runs = Runs(["main"])
+    runs = Runs()
     for seq, conclusion in enumerate((succeeded({}), StepDone(), None)):
         runs.end(runs.begin(ready(seq)), conclusion)
     found = values_of(runs.ends.collect())["worker68_runs_total"]

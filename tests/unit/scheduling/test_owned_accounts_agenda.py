@@ -39,6 +39,16 @@ def test_the_last_plan_counts() -> None:
     assert agenda.take(99.0, has_room=True) == []
 
 
+def test_what_is_never_due_is_not_kept() -> None:
+    agenda = Agenda()
+    agenda.plan("a", 10.0)
+    agenda.plan("a", math.inf)
+    assert agenda.take(99.0, has_room=True) == []
+    assert agenda.next_at(has_room=True) == math.inf
+    agenda.plan("a", 10.0)
+    assert agenda.take(99.0, has_room=True) == ["a"]
+
+
 def test_who_waited_for_room_comes_first_once_there_is() -> None:
     agenda = Agenda()
     agenda.wait_for_room("crowded")

@@ -76,10 +76,15 @@ class Account:
     on_choice: Callable[[], None] = lambda: None
     on_tending: Callable[[], Awaitable[None] | None] = lambda: None
     tended: int = 0
+    has_lanes: bool = True
     capacity: Capacity = field(default_factory=lambda: Capacity(0))
 
     @property
     def upkeep(self) -> Any:
+        return self
+
+    @property
+    def dispatch(self) -> Any:
         return self
 
     @property
@@ -167,6 +172,12 @@ def end_soon(scheduler: Scheduler, account: Account) -> None:
 def test_one_account_does_not_keep_the_whole_room_to_itself(concurrency: int) -> None:
     accounts = [Account("a"), Account("b"), Account("c")]
     run(schedule(accounts, concurrency, lambda: all(one.begun > 20 for one in accounts), end_soon))
+
+
+def test_a_job_that_ends_with_nothing_behind_it_wakes_nothing() -> None:
+    lone, busy = Account("lone", most_at_once=1, has_lanes=False), Account("busy")
+    run(schedule([lone, busy], 16, lambda: lone.begun > 0 and busy.begun > 100, end_soon))
+    assert lone.begun == 1
 
 
 def test_room_that_comes_free_while_an_account_is_offered_none_is_not_lost() -> None:

@@ -10,8 +10,7 @@ from sqlalchemy import insert, select
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.store.engine import reading
-from worker68.store.outbox import fetch
-from worker68.store.refused import count_refused, end_refused, fetch_due, settle_outbox, settle_refused
+from worker68.store.outbox import count_refused, end_refused, fetch, fetch_due, settle_outbox, settle_refused
 from worker68.store.statements.outcomes import OutboxEntry
 from worker68.store.tables import outbox, refused
 

@@ -41,6 +41,8 @@ def make_app(settings: Settings) -> Celery:
         **_reach_redis(redis_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that takes no writes when Celery connects (full, no replica, a failover) would end the worker.
+        broker_channel_error_retry=True,
         result_expires=int(settings.reply_ttl),
         accept_content=["json"],
         task_serializer="json",

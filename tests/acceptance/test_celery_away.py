@@ -53,3 +53,15 @@ def test_jobs_that_wait_go_on_while_celery_has_no_connection(stage: Stage) -> No
     assert "Connection to broker lost" in stage.worker.log_since_start
     stage.bridge.faults.clear()
     check_consuming(stage, stage.worker)
+
+
+def test_a_redis_that_takes_no_writes_when_celery_connects_ends_no_worker(stage: Stage) -> None:
+    """As a master refuses them that waits for its replica after a failover, or a Redis that is full."""
+    stage.redis.config_set("min-replicas-to-write", 1)
+    try:
+        for client in celerys_connections(stage):
+            stage.redis.client_kill_filter(_id=client)
+        stage.worker.wait_for_log("consumer: ", "NOREPLICAS")
+    finally:
+        stage.redis.config_set("min-replicas-to-write", 0)
+    check_consuming(stage, stage.worker)

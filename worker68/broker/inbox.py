@@ -19,7 +19,7 @@ from worker68.broker.due import POLL, SAFETY, DuePlaces
 from worker68.broker.place import FRONT_NAME, Place, Popped, place_of
 from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic, utc_now
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, LeaseLost
 from worker68.execution.intake import Arrival, Intake
 from worker68.fleet.leases import Lease, lease_key
 from worker68.jobs.job import Job
@@ -91,7 +91,7 @@ class Inbox:
     @contextmanager
     def watched(self, rang: Callable[[], None]) -> Iterator[None]:
         """Watch the doorbell within this block, and call ``rang`` once when it rings. Not during ``take_in``, which reads it."""
-        loop, bell = asyncio.get_running_loop(), self._source.fileno()
+        loop, bell = asyncio.get_running_loop(), self._source.doorbell.fileno()
 
         def ring() -> None:
             self._rung = True
@@ -117,12 +117,18 @@ class Inbox:
         return self._pop(names, BATCH, self._write) if names else []
 
     def _pop(self, names: Sequence[str], most: int, use: Callable[[Sequence[Popped]], list[Job]]) -> list[Job]:
-        """Pop from these places, and use what was popped. Where that fails they are due again: what was popped is there."""
+        """Pop from these places, and use what was popped. Where that fails they are due again: what was popped is there.
+
+        So it is where an account was removed meanwhile: by the next round its place is not ours any more.
+        """
         places = [replace(self._places[name], room=self._rooms[name]()) for name in names]
         try:
             batch = self._source.pop(places, most)
             self._hear(watched=names)  # this pop may have been the one that hung the bell up
             jobs = use(batch.popped) if batch.popped else []
+        except LeaseLost:
+            self._due.mark(names)
+            return []
         except BaseException:
             self._due.mark(names)
             raise
@@ -131,11 +137,11 @@ class Inbox:
 
     def _hear(self, watched: Collection[str] = ()) -> None:
         """Note what rang. ``watched``: places that have just been popped, so that an armed bell watches them."""
-        changed = self._source.take_changed()
+        changed = self._source.doorbell.take_changed()
         self._due.mark(map(place_of, changed.keys))
-        self._due.slow_round = SAFETY if self._source.bell_armed else POLL
+        self._due.slow_round = SAFETY if self._source.doorbell.armed else POLL
         if changed.missed:
-            self._due.mark_all(but=watched if self._source.bell_armed else ())
+            self._due.mark_all(but=watched if self._source.doorbell.armed else ())
 
     def _note(self, names: Sequence[str], batch: Batch) -> None:
         self._crowded.difference_update(names)
@@ -164,7 +170,7 @@ class Inbox:
             arrivals = list(map(_arrival, messages))
         try:
             jobs = self._intake.take_in(arrivals, utc_now())
-        except DatabaseAway:
+        except (DatabaseAway, LeaseLost):
             self._source.give_back(messages)
             raise
         self._source.ack(messages)

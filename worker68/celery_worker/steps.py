@@ -7,6 +7,7 @@ shows Celery what the runtime does. No job depends on it: without a connection, 
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ __all__ = ["RuntimeStep", "ShowStep"]
 
 #: How often Celery is shown what has changed: heartbeats and Flower look every two seconds.
 SHOW_SECONDS: Final = 1.0
+#: A Redis that takes connections and no writes (full, a failover) would be asked many times a second, with a line in the log each.
+REFUSED_SECONDS: Final = 1.0
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -95,9 +98,12 @@ class ShowStep(bootsteps.StartStopStep):
         self._timer = consumer.timer.call_repeatedly(SHOW_SECONDS, self._show, (consumer,))
 
     def stop(self, consumer: Any) -> None:
-        if self._timer is not None:
-            consumer.timer.cancel(self._timer)
-            self._timer = None
+        """The connection has ended; where it broke off before this step had begun, let Celery not try again at once."""
+        if self._timer is None:
+            time.sleep(REFUSED_SECONDS)
+            return
+        consumer.timer.cancel(self._timer)
+        self._timer = None
 
     def shutdown(self, consumer: Any) -> None:
         """Publish how the last jobs ended, before the connection closes."""

@@ -21,6 +21,7 @@ from worker68.errors import (
     DatabaseRefused,
     FieldError,
     InvalidJob,
+    LeaseLost,
     Sender,
     UnreadableMessage,
     describe_fault,
@@ -82,10 +83,7 @@ class _Reading:
 
 
 class Intake:
-    """Takes batches in. Used by one thread, save ``revive``.
-
-    ``accounts`` may change at any time; ``look`` reads anew which there are, and raises ``DatabaseAway``.
-    """
+    """Takes batches in: one thread, save for ``revive``. ``accounts`` may change at any time; ``look`` reads them anew."""
 
     def __init__(
         self, engine: Engine, accounts: Mapping[str, AccountSettings], look: Callable[[], None] = lambda: None
@@ -95,10 +93,7 @@ class Intake:
         self._look = look
 
     def revive(self, parked: Parked, now: dt.datetime) -> Job | None:
-        """Let a parked job whose task is known now wait for its turn; None if it cannot run after all.
-
-        One whose account was removed meanwhile stays as it is.
-        """
+        """Let a parked job whose task is known now wait for its turn; None if it cannot, or its account was removed."""
         if parked.account not in self._accounts:
             return None
         reading = self.read(Arrival(parked.envelope.encode(), "", parked.account), now)
@@ -112,7 +107,7 @@ class Intake:
         return _job(reading.order, reading.entry, taken) if taken else None
 
     def take_in(self, arrivals: Sequence[Arrival], now: dt.datetime) -> list[Job]:
-        """Write a batch in its order and return the new jobs. Raises ``DatabaseAway``: give the batch back then.
+        """Write a batch in its order and return the new jobs. Raises ``DatabaseAway`` and ``LeaseLost``: give the batch back then.
 
         A batch of which anything else is raised is written in halves, until the message that is to blame is alone; it is set aside.
         """
@@ -145,10 +140,9 @@ class Intake:
             self._write([_set_aside(arrival, reason, now, encode=True)], now)
 
     def accounts_of(self, arrivals: Sequence[Arrival]) -> list[str | None]:
-        """Return for each message of the front door the account that it is for; None where it becomes no job.
+        """Return for each message of the front door the account that it is for; None where ``take_in`` will make no job of it.
 
-        Such a message is answered or set aside by ``take_in``. The database is asked once more before an account is unknown: it
-        may have been added a moment ago. Raises ``DatabaseAway`` then, nothing else.
+        The database is asked once more before an account is unknown. Raises ``DatabaseAway`` then, nothing else.
         """
         names = list(map(_account_named, arrivals))
         if any(name is not None and name not in self._accounts for name in names):
@@ -156,9 +150,11 @@ class Intake:
         return [name if name is not None and name in self._accounts else None for name in names]
 
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
-        """Return what is to be made of a message; never raises."""
+        """Return what is to be made of a message; raise ``LeaseLost`` alone."""
         try:
             return self._read(arrival, now)
+        except LeaseLost:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a message raises, it must not hold up the others
             reason = f"it could not be read: {describe_fault(error)}"
             log.error("message_not_read", queue=arrival.queue, problem=reason)
@@ -199,7 +195,7 @@ class Intake:
         }
         settings = self._accounts.get(order.account)
         if settings is None:
-            return _answer(row, envelope, order.common, _unknown_account(order.account))
+            return _answer_unknown(arrival, row, envelope, order.common)
         outcome = _end_at_once(settings, order, now)
         requester = _requester(envelope, order.common)
         most_ahead = _most_ahead(settings, order, now)
@@ -232,7 +228,7 @@ class Intake:
             "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
         }
         if account not in self._accounts:
-            return _answer(row, envelope, common, _unknown_account(account))
+            return _answer_unknown(arrival, row, envelope, common)
         return _Reading(Entry(row, _requester(envelope, common)))
 
     def _write(self, readings: Sequence[_Reading], now: dt.datetime) -> list[Job]:
@@ -292,8 +288,13 @@ def _unknown_task(task: str) -> FieldError:
     return FieldError("task", f"no worker knows {task!r}; {hint}")
 
 
-def _unknown_account(account: str) -> Outcome:
-    return failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {account!r} is configured")
+def _answer_unknown(arrival: Arrival, row: dict[str, Any], envelope: Envelope, common: Common) -> _Reading:
+    """Answer a message for an account that there is not. On its own queue the message stays, for the next one of this name."""
+    if arrival.account is not None:
+        raise LeaseLost(f"the account {arrival.account} was removed")
+    return _answer(
+        row, envelope, common, failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {row['account']!r} is configured")
+    )
 
 
 def _refuse(arrival: Arrival, envelope: Envelope, problem: InvalidJob, now: dt.datetime) -> _Reading:

@@ -15,7 +15,6 @@ from typing import Final
 import structlog
 
 from worker68.clock import boottime
-from worker68.errors import DatabaseAway
 from worker68.execution.slots import AccountPause, Answer
 from worker68.loop import Loop, Wakeup
 from worker68.observe import outages
@@ -56,14 +55,8 @@ class PauseWatch:
     async def run(self) -> None:
         """Ask SQL until ``stop``. Then the last answer ends by itself."""
         while not self._stopping:
-            try:
+            with outages.noting("watch", _FAILED):
                 await self._look()
-                outages.DATABASE.works("watch")
-                _FAILED.works("watch")
-            except DatabaseAway as away:
-                outages.DATABASE.fails("watch", away)
-            except Exception as error:  # noqa: BLE001 - logged, with its traceback
-                _FAILED.fails("watch", error)
             await self._wakeup.wait(LOOK_SECONDS)
 
     def stop(self) -> None:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Final
 
-from worker68.errors import DatabaseAway
 from worker68.loop import Loop, Stopping
 from worker68.observe import outages
 from worker68.store import waiting
@@ -39,14 +38,8 @@ class Unfinished:
     async def run(self) -> None:
         """Ask until ``stop``."""
         while not self._stopping.is_set():
-            try:
+            with outages.noting("unfinished", _FAILED):
                 await self.ask()
-                outages.DATABASE.works("unfinished")
-                _FAILED.works("unfinished")
-            except DatabaseAway as away:
-                outages.DATABASE.fails("unfinished", away)
-            except Exception as error:  # noqa: BLE001 - logged, with its traceback
-                _FAILED.fails("unfinished", error)
             await self._stopping.rest(ASK_SECONDS)
 
     def stop(self) -> None:

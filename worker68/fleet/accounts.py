@@ -18,7 +18,7 @@ import structlog
 
 from worker68.bridge.url import address_of
 from worker68.clock import monotonic
-from worker68.errors import DatabaseAway, SettingsError
+from worker68.errors import SettingsError
 from worker68.fleet.leases import FRONT, account_lease
 from worker68.fleet.spread import UNLABELLED
 from worker68.loop import Loop, Wakeup
@@ -191,14 +191,8 @@ class AccountWatch:
     async def run(self) -> None:
         """Ask SQL until ``stop``."""
         while not self._stopping:
-            try:
+            with outages.noting("accounts", _FAILED):
                 await asyncio.to_thread(self._accounts.look)
-                outages.DATABASE.works("accounts")
-                _FAILED.works("accounts")
-            except DatabaseAway as away:
-                outages.DATABASE.fails("accounts", away)
-            except Exception as error:  # noqa: BLE001 - logged, with its traceback
-                _FAILED.fails("accounts", error)
             await self._wakeup.wait(LOOK_SECONDS)
 
     def stop(self) -> None:

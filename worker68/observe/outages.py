@@ -7,11 +7,14 @@ what to do meanwhile.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
 
 from worker68.clock import monotonic
+from worker68.errors import DatabaseAway
 
 log = structlog.get_logger(__name__)
 
@@ -83,3 +86,17 @@ DATABASE: Final = Outage(
 REDIS: Final = Outage(
     "redis_away", "redis_back", "waiting for it; nothing is taken in or sent meanwhile, replies wait: look at REDIS_URL"
 )
+
+
+@contextmanager
+def noting(where: str, failed: Outage) -> Iterator[None]:
+    """Ask the database in this block, and go on after it: note that it works, is away, or under ``failed`` any other error."""
+    try:
+        yield
+    except DatabaseAway as away:
+        DATABASE.fails(where, away)
+    except Exception as error:  # noqa: BLE001 - logged, with its traceback
+        failed.fails(where, error)
+    else:
+        DATABASE.works(where)
+        failed.works(where)

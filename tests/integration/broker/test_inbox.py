@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.integration.broker.places import push
-from tests.parts.jobs import message, send_fields
+from tests.parts.jobs import account, message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.onloop import run, soon
 from worker68.broker import due, inbox
@@ -20,7 +20,7 @@ from worker68.broker.place import Place
 from worker68.broker.source import Batch, Source
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway
-from worker68.execution.intake import Arrival
+from worker68.execution.intake import Arrival, Intake
 from worker68.fleet.leases import FRONT, Lease, account_lease, lease_key
 
 PATIENCE_SECONDS = 30.0
@@ -102,6 +102,24 @@ def test_what_lies_there_when_a_place_is_gained_comes_in(stand: Stand) -> None:
     stand.gain()
     assert sorted(stand.take_in()) == ["a", "b", "c"]
     assert stand.client.exists("worker68:unacked:main", "worker68:unacked:other") == 0
+
+
+def test_messages_of_an_account_that_is_removed_meanwhile_stay_in_their_queue_and_order(stand: Stand) -> None:
+    stand.gain()
+    stand.settle()
+    known = {"main": account()}
+    stand.inbox = Inbox(stand.source, Intake(stand.ledger.engine, known), stand.announce)
+    stand.gain()
+    stand.push("worker68.other", "a", "b", account="other")
+    stand.push("worker68.main", "c")
+    assert run(stand.inbox.take_in()) == [], "the batch goes back as a whole"
+    stand.inbox.lose(stand.leases[account_lease("other")])
+    assert stand.take_in() == ["c"]
+    assert stand.client.exists("worker68:unacked:other") == 0
+    known["other"] = account("other")
+    stand.gain(account_lease("other"))
+    assert stand.take_in() == ["a", "b"]
+    assert stand.ledger.told() == []
 
 
 def test_only_what_rang_is_looked_at(stand: Stand) -> None:

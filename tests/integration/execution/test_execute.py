@@ -248,6 +248,7 @@ def test_while_the_outcome_is_written_down_the_job_takes_no_room(
     dispatch = account.dispatch
     dispatch.add([arrive(ledger, SEND)])
     (chosen,) = loop.run_until_complete(dispatch.choose(False, utc_now())).ready
+    dispatch.add([ledger.send(chat={"type": "friend", "id": 7})])  # which may start now
     seen: list[tuple[int, int, str]] = []
 
     def note(name: str = "main") -> None:

@@ -18,6 +18,7 @@ from worker68.errors import DatabaseAway
 from worker68.fleet import accounts as accounts_module
 from worker68.fleet.accounts import Accounts, AccountWatch, Change
 from worker68.loop import LoopThread
+from worker68.observe import outages
 from worker68.settings import Settings
 from worker68.store.accounts import change_account, newest_version
 from worker68.store.engine import Engine
@@ -118,6 +119,8 @@ def test_the_watch_goes_on_whatever_fails(
         return asked(engine)
 
     monkeypatch.setattr(accounts_module, "newest_version", ask)
+    # One of its own: that of the process may still last from an earlier test.
+    monkeypatch.setattr(outages, "DATABASE", outages.Outage("database_away", "database_back", "wait"))
     watch = AccountWatch(accounts, loop.loop)
     with capture_logs() as logs:
         serve(loop, watch)

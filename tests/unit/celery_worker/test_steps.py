@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from celery.worker import state
 
 from tests.parts.jobs import job
+from worker68.celery_worker import steps
 from worker68.celery_worker.steps import ShowStep
 from worker68.clock import monotonic
 from worker68.errors import RedisNotNow
@@ -131,3 +133,15 @@ def test_without_a_connection_nothing_is_wanted_and_nothing_sent(consumer: Consu
     consumer.runtime.feed.note(Began(JOB))
     step.shutdown(consumer)
     assert list(consumer.runtime.feed.take()) == []
+
+
+def test_a_connection_that_broke_off_before_the_step_began_is_not_made_again_at_once(
+    consumer: Consumer, step: ShowStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    step.start(consumer)
+    step.stop(consumer)
+    assert slept == []
+    step.stop(consumer)
+    assert slept == [steps.REFUSED_SECONDS]

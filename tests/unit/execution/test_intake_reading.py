@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.parts.jobs import MUTE, NOW, SEND, SYNC, account, message, mute_fields, send_fields
+from worker68.errors import LeaseLost
 from worker68.execution import intake as intake_module
 from worker68.execution.intake import PARKED_FOR, Arrival, Intake, unknown_task_outcome
 from worker68.jobs.outcome import ErrorCode, Outcome, Status
@@ -151,9 +152,14 @@ def test_what_would_expire_before_its_start_ends_at_once_only_if_asked_to(intake
 
 def test_an_unknown_account_is_told(intake: Intake) -> None:
     assert code_of(outcome_of(intake, message(kwargs=send_fields(account="nobody")))) is ErrorCode.UNKNOWN_ACCOUNT
-    assert code_of(outcome_of(intake, message(), "nobody")) is ErrorCode.UNKNOWN_ACCOUNT
-    assert code_of(outcome_of(intake, message("worker68.later", {}), "nobody")) is ErrorCode.UNKNOWN_ACCOUNT
-    assert not entry_of(intake, message(), "nobody").is_job
+    assert code_of(outcome_of(intake, message("worker68.later", {"account": "nobody"}))) is ErrorCode.UNKNOWN_ACCOUNT
+    assert not entry_of(intake, message(kwargs=send_fields(account="nobody"))).is_job
+
+
+@pytest.mark.parametrize("raw", [message(), message("worker68.later", {})])
+def test_on_the_queue_of_an_account_that_was_removed_a_message_is_left(intake: Intake, raw: bytes) -> None:
+    with pytest.raises(LeaseLost):
+        outcome_of(intake, raw, "nobody")
 
 
 def test_a_task_that_the_account_may_not_run_is_not_permitted(intake: Intake) -> None:

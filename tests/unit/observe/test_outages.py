@@ -113,3 +113,13 @@ def test_a_success_without_a_failure_says_nothing(outage: Outage) -> None:
     with capture_logs() as lines:
         outage.works("scheduler")
     assert lines == []
+
+
+def test_a_look_at_the_database_notes_how_it_ends(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "DATABASE", Outage("database_away", "database_back", "wait"))
+    with capture_logs() as lines:
+        for problem in (AWAY, ZeroDivisionError("a fault"), None):
+            with outages.noting("watch", outage):
+                if problem is not None:
+                    raise problem
+    assert events(lines) == ["database_away", "it_is_away", "database_back", "it_is_back"]

@@ -143,7 +143,8 @@ def administer(server: PostgresServer, statement: Any) -> None:
 def push(stage: Stage, mark: str, number: int) -> str:
     """Put a job in and return its id, which also stands in its text."""
     job_id = f"{mark}-{number}"
-    stage.push(envelope(SEND, {"chat": FRIEND_CHAT, "text": f"{mark} {job_id}", "job_id": job_id}))
+    fields = {"chat": FRIEND_CHAT, "text": f"{mark} {job_id}", "job_id": job_id, "ordered": False}
+    stage.push(envelope(SEND, fields))
     return job_id
 
 

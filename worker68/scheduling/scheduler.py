@@ -53,7 +53,7 @@ class Scheduler:
         self._stopping = stopping
         self._wakeup = Wakeup(loop)
         self._database_seen = False
-        self.seconds = histogram("worker68_scheduler_seconds", "One round: look after accounts, begin, take in.")
+        self.seconds = histogram("worker68_scheduler_seconds", "One round: let jobs begin, take new ones in.")
         self.went_round_at = monotonic()  # the end of a round that ended well
 
     async def run(self) -> None:

@@ -31,8 +31,8 @@ from tests.parts.worker import wait_until
 from worker68.simulator import Simulator
 
 ACCOUNTS = ("main", *(f"account-{number}" for number in range(5)))
-#: Each account gets a send this often, and with every fifth a mute.
-PAUSE_SECONDS = 0.2
+#: Each account gets a send this often, and with every fifth a mute. They go to one chat, so each waits for the verdict before it.
+PAUSE_SECONDS = 0.4
 OLD = Sabotage(unknown_task=MUTE)
 
 
@@ -83,7 +83,7 @@ def mutes_at(bridge: Simulator) -> list[int]:
 def test_a_rolling_upgrade_loses_doubles_and_doubts_nothing(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    stage, workers = make_fleet(make_stage, nursery, tmp_path, ACCOUNTS[1:], 3, 0.3)
+    stage, workers = make_fleet(make_stage, nursery, tmp_path, ACCOUNTS[1:], 3, 0.2)
     producer = Producer(stage)
 
     def told() -> list[str]:

@@ -91,7 +91,7 @@ class Inbox:
     @contextmanager
     def watched(self, rang: Callable[[], None]) -> Iterator[None]:
         """Watch the doorbell within this block, and call ``rang`` once when it rings. Not during ``take_in``, which reads it."""
-        loop, bell = asyncio.get_running_loop(), self._source.fileno()
+        loop, bell = asyncio.get_running_loop(), self._source.doorbell.fileno()
 
         def ring() -> None:
             self._rung = True
@@ -137,11 +137,11 @@ class Inbox:
 
     def _hear(self, watched: Collection[str] = ()) -> None:
         """Note what rang. ``watched``: places that have just been popped, so that an armed bell watches them."""
-        changed = self._source.take_changed()
+        changed = self._source.doorbell.take_changed()
         self._due.mark(map(place_of, changed.keys))
-        self._due.slow_round = SAFETY if self._source.bell_armed else POLL
+        self._due.slow_round = SAFETY if self._source.doorbell.armed else POLL
         if changed.missed:
-            self._due.mark_all(but=watched if self._source.bell_armed else ())
+            self._due.mark_all(but=watched if self._source.doorbell.armed else ())
 
     def _note(self, names: Sequence[str], batch: Batch) -> None:
         self._crowded.difference_update(names)

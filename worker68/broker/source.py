@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 from redis.exceptions import ResponseError
 
-from worker68.broker.doorbell import Changed, Doorbell
+from worker68.broker.doorbell import Doorbell
 from worker68.broker.moderation import MOST_TAKEN, ModerationSearch
 from worker68.broker.place import Place, Popped, lists_of, queue_of
 from worker68.broker.wire import Wire
@@ -52,27 +52,17 @@ class Batch:
 
 
 class Source:
-    """Takes messages out of Redis. Used by one thread. Everything raises ``RedisAway`` while Redis cannot serve."""
+    """Takes messages out of Redis. Used by one thread. Everything raises ``RedisAway`` while Redis cannot serve.
+
+    ``doorbell``: rings for what was popped; it may fail in silence, so pop now and then all the same.
+    """
 
     def __init__(self, url: str, client_name: str = "worker68-intake") -> None:
         self._pops = Wire(url, client_name)
-        self._doorbell = Doorbell(self._pops, Wire(url, f"{client_name}-bell"))
+        self.doorbell = Doorbell(self._pops, Wire(url, f"{client_name}-bell"))
         self._moderation = ModerationSearch(self._pops)
         self._numbers_used = 0
         self._broken_keys: set[bytes] = set()
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when ``take_changed`` has something to say; the same one for ever."""
-        return self._doorbell.fileno()
-
-    def take_changed(self) -> Changed:
-        """Silence the bell; return which keys rang. It may fail in silence, so pop now and then all the same."""
-        return self._doorbell.take_changed()
-
-    @property
-    def bell_armed(self) -> bool:
-        """Whether pushes will ring, as far as is known: for health and metrics, not for waiting without a poll."""
-        return self._doorbell.armed
 
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
         """Take up to ``limit`` messages, and little more than ``MAX_BATCH_BYTES``: of each place an equal share, at least one.
@@ -82,7 +72,7 @@ class Source:
         hands out those alone, oldest fence first. Acknowledge or give back a batch before the next pop of its places. If this
         raises, messages may have been popped; the next pop hands them out.
         """
-        self._doorbell.arm()
+        self.doorbell.arm()
         if not places:
             return Batch()
         share = max(1, limit // len(places))
@@ -139,7 +129,7 @@ class Source:
         return refused
 
     def close(self) -> None:
-        self._doorbell.close()
+        self.doorbell.close()
         self._pops.close()
 
     def _read_replies(self, places: Sequence[Place], replies: Sequence[Any]) -> Batch:

@@ -45,12 +45,12 @@ def test_a_push_to_any_list_rings(
     source: Source, client: redis.Redis, main: Place, readable: Readable, key: str
 ) -> None:
     pop_all(source, main)
-    assert source.bell_armed
+    assert source.doorbell.armed
 
     client.lpush(key, b"1")
 
-    assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.take_changed()
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
+    assert source.doorbell.take_changed()
     assert pop_all(source, main) == [b"1"]
 
 
@@ -60,8 +60,8 @@ def test_the_bell_rings_again_after_each_batch(
     pop_all(source, main)
     for message in (b"1", b"2", b"3"):
         client.lpush("worker68.main", message)
-        assert readable(source.fileno(), RINGS_WITHIN)
-        assert source.take_changed()
+        assert readable(source.doorbell.fileno(), RINGS_WITHIN)
+        assert source.doorbell.take_changed()
         assert pop_all(source, main) == [message]
 
 
@@ -73,18 +73,18 @@ def test_what_is_left_in_the_list_after_a_full_batch_does_not_silence_the_bell(
 
     client.lpush("worker68.main", b"3")
 
-    assert readable(source.fileno(), RINGS_WITHIN)
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
 
 
 def test_a_drained_bell_is_silent(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
     pop_all(source, main)
     client.lpush("worker68.main", b"1")
-    assert readable(source.fileno(), RINGS_WITHIN)
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
 
-    source.take_changed()
+    source.doorbell.take_changed()
 
-    assert not readable(source.fileno(), STAYS_SILENT)
-    assert not source.take_changed()
+    assert not readable(source.doorbell.fileno(), STAYS_SILENT)
+    assert not source.doorbell.take_changed()
 
 
 def test_own_work_does_not_ring(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
@@ -92,7 +92,7 @@ def test_own_work_does_not_ring(source: Source, client: redis.Redis, main: Place
     pop_all(source, main)
     source.give_back([])
 
-    assert not readable(source.fileno(), STAYS_SILENT)
+    assert not readable(source.doorbell.fileno(), STAYS_SILENT)
 
 
 def test_foreign_queues_and_renewed_leases_do_not_ring(
@@ -104,7 +104,7 @@ def test_foreign_queues_and_renewed_leases_do_not_ring(
     client.lpush("worker68", b"1")
     client.set(main.lease_key, main.lease_value, ex=10)
 
-    assert not readable(source.fileno(), STAYS_SILENT)
+    assert not readable(source.doorbell.fileno(), STAYS_SILENT)
 
 
 def test_a_place_without_room_rings_too_because_moderation_needs_none(
@@ -115,7 +115,7 @@ def test_a_place_without_room_rings_too_because_moderation_needs_none(
     for message in (b"2", b"3"):
         assert pop_all(source, full) == []
         client.lpush("worker68.main", message)
-        assert readable(source.fileno(), RINGS_WITHIN)
+        assert readable(source.doorbell.fileno(), RINGS_WITHIN)
 
 
 @pytest.mark.parametrize("name", ["worker68-intake", "worker68-intake-bell"])
@@ -126,18 +126,18 @@ def test_a_killed_connection_is_noticed_and_the_bell_hung_up_again(
 
     kill(client, name)
 
-    assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.take_changed()
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
+    assert source.doorbell.take_changed()
     assert pop_all(source, main) == []
     client.lpush("worker68.main", b"1")
-    assert readable(source.fileno(), RINGS_WITHIN)
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
     assert pop_all(source, main) == [b"1"]
 
 
 def test_both_connections_killed_again_and_again(
     source: Source, client: redis.Redis, main: Place, readable: Readable
 ) -> None:
-    descriptor = source.fileno()
+    descriptor = source.doorbell.fileno()
     for n in range(5):
         pop_all(source, main)
         kill(client, "worker68-intake-bell")
@@ -147,7 +147,7 @@ def test_both_connections_killed_again_and_again(
         client.lpush("worker68.main", b"%d" % n)
         assert readable(descriptor, RINGS_WITHIN)
         assert pop_all(source, main) == [b"%d" % n]
-    assert source.fileno() == descriptor
+    assert source.doorbell.fileno() == descriptor
 
 
 def test_a_connection_lost_while_its_bell_is_hung_up_does_not_pop_without_one(
@@ -167,7 +167,7 @@ def test_a_connection_lost_while_its_bell_is_hung_up_does_not_pop_without_one(
 
     assert pop_all(source, main) == []
     client.lpush("worker68.main", b"1")
-    assert readable(source.fileno(), RINGS_WITHIN)
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
 
 
 def test_the_bell_rings_after_a_restart_of_redis(
@@ -177,11 +177,11 @@ def test_the_bell_rings_after_a_restart_of_redis(
 
     redis_server.restart()
 
-    assert readable(source.fileno(), RINGS_WITHIN)
-    assert source.take_changed()
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
+    assert source.doorbell.take_changed()
     assert pop_all(source, main) == []
     client.lpush("worker68.main", b"1")
-    assert readable(source.fileno(), RINGS_WITHIN)
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
     assert pop_all(source, main) == [b"1"]
 
 
@@ -206,7 +206,7 @@ def test_a_server_that_refuses_the_bell_is_polled(
         for message in (b"1", b"2"):
             client.lpush("worker68.main", message)
             assert pop_all(source, main) == [message]
-        assert not source.bell_armed
+        assert not source.doorbell.armed
     finally:
         source.close()
         client.acl_deluser("plain")
@@ -218,12 +218,12 @@ def test_a_bell_that_answers_its_checks_stays(
     monkeypatch.setattr(doorbell, "_CHECK_SECONDS", 0.0)
     pop_all(source, main)
     bell = client_id(client, "worker68-intake-bell")
-    assert source.take_changed().missed, "no key was watched before this pop"
+    assert source.doorbell.take_changed().missed, "no key was watched before this pop"
     for _ in range(3):
         pop_all(source, main)
-        assert readable(source.fileno(), RINGS_WITHIN)  # the answer is there
-        assert not source.take_changed()
-        assert not source.take_changed()
+        assert readable(source.doorbell.fileno(), RINGS_WITHIN)  # the answer is there
+        assert not source.doorbell.take_changed()
+        assert not source.doorbell.take_changed()
 
     assert client_id(client, "worker68-intake-bell") == bell
 
@@ -242,7 +242,7 @@ def test_a_half_open_bell_is_replaced(
 
     assert client_id(client, "worker68-intake-bell") != bell
     client.lpush("worker68.main", b"1")
-    assert readable(source.fileno(), RINGS_WITHIN)
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
 
 
 def test_the_bell_follows_to_the_server_to_which_a_failover_leads(redis_url: str, readable: Readable) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 
@@ -36,11 +36,15 @@ from worker68.scheduling.scheduler import Scheduler, Starter
 class Silence:
     """A Redis in which nothing arrives; where there is no room, something waits."""
 
-    bell_armed = True
+    armed = True
 
     def __init__(self) -> None:
         self._ends = os.pipe()
         self.pops = 0
+
+    @property
+    def doorbell(self) -> Self:
+        return self
 
     def fileno(self) -> int:
         return self._ends[0]

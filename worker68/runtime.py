@@ -345,7 +345,7 @@ class Runtime:
         """
         self._accounts.look()
         row = self._accounts.known.rows.get(name)
-        if row is not None and not row.is_taken:
+        if row is not None and not row.is_taken and lease.held:
             note_taken(self.engine, name, row.version)
         if name not in self._bound:
             bind_queues(self._redis, [queue_of(name)])
@@ -365,10 +365,6 @@ class Runtime:
 
     def _apply(self, change: Change) -> None:
         """Let go what has changed or gone: it is drained and closed; what has changed is taken anew, by any worker."""
-        if change.came or change.changed or change.went:
-            log.info("accounts_changed", came=change.came, changed=change.changed, went=change.went)
-        for name, words in change.problems.items():
-            log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
         self._ownership.look_anew(map(account_lease, (*change.changed, *change.went)))
 
     async def _close_links(self) -> None:

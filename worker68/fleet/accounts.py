@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: SQL is asked this often whether anything has changed: one number.
 LOOK_SECONDS: Final = 2.0
+#: So many accounts are named in a line of the log.
+NAMED: Final = 20
 
 #: What is wrong with a row that has the name of an account of the settings.
 HIDDEN: Final = "the settings have an account of this name, which wins"
@@ -183,7 +185,20 @@ class Accounts(Mapping[str, AccountSettings]):
                 self.known = learn(self._settings, before, rows, newest)
             is_first, self._asked_at = self._asked_at is None, asked_at
             if is_first or self.known is not before:
-                self._tell(compare(before, self.known))
+                change = compare(before, self.known)
+                _log(change)
+                self._tell(change)
+
+
+def _log(change: Change) -> None:
+    if change.came or change.changed or change.went:
+        log.info("accounts_changed", came=_few(change.came), changed=_few(change.changed), went=_few(change.went))
+    for name, words in change.problems.items():
+        log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    return [*names[:NAMED], *([f"and {len(names) - NAMED} more"] if len(names) > NAMED else [])]
 
 
 class AccountWatch:

@@ -52,25 +52,21 @@ def read_owners(client: redis.Redis, names: Sequence[str]) -> dict[str, str]:
 class Lease:
     """One ownership, from ``acquire`` until it is lost or released; then it never comes back. Changed on the loop, read anywhere.
 
-    ``value`` is what Redis holds under ``lease_key(name)`` while the lease is ours, for scripts that compare it.
-    ``valid_until`` is a CLOCK_BOOTTIME, reckoned from before the call to Redis, so it ends before Redis ends it. ``leave_by``: when
-    the lease is given up at the latest (CLOCK_BOOTTIME), and None while it is to be kept.
+    ``account`` is None for the front door. ``value`` is what Redis holds under ``lease_key(name)`` while the lease is ours, for
+    scripts that compare it. ``valid_until`` is a CLOCK_BOOTTIME, reckoned from before the call to Redis, so it ends before
+    Redis ends it. ``leave_by``: when the lease is given up at the latest (CLOCK_BOOTTIME), and None while it is to be kept.
     """
 
-    __slots__ = ("fence", "leave_by", "name", "valid_until", "value", "worker_id")
+    __slots__ = ("account", "fence", "leave_by", "name", "valid_until", "value", "worker_id")
 
     def __init__(self, name: str, worker_id: str, fence: int, valid_until: float) -> None:
         self.name = name
+        self.account = name.removeprefix(_ACCOUNT_PREFIX) if name.startswith(_ACCOUNT_PREFIX) else None
         self.worker_id = worker_id
         self.fence = fence
         self.value = f"{worker_id}|{fence}"
         self.valid_until = valid_until
         self.leave_by: float | None = None
-
-    @property
-    def account(self) -> str | None:
-        """The account that the lease is about; None for the front door."""
-        return self.name.removeprefix(_ACCOUNT_PREFIX) if self.name.startswith(_ACCOUNT_PREFIX) else None
 
     @property
     def held(self) -> bool:

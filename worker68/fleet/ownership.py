@@ -178,7 +178,8 @@ class Ownership:
         staying, lacking = self._staying(), list[tuple[Collection[str], int]]()
         for share in shares:
             kept = [staying.pop(name) for name in list(staying) if name in share.names]
-            self._let_go(sorted(kept, key=self._callbacks.is_busy)[: max(0, len(kept) - share.most)])
+            if (surplus := len(kept) - share.most) > 0:
+                self._let_go(sorted(kept, key=self._callbacks.is_busy)[:surplus])
             lacking.append((share.names, share.most - len(kept)))
         self._let_go(staying.values())  # others alone serve their labels: these have changed
         for names, most in lacking:

@@ -18,8 +18,8 @@ from worker68.errors import SettingsError
 #: Upper bounds in seconds: from one round trip to Redis up to a wait for a verdict.
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-#: Between two looks how late the loop is: often enough to meet each pause that lasts; a look costs some microseconds.
-LOOK_SECONDS: Final = 0.25
+#: Between two looks how late the loop is. Each wakes it, and to be woken is what an idle worker spends its time on.
+LOOK_SECONDS: Final = 1.0
 
 
 def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:

@@ -83,8 +83,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _SQLITE_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: What SQLite says where the schema is another one; its code is that of any wrong statement.
 _SQLITE_OTHER_SCHEMA = re.compile("no such (table|column)|has no column named")
-#: A connection that was used less than so long ago is taken to be alive.
-IDLE_SECONDS = 1.0
+#: A connection that was used less than so long ago is taken to be alive: a little more than the second between two looks at pauses.
+IDLE_SECONDS = 1.5
 #: Under this key a pooled connection carries when it was last used, in monotonic seconds.
 _USED_AT = "worker68_used_at"
 #: How long a SQLite transaction waits for another process's.
@@ -107,6 +107,7 @@ def open_engine(url: str) -> Engine:
             parsed,
             pool_size=4,
             max_overflow=12,
+            pool_use_lifo=True,  # an idle worker needs one connection, which so is never idle for long
             hide_parameters=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,

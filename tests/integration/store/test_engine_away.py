@@ -241,7 +241,7 @@ class TestFull:
 def test_a_connection_that_the_server_drops_when_idle_is_replaced_unnoticed(postgres: Ledger) -> None:
     with psycopg.connect(postgres.engine.url.render_as_string().replace("+psycopg", ""), autocommit=True) as observer:
         name = observer.info.dbname
-        observer.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '1200ms'")
+        observer.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '1700ms'")
         postgres.engine.dispose()
         idle = postgres.run(lambda connection: connection.scalar(text("SELECT pg_backend_pid()")))
         there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"

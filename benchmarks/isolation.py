@@ -23,15 +23,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Final, cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
 from benchmarks.arrivals import Chat, arrival_times, push_and_wait
-from benchmarks.bridges import Bridges, open_bridges
+from benchmarks.bridges import Bridges, Notes, open_bridges
 from benchmarks.lanes import SLOTS_PER_SECOND, fill
 from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, percentile, ratios, seconds
 from benchmarks.stage import OFF, Stage, open_stage, to
 from tests.parts.worker import ROOT, WORKER68, WorkerProcess, wait_until
 from worker68.child import bound_to_parent, end_process
+from worker68.clock import monotonic
 from worker68.simulator import build_world
 
 ALONE: Final = "alone"
@@ -73,9 +76,10 @@ def kinds(word: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Scene:
-    """What all measurements have in common: the other accounts, and what was asked for."""
+    """What all measurements have in common: the other accounts, and what was asked for. ``notes``: of the others' bridges."""
 
     bridges: Bridges
+    notes: Notes
     others: dict[str, dict[str, str]]
     given: argparse.Namespace
 
@@ -113,8 +117,9 @@ def main() -> int:
 
 def measure_all(given: argparse.Namespace) -> dict[str, list[float]]:
     with ExitStack() as stack:
-        bridges = stack.enter_context(open_bridges(max(2, 400 // given.accounts), 0.0))
-        scene = Scene(bridges, bridges.accounts(given.accounts), given)
+        notes = Path(stack.enter_context(TemporaryDirectory(prefix="worker68-notes-"))) / "notes"
+        bridges = stack.enter_context(open_bridges(max(2, 400 // given.accounts), 0.0, notes))
+        scene = Scene(bridges, Notes(notes), bridges.accounts(given.accounts), given)
         settings = {"BRIDGE_URL": "", "LIMITS": json.dumps(OFF), "MAX_WAITING": 1_000_000}
         stage = stack.enter_context(open_stage("postgresql", 2, 0.0, **settings))
         things = [measure(scene, stage, ALONE)]
@@ -219,12 +224,13 @@ def producing(friends: list[int], stage: Stage, account: str) -> Iterator[None]:
 
 @contextmanager
 def open_worker(stage: Stage, accounts: Mapping[str, object], scene: Scene) -> Iterator[WorkerProcess]:
-    """Start a worker with these accounts; give it once the bridges of the others are ready."""
+    """Start a worker with these accounts; give it once the others are connected."""
     worker = stage.worker("worker", WORKER68)
     worker.settings["ACCOUNTS"] = json.dumps(accounts)
+    began = monotonic()
     worker.start()
     try:
-        wait_until(lambda: scene.others.keys() <= ready_accounts(stage), lambda: worker.last_words)
+        wait_until(lambda: scene.others.keys() <= connected_since(scene, began), lambda: worker.last_words)
         yield worker
     finally:
         worker.kill()
@@ -237,13 +243,8 @@ def open_worker(stage: Stage, accounts: Mapping[str, object], scene: Scene) -> I
             stage.redis.delete(key)
 
 
-def ready_accounts(stage: Stage) -> set[str]:
-    """Return the accounts whose bridges are ready, as the worker says in Redis."""
-    found: set[str] = set()
-    for key in stage.redis.scan_iter("worker68:worker:*"):
-        status = json.loads(cast("bytes | None", stage.redis.get(key)) or b'{"accounts": {}}')
-        found |= {name for name, one in status["accounts"].items() if one["bridge"] is None}
-    return found
+def connected_since(scene: Scene, began: float) -> set[str]:
+    return {note.account for note in scene.notes.read() if note.what == "connected" and note.at > began}
 
 
 def say(report: Report, name: str, figures: dict[str, list[float]]) -> list[float]:

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -25,10 +26,12 @@ MESSAGES: Final = 12
 #: The first ones fill what is kept.
 PASSED: Final = 4
 PATIENCE_SECONDS: Final = 60
+#: The relay has something to do after a reply that is no longer of its message.
+PAUSE_SECONDS: Final = 0.3
 
 #: The services of the loop that serve no message, by the names under which they are served; and timers.
-ASIDE: Final = {"leases", "pauses", "health", "late"}
-TIMERS: Final = {"observe/lag.py", "watchdog.py"}
+ASIDE: Final = {"leases", "pauses", "health", "late", "accounts", "unfinished"}
+TIMERS: Final = ("LoopLag.", "Watchdog.")
 PACKAGE: Final = f"{os.sep}worker68{os.sep}"
 
 
@@ -56,7 +59,7 @@ class Path68:
                 self._of_service.set("job")
             elif what == "Source.pop" and not self._on_its_way:
                 self._seen = set()
-            if self._of_service.get() not in ASIDE and name not in TIMERS:
+            if self._of_service.get() not in ASIDE and not what.startswith(TIMERS):
                 self._seen.add(name)
         elif event == "return" and what == "Source.pop" and value and value.popped:
             self._on_its_way = True
@@ -94,6 +97,7 @@ def main() -> int:
             for number in range(MESSAGES):
                 stage.push([to(stage.friends[number % 4], f"hello {number}", reply_to="path")])
                 assert stage.redis.blpop(["worker68:replies:path"], PATIENCE_SECONDS), worker.log
+                time.sleep(PAUSE_SECONDS)
             passed = wait_until(lambda: [] if not file.exists() else json.loads(file.read_text())[PASSED:])
         finally:
             worker.stop()

@@ -56,7 +56,7 @@ from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.accounts import note_taken
 from worker68.store.engine import open_engine, reading
-from worker68.store.schema import check_version
+from worker68.store.schema import check_version, current_version
 from worker68.store.writer import Writer
 from worker68.watchdog import Watchdog
 
@@ -184,7 +184,8 @@ class Runtime:
         try:
             self._accounts.look()
         except DatabaseUnfit:
-            pass  # it has no tables, so no accounts
+            if current_version(self.engine) is not None:
+                return  # its migration is waited for
         except DatabaseAway:
             return
         if not self._accounts:
@@ -344,7 +345,7 @@ class Runtime:
         """
         self._accounts.look()
         row = self._accounts.known.rows.get(name)
-        if row is not None and not row.is_taken:
+        if row is not None and not row.is_taken and lease.held:
             note_taken(self.engine, name, row.version)
         if name not in self._bound:
             bind_queues(self._redis, [queue_of(name)])
@@ -364,10 +365,6 @@ class Runtime:
 
     def _apply(self, change: Change) -> None:
         """Let go what has changed or gone: it is drained and closed; what has changed is taken anew, by any worker."""
-        if change.came or change.changed or change.went:
-            log.info("accounts_changed", came=change.came, changed=change.changed, went=change.went)
-        for name, words in change.problems.items():
-            log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
         self._ownership.look_anew(map(account_lease, (*change.changed, *change.went)))
 
     async def _close_links(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from tests.parts.jobs import NOW
 from tests.parts.worker import environment
 from worker68 import runtime
 from worker68.errors import SettingsError
+from worker68.fleet.leases import Lease, account_lease
 from worker68.runtime import Runtime
 from worker68.settings import Settings
-from worker68.store.accounts import change_account
+from worker68.store.accounts import change_account, read_accounts
 from worker68.store.engine import Engine
 from worker68.store.migration import upgrade
 
@@ -107,6 +109,25 @@ def test_an_account_of_the_database_is_enough(sqlite_url: str) -> None:
             built.look_at_database()
         change_account(built.engine, "shop", lambda rows: {"bridge_url": "ws://127.0.0.1:1"}, "ann", NOW)
         built.look_at_database()
+    finally:
+        built.stop()
+        built.loop.loop.close()
+
+
+def test_an_account_is_opened_as_it_was_when_its_lease_began(sqlite_url: str, redis_url: str) -> None:
+    """Else a worker that has not read the last change yet would connect to a bridge that was given to another account."""
+    upgrade(sqlite_url)
+    built = Runtime(Settings(redis_url=redis_url, database_url=sqlite_url, bridge_url="ws://127.0.0.1:1"))
+    try:
+        change_account(built.engine, "shop", lambda rows: {"bridge_url": "ws://127.0.0.1:2"}, "ann", NOW)
+        built._accounts.look()
+        change_account(built.engine, "shop", lambda rows: {"bridge_url": "ws://127.0.0.1:3"}, "ann", NOW)
+        assert built._accounts["shop"].bridge_url == "ws://127.0.0.1:2"
+        built._take_over(Lease(account_lease("shop"), "worker", 1, 0.0), "shop")
+        assert built._accounts["shop"].bridge_url == "ws://127.0.0.1:3"
+        assert not read_accounts(built.engine)[0].is_taken, "a lease that has ended says nothing"
+        built._take_over(Lease(account_lease("shop"), "worker", 2, math.inf), "shop")
+        assert read_accounts(built.engine)[0].is_taken
     finally:
         built.stop()
         built.loop.loop.close()

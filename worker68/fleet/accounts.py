@@ -26,11 +26,14 @@ from worker68.observe import outages
 from worker68.settings import AccountSettings, Settings, same_bridge
 from worker68.store.accounts import AccountRow, newest_version, read_accounts
 from worker68.store.engine import Engine
+from worker68.store.schema import check_version
 
 log = structlog.get_logger(__name__)
 
 #: SQL is asked this often whether anything has changed: one number.
 LOOK_SECONDS: Final = 2.0
+#: So many accounts are named in a line of the log.
+NAMED: Final = 20
 
 #: What is wrong with a row that has the name of an account of the settings.
 HIDDEN: Final = "the settings have an account of this name, which wins"
@@ -158,15 +161,20 @@ class Accounts(Mapping[str, AccountSettings]):
 
     @property
     def labels(self) -> Mapping[str, str | None] | None:
-        """What there is to own: ``Known.labels``; None as long as SQL has never been asked which accounts it has."""
+        """What there is to own: ``Known.labels``; None as long as SQL has never said which accounts it has."""
         return None if self._asked_at is None else self.known.labels
 
     def look(self) -> None:
-        """Ask SQL what is new, unless another thread does so from now on. In the pool. Raises ``DatabaseAway``."""
+        """Ask SQL what is new, unless another thread does so from now on. In the pool. Raises ``DatabaseAway``.
+
+        Tables of an older version say nothing: a worker that waits for their migration owns nothing, and the older ones go on.
+        """
         called_at = monotonic()
         with self._lock:
             if self._asked_at is not None and self._asked_at > called_at:
                 return
+            if self._asked_at is None:
+                check_version(self._engine)
             asked_at, before = monotonic(), self.known
             newest = newest_version(self._engine)
             if newest != before.newest:
@@ -177,7 +185,20 @@ class Accounts(Mapping[str, AccountSettings]):
                 self.known = learn(self._settings, before, rows, newest)
             is_first, self._asked_at = self._asked_at is None, asked_at
             if is_first or self.known is not before:
-                self._tell(compare(before, self.known))
+                change = compare(before, self.known)
+                _log(change)
+                self._tell(change)
+
+
+def _log(change: Change) -> None:
+    if change.came or change.changed or change.went:
+        log.info("accounts_changed", came=_few(change.came), changed=_few(change.changed), went=_few(change.went))
+    for name, words in change.problems.items():
+        log.warning("account_not_usable", account=name, problem=words, remedy="worker68 accounts set, or remove")
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    return [*names[:NAMED], *([f"and {len(names) - NAMED} more"] if len(names) > NAMED else [])]
 
 
 class AccountWatch:

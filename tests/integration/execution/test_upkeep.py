@@ -122,7 +122,7 @@ class TestOlderOwner:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock = Clock()
-        modules = ("backlog", "dispatch", "upkeep", "unfinished")
+        modules = ("backlog", "dispatch", "upkeep")
         clock.drive(monkeypatch, *(f"worker68.execution.{module}" for module in modules))
         return clock
 

@@ -297,7 +297,11 @@ class Soak:
         # An owner that was stopped before it wrote knows afterwards that it did not.
         unwritten = {row.job_id for row in jobs.values() if row.error_code == "not_sent"} & under_way
         ended = [row for row in jobs.values() if row.job_id not in unwritten]
-        wrong = [row.job_id for row in ended if row.status not in ("succeeded", "in_doubt")]
+        wrong = [
+            f"{row.job_id} {row.task} {row.status} {row.error_code}"
+            for row in ended
+            if row.status not in ("succeeded", "in_doubt")
+        ]
         if wrong:
             problems.append(f"ended otherwise: {wrong[:5]}")
         doubtful = {row.job_id for row in jobs.values() if row.status == "in_doubt"}

@@ -56,7 +56,7 @@ from worker68.settings import Settings
 from worker68.store import waiting
 from worker68.store.accounts import note_taken
 from worker68.store.engine import open_engine, reading
-from worker68.store.schema import check_version
+from worker68.store.schema import check_version, current_version
 from worker68.store.writer import Writer
 from worker68.watchdog import Watchdog
 
@@ -184,7 +184,8 @@ class Runtime:
         try:
             self._accounts.look()
         except DatabaseUnfit:
-            pass  # it has no tables, so no accounts
+            if current_version(self.engine) is not None:
+                return  # its migration is waited for
         except DatabaseAway:
             return
         if not self._accounts:

@@ -32,7 +32,7 @@ def stage(make_stage: StageMaker) -> Stage:
 @pytest.fixture
 def worker(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWorker]:
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
-    worker.start(Sabotage(constants={"broker.due.POLL_SECONDS": POLL_SECONDS}))
+    worker.start(Sabotage(constants={"broker.inbox.POLL_SECONDS": POLL_SECONDS}))
     worker.wait_ready()
     yield worker
     worker.kill()

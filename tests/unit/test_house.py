@@ -171,7 +171,6 @@ COVERED_BY = {
     "observe/figures.py": "integration/observe/test_vitals.py",
     "observe/parts.py": "integration/observe/test_vitals.py",
     "protocol/api.py": "unit/jobs/test_permission.py",
-    "scheduling/tending.py": "unit/scheduling/test_scheduler.py",
     "simulator/endpoints.py": "unit/simulator/test_requests.py",
     "simulator/exchange.py": "integration/simulator/test_server.py",
     "simulator/shapes.py": "unit/simulator/test_documented_frames.py",

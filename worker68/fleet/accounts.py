@@ -26,6 +26,7 @@ from worker68.observe import outages
 from worker68.settings import AccountSettings, Settings, same_bridge
 from worker68.store.accounts import AccountRow, newest_version, read_accounts
 from worker68.store.engine import Engine
+from worker68.store.schema import check_version
 
 log = structlog.get_logger(__name__)
 
@@ -160,15 +161,20 @@ class Accounts(Mapping[str, AccountSettings]):
 
     @property
     def labels(self) -> Mapping[str, str | None] | None:
-        """What there is to own: ``Known.labels``; None as long as SQL has never been asked which accounts it has."""
+        """What there is to own: ``Known.labels``; None as long as SQL has never said which accounts it has."""
         return None if self._asked_at is None else self.known.labels
 
     def look(self) -> None:
-        """Ask SQL what is new, unless another thread does so from now on. In the pool. Raises ``DatabaseAway``."""
+        """Ask SQL what is new, unless another thread does so from now on. In the pool. Raises ``DatabaseAway``.
+
+        Tables of an older version say nothing: a worker that waits for their migration owns nothing, and the older ones go on.
+        """
         called_at = monotonic()
         with self._lock:
             if self._asked_at is not None and self._asked_at > called_at:
                 return
+            if self._asked_at is None:
+                check_version(self._engine)
             asked_at, before = monotonic(), self.known
             newest = newest_version(self._engine)
             if newest != before.newest:

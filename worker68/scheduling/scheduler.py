@@ -22,8 +22,7 @@ from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
-from worker68.scheduling.owned_accounts import OwnedAccounts
-from worker68.scheduling.tending import Tending
+from worker68.scheduling.owned_accounts import OwnedAccounts, Tending
 
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0

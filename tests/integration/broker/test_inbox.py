@@ -14,7 +14,7 @@ from tests.integration.broker.places import push
 from tests.parts.jobs import account, message, send_fields
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.onloop import run, soon
-from worker68.broker import due, inbox
+from worker68.broker import inbox
 from worker68.broker.inbox import Inbox
 from worker68.broker.place import Place
 from worker68.broker.source import Batch, Source
@@ -91,7 +91,7 @@ def stand(
     sqlite_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stand]:
-    monkeypatch.setattr(due, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(inbox, "POLL_SECONDS", 3600.0)
     with open_ledger(sqlite_url) as ledger:
         yield Stand(source, client, ledger)
 
@@ -255,7 +255,7 @@ def test_without_a_bell_the_slow_round_finds_what_was_pushed(
         "plain", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=["+@all", "-client"]
     )
     source = Source(redis_url.replace("redis://", "redis://plain:secret@"))
-    monkeypatch.setattr(due, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(inbox, "POLL_SECONDS", 0.01)
     try:
         with open_ledger(sqlite_url) as ledger:
             stand = Stand(source, client, ledger)

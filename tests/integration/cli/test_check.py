@@ -22,6 +22,7 @@ from worker68.jobs.outcome import ErrorCode, in_doubt
 from worker68.observe.roster import AccountStatus, RefusedKey, Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
+from worker68.store.accounts import AccountRow, change_account, note_taken
 from worker68.store.outbox import settle_outbox
 
 HOUR = dt.timedelta(hours=1)
@@ -68,6 +69,36 @@ def worker(client: redis.Redis) -> WorkerStatus:
     status = WorkerStatus("host-1", 1, now, now, None, True, {})
     Roster(client).report(status)
     return status
+
+
+def put_account(ledger: Ledger, name: str, when: dt.datetime, **settings: Any) -> AccountRow:
+    return change_account(ledger.engine, name, lambda rows: settings, "ann", when)
+
+
+def test_it_says_where_an_account_stands_and_what_of_the_database_does_not_hold(
+    check: Check, ledger: Ledger, bridge: Simulator
+) -> None:
+    put_account(ledger, "shop", utc_now(), bridge_url="ws://127.0.0.1:1")
+    put_account(ledger, "main", utc_now(), bridge_url="ws://127.0.0.1:2")
+    put_account(ledger, "kiosk", utc_now(), bridge_url=bridge.url)
+    checked = check()
+    assert checked.findings["bridge of main"]["found"].endswith("; from the settings")
+    assert checked.findings["bridge of shop"]["found"].endswith("; from the database")
+    assert (checked.verdict("account main"), checked.verdict("account kiosk")) == ("warning", "wrong")
+    assert "which wins" in checked.findings["account main"]["found"]
+    assert "the same bridge_url" in checked.findings["account kiosk"]["found"]
+
+
+def test_a_change_that_a_worker_has_not_taken_for_long_is_a_warning(
+    check: Check, client: redis.Redis, ledger: Ledger
+) -> None:
+    client.set("worker68:lease:account:shop", "host-1|1")
+    row = put_account(ledger, "shop", utc_now() - HOUR, bridge_url="ws://127.0.0.1:1")
+    checked = check()
+    assert checked.verdict("account shop") == "warning"
+    assert "worker host-1 has not taken its last change yet" in checked.findings["account shop"]["found"]
+    note_taken(ledger.engine, "shop", row.version)
+    assert check().verdict("account shop") == "unsaid"
 
 
 def test_without_a_worker_nothing_is_taken_in(check: Check) -> None:

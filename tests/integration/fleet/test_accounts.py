@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from tests.parts.environment import Environment
@@ -14,19 +15,22 @@ from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.onloop import serve, stop_service
 from tests.parts.worker import wait_until
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, DatabaseUnfit
 from worker68.fleet import accounts as accounts_module
 from worker68.fleet.accounts import Accounts, AccountWatch, Change
 from worker68.loop import LoopThread
 from worker68.observe import outages
 from worker68.settings import Settings
 from worker68.store.accounts import change_account, newest_version
-from worker68.store.engine import Engine
+from worker68.store.engine import Engine, transaction
+from worker68.store.migration import upgrade
+from worker68.store.schema import VERSION
 from worker68.store.tables import accounts as accounts_table
 
 
 @pytest.fixture
 def sqlite(sqlite_url: str) -> Iterator[Ledger]:
+    upgrade(sqlite_url)
     with open_ledger(sqlite_url) as ledger:
         yield ledger
 
@@ -48,6 +52,22 @@ def accounts(settings: Settings, sqlite: Ledger, changes: list[Change]) -> Accou
 
 def put(sqlite: Ledger, name: str, settings: Mapping[str, Any] | None) -> int:
     return change_account(sqlite.engine, name, lambda rows: settings, "ann", NOW).version
+
+
+def test_nothing_is_to_own_before_the_tables_are_of_this_version(accounts: Accounts, sqlite: Ledger) -> None:
+    """The workers of the version before hold the accounts, and go on."""
+
+    def set_version(version: str) -> None:
+        with transaction(sqlite.engine) as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+
+    set_version("0005")
+    with pytest.raises(DatabaseUnfit, match="run `worker68 db upgrade`"):
+        accounts.look()
+    assert accounts.labels is None
+    set_version(VERSION)
+    accounts.look()
+    assert accounts.labels is not None
 
 
 def test_before_the_first_look_it_is_not_known_what_there_is_to_own(accounts: Accounts, changes: list[Change]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker68.broker.due import POLL, POLL_SECONDS, SAFETY, DuePlaces, Round
+from worker68.broker.inbox import POLL, POLL_SECONDS, SAFETY, DuePlaces, Round
 
 NOW = 100.0
 

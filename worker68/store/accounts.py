@@ -9,13 +9,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, func, select, update
 
 from worker68.store.engine import reading, transaction
 from worker68.store.tables import INSERT, accounts, plain
+
+T = TypeVar("T")
 
 #: Another operator's change takes some milliseconds.
 LOCK_SECONDS: Final = 5.0
@@ -103,9 +105,17 @@ def _read(connection: Connection, after: int) -> list[AccountRow]:
 
 
 def _row(values: dict[str, Any]) -> AccountRow:
-    settings = msgspec.json.decode(values["settings"], type=dict[str, Any])
-    left = msgspec.json.decode(values["left_bridges"], type=tuple[str, ...])
+    """Return a row. What is no JSON of its kind, written by hand, is empty: so the row is wrong, and costs only itself."""
+    settings = _decode(values["settings"], dict[str, Any]) or {}
+    left = _decode(values["left_bridges"], tuple[str, ...]) or ()
     return AccountRow(**{**values, "settings": settings, "left_bridges": left})
+
+
+def _decode(text: str, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError:
+        return None
 
 
 def _left_bridges(before: AccountRow | None, settings: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
@@ -63,6 +64,17 @@ def test_what_is_refused_changes_nothing(ledger: Ledger) -> None:
     with pytest.raises(LookupError):
         change_account(ledger.engine, "a", refuse, "ann", NOW)
     assert newest_version(ledger.engine) == 1
+
+
+def test_a_row_written_by_hand_that_is_no_json_costs_only_itself(ledger: Ledger) -> None:
+    put(ledger, "a", bridge(1))
+    put(ledger, "b", bridge(2))
+    broken = (
+        update(accounts).where(accounts.c.name == "a").values(settings="{'bridge_url': 'ws://h:1'}", left_bridges="x")
+    )
+    ledger.run(lambda connection: connection.execute(broken))
+    assert [(row.name, row.settings) for row in read_accounts(ledger.engine)] == [("a", {}), ("b", bridge(2))]
+    assert put(ledger, "a", bridge(1)).settings == bridge(1), "it can be set right"
 
 
 def test_the_bridges_that_an_account_had_are_known_until_an_owner_opens_it_anew(ledger: Ledger) -> None:

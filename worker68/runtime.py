@@ -330,7 +330,7 @@ class Runtime:
             self._late.hand_in(name, seen, kept=True)
         settings = self._accounts.get(name)
         if settings is None:
-            raise LeaseLost(f"the account {name} was removed before it was opened")
+            raise LeaseLost(f"the account {name} was removed before it was opened, or its row is wrong here")
         if not lease.held:  # lost meanwhile, when there was nothing to close yet
             raise LeaseLost(f"the lease of {name} ended while the account was opened")
         self.runs.expect(name)

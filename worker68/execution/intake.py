@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +83,10 @@ class _Reading:
 
 
 class Intake:
-    """Takes batches in: one thread, save for ``revive``. ``accounts`` may change at any time; ``look`` reads them anew."""
+    """Takes batches in: one thread, save for ``revive``. ``look`` reads ``accounts`` anew, and names those that are wrong here."""
 
     def __init__(
-        self, engine: Engine, accounts: Mapping[str, AccountSettings], look: Callable[[], None] = lambda: None
+        self, engine: Engine, accounts: Mapping[str, AccountSettings], look: Callable[[], Container[str]] = tuple
     ) -> None:
         self._engine = engine
         self._accounts = accounts
@@ -142,12 +142,13 @@ class Intake:
     def accounts_of(self, arrivals: Sequence[Arrival]) -> list[str | None]:
         """Return for each message of the front door the account that it is for; None where ``take_in`` will make no job of it.
 
-        The database is asked once more before an account is unknown. Raises ``DatabaseAway`` then, nothing else.
+        SQL is asked once more before one is unknown; one that is wrong here is none. Raises ``DatabaseAway`` then, nothing else.
         """
         names = list(map(_account_named, arrivals))
         if any(name is not None and name not in self._accounts for name in names):
-            self._look()
-        return [name if name is not None and name in self._accounts else None for name in names]
+            unusable = self._look()
+            return [name if name in self._accounts or (name and name in unusable) else None for name in names]
+        return names
 
     def read(self, arrival: Arrival, now: dt.datetime) -> _Reading:
         """Return what is to be made of a message; raise ``LeaseLost`` alone."""

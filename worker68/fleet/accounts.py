@@ -2,14 +2,15 @@
 
 In: the settings, and rows of the table ``accounts``. Out: what holds for each account; which came, changed and went. What was read
 last holds until something else is read: an account goes only where its row says that it was removed, never because the database
-is away or empty, and one whose row is wrong stays as it was.
+is away or empty. One whose row is wrong stays as it was, as long as the row names the same bridge: one that was left may be another
+account's by now.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -103,7 +104,7 @@ def learn(settings: Settings, known: Known, rows: Sequence[AccountRow], newest: 
         except SettingsError as problem:
             problems[row.name] = str(problem)
             before = known.accounts.get(row.name)
-            if before is None or address_of(before.bridge_url) in names:
+            if before is None or address_of(before.bridge_url) in names or _has_left(before, row):
                 holds.pop(row.name, None)
                 continue
             account = before
@@ -112,6 +113,15 @@ def learn(settings: Settings, known: Known, rows: Sequence[AccountRow], newest: 
         accounts[row.name] = account
         names[address_of(account.bridge_url)] = row.name
     return Known(accounts, holds, problems, newest)
+
+
+def _has_left(account: AccountSettings, row: AccountRow) -> bool:
+    """Whether this row, which is wrong here, no longer names the account's bridge. A worker that can read it may have taken it."""
+    url = row.settings.get("bridge_url")
+    try:
+        return not isinstance(url, str) or address_of(url) != address_of(account.bridge_url)
+    except ValueError:
+        return True
 
 
 @dataclass(frozen=True)
@@ -125,11 +135,17 @@ class Change:
 
 
 def compare(before: Known, after: Known) -> Change:
-    """Return what has changed. One whose row was written anew has changed, also if the same stands in it."""
+    """Return what has changed. One whose row was written anew has changed, also if the same stands in it.
+
+    After a failover or a restore the database may give a version once more: to another change, of another time.
+    """
     return Change(
         came=tuple(name for name in after.accounts if name not in before.accounts),
         changed=tuple(
-            name for name, row in after.rows.items() if name in before.rows and before.rows[name].version != row.version
+            name
+            for name, row in after.rows.items()
+            if (old := before.rows.get(name)) is not None
+            and (old.version, old.changed_at) != (row.version, row.changed_at)
         ),
         went=tuple(name for name in before.accounts if name not in after.accounts),
         problems={name: words for name, words in after.problems.items() if before.problems.get(name) != words},
@@ -164,15 +180,16 @@ class Accounts(Mapping[str, AccountSettings]):
         """What there is to own: ``Known.labels``; None as long as SQL has never said which accounts it has."""
         return None if self._asked_at is None else self.known.labels
 
-    def look(self) -> None:
-        """Ask SQL what is new, unless another thread does so from now on. In the pool. Raises ``DatabaseAway``.
+    def look(self) -> Collection[str]:
+        """Ask SQL what is new, unless another thread does so from now on; return the accounts whose rows are wrong here.
 
-        Tables of an older version say nothing: a worker that waits for their migration owns nothing, and the older ones go on.
+        In the pool. Raises ``DatabaseAway``. Tables of an older version say nothing: a worker that waits for their migration owns
+        nothing, and the older ones go on.
         """
         called_at = monotonic()
         with self._lock:
             if self._asked_at is not None and self._asked_at > called_at:
-                return
+                return self.known.problems.keys()
             if self._asked_at is None:
                 check_version(self._engine)
             asked_at, before = monotonic(), self.known
@@ -188,6 +205,7 @@ class Accounts(Mapping[str, AccountSettings]):
                 change = compare(before, self.known)
                 _log(change)
                 self._tell(change)
+            return self.known.problems.keys()
 
 
 def _log(change: Change) -> None:

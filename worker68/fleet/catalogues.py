@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -96,4 +97,7 @@ class Catalogues:
             found = cast("list[bytes | None]", self._client.mget([catalogue_key(digest) for digest in digests]))
         for digest, said in zip(digests, found, strict=True):
             if said is not None:
-                self._lists[digest] = Catalogue(frozenset(_decode(said)))
+                with suppress(
+                    msgspec.DecodeError
+                ):  # a version that writes something else: left out, as one without a list
+                    self._lists[digest] = Catalogue(frozenset(_decode(said)))

@@ -61,18 +61,20 @@ def test_a_message_of_the_front_door_belongs_to_an_account_of_the_settings_or_to
 def test_the_database_is_asked_once_more_before_an_account_is_unknown(sqlite: Ledger) -> None:
     known, looks = {"main": account()}, 0
 
-    def look() -> None:
+    def look() -> list[str]:
         nonlocal looks
         looks += 1
         known["new"] = account("new")
+        return ["newer"]
 
     door = Intake(sqlite.engine, known, look)
-    named = [message(kwargs=send_fields(account=name)) for name in ("main", "new", "nobody", "new")]
+    named = [message(kwargs=send_fields(account=name)) for name in ("main", "new", "nobody", "newer", "new")]
     arrivals = [Arrival(raw, "worker68", None) for raw in named]
     assert door.accounts_of(arrivals[:1]) == ["main"]
     assert looks == 0, "it is not asked for those that are known"
-    assert door.accounts_of(arrivals) == ["main", "new", None, "new"]
+    assert door.accounts_of(arrivals) == ["main", "new", None, "newer", "new"]
     assert looks == 1, "once for a batch"
+    assert "newer" not in known, "it is no unknown account, though this worker cannot use it"
 
 
 def test_a_parked_job_whose_account_was_removed_stays(sqlite: Ledger) -> None:

@@ -95,6 +95,14 @@ def test_each_change_is_told_once(accounts: Accounts, sqlite: Ledger, changes: l
     assert len(accounts) == 2
 
 
+def test_an_account_whose_row_is_wrong_here_stands_all_the_same(accounts: Accounts, sqlite: Ledger) -> None:
+    put(sqlite, "a", {"bridge_url": "ws://h:2", "of_a_newer_version": 1})
+    assert list(accounts.look()) == ["a"]
+    assert "a" not in accounts
+    put(sqlite, "a", None)
+    assert list(accounts.look()) == []
+
+
 def test_a_database_that_is_away_or_emptied_costs_no_account(
     accounts: Accounts, sqlite: Ledger, changes: list[Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:

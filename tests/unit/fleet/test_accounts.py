@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +80,39 @@ def test_the_settings_win(learner: Learner) -> None:
 
 def test_what_is_wrong_is_said_in_the_words_of_the_settings_and_costs_no_other(learner: Learner) -> None:
     change = learner.read(row("a", 1, bridge_url="ws://h:2", max_aeg=5), row("b", 2, bridge_url="ws://h:3"))
-    assert change == Change(came=("b",), problems={"a": "account 'a'.max_aeg: no such setting"})
+    assert change == Change(came=("b",), problems={"a": "account 'a'.max_aeg: no such setting; did you mean max_age?"})
     assert learner.read(row("a", 3, bridge_url="ws://h:2")) == Change(came=("a",))
     assert learner.known.problems == {}
 
 
 def test_an_account_whose_row_becomes_wrong_stays_as_it_was(learner: Learner) -> None:
     learner.read(row("a", 1, bridge_url="ws://h:2"))
-    change = learner.read(row("a", 2, bridge_url="ws://h:3", limits="often"))
+    change = learner.read(row("a", 2, bridge_url="ws://H:2/", limits="often"))
     assert change.changed == change.went == ()
     assert "account 'a'.limits" in change.problems["a"]
     assert learner.bridges["a"] == "ws://h:2"
     assert learner.known.rows["a"].version == 1
     assert learner.read(row("a", 3, bridge_url="ws://h:3")).changed == ("a",)
+
+
+@pytest.mark.parametrize("url", ["ws://h:3", "ws://[h:3", 7, None])
+def test_one_whose_row_is_wrong_and_names_another_bridge_is_let_go(learner: Learner, url: object) -> None:
+    """A newer worker may know what this one does not, and own it: the bridge of before may be another account's."""
+    learner.read(row("a", 1, bridge_url="ws://h:2"))
+    change = learner.read(row("a", 2, bridge_url=url, of_a_newer_version=1), row("b", 3, bridge_url="ws://h:2"))
+    assert (change.went, change.came, list(change.problems)) == (("a",), ("b",), ["a"])
+    assert learner.bridges["b"] == "ws://h:2"
+    assert learner.read(row("a", 4, bridge_url="ws://h:3")).came == ("a",)
+
+
+def test_a_version_that_is_given_once_more_is_another_change(learner: Learner) -> None:
+    """A failover of the database lost the commit that added it; it was added anew, with another bridge."""
+    learner.read(row("a", 7, bridge_url="ws://h:2"))
+    before = learner.known
+    learner.known = learn(learner.settings, before, [], 6)
+    again = replace(row("a", 7, bridge_url="ws://h:3"), changed_at=NOW + dt.timedelta(seconds=9))
+    assert learner.read(again).changed == ("a",)
+    assert learner.bridges["a"] == "ws://h:3"
 
 
 def test_one_bridge_is_one_account_also_across_settings_and_database(learner: Learner) -> None:

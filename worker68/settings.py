@@ -6,10 +6,11 @@ becomes one line that says which setting, what is wrong and what would be right 
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -262,7 +263,7 @@ class Settings(PerAccount, BaseSettings):
         try:
             checked = AccountTable.model_validate({**general, **table})
         except ValidationError as error:
-            raise SettingsError(_describe(error, lambda field: f"{where}.{field}")) from None
+            raise SettingsError(_describe(error, AccountTable, lambda field: f"{where}.{field}")) from None
         general_limits, general_rules = self._general
         try:
             limits = parse_limits(checked.limits, general_limits)
@@ -333,7 +334,7 @@ def load_settings() -> Settings:
     try:
         settings = Settings(**_read_file(os.environ.get(f"{PREFIX}CONFIG")))
     except ValidationError as error:
-        raise SettingsError(_describe(error, lambda field: PREFIX + field.upper())) from None
+        raise SettingsError(_describe(error, Settings, _variable)) from None
     except SourceError as error:
         field = re.search(r'"(\w+)"', str(error))
         name = PREFIX + field[1].upper() if field else "a setting"
@@ -347,12 +348,25 @@ _SERVICE_LINK = re.compile(rf"^{PREFIX}(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 
 def _refuse_unknown_names(environment: Mapping[str, str]) -> None:
-    known = {PREFIX + field.upper() for field in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    known = {_variable(field) for field in Settings.model_fields} | {f"{PREFIX}CONFIG"}
     unknown = sorted(
         name for name in environment if name.startswith(PREFIX) and name not in known and not _SERVICE_LINK.match(name)
     )
     if unknown:
-        raise SettingsError("; ".join(f"{name}: no such setting" for name in unknown))
+        fields = [name.removeprefix(PREFIX).lower() for name in unknown]
+        raise SettingsError("; ".join(_no_such_setting(field, Settings, _variable) for field in fields))
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _no_such_setting(field: str, model: type[PerAccount], name_of: Callable[[str], str]) -> str:
+    near = difflib.get_close_matches(field, model.model_fields, n=1, cutoff=0.8)
+    hint = f"; did you mean {name_of(near[0]).rpartition('.')[2]}?" if near else ""
+    if field in Settings.model_fields:
+        hint = " of an account, only of a worker"
+    return f"{name_of(field)}: no such setting{hint}"
 
 
 def _read_file(path: str | None) -> dict[str, Any]:
@@ -367,12 +381,12 @@ def _read_file(path: str | None) -> dict[str, Any]:
         raise SettingsError(f"{PREFIX}CONFIG names {path!r}, which is no TOML: {error}") from None
 
 
-def _describe(error: ValidationError, name_of: Any) -> str:
+def _describe(error: ValidationError, model: type[PerAccount], name_of: Callable[[str], str]) -> str:
     problems = []
     for item in error.errors(include_url=False, include_context=False):
         field = str(item["loc"][0]) if item["loc"] else "settings"
         if item["type"] == "extra_forbidden":
-            problems.append(f"{name_of(field)}: no such setting")
+            problems.append(_no_such_setting(field, model, name_of))
             continue
         problem = item["msg"].removeprefix("Value error, ")
         problem = problem[:1].lower() + problem[1:]

@@ -111,7 +111,7 @@ def test_connections_that_are_dropped_when_idle_are_not_noticed(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
     stage = make_stage("postgresql", LEASE_TTL=2)
-    administer(stage.database, f"ALTER DATABASE {stage.database.url.database} SET idle_session_timeout = '1100ms'")
+    administer(stage.database, f"ALTER DATABASE {stage.database.url.database} SET idle_session_timeout = '1800ms'")
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     worker.start()
     worker.wait_ready()
@@ -119,9 +119,9 @@ def test_connections_that_are_dropped_when_idle_are_not_noticed(
         for _ in range(5):
             reply = end_of(stage, worker, stage.send(name()))
             assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
-            # What the worker has left open is gone before the next job comes.
+            # What the worker has left open is gone before the next job comes, but for the one that it uses each second.
             idle = {row["pid"] for row in stage.rows(SESSIONS)}
-            worker.wait(lambda idle=idle: not idle & {row["pid"] for row in stage.rows(SESSIONS)})  # type: ignore[misc]
+            worker.wait(lambda idle=idle: len(idle & {row["pid"] for row in stage.rows(SESSIONS)}) <= 1)  # type: ignore[misc]
         assert len(stage.bridge.sent) == 5
         assert "database_away" not in worker.log
     finally:

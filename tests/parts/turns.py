@@ -1,6 +1,6 @@
 """A stand-in for what execution lets an action have: it grants everything at once, and remembers what was asked for.
 
-The real one is tested in ``tests/integration/execution/test_context.py``; this one keeps to the same protocol.
+The real one is tested in ``tests/integration/execution/test_step_context.py``; this one keeps to the same protocol.
 """
 
 from __future__ import annotations

@@ -20,6 +20,10 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
+        (
+            {"REDIS_URL": "sentinals://h/main/0"},
+            "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB, or sentinel://HOST:PORT,HOST:PORT/",
+        ),
         ({"REDIS_URL": "localhost:6379"}, "WORKER68_REDIS_URL: expected redis://HOST:PORT/DB or rediss://HOST:PORT/DB"),
         ({"REDIS_URL": "http://host"}, "WORKER68_REDIS_URL: expected redis://"),
         ({"REDIS_URL": "redis://"}, "WORKER68_REDIS_URL: expected redis://"),
@@ -114,7 +118,7 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
         ),
         (
             {"ACCOUNTS": '{"a": {"bridge_url": "ws://h:1", "concurrency": 5}}'},
-            "WORKER68_ACCOUNTS['a'].concurrency: no such setting",
+            "WORKER68_ACCOUNTS['a'].concurrency: no such setting of an account, only of a worker",
         ),
         (
             {"ACCOUNTS": '{"a": {"bridge_url": "ws://h:1", "max_age": "x"}}'},
@@ -204,7 +208,9 @@ def test_a_wrong_url_is_not_shown_because_it_may_hold_a_password(env: Environmen
 
 
 def test_a_name_that_nobody_knows_is_not_swallowed(env: Environment) -> None:
-    assert env.problem(REDIS_ULR="redis://h").startswith("WORKER68_REDIS_ULR: no such setting")
+    assert env.problem(REDIS_ULR="redis://h").startswith(
+        "WORKER68_REDIS_ULR: no such setting; did you mean WORKER68_REDIS_URL?"
+    )
 
 
 def test_a_missing_redis_url_is_said_where_it_is_needed(env: Environment) -> None:
@@ -216,7 +222,7 @@ def test_a_missing_redis_url_is_said_where_it_is_needed(env: Environment) -> Non
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("redis_ulr = 'redis://h'", "WORKER68_REDIS_ULR: no such setting"),
+        ("redis_ulr = 'redis://h'", "WORKER68_REDIS_ULR: no such setting; did you mean WORKER68_REDIS_URL?"),
         ("concurrency = 'x'", "WORKER68_CONCURRENCY: input should be a valid integer"),
         ("max_age = -5", "WORKER68_MAX_AGE: expected a length above zero"),
         ("max_age = nan", "WORKER68_MAX_AGE: expected a length"),

@@ -76,7 +76,8 @@ class Sentinels(Sentinel):
             try:
                 state = sentinel.sentinel_masters().get(service_name)
             except RedisError as error:
-                problems.append(f"{where}: {error}")
+                is_none = isinstance(error, ResponseError) and "unknown command" in str(error)
+                problems.append(f"{where}: {'it is no sentinel' if is_none else error}")
                 continue
             if state and self.check_master_state(state, service_name):
                 self._first = place

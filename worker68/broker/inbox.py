@@ -87,7 +87,8 @@ class Inbox:
     @property
     def next_look_at(self) -> float:
         """When there is something to take in, as far as is known (monotonic seconds); the doorbell rings before."""
-        return self._due.next_at
+        # Room that came during ``take_in``, before it was known that something waits for it.
+        return 0.0 if any(account in self._crowded for account in self._maybe_room) else self._due.next_at
 
     @contextmanager
     def watched(self, rang: Callable[[], None]) -> Iterator[None]:

@@ -66,6 +66,8 @@ def check_redis_url(url: str) -> str:
 def read_redis_url(url: str) -> RedisAddress:
     """Return what the URL says. Raises ``ValueError``, which does not show the URL."""
     expected = _SENTINEL if url.startswith("sentinel") else _REDIS
+    if not url.startswith(_SCHEMES):
+        expected = f"{_REDIS}, or {_SENTINEL}"
     try:
         return _read(url)
     except _Wrong as wrong:

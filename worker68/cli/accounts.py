@@ -46,7 +46,7 @@ def _read_pair(_context: click.Context, _parameter: click.Parameter, values: Seq
     for pair in values:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"expected KEY=VALUE, like max_in_flight=4 or limits.chat=20/m, not {key!r}")
+            raise click.BadParameter(f"expected KEY=VALUE, like max_in_flight=4 or limits.chat=20/m, not {pair!r}")
         try:
             pairs[key] = msgspec.json.decode(value)
         except msgspec.DecodeError:
@@ -67,7 +67,7 @@ def accounts() -> None:
 @accounts.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """List all accounts: where each stands, its label and bridge, its worker; and what is wrong with it.
+    """List all accounts. Of each: where it stands, its label and bridge, its worker; and what is wrong with it.
 
     \b
     Example:
@@ -128,7 +128,7 @@ def add(name: str, bridge_url: str, label: str | None, values: dict[str, Any], a
 @click.option("--unset", metavar="KEY", multiple=True, help="Let the general setting hold again.")
 @JSON
 def set_(name: str, values: dict[str, Any], unset: tuple[str, ...], as_json: bool) -> None:
-    """Change settings of the account NAME: all that may stand in an account's table, as `bridge_url`, `label`, `limits`.
+    """Change settings of the account NAME. KEY: what may stand in an account's table, as `bridge_url`, `label`, `limits`.
 
     Its worker ends what is under way and closes the connection; then the account goes on with the new settings.
     `limits.chat=10/m` changes one of the limits.
@@ -143,7 +143,7 @@ def set_(name: str, values: dict[str, Any], unset: tuple[str, ...], as_json: boo
 
     def decide(before: Table | None) -> Table:
         if before is None:
-            raise NoSuchAccount(f"no account {name!r} is in the database: worker68 accounts list")
+            raise NoSuchAccount(_not_there(settings, name, "change"))
         table = _put(before, values)
         for key in unset:
             _take_out(table, key)
@@ -162,7 +162,7 @@ def set_(name: str, values: dict[str, Any], unset: tuple[str, ...], as_json: boo
 @click.option("--force", is_flag=True, help="Also with unfinished jobs: they wait until the account is added again.")
 @JSON
 def remove(name: str, force: bool, as_json: bool) -> None:
-    """Remove the account NAME: what is under way ends, then its connection is closed.
+    """Remove the account NAME. What is under way ends, then its connection is closed.
 
     Refused while it has unfinished jobs, or messages in its queue. With --force they stay where they are, and go on when
     the account is added again.
@@ -176,8 +176,7 @@ def remove(name: str, force: bool, as_json: bool) -> None:
 
     def decide(before: Table | None) -> None:
         if before is None:
-            where = "stands in the settings: remove it there" if hidden else "is not in the database"
-            raise NoSuchAccount(f"the account {name!r} {where}")
+            raise NoSuchAccount(_not_there(settings, name, "remove"))
 
     with open_database(settings) as engine:
         decide(_tables(read_accounts(engine)).get(name))
@@ -188,6 +187,13 @@ def remove(name: str, force: bool, as_json: bool) -> None:
         way = "the settings have it, so it goes on" if hidden else _await(settings, engine, row)
     waits = [f"left until it is added again: {left}"] if left else []
     _say(row, "; ".join([f"{name} is removed", *waits, way]), as_json)
+
+
+def _not_there(settings: Settings, name: str, verb: str) -> str:
+    where = f"stands in the settings: {verb} it there"
+    if name not in settings.account_settings():
+        where = "is not in the database: worker68 accounts list"
+    return f"the account {name!r} {where}"
 
 
 def _change(

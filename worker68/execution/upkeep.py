@@ -189,7 +189,9 @@ class Upkeep:
         """End waiting jobs whose time is over."""
         if not self._times.has_expired(now):
             return
-        ended, self._times.expires = await asyncio.to_thread(_expire_overdue, self._shared.engine, self._account, now)
+        self._times.expires = None  # what comes meanwhile is counted again
+        ended, expires = await asyncio.to_thread(_expire_overdue, self._shared.engine, self._account, now)
+        self._times.note(expires=expires)
         if ended:
             self._shared.announce()
 

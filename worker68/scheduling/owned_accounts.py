@@ -271,7 +271,8 @@ class Tending:
     """Opens accounts and looks after them beside the rounds, so that what takes long for one account holds up no other.
 
     Each in a task of its own, a few at a time, and never two of one account at once; nothing begins for it meanwhile. On the loop.
-    ``done`` is called with each account that was opened or looked after, or could not be.
+    ``done`` is called with each account that was opened or looked after, or could not be. Its jobs may begin before it is looked
+    after again, also where the next look is due by then: a slow database must not keep them from beginning.
     """
 
     def __init__(self, owned: OwnedAccounts, done: Callable[[str], None]) -> None:
@@ -280,6 +281,7 @@ class Tending:
         self._room = asyncio.Semaphore(TENDED_AT_ONCE)
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tended: set[str] = set()  # whose jobs may begin before the next time
         self._away: DatabaseAway | RedisAway | None = None
 
     def begin(self, due: Sequence[str]) -> None:
@@ -291,7 +293,9 @@ class Tending:
             self._opening += 1
             self._start(name, self._open(name))
         for name in due:
-            if self._owned[name].needs_care:
+            if name in self._tended:
+                self._tended.remove(name)
+            elif self._owned[name].needs_care:
                 self._start(name, self._tend(name))
 
     async def end(self) -> None:
@@ -325,3 +329,5 @@ class Tending:
         async with self._room:
             if (account := self._owned.find(name)) is not None:  # it may be lost meanwhile
                 await self._owned.apart(name, account.tend())
+                if account.upkeep.knows_lanes:  # else nothing may begin yet
+                    self._tended.add(name)

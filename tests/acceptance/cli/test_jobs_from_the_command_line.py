@@ -212,19 +212,20 @@ def test_a_reader_that_has_gone_is_no_error(stage: Stage) -> None:
 
 def test_without_a_worker_check_connects(command: Run, stage: Stage, redis_url: str, tmp_path: Path) -> None:
     settings = stage.worker.settings | {"REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}
-    done = command("check", "--json", **settings)
-    findings = {one["part"]: one for one in json.loads(done.stdout)}
-    assert done.returncode == 1
-    assert findings["bridge of main"] == {
-        "part": "bridge of main",
-        "ok": True,
-        "warning": False,
-        "found": f"{stage.bridge.url}: connected, Hello, logged in",
-        "remedy": None,
-    }
-    assert "worker68 db upgrade" in findings["database"]["found"]
-    assert not (tmp_path / "new.db").exists()
-    assert command("db", "upgrade", **settings).stdout.startswith("the database was empty, now it is at version ")
-    assert command("db", "upgrade", **settings).stdout.endswith(" already\n")
-    done = command("check", **settings)
+    with stage.cut_off("the command asks another Redis, where no worker has the account"):
+        done = command("check", "--json", **settings)
+        findings = {one["part"]: one for one in json.loads(done.stdout)}
+        assert done.returncode == 1
+        assert findings["bridge of main"] == {
+            "part": "bridge of main",
+            "ok": True,
+            "warning": False,
+            "found": f"{stage.bridge.url}: connected, Hello, logged in; from the settings",
+            "remedy": None,
+        }
+        assert "worker68 db upgrade" in findings["database"]["found"]
+        assert not (tmp_path / "new.db").exists()
+        assert command("db", "upgrade", **settings).stdout.startswith("the database was empty, now it is at version ")
+        assert command("db", "upgrade", **settings).stdout.endswith(" already\n")
+        done = command("check", **settings)
     assert (done.returncode, "no worker runs" in done.stdout) == (1, True)

@@ -57,6 +57,13 @@ def test_what_is_wrong_is_said_of_each_sentinel(pair: Pair) -> None:
     assert words.endswith(f"127.0.0.1:{pair.sentinel_port}: no master of this name")
 
 
+def test_a_redis_in_the_place_of_a_sentinel_is_named() -> None:
+    with EmbeddedRedis() as server:
+        address = read_redis_url(f"{server.url.replace('redis:', 'sentinel:').removesuffix('/0')}/mymaster/0")
+        with pytest.raises(redis.ConnectionError, match=r"mymaster: 127\.0\.0\.1:[0-9]+: it is no sentinel$"):
+            Sentinels(address).discover_master("mymaster")
+
+
 def test_tls_is_for_the_sentinels_and_for_the_master() -> None:
     url = "sentinels://u:p@h/m/3?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=none&sentinel_password=s"
     pool = make_pool(url, socket_timeout=5)

@@ -187,6 +187,27 @@ def test_what_waits_for_room_comes_when_a_job_has_ended(stand: Stand) -> None:
     assert stand.popped == []
 
 
+def test_room_that_comes_while_a_place_without_room_is_looked_at_is_not_overlooked(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.gain()
+    stand.settle()
+    stand.rooms["main"] = 0
+    pop = stand.source.pop
+
+    def end_a_job_meanwhile(places: Sequence[Place], limit: int) -> Batch:
+        batch = pop(places, limit)
+        if "main" in batch.crowded:
+            stand.rooms["main"] = 1
+            stand.inbox.note_room("main")
+        return batch
+
+    monkeypatch.setattr(stand.source, "pop", end_a_job_meanwhile)
+    stand.push("worker68.main", "a")
+    stand.ring()
+    assert stand.take_in() == ["a"]
+
+
 def test_what_the_database_does_not_take_goes_back_and_comes_again(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,11 +113,19 @@ def test_the_list_says_where_each_stands_and_what_is_wrong(ask: Ask, client: red
             "account 'shop'.bridge_url: expected ws://HOST:PORT, like ws://127.0.0.1:5600",
         ),
         (("Shop", "--bridge-url", BRIDGE), "account 'Shop': an account's name has 1 to 64 of a-z, 0-9, _ and -"),
-        (("shop", "--bridge-url", BRIDGE, "--set", "max_aeg=5"), "account 'shop'.max_aeg: no such setting"),
+        (
+            ("shop", "--bridge-url", BRIDGE, "--set", "max_aeg=5"),
+            "account 'shop'.max_aeg: no such setting; did you mean max_age?",
+        ),
+        (
+            ("shop", "--bridge-url", BRIDGE, "--set", "lease_ttl=5"),
+            "account 'shop'.lease_ttl: no such setting of an account, only of a worker",
+        ),
         (("shop", "--bridge-url", BRIDGE, "--set", "limits.cat=5/m"), "account 'shop'.limits: \"cat\": no such limit"),
         (("shop", "--bridge-url", BRIDGE, "--label", "Berlin"), "account 'shop'.label: "),
         (("shop", "--bridge-url", "ws://localhost:5600/"), "the accounts 'main' and 'shop' have the same bridge_url"),
         (("shop", "--bridge-url", BRIDGE, "--set", "max_age"), "expected KEY=VALUE"),
+        (("shop", "--bridge-url", BRIDGE, "--set", "=5"), "not '=5'"),
         (("shop", "--bridge-url", BRIDGE, "--set", "bridge_url.x=1"), "which has no part 'x'"),
     ],
 )
@@ -136,7 +144,8 @@ def test_what_cannot_be_done_is_refused(ask: Ask, ledger: Ledger) -> None:
     said(ask("add", "shop", "--bridge-url", BRIDGE))
     assert "there is an account 'shop' already" in refused(ask("add", "shop", "--bridge-url", "ws://h:3"), 1)
     assert "'main' stands in the settings, which win" in refused(ask("add", "main", "--bridge-url", "ws://h:3"), 1)
-    assert "no account 'nobody' is in the database" in refused(ask("set", "nobody", "max_in_flight=4"), 1)
+    assert "'nobody' is not in the database" in refused(ask("set", "nobody", "max_in_flight=4"), 1)
+    assert "'main' stands in the settings: change it there" in refused(ask("set", "main", "max_in_flight=4"), 1)
     assert "'nobody' is not in the database" in refused(ask("remove", "nobody"), 1)
     assert "'main' stands in the settings: remove it there" in refused(ask("remove", "main"), 1)
     assert "shop has these settings already" in refused(ask("set", "shop", f"bridge_url={BRIDGE}"), 1)

@@ -6,12 +6,13 @@ import datetime as dt
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from tests.parts.accounts import open_account
 from tests.parts.clock import Clock
-from tests.parts.jobs import SEND, message, send_fields
+from tests.parts.jobs import NOW, SEND, message, send_fields
 from tests.parts.jobs import account as settings_of
 from tests.parts.ledger import Ledger
 from tests.parts.onloop import run
@@ -99,6 +100,34 @@ def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     clock.pass_by(SWEEP_SECONDS)
     run(account.tend())
     assert account.upkeep.unfinished == 0
+
+
+def test_a_job_that_comes_while_others_expire_expires_as_soon_as_they_do(
+    sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
+    account = open_account(sqlite)
+    run(account.tend())
+    come = list[Job]()
+
+    def send() -> None:
+        come.append(sqlite.send(expires_at=(NOW + dt.timedelta(seconds=1)).timestamp()))
+        account.upkeep.take(come[-1:])
+
+    def look_before_it_comes(*asked: Any) -> dt.datetime | None:
+        expires = next_expiry(*asked)
+        if len(come) < 2:
+            send()
+        return expires
+
+    next_expiry = waiting.next_expiry
+    monkeypatch.setattr(waiting, "next_expiry", look_before_it_comes)
+    send()
+    for _ in range(2):
+        clock.pass_by(LOOK_SECONDS)
+        run(account.tend())
+    assert [sqlite.row(job.seq).status for job in come] == ["expired", "expired"]
 
 
 @contextmanager

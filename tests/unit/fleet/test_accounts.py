@@ -80,7 +80,7 @@ def test_the_settings_win(learner: Learner) -> None:
 
 def test_what_is_wrong_is_said_in_the_words_of_the_settings_and_costs_no_other(learner: Learner) -> None:
     change = learner.read(row("a", 1, bridge_url="ws://h:2", max_aeg=5), row("b", 2, bridge_url="ws://h:3"))
-    assert change == Change(came=("b",), problems={"a": "account 'a'.max_aeg: no such setting"})
+    assert change == Change(came=("b",), problems={"a": "account 'a'.max_aeg: no such setting; did you mean max_age?"})
     assert learner.read(row("a", 3, bridge_url="ws://h:2")) == Change(came=("a",))
     assert learner.known.problems == {}
 

@@ -81,6 +81,7 @@ class Account:
     on_tending: Callable[[], Awaitable[None] | None] = lambda: None
     tended: int = 0
     has_lanes: bool = True
+    knows_lanes: bool = True
     capacity: Capacity = field(default_factory=lambda: Capacity(0))
 
     @property
@@ -223,6 +224,13 @@ def test_accounts_go_on_while_another_is_looked_after_and_begins_nothing() -> No
 
     run(schedule([slow, *others], 100, have_all_begun, end_soon))
     assert not any(chosen_early)
+
+
+def test_an_account_that_needs_care_again_at_once_begins_jobs_in_between() -> None:
+    """As where the database is so slow that the time of the next look has come when one is over."""
+    account = Account("main", tend_at=0.0)
+    run(schedule([account], 16, lambda: account.begun > 20, end_soon))
+    assert account.tended > 1
 
 
 async def wait_for(event: asyncio.Event) -> None:

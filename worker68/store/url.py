@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import urlsplit
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker68.errors import SettingsError
+
+#: A URL up to its hosts, as SQLAlchemy reads it: a password may hold all but "@", unlike for ``urlsplit``.
+_LOGIN: Final = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")
 
 _EXPECTED = "expected sqlite:///FILE, postgresql+psycopg://USER:PASSWORD@HOST/NAME or ...@HOST:PORT,HOST:PORT/NAME"
 
@@ -45,9 +50,8 @@ def _take_hosts(url: str) -> tuple[str, dict[str, str]]:
 
     SQLAlchemy takes several with ports only there.
     """
-    netloc = urlsplit(url).netloc
-    login, at, hosts = netloc.rpartition("@")
-    if "," not in hosts:
+    start = _LOGIN.match(url)
+    if start is None or "," not in (hosts := re.split("[/?]", url[start.end() :], maxsplit=1)[0]):
         return url, {}
     addresses = [urlsplit(f"//{host}") for host in hosts.split(",")]
     if not all(address.hostname for address in addresses):
@@ -56,7 +60,7 @@ def _take_hosts(url: str) -> tuple[str, dict[str, str]]:
         "host": ",".join(str(address.hostname) for address in addresses),
         "port": ",".join(str(address.port or 5432) for address in addresses),
     }
-    return url.replace(f"//{netloc}", f"//{login}{at}", 1), options
+    return start[0] + url[start.end() + len(hosts) :], options
 
 
 def _has_several_hosts(url: URL) -> bool:

@@ -24,6 +24,14 @@ def test_what_is_taken(url: str, driver: str) -> None:
     assert read_database_url(url).drivername == driver
 
 
+@pytest.mark.parametrize("password", ["p[x", "p]x", "a,b", "a,b/c", "p/x", "p?x", "p#x", "\N{ACCOUNT OF}"])
+@pytest.mark.parametrize("hosts", ["h", "h,i:1"])
+def test_a_password_is_what_stands_before_the_at_sign(password: str, hosts: str) -> None:
+    parsed = read_database_url(f"postgresql://u:{password}@{hosts}/d")
+    assert (parsed.password, parsed.database) == (password, "d")
+    assert (parsed.host or parsed.query["host"]) == ("h" if hosts == "h" else "h,i")
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -75,16 +75,16 @@ class Attempt:
         return self.number - self.job.attempts_before
 
 
-def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime) -> list[bool]:
+def begin(connection: Connection, batch: Sequence[Attempt], now: dt.datetime, *, sent: bool = False) -> list[bool]:
     """Commit of each attempt that bytes may leave from now on; False where its job is not ready any more.
 
-    That is: it has ended, or was begun elsewhere, or its chat is on the do-not-contact list, so that it ends here.
+    That is: it has ended, or was begun elsewhere, or, unless it was ``sent`` already, its chat is suppressed: then it ends here.
     """
-    rows = [_identity(attempt) | {"step": attempt.job.step, "sends": attempt.job.sends} for attempt in batch]
+    rows = [_identity(one) | {"step": one.job.step, "sends": one.job.sends and not sent} for one in batch]
     dialect = connection.dialect.name
     begun = set(connection.scalars(_begin(dialect), pack(dialect, rows)))
     left = [attempt.job for attempt in batch if attempt.job.seq not in begun]
-    if left and (barred := find_barred(connection, left)):
+    if left and not sent and (barred := find_barred(connection, left)):
         end_waiting(connection, barred, Event.REFUSE, suppressed_outcome(), now)
     made = [row | {"began_at": now} for row in rows if row["seq"] in begun]
     if made:

@@ -23,7 +23,7 @@ def settle_forgotten(
     forgotten = []
     for attempt, outcome in batch:
         known = select(attempts.c.id).where(attempts.c.seq == attempt.seq, attempts.c.number == attempt.number)
-        if connection.scalar(known) is None and begin(connection, [attempt], now)[0]:
+        if connection.scalar(known) is None and begin(connection, [attempt], now, sent=True)[0]:
             settle(connection, [(attempt, outcome)], now)
             forgotten.append(attempt)
     return forgotten

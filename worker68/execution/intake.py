@@ -111,16 +111,18 @@ class Intake:
 
         A batch of which anything else is raised is written in halves, until the message that is to blame is alone; it is set aside.
         """
-        readings = [self.read(arrival, now) for arrival in arrivals]
+        return self._take_in([(arrival, self.read(arrival, now)) for arrival in arrivals], now)
+
+    def _take_in(self, read: Sequence[tuple[Arrival, _Reading]], now: dt.datetime) -> list[Job]:
         try:
-            return self._write(readings, now)
+            return self._write([reading for _, reading in read], now)
         except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a message raises, it must not hold up the others
-            if len(arrivals) > 1:
-                middle = len(arrivals) // 2
-                return [*self.take_in(arrivals[:middle], now), *self.take_in(arrivals[middle:], now)]
-            self._write_unfit(arrivals[0], error, now)
+            if len(read) > 1:
+                middle = len(read) // 2
+                return [*self._take_in(read[:middle], now), *self._take_in(read[middle:], now)]
+            self._write_unfit(read[0][0], error, now)
             return []
 
     def _write_unfit(self, arrival: Arrival, error: Exception, now: dt.datetime) -> None:
@@ -217,8 +219,7 @@ class Intake:
     def _park(self, arrival: Arrival, envelope: Envelope, now: dt.datetime) -> _Reading:
         common, errors = read_common(envelope)
         if errors:
-            errors.insert(0, _unknown_task(envelope.task))
-            return _refuse(arrival, envelope, InvalidJob(errors), now)
+            return _refuse(arrival, envelope, InvalidJob([_unknown_task(envelope.task), *errors]), now)
         account = arrival.account or common.account or DEFAULT_ACCOUNT
         own = {name: value for name, value in envelope.kwargs.items() if name not in COMMON_FIELDS}
         row = _row(arrival, envelope, account, common.job_id or envelope.task_id, now) | {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.parts.jobs import NOW, SYNC, account, message, send_fields
 from tests.parts.ledger import Ledger
@@ -14,7 +17,7 @@ from worker68.execution import intake as intake_module
 from worker68.execution.intake import Arrival, Intake, unknown_task_outcome
 from worker68.jobs.job import Job
 from worker68.jobs.states import Event
-from worker68.store.intake import Entry, take_in
+from worker68.store.intake import Entry, Taken, take_in
 from worker68.store.waiting import end_waiting, find_parked
 
 
@@ -151,6 +154,24 @@ def test_whatever_a_message_raises_on_its_way_to_the_database_it_is_set_aside_al
     (reason,) = check_that_these_alone_are_set_aside(ledger, made, "poison", answered=answerable)
     assert "UnicodeEncodeError" in reason
     assert "secret" not in reason
+
+
+def test_an_account_that_is_removed_between_two_halves_of_a_batch_costs_no_job_of_the_first(
+    sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message was read before: the batch is written as a whole, or given back as a whole."""
+    accounts = {"main": account(), "other": account("other")}
+
+    def refuse_together(engine: Engine, entries: Sequence[Entry], *more: Any) -> list[Taken | None]:
+        if len(entries) > 1:
+            raise ValueError("too many")
+        accounts.pop("other", None)
+        return take_in(engine, entries, *more)
+
+    monkeypatch.setattr(intake_module, "take_in", refuse_together)
+    batch = [Arrival(message(kwargs=send_fields(account=name)), f"worker68.{name}", name) for name in ("main", "other")]
+    taken = Intake(sqlite.engine, accounts).take_in(batch, NOW)
+    assert [job.seq for job in taken] == [row.seq for row in sqlite.rows()]
 
 
 def test_an_error_that_every_batch_raises_sets_nothing_aside(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,7 +319,7 @@ class Runtime:
 
     def others(self) -> list[str] | None:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
-        return list(self._accounts) if self._owned.owns_front else None
+        return self._accounts.all_names() if self._owned.owns_front else None
 
     async def _open_account(self, name: str, lease: Lease) -> Account:
         """Build an account under a new lease, and resolve what older owners left.

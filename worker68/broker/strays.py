@@ -1,7 +1,7 @@
 """What lies in Redis and may be missed: messages that no worker takes, replies that are not read.
 
-In: the accounts of the settings. Out: lists and their lengths. Reads only, with SCAN, whose steps are short; never KEYS. A look
-ends after a number of keys, and the next one goes on there: Redis may hold millions of Celery's results.
+In: the accounts of settings and database. Out: lists and their lengths. Reads only, with SCAN, whose steps are short; never
+KEYS. A look ends after a number of keys, and the next one goes on there: Redis may hold millions of Celery's results.
 """
 
 from __future__ import annotations

@@ -175,6 +175,11 @@ class Accounts(Mapping[str, AccountSettings]):
     def __len__(self) -> int:
         return len(self.known.accounts)
 
+    def all_names(self) -> list[str]:
+        """Return the names of all accounts, also of those whose rows are wrong here: another worker may own them."""
+        known = self.known
+        return [*known.accounts, *(name for name in known.problems if name not in known.accounts)]
+
     @property
     def labels(self) -> Mapping[str, str | None] | None:
         """What there is to own: ``Known.labels``; None as long as SQL has never said which accounts it has."""

@@ -1,7 +1,7 @@
 """The metrics of a worker: what its parts have counted, and what is asked of them, of Redis and of the database at a scrape.
 
 docs/metrics.md says what each means and which to alert on. In: the parts. Out: a registry, with the accounts that this worker owns,
-so that a sum over workers counts nothing twice. Labels: accounts of the settings, tasks of the register, the states,
+so that a sum over workers counts nothing twice. Labels: accounts of settings and database, tasks of the register, the states,
 statuses, codes and kinds of events of the code; anything else is "other".
 """
 
@@ -26,7 +26,7 @@ from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.publishing import DEAD_KEY
 from worker68.fleet.leases import FRONT, account_lease
-from worker68.jobs.outcome import Status
+from worker68.jobs.outcome import ErrorCode, Status
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.observe.outages import Outage
 from worker68.observe.parts import Parts
@@ -83,6 +83,8 @@ class _Asked(Collector):
         self._lock = threading.Lock()  # guards _finder and _strays: two may scrape at once
         self._finder = StrayFinder(parts.redis, parts.accounts)
         self._strays = Strays(complete=False)
+        #: Accounts that there are or were: what was counted stays under one label, so that no counter goes back.
+        self._named: set[str] = set()
         self._reads: tuple[tuple[str, Callable[[], Iterable[Metric]]], ...] = (
             ("worker", self._read_health),
             ("worker", self._read_endings),
@@ -130,8 +132,10 @@ class _Asked(Collector):
         revised: Counter[tuple[str, ...]] = Counter()
         # From 0 on: an increase is seen only from a value that was scraped before.
         doubts = Counter(dict.fromkeys(self._parts.owned.names(), 0))
+        self._named.update(self._parts.accounts)
         for ending, count in endings_of(self._parts.engine).read().items():
-            account = ending.account if ending.account in self._parts.accounts else OTHER
+            is_named = ending.account in self._named and ending.code != ErrorCode.UNKNOWN_ACCOUNT
+            account = ending.account if is_named else OTHER
             if ending.revised:
                 revised[account, ending.status] += count
             else:

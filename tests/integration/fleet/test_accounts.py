@@ -99,8 +99,10 @@ def test_an_account_whose_row_is_wrong_here_stands_all_the_same(accounts: Accoun
     put(sqlite, "a", {"bridge_url": "ws://h:2", "of_a_newer_version": 1})
     assert list(accounts.look()) == ["a"]
     assert "a" not in accounts
+    assert accounts.all_names() == ["main", "a"], "its replies are its owner's to publish"
     put(sqlite, "a", None)
     assert list(accounts.look()) == []
+    assert accounts.all_names() == ["main"]
 
 
 def test_a_database_that_is_away_or_emptied_costs_no_account(

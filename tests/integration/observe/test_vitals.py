@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import threading
@@ -126,6 +127,21 @@ def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedi
     assert float(figures["worker68_oldest_ready_seconds"]["main",]) > 0
     labels = [label for figure in figures.values() for labels in figure for label in labels]
     assert not any("389284" in label or "ghost" in label for label in labels)
+
+
+def test_what_was_counted_keeps_its_label_when_an_account_comes_or_goes(
+    stand: Stand, redis_server: EmbeddedRedis
+) -> None:
+    stand.runtime.start()
+    known = dict(stand.parts.accounts)
+    registry = make_registry(dataclasses.replace(stand.parts, accounts=known), lambda: None)
+    counted = {("main", "worker68.send_message", "succeeded", ""): 1, GHOSTS: 1}
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.lpush("worker68.main", message(kwargs=send_fields()))
+        client.lpush("worker68", message(kwargs=send_fields(account="ghost")))
+        wait_until(lambda: values_of(registry.collect())["worker68_jobs_ended_total"] == counted)
+    known["ghost"] = known.pop("main")
+    assert values_of(registry.collect())["worker68_jobs_ended_total"] == counted
 
 
 def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedis) -> None:

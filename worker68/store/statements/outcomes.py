@@ -204,6 +204,9 @@ def end_waiting(
     and not answered may have been made: it does not end as expired or cancelled, which would say that it was not.
     """
     seqs = set(seqs)
+    # None of them is begun from here on: a step that is done in between would be missing in the result.
+    waits = (jobs.c.seq.in_(seqs), jobs.c.state.in_(sources(event)))
+    connection.execute(select(jobs.c.seq).where(*waits).order_by(jobs.c.seq).with_for_update())
     tried = connection.execute(_TRIED.where(jobs.c.seq.in_(seqs))).all()
     ended = _end(connection, seqs - {row.seq for row in tried}, event, outcome, now)
     for row in tried:

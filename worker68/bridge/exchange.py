@@ -68,11 +68,6 @@ class Exchange:
         self._writing: Call | None = None
 
     @property
-    def has_calls(self) -> bool:
-        """Whether a call is under way, or waits to be written."""
-        return bool(self._calls)
-
-    @property
     def held_until(self) -> float:
         """When the first of the calls that are held may be written, in monotonic seconds."""
         return self._outgoing.held_until

@@ -15,7 +15,6 @@ import structlog
 from worker68.bridge.calls import Call, Guard, Pending, SendTerms, new_request_id
 from worker68.bridge.exchange import LinkOptions, Listener
 from worker68.bridge.health import Timing
-from worker68.bridge.quiet import QuietSockets
 from worker68.bridge.runner import Runner
 from worker68.bridge.session import MESSAGE_LIMIT, Session, State, Terms
 from worker68.jobs.evidence import Confirm
@@ -37,7 +36,7 @@ class Link:
         self.url = url
         self.options = options
         self._on_change = partial(terms.listener.on_change, account)
-        self._runner = Runner(loop, terms.quiet, self._show)
+        self._runner = Runner(loop, self._show)
         self.session = Session(account, url, options, terms, self._runner, ids_given_back=ids_given_back)
         self._runner.attach(self.session)
         self.state = State()
@@ -198,8 +197,7 @@ class Bridges:
         timing: Timing | None = None,
     ) -> None:
         self._loop = loop
-        self._quiet = QuietSockets(loop)
-        self._terms = Terms(self._quiet, listener, timing or Timing(), message_limit)
+        self._terms = Terms(listener, timing or Timing(), message_limit)
         self._links: dict[str, Link] = {}
         self._knows_ids: set[tuple[str, str]] = set()  # accounts and URLs of bridges that have given back an id of ours
         self._stopped = False
@@ -236,4 +234,3 @@ class Bridges:
         self._stopped = True
         for account in list(self._links):
             self.close(account)
-        self._quiet.close()

@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol, TypeVar
 import structlog
 
 from worker68.bridge.connection import Connection
-from worker68.bridge.quiet import QuietSockets
 from worker68.clock import monotonic
 from worker68.loop import Loop
 from worker68.observe.outages import Outage
@@ -44,10 +43,6 @@ class Steps(Protocol):
     def wants_read(self) -> bool: ...
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether what comes in may be read a moment late."""
-
-    @property
     def has_more(self) -> bool:
         """Whether ``on_ready`` has something to do that the selector does not show."""
 
@@ -68,14 +63,12 @@ class Steps(Protocol):
 class Runner:
     """One session's place on the loop. ``after`` is called after each step that changed something of the session."""
 
-    def __init__(self, loop: Loop, quiet: QuietSockets, after: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, after: Callable[[], None]) -> None:
         self._loop = loop
-        self._quiet = quiet
         self._after = after
         self._session: Steps | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reads_from: Connection | None = None
-        self._reads_late = False
         self._writes_to: Connection | None = None
         self._goes_on = False  # a step is on its way that reads what the selector does not show
         self._resting = False  # it could not even start over, and is left alone until the timer
@@ -135,13 +128,12 @@ class Runner:
 
     def _watch(self, session: Steps) -> None:
         connection = session.connection
-        reads_from, reads_late = connection if session.wants_read else None, session.is_quiet
-        if reads_from is not self._reads_from or reads_late != self._reads_late:
-            self._stop_reading()
-            self._reads_from, self._reads_late = reads_from, reads_late
-            if reads_from is not None and reads_late:
-                self._quiet.add(reads_from, self._on_ready)
-            elif reads_from is not None:
+        reads_from = connection if session.wants_read else None
+        if reads_from is not self._reads_from:
+            if self._reads_from is not None:
+                self._loop.remove_reader(self._reads_from)
+            self._reads_from = reads_from
+            if reads_from is not None:
                 self._loop.add_reader(reads_from, self._on_ready)
         writes_to = connection if connection is not None and connection.wants_write else None
         if writes_to is not self._writes_to:
@@ -154,18 +146,12 @@ class Runner:
             self._goes_on = True
             self._loop.call_soon(self._go_on)
 
-    def _stop_reading(self) -> None:
-        connection, self._reads_from = self._reads_from, None
-        if connection is not None and self._reads_late:
-            self._quiet.remove(connection)
-        elif connection is not None:
-            self._loop.remove_reader(connection)
-
     def _unwatch(self) -> None:
-        self._stop_reading()
+        if self._reads_from is not None:
+            self._loop.remove_reader(self._reads_from)
         if self._writes_to is not None:
             self._loop.remove_writer(self._writes_to)
-        self._writes_to = None
+        self._reads_from = self._writes_to = None
 
     def _on_ready(self) -> None:
         self.step(self._its.on_ready)

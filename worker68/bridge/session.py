@@ -20,7 +20,6 @@ from worker68.bridge.exchange import Exchange, LinkOptions, Listener
 from worker68.bridge.frames import Frame, Hello, Network
 from worker68.bridge.health import Health, Timing
 from worker68.bridge.inbox import Inbox
-from worker68.bridge.quiet import QuietSockets
 from worker68.bridge.runner import Runner
 from worker68.clock import monotonic
 
@@ -37,7 +36,6 @@ STEP_SECONDS = 0.004
 class Terms:
     """What all sessions of a worker have in common. ``message_limit`` is in bytes."""
 
-    quiet: QuietSockets
     listener: Listener
     timing: Timing
     message_limit: int
@@ -82,11 +80,6 @@ class Session:
     @property
     def wants_read(self) -> bool:
         return self._inbox is not None and self._inbox.wants_read
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether no call is under way, nor the connection coming up: then nothing is waited for."""
-        return not self.exchange.has_calls and self._health.why_not_ready(monotonic()) is None
 
     @property
     def has_more(self) -> bool:
@@ -138,8 +131,6 @@ class Session:
     def submit(self, call: Call) -> None:
         """Take a call, and write it now if the socket takes it; or refuse it."""
         now = monotonic()
-        if self._inbox is not None and self.is_quiet:
-            self._hear_all(self._inbox, now)  # it may be that the connection is lost, or the client logged out
         refusal = "the link is closed" if self._closed else self._why_not_write(call, now)
         if refusal is not None:
             self.exchange.refuse(call, refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.parts.pipelines import refuse_pipelines
 from tests.parts.postgres import PostgresServer
 from worker68.embedded import EmbeddedRedis
+from worker68.observe.outages import Outage
 
 # No deadline, and no look at how fast examples are made: the machine is shared. In CI the same examples every time, so that a
 # red run can be repeated.
@@ -34,6 +36,18 @@ def logs_of_its_own() -> Iterator[None]:
     """What a test's command says of logs holds for that test alone: the next one may want to see lines of any level."""
     yield
     structlog.reset_defaults()
+
+
+_outages: dict[str, list[Outage]] = {}
+
+
+@pytest.fixture(autouse=True)
+def outages_of_its_own() -> None:
+    """End what earlier tests of this process have left away or failing: its end would be a line in the log of this one."""
+    for name in [name for name in sys.modules if name.startswith("worker68") and name not in _outages]:
+        _outages[name] = [value for value in vars(sys.modules[name]).values() if isinstance(value, Outage)]
+    for outage in (one for found in _outages.values() for one in found):
+        outage._failing.clear()
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,24 @@ class Chat(NamedTuple):
     friend: int
 
 
+@contextmanager
+def arriving(push: Callable[[], object], per_second: float) -> Iterator[None]:
+    """Call ``push`` at random times, so often a second, while the block lasts; in a thread of its own."""
+    over, chance = threading.Event(), random.Random(0)
+
+    def go_on() -> None:
+        while not over.wait(chance.expovariate(per_second)):
+            push()
+
+    producer = threading.Thread(target=go_on, name="producer", daemon=True)
+    producer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        producer.join()
+
+
 class Taken(NamedTuple):
     """What a number of jobs took, in milliseconds; ``missing`` of them had no reply in time."""
 

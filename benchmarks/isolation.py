@@ -15,12 +15,10 @@ import argparse
 import itertools
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks.arrivals import Chat, arrival_times, push_and_wait
+from benchmarks.arrivals import Chat, arrival_times, arriving, push_and_wait
 from benchmarks.bridges import Bridges, Notes, open_bridges
 from benchmarks.lanes import SLOTS_PER_SECOND, fill
 from benchmarks.rounds import LEAST_ROUNDS, Figures, Report, at_least, in_turn, percentile, ratios, seconds
@@ -50,7 +48,7 @@ WARM_UP_SECONDS: Final = 3.0
 
 GOAL: Final = 1.2
 
-#: By kind of neighbour, what its simulated bridge is told.
+#: By kind of neighbour, the faults of its simulated bridge.
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     HEALTHY: (),
     "slow": ("--fault", "reply_delay_seconds=20s", "--fault", "extra_verdict_delay_seconds=25s"),
@@ -209,21 +207,9 @@ def jobs_to(friends: list[int], numbers: Iterable[int]) -> Iterator[dict[str, ob
 @contextmanager
 def producing(friends: list[int], stage: Stage, account: str, per_second: int) -> Iterator[None]:
     """Give the neighbour jobs at random times while the block lasts."""
-    over, chance = threading.Event(), random.Random(0)
-
-    def push() -> None:
-        for job in jobs_to(friends, itertools.count()):
-            if over.wait(chance.expovariate(per_second)):
-                return
-            stage.push([job], queue=f"worker68.{account}")
-
-    producer = threading.Thread(target=push, name="neighbour", daemon=True)
-    producer.start()
-    try:
+    jobs = jobs_to(friends, itertools.count())
+    with arriving(lambda: stage.push([next(jobs)], queue=f"worker68.{account}"), per_second):
         yield
-    finally:
-        over.set()
-        producer.join()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ A worker sends messages one at a time, and notes each call of a function of ours
 with the pop that finds the message, and ends when Redis has the reply. A file counts if each message called something in it.
 
 Not counted: what a service does in that time that serves no message (``ASIDE``), Celery's own thread, and what was computed once
-and is kept. A file of names and types alone does not count either: nobody has to open it to follow a message.
+and is kept. A file of names and types alone does not count either: a reader need not open it to follow a message.
 """
 
 from __future__ import annotations

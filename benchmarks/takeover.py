@@ -28,6 +28,7 @@ from typing import Final, cast
 
 from sqlalchemy import text
 
+from benchmarks.arrivals import arriving
 from benchmarks.bridges import Bridges, Notes, open_bridges
 from benchmarks.longest import watch_longest
 from benchmarks.rounds import LEAST_ROUNDS, Report, at_least, percentile, seconds, seconds_from_zero
@@ -159,19 +160,9 @@ def open_run(given: argparse.Namespace) -> Iterator[Run]:
 @contextmanager
 def load(run: Run, per_second: int) -> Iterator[None]:
     """Let jobs come at random times, for accounts at random, while the block lasts."""
-    over, chance = threading.Event(), random.Random(0)
-
-    def push() -> None:
-        while not over.wait(chance.expovariate(per_second)):
-            run.ask(chance.choice(run.accounts))
-
-    producer = threading.Thread(target=push, name="producer", daemon=True)
-    producer.start()
-    try:
+    chance = random.Random(0)
+    with arriving(lambda: run.ask(chance.choice(run.accounts)), per_second):
         yield
-    finally:
-        over.set()
-        producer.join()
 
 
 def kill(run: Run, victim: WorkerProcess) -> dict[str, list[float]]:

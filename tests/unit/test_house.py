@@ -125,7 +125,6 @@ BUILDERS: dict[str, set[str]] = {
         "observe.outages",
         "observe.figures",
         "fleet.accounts",
-        "store.endings",
         "store.engine",
         "bridge",
         "simulator",

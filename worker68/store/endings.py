@@ -6,12 +6,12 @@ count of what was rolled back; a query.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
+
+from worker68.observe.metrics import counter
 
 
 class Ending(NamedTuple):
@@ -32,8 +32,8 @@ class Endings:
     """The counts of one engine. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _counts: transactions end on several threads
-        self._counts: Counter[Ending] = Counter()
+        # Not exposed as it is: which accounts a figure may name is known at the scrape.
+        self._counted = counter("endings", "Jobs that ended, as it was committed.", Ending._fields)
 
     def begin(self, connection: Connection) -> list[Ending]:
         """Begin to note what this transaction ends. Hand what comes back to ``add`` once it is committed."""
@@ -42,12 +42,16 @@ class Endings:
         return noted
 
     def add(self, noted: Iterable[Ending]) -> None:
-        with self._lock:
-            self._counts.update(noted)
+        for ending in noted:
+            self._counted.labels(*ending[:-1], "1" if ending.revised else "").inc()
 
     def read(self) -> dict[Ending, int]:
-        with self._lock:
-            return dict(self._counts)
+        samples = (sample for metric in self._counted.collect() for sample in metric.samples)
+        return {_ending(**sample.labels): int(sample.value) for sample in samples if sample.name == "endings_total"}
+
+
+def _ending(revised: str, **names: str) -> Ending:
+    return Ending(**names, revised=bool(revised))
 
 
 def note(connection: Connection, ending: Ending) -> None:

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: So long Celery's thread waits for what a revoke came to: it takes some milliseconds, and the client waits a second.
 REVOKE_SECONDS: Final = 0.5
+#: Longer than the transaction of an intake stays open: PostgreSQL ends one that is idle after 5 s.
+AGAIN_SECONDS: Final = 10.0
 
 
 class Revocation:
@@ -50,7 +52,9 @@ class Revocation:
         except TimeoutError:
             return None
 
-    async def _cancel(self, task_ids: list[str], earlier: Future[Cancelled | None] | None) -> Cancelled | None:
+    async def _cancel(
+        self, task_ids: list[str], earlier: Future[Cancelled | None] | None = None, *, is_again: bool = False
+    ) -> Cancelled | None:
         if earlier is not None:  # or many would take the pool's threads while the database hangs
             await asyncio.wait([asyncio.wrap_future(earlier)])
         try:
@@ -62,5 +66,15 @@ class Revocation:
         except Exception:
             log.exception("revoke_failed", task_ids=task_ids)
             return None
-        log.info("jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late))
+        if cancelled.unseen and not is_again:
+            self._loop.begin(self._cancel_again(cancelled.unseen))
+        if cancelled.ended or not is_again:
+            log.info(
+                "jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late)
+            )
         return cancelled
+
+    async def _cancel_again(self, task_ids: list[str]) -> None:
+        """Look once more for jobs that were not there: an intake that was committing then has not seen the revoke either."""
+        await asyncio.sleep(AGAIN_SECONDS)
+        await self._cancel(task_ids, is_again=True)

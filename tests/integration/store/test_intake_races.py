@@ -120,6 +120,20 @@ def test_a_cancel_that_meets_a_begin_ends_the_job_or_leaves_it_alone(ledger: Led
     assert ledger.count(jobs) == ROUNDS
 
 
+def test_a_revoke_that_meets_the_arrival_is_found_by_the_second_look_at_the_latest(
+    ledger: Ledger, pool: ThreadPoolExecutor
+) -> None:
+    for number in range(ROUNDS):
+        key = f"job-{number}"
+        taken, first = meet(
+            pool, partial(ledger.arrive, ask(key, key)), partial(waiting.cancel, ledger.engine, [key], "revoked", NOW)
+        )
+        again = waiting.cancel(ledger.engine, [key], "revoked", NOW)
+        # It arrived revoked, or was cancelled at once, or only now: where neither had seen the other.
+        assert len(first.ended) + len(again.ended) == len(taken)
+    assert {row.status for row in ledger.rows()} == {"cancelled"}
+
+
 def test_two_owners_never_begin_one_job(ledger: Ledger, pool: ThreadPoolExecutor) -> None:
     for _ in range(ROUNDS):
         job = ledger.send()

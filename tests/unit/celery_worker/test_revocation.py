@@ -86,3 +86,20 @@ def test_what_fails_is_logged_and_has_cancelled_nothing(
         assert scene.revocation.revoke(["a"]) is None
     assert [line["event"] for line in logs] == ["revoke_failed"]
     assert scene.cancelled == []
+
+
+def test_what_was_not_there_is_looked_for_once_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intake that commits at the same moment sees nothing of the revoke, and the revoke nothing of its job."""
+    asked = list[list[str]]()
+
+    def cancel(_: Any, ids: list[str], *__: Any) -> Cancelled:
+        asked.append(ids)
+        return Cancelled([1], [], [], ["late", "never"]) if len(asked) == 1 else Cancelled([2], [], [], ["never"])
+
+    monkeypatch.setattr(waiting, "cancel", cancel)
+    monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
+    monkeypatch.setattr(revocation_module, "AGAIN_SECONDS", 0.01)
+    scene.revocation.revoke(["there", "late", "never"])
+    wait_until(lambda: len(scene.cancelled) == 2)
+    assert asked == [["there", "late", "never"], ["late", "never"]]
+    assert [list(ids) for ids in scene.cancelled] == asked

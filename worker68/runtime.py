@@ -175,24 +175,24 @@ class Runtime:
         try:
             with reading(self.engine):
                 pass
+            if self._accounts or self._has_accounts_in_sql():
+                return
         except DatabaseUnfit as unfit:
             raise SettingsError(str(unfit)) from None
         except DatabaseAway:
             return  # the scheduler says so
-        if self._accounts:
-            return
+        raise SettingsError(
+            "no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS, or add one to the database: "
+            "worker68 accounts add"
+        )
+
+    def _has_accounts_in_sql(self) -> bool:
+        """Return whether accounts stand in the database, or may stand there once it is migrated. Raises ``DatabaseAway``."""
         try:
             self._accounts.look()
         except DatabaseUnfit:
-            if current_version(self.engine) is not None:
-                return  # its migration is waited for
-        except DatabaseAway:
-            return
-        if not self._accounts:
-            raise SettingsError(
-                "no account: set WORKER68_BRIDGE_URL (account main) or WORKER68_ACCOUNTS, or add one to the database: "
-                "worker68 accounts add"
-            )
+            return current_version(self.engine) is not None
+        return bool(self._accounts)
 
     def look_at_redis(self) -> None:
         """Raise ``SettingsError`` where its user may not run scripts: Celery cannot start then. One that is away is waited for."""

@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.pipelines import refuse_pipelines
 from tests.parts.postgres import PostgresServer
 from worker68.embedded import EmbeddedRedis
@@ -91,3 +92,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
     name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(name)
     return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """The tables, empty, on SQLite and on PostgreSQL: the test runs twice."""
+    if request.param == "sqlite":
+        with open_ledger(f"sqlite:///{tmp_path / 'worker68.db'}") as ledger:
+            yield ledger
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    server.ensure_running()
+    with server.tables() as url, open_ledger(url, has_tables=True) as ledger:
+        yield ledger

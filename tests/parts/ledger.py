@@ -36,11 +36,12 @@ SENT: Final = succeeded({"message_id": 77})
 
 
 @contextmanager
-def open_ledger(url: str) -> Iterator[Ledger]:
-    """Make the tables in an empty database and yield what tests do with them."""
+def open_ledger(url: str, *, has_tables: bool = False) -> Iterator[Ledger]:
+    """Make the tables in an empty database, unless it has them, and yield what tests do with them."""
     ledger = Ledger(url)
     try:
-        metadata.create_all(ledger.engine)
+        if not has_tables:
+            metadata.create_all(ledger.engine)
         yield ledger
     finally:
         ledger.engine.dispose()

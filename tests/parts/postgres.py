@@ -21,16 +21,17 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Final, LiteralString, Self
+from typing import Any, Final, LiteralString, Self
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 from worker68.child import RunAs, end_process, start_child
 from worker68.clock import Deadline
 from worker68.embedded import ServerFailed
 from worker68.errors import ServerNotFound
+from worker68.store.tables import metadata
 
 #: A start takes half a second; the recovery after a kill, with the real fsync, takes longer on a crowded disk.
 START_SECONDS: Final = 60.0
@@ -49,6 +50,41 @@ INITDB_OPTIONS: Final = (
 )
 
 SERVER_OPTIONS: Final = ("-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
+
+
+#: Waits until they are gone: the locks that they hold go with them.
+_END_OTHERS: Final = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+#: Everything that a test may add to the tables, or change of them.
+_SHAPE: Final = """
+SELECT (SELECT array_agg(concat_ws(' ', c.oid, c.relname, c.relnatts, c.reloptions) ORDER BY c.oid)
+            FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace),
+    (SELECT array_agg(t.tgname ORDER BY t.oid) FROM pg_trigger t WHERE NOT t.tgisinternal),
+    (SELECT array_agg(p.proname ORDER BY p.oid) FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace),
+    (SELECT array_agg(s.setconfig::text ORDER BY s.setrole) FROM pg_db_role_setting s
+            WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+
+_EMPTY: Final = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+_FROM_ONE: Final = "SELECT setval(seqrelid::regclass, seqstart, false) FROM pg_sequence"
+#: More rows than these leave much behind that every later statement has to step over.
+_MOST_ROWS: Final = 2000
+
+
+def _look_at_shape(connection: psycopg.Connection) -> Any:
+    return connection.execute(_SHAPE).fetchone()
+
+
+def _empty(connection: psycopg.Connection) -> bool:
+    """Delete all rows, and let numbers begin at 1 again; return whether what is left behind may stay."""
+    cursor = connection.execute(_EMPTY)
+    rows = cursor.rowcount
+    while cursor.nextset():
+        rows += cursor.rowcount
+    connection.execute(_FROM_ONE)
+    return rows <= _MOST_ROWS
 
 
 @dataclass(frozen=True)
@@ -84,6 +120,8 @@ class PostgresServer:
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"test_{number}" for number in count(1))
+        self._with_tables: str | None = None
+        self._shape: Any = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -139,10 +177,45 @@ class PostgresServer:
         name = next(self._names)
         self._administer("CREATE DATABASE {} TEMPLATE {} ENCODING {}", name, template, encoding)
         try:
-            yield f"postgresql+psycopg://postgres@/{name}?host={self._directory}"
+            yield self._url(name)
         finally:
             self.ensure_running()
             self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    @contextmanager
+    def tables(self) -> Iterator[str]:
+        """Yield the URL of a database with worker68's tables, all empty.
+
+        It is handed out again and again, as a new one costs a third of a second. One whose tables a test has changed, or left full,
+        is dropped instead.
+        """
+        if self._with_tables is None:
+            name = next(self._names)
+            self._administer("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", name)
+            engine = create_engine(self._url(name))
+            metadata.create_all(engine)
+            engine.dispose()
+            with self._connect(name) as connection:
+                self._shape = _look_at_shape(connection)
+            self._with_tables = name
+        name, self._with_tables = self._with_tables, None
+        try:
+            yield self._url(name)
+        finally:
+            self.ensure_running()
+            with self._connect(name) as connection:
+                connection.execute(_END_OTHERS)
+                is_as_before = _look_at_shape(connection) == self._shape and _empty(connection)
+            if is_as_before:
+                self._with_tables = name
+            else:
+                self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _url(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@/{name}?host={self._directory}"
+
+    def _connect(self, name: str) -> psycopg.Connection:
+        return psycopg.connect(f"{self.admin_dsn} dbname={name}", autocommit=True)
 
     @property
     def folder(self) -> Path:

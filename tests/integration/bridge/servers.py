@@ -70,10 +70,11 @@ class WellBehavedBridge:
         self.connections[-1].socket.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        self._server.shutdown()
+        """Cut the connections and close: a closing handshake would wait for clients whose loop does not run any more."""
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_RDWR)
+        self._server.shutdown()
         self._thread.join(PATIENCE_SECONDS)
 
     def _talk(self, connection: ServerConnection) -> None:

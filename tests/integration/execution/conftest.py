@@ -20,13 +20,6 @@ from worker68.store.writer import Writer
 
 
 @pytest.fixture
-def ledger(database_url: str) -> Iterator[Ledger]:
-    """Runs the test on SQLite and on PostgreSQL."""
-    with open_ledger(database_url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
 def sqlite(sqlite_url: str) -> Iterator[Ledger]:
     """For tests that are not about the database."""
     with open_ledger(sqlite_url) as ledger:

@@ -1,20 +1,11 @@
-"""The tables on both databases."""
+"""Lists in the tables of both databases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.parts.ledger import Ledger, open_ledger
+from tests.parts.ledger import Ledger
 from tests.parts.lists import Lists
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[Ledger]:
-    """Runs the test on SQLite and on PostgreSQL."""
-    with open_ledger(database_url) as ledger:
-        yield ledger
 
 
 @pytest.fixture

@@ -285,10 +285,11 @@ WATCHED = (metadata.tables["group_members"], snapshots_table, snapshot_changes)
 
 
 def count_writes(ledger: Ledger) -> None:
-    """Let SQLite count as PostgreSQL does by itself; its own counter counts rows of temporary tables too."""
-    if ledger.engine.dialect.name != "sqlite":
-        return
+    """Count from now on. SQLite's own counter counts rows of temporary tables too, so triggers do it there."""
     with ledger.engine.begin() as connection:
+        if ledger.engine.dialect.name != "sqlite":
+            connection.execute(text("SELECT pg_stat_reset()"))
+            return
         connection.exec_driver_sql("CREATE TABLE tally (what TEXT)")
         for table in WATCHED:
             for event in ("INSERT", "UPDATE", "DELETE"):
@@ -297,7 +298,7 @@ def count_writes(ledger: Ledger) -> None:
 
 
 def written(ledger: Ledger) -> int:
-    """Return how many rows of the watched tables were ever inserted, updated or deleted."""
+    """Return how many rows of the watched tables were inserted, updated or deleted since then."""
     if ledger.engine.dialect.name == "sqlite":
         with reading(ledger.engine) as connection:
             return int(connection.scalar(text("SELECT count(*) FROM tally")) or 0)

@@ -45,7 +45,7 @@ Check = Callable[[], Checked]
 
 @pytest.fixture
 def bridge() -> Iterator[Simulator]:
-    with Simulator() as bridge:
+    with Simulator(heartbeat_seconds=0.2) as bridge:
         yield bridge
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, Stage, StageMaker, name
 from tests.parts import acl
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.cli.main import main
 
 
@@ -52,7 +53,7 @@ def test_a_worker_works_with_the_rights_of_the_page(make_stage: StageMaker, miss
     assert stage.end_of(mute)["status"] == "succeeded"
     user = Celery("user", broker=url, backend=url, set_as_current=False)
     try:
-        assert user.control.ping(timeout=2.0)
+        assert user.control.ping(timeout=PATIENCE_SECONDS, limit=1)
         user.control.revoke([result.id for result in deferred])
     finally:
         user.close()

@@ -26,7 +26,7 @@ def test_a_send_under_way_ends_with_its_verdict(stage: Stage) -> None:
     words, waiting_words, reply_to = name(), name(), name()
     stage.send(words, reply_to=reply_to)
     waiting = stage.send(waiting_words)
-    stage.wait(lambda: stage.frames(words))
+    stage.wait(lambda: stage.frames(words) and stage.row(waiting.id))
 
     assert stage.worker.stop() == 0
 

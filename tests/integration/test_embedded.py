@@ -85,7 +85,7 @@ class TestEmbeddedRedis:
             assert client.get("key") == b"value"
 
     def test_paused_server_is_silent_until_resumed(self, server: EmbeddedRedis) -> None:
-        with connect(server, timeout_seconds=0.2) as client:
+        with connect(server, timeout_seconds=1.0) as client:
             client.ping()
             server.pause()
             with pytest.raises(redis.TimeoutError):

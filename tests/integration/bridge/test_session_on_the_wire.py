@@ -153,7 +153,7 @@ class TestConnecting:
             sock.sendall(GREETING)
             heard.extend(opcode for opcode, _ in hear(sock))
 
-        link = worker.link(raw_bridge(script, GOOD).url, quiet_until_ping=0.05, quiet_until_drop=0.1)
+        link = worker.link(raw_bridge(script, GOOD).url, quiet_until_ping=0.05, quiet_until_drop=1.0)
         eventually(lambda: link.counters["connections"] == 2)
         assert 9 in eventually(lambda: heard)
 

@@ -156,7 +156,6 @@ def test_redis_own_clock_spaces_the_slots(client: redis.Redis) -> None:
             slots.append(int(client.get(ACCOUNT_KEY) or 0) - interval)
     assert all(later - earlier >= interval for earlier, later in pairwise(slots))
     assert max(sum(start <= slot <= start + 1_000_000 for slot in slots) for start in slots) <= 21
-    assert 59 * interval >= 0.95 * (slots[-1] - slots[0])
 
 
 def test_workers_that_ask_at_once_share_the_slots(redis_server: EmbeddedRedis, client: redis.Redis) -> None:
@@ -193,7 +192,7 @@ def test_a_redis_that_lost_its_data_begins_anew(redis_server: EmbeddedRedis, cli
 
 def test_a_redis_that_hangs_is_away(redis_server: EmbeddedRedis, client: redis.Redis) -> None:
     with redis.Redis.from_url(
-        redis_server.url, protocol=2, socket_timeout=0.2, retry=Retry(NoBackoff(), 0)
+        redis_server.url, protocol=2, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)
     ) as impatient:
         limiter = Limiter(impatient)
         limiter.acquire("main", NO_LIMITS, [SEND])

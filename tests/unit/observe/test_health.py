@@ -15,7 +15,7 @@ from worker68.loop import LoopThread
 from worker68.observe.health import Watch, are_alive, is_recent
 
 #: Looks come as fast as they can; what is ill must be so for two or three of them.
-LOOK, PATIENCE = 0.01, 0.05
+LOOK, PATIENCE = 0.01, 0.5
 
 
 class Switch:

@@ -55,8 +55,8 @@ COMMANDS = {
 }
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
-#: Five files of tests at a time, the long ones first: most of their time is waiting, and each has its own servers.
-TESTS = ("pytest", "--numprocesses=5", "--dist=loadfile", "--no-loadscope-reorder")
+#: Six files of tests at a time, the long ones first: most of their time is waiting, and each has its own servers.
+TESTS = ("pytest", "--numprocesses=6", "--dist=loadfile", "--no-loadscope-reorder")
 #: Which lines the tests run, also in the workers that they start. A command of its own: it slows every process down.
 COVERAGE = ("--cov", "--cov-report=term")
 

@@ -122,7 +122,7 @@ def test_what_is_written_has_time_for_its_verdict(pod: Object) -> None:
 
 def test_a_worker_is_replaced_only_by_one_that_is_ready(deployment: Object) -> None:
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-    assert deployment["spec"]["replicas"] > 1
+    assert deployment["spec"]["replicas"] > 1, "the example sets it"
 
 
 def test_probes_run_the_health_command(worker: Object) -> None:
@@ -234,6 +234,12 @@ def test_keda_scales_the_workers_and_never_to_none(deployment: Object) -> None:
     (trigger,) = scaled["spec"]["triggers"]
     assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
     assert {"query", "targetQueryValue"} == trigger["metadata"].keys()
+
+
+def test_the_base_leaves_the_number_of_workers_to_others() -> None:
+    """Else each ``kubectl apply`` would reset the number that KEDA has set."""
+    (deployment,) = read_all(FOLDER / "base" / "worker.yaml")
+    assert "replicas" not in deployment["spec"]
 
 
 def test_the_readme_names_every_file() -> None:

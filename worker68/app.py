@@ -8,13 +8,13 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
-from kombu.entity import Exchange, Queue
 
 from worker68 import celery_tasks
 from worker68.broker.client import sentinel_options
 from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.url import celery_url, read_redis_url
 from worker68.celery_worker import control  # noqa: F401 - registers the remote control commands
+from worker68.celery_worker.queues import bind
 from worker68.celery_worker.steps import RuntimeStep, ShowStep
 from worker68.errors import SettingsError
 from worker68.observe.logs import configure_logs
@@ -49,7 +49,7 @@ def make_app(settings: Settings) -> Celery:
         result_serializer="json",
         enable_utc=True,
         task_default_queue=FRONT_DOOR,
-        task_queues=[_bind(FRONT_DOOR), *(_bind(queue_of(name)) for name in settings.account_settings())],
+        task_queues=[bind(FRONT_DOOR), *(bind(queue_of(name)) for name in settings.account_settings())],
         # Nothing runs there: jobs begin on the loop. A pool that forks would lose the threads of this process.
         worker_pool="threads",
         worker_concurrency=settings.concurrency,
@@ -80,14 +80,6 @@ def _reach_redis(redis_url: str) -> dict[str, Any]:
         "broker_use_ssl": address.tls,
         "redis_backend_use_ssl": address.tls,
     }
-
-
-def _bind(queue: str) -> Queue:
-    """Return a queue that is bound to an exchange of its own name alone, as Celery binds a queue that a producer names.
-
-    Left to Celery, all queues would be bound to the default exchange with one routing key: one message would reach each of them.
-    """
-    return Queue(queue, Exchange(queue), routing_key=queue)
 
 
 @setup_logging.connect

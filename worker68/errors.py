@@ -88,5 +88,18 @@ def describe_fault(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
+def is_drivers(error: BaseException) -> bool:
+    """Whether this is an error of PostgreSQL's driver, or one that SQLAlchemy has made of a driver's."""
+    return hasattr(error, "sqlstate") or hasattr(error, "orig")
+
+
+def words_of(error: BaseException, is_of_driver: bool | None = None) -> str:
+    """Return an error's own words; of a database driver's the SQLSTATE alone: PostgreSQL may quote a row, and so a message."""
+    if not (is_drivers(error) if is_of_driver is None else is_of_driver):
+        return str(error)
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return f"SQLSTATE {state or 'unknown'} (the database's words may quote a row, and are left out)"
+
+
 class ServerNotFound(Worker68Error):
     """A server program to embed (Redis) is not on this machine. The message names the package to install."""

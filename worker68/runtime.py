@@ -317,6 +317,10 @@ class Runtime:
     def owned_accounts(self) -> list[str]:
         return self._owned.names()
 
+    def queues(self) -> list[str]:
+        """Return the queues from which this worker takes jobs in now. From any thread."""
+        return self._owned.queues()
+
     def others(self) -> list[str] | None:
         """Return the accounts whose entries their own owners publish; None where that is not this worker's business."""
         return self._accounts.all_names() if self._owned.owns_front else None

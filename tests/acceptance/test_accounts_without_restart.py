@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from tests.acceptance.conftest import GROUP_CHAT, SEND, VERDICT_DELAY_SECONDS, Ask, Stage, ask, name
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.simulator import Simulator
 
 __all__ = ["ask"]
@@ -39,6 +40,13 @@ def send(stage: Stage, words: str, queue: str = "worker68") -> dict[str, Any]:
     return stage.end_of(stage.send_task(SEND, queue, account="shop", chat=GROUP_CHAT, text=words))
 
 
+def taken_queues(stage: Stage) -> set[str]:
+    """Return the queues that ``celery inspect active_queues`` lists."""
+    replies = stage.celery.control.inspect(timeout=PATIENCE_SECONDS, limit=1).active_queues()
+    (queues,) = replies.values()
+    return {queue["name"] for queue in queues}
+
+
 def owner(stage: Stage) -> str | None:
     value = stage.redis.get("worker68:lease:account:shop")
     return str(value) if value is not None else None
@@ -53,6 +61,7 @@ def test_an_account_lives_its_life_without_a_restart(stage: Stage, ask: Ask, bri
     done(ask("accounts", "add", "shop", "--bridge-url", first.url))
     assert send(stage, words)["status"] == "succeeded", "at once"
     assert (stage.sent(words, first), first.connections) == (1, 1)
+    stage.wait(lambda: taken_queues(stage) == {"worker68", "worker68.main", "worker68.shop"})
     assert json.loads(done(ask("top", "--once", "--json")))["accounts"][1]["source"] == "database"
 
     # A new bridge while a send waits for its verdict: it ends at the old one, what waits goes to the new one.
@@ -80,6 +89,7 @@ def test_an_account_lives_its_life_without_a_restart(stage: Stage, ask: Ask, bri
     assert ask("accounts", "remove", "shop").exit_code == 1
     assert "left until it is added again: 1 unfinished job" in done(ask("accounts", "remove", "shop", "--force"))
     stage.wait(lambda: second.connections == 0 and owner(stage) is None)
+    stage.wait(lambda: taken_queues(stage) == {"worker68", "worker68.main"})
     assert send(stage, name())["error"]["code"] == "unknown_account"
     parts = {one["part"]: one for one in json.loads(ask("check", "--json").stdout)}
     assert "no account of this name" in parts["jobs of shop"]["found"]

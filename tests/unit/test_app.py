@@ -11,7 +11,7 @@ from worker68.app import make_app
 
 
 def test_no_two_queues_share_an_exchange(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One message reaches one account; Celery's banner and ``inspect active_queues`` show these very bindings."""
+    """One message reaches one account; Celery's banner shows these very bindings."""
     accounts = f'{{"main": {{"bridge_url": "{BRIDGE}"}}, "b": {{"bridge_url": "{BRIDGE}1"}}}}'
     app = make_app(Environment(monkeypatch, tmp_path).load(REDIS_URL="redis://127.0.0.1:1", ACCOUNTS=accounts))
     queues = app.amqp.queues.consume_from

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
 TESTS = PACKAGE.parent / "tests"
 
 #: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
-TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
+TELLING = {"observe.logs", "observe.outages", "observe.metrics", "observe.tracebacks"}
 
 #: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
 FURNITURE = {"errors", "clock", "durations", "settings", *TELLING}

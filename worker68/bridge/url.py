@@ -6,10 +6,14 @@ Never: a password of it in what is shown.
 from __future__ import annotations
 
 import ipaddress
+import re
+import socket
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 _EXPECTED = "expected ws://HOST:PORT, like ws://127.0.0.1:5600"
+#: Numbers as ``inet_aton`` reads them, one to four.
+_NUMBERS = re.compile(r"[0-9a-fx]+(\.[0-9a-fx]+){0,3}", re.ASCII)
 
 
 def check_bridge_url(url: str) -> str:
@@ -26,12 +30,11 @@ def check_bridge_url(url: str) -> str:
 
 @lru_cache(maxsize=4096)
 def address_of(url: str) -> tuple[str, ...]:
-    """Return the same for every spelling of one bridge's URL: case, default port, slashes at the end, names of this host."""
+    """Return the same for every spelling of one bridge's URL: case, default port, slashes at the end, IP address."""
     parts = urlsplit(url)
     host = (parts.hostname or "").removesuffix(".")
     port = parts.port or (443 if parts.scheme == "wss" else 80)
-    if _is_loopback(host):
-        host = "localhost"
+    host = "localhost" if _is_this_host(host) else str(_ip_address(host) or host)
     return host, str(port), unquote(parts.path).rstrip("/"), parts.query
 
 
@@ -42,8 +45,26 @@ def show_bridge_url(url: str) -> str:
     return parts._replace(netloc=host, query="***" if parts.query else "", fragment="").geturl()
 
 
-def _is_loopback(host: str) -> bool:
+def _is_this_host(host: str) -> bool:
+    """Whether a connection to it ends at this host: a loopback address, or the unspecified one, which connects to the same."""
+    address = _ip_address(host)
+    return host == "localhost" if address is None else address.is_loopback or address.is_unspecified
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, in any spelling that a connection takes; None for a name."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return _short_ipv4(host)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _short_ipv4(host: str) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address of fewer parts than four, or of octal or hexadecimal ones, like ``127.1`` and ``2130706433``."""
+    if not _NUMBERS.fullmatch(host):  # inet_aton overlooks what follows a space
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None

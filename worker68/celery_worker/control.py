@@ -17,6 +17,7 @@ from celery.worker.control import control_command, inspect_command, nok, ok
 
 from worker68.celery_worker import internals
 from worker68.celery_worker.inspection import Inspection
+from worker68.celery_worker.queues import bind
 from worker68.errors import DatabaseAway
 from worker68.store.inspection import MOST
 from worker68.store.tables import plain
@@ -105,8 +106,8 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
 
 @inspect_command()
 def active_queues(state: Any) -> Any:
-    """List the queues from which this worker takes jobs in."""
-    return [dict(queue.as_dict(recurse=True)) for queue in state.app.conf.task_queues]
+    """List the queues from which this worker takes jobs in now: the front door if it owns it, and those of its accounts."""
+    return [dict(bind(name).as_dict(recurse=True)) for name in state.app.worker68_runtime.queues()]
 
 
 def _answered(question: Callable[..., Any]) -> Callable[..., Any]:

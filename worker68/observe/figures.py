@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import ResponseError
 
-from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
+from worker68.broker.place import lists_of
 from worker68.broker.strays import StrayFinder, Strays
 from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisAway
@@ -200,7 +200,7 @@ class _Asked(Collector):
         """Ask Redis everything in one trip."""
         parts = self._parts
         owned = parts.owned.names()
-        queues = [*map(queue_of, owned), *([FRONT_DOOR] if parts.owned.owns_front else [])]
+        queues = parts.owned.queues()
         latest = parts.relay.unread.latest()
         with redis_errors(), parts.redis.pipeline(transaction=False) as pipe:
             for account in owned:

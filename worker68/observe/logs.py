@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from worker68.observe.tracebacks import format_traceback
 from worker68.settings import Settings
 
 
@@ -18,7 +19,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(format_traceback),
     ]
     as_text = settings.log_format == "text" or (settings.log_format is None and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()

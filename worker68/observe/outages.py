@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from worker68.clock import monotonic
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, words_of
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Outage:
             self._failing[where] = monotonic()
             self._failures += 1
         if new:
-            words = {"where": where, "problem": str(error), "remedy": self._remedy} | fields
+            words = {"where": where, "problem": words_of(error), "remedy": self._remedy} | fields
             if self._fault:
                 log.error(self._began, exc_info=error, **words)
             else:

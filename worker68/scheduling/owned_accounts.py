@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import structlog
 
 from worker68.broker.inbox import Inbox
+from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution.account import Account
@@ -141,6 +142,10 @@ class OwnedAccounts:
     def owns_front(self) -> bool:
         """Whether this worker sorts the front door."""
         return self._front is not None
+
+    def queues(self) -> list[str]:
+        """Return the queues from which this worker takes jobs in: the front door's first, if it owns it. From any thread."""
+        return [*([FRONT_DOOR] if self.owns_front else []), *map(queue_of, self.names())]
 
     def gained(self, lease: Lease) -> None:
         self._changes.append((self._note_gained, lease))

@@ -57,14 +57,16 @@ class ListSource(Generic[R]):
 
 @dataclass(frozen=True)
 class _Page:
+    """``unreadable``: of each entry that could not be read, the hash of its bytes."""
+
     rows: list[Row]
-    unreadable: int
+    unreadable: list[int]
     announced: int | None
     changed: str | None
 
     @property
     def size(self) -> int:
-        return len(self.rows) + self.unreadable
+        return len(self.rows) + len(self.unreadable)
 
 
 async def read_list(
@@ -93,11 +95,12 @@ class _Entries:
 
     async def add(self, page: _Page) -> None:
         await asyncio.to_thread(self.rows.add, page.rows)
-        new = {hash(self.key(row)) for row in page.rows} - self._seen
+        unreadable = set(page.unreadable) - self._seen
+        new = ({hash(self.key(row)) for row in page.rows} - self._seen) | unreadable
         if len(self._seen) < MOST_KEYS:
             self._seen |= new
-        self.total += len(new) + page.unreadable
-        self.unreadable += page.unreadable
+        self.total += len(new)
+        self.unreadable += len(unreadable)
         self.in_vain = 0 if new else self.in_vain + 1
 
 
@@ -166,8 +169,11 @@ class _Reading:
 
     def _repeats(self, page: _Page, following: _Page) -> bool:
         """Whether a page, or the first one, has come again: then the service ignores the number."""
-        keys = list(map(self._entries.key, following.rows))
-        return bool(keys) and any(keys == list(map(self._entries.key, seen.rows)) for seen in (page, self._first))
+        return bool(following.rows) and any(self._holds_same(following, seen) for seen in (page, self._first))
+
+    def _holds_same(self, one: _Page, other: _Page) -> bool:
+        keys = [list(map(self._entries.key, page.rows)) for page in (one, other)]
+        return keys[0] == keys[1] and one.unreadable == other.unreadable
 
     def _end_at_repeat(self, page: _Page, number: int) -> None:
         """A service may answer a page beyond the end with the last one; only a short one distinguishes that from a fault."""
@@ -227,12 +233,17 @@ def _read_page(source: ListSource[Any], finding: Outcome | TryAgain) -> _Page | 
     if entries is None:
         what = source.kind.name.replace("_", " ")
         return failed(ErrorCode.REFUSED, f"the bridge's reply holds no list of {what}")
-    read = [source.read(entry) for entry in entries]
-    rows: list[Row] = [row for row in read if row is not None]
+    rows: list[Row] = []
+    unreadable: list[int] = []
+    for entry in entries:
+        if (row := source.read(entry)) is not None:
+            rows.append(row)
+        else:
+            unreadable.append(hash(bytes(entry)))
     changed = getattr(data, "lastUpdateTime", None)
     return _Page(
         rows,
-        len(read) - len(rows),
+        unreadable,
         announced=read_int(getattr(data, "count", None)),
         changed=None if changed is None else str(changed),
     )

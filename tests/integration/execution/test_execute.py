@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tests.parts.accounts import open_account, pause_of
 from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
+from tests.parts.logs import restored_logs
 from worker68.clock import monotonic, utc_now
 from worker68.execution.execute import Execution
 from worker68.execution.slots import Ready, Slot, StepDone, ask_of
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
+from worker68.jobs.snapshot import GROUP_MEMBERS, ListSeen
 from worker68.loop import Loop
+from worker68.observe.logs import configure_logs
+from worker68.settings import Settings
 from worker68.store.engine import Connection
 from worker68.store.pauses import Pause
-from worker68.store.statements import attempts
+from worker68.store.statements import attempts, snapshots
 from worker68.store.statements.attempts import Attempt, AttemptKey
 from worker68.store.tables import attempts as attempts_table
 from worker68.store.tables import jobs
@@ -47,6 +54,16 @@ def execution(ledger: Ledger, loop: Loop) -> Iterator[Execution]:
     writer.start()
     yield Execution(open_account(ledger, loop, writer=writer))
     writer.stop()
+
+
+@pytest.fixture
+def text_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """The log as a worker writes it."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    with restored_logs():
+        configure_logs(Settings(log_format="json"))
+        yield written
 
 
 @pytest.fixture
@@ -86,6 +103,34 @@ def test_a_result_that_cannot_be_written_down_ends_the_job_all_the_same(
 
     row = ledger.row(job.seq)
     assert (row.state, row.status, row.error_code) == ("ended", status, "internal")
+
+
+@pytest.mark.parametrize("part", ["outcome_not_writable", "snapshot_failed"])
+def test_what_the_database_refuses_is_logged_without_its_words(
+    ledger: Ledger, run: Run, act: Any, monkeypatch: pytest.MonkeyPatch, text_log: io.StringIO, part: str
+) -> None:
+    """PostgreSQL quotes the row."""
+    seen = ListSeen(GROUP_MEMBERS, 7, cast(Any, []), whole=True, announced=0, note=None)
+    act("worker68.request", lambda turn: succeeded({"data": 1}) if part == "outcome_not_writable" else seen)
+    refused = [DBAPIError("UPDATE", None, Exception("refused\nDETAIL:  Failing row contains (secret words)."))]
+
+    def refuse_once(work: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(*given: Any) -> Any:
+            if refused:
+                raise refused.pop()
+            return work(*given)
+
+        return refuse
+
+    monkeypatch.setattr(attempts, "settle", refuse_once(attempts.settle))
+    monkeypatch.setattr(snapshots, "apply", refuse_once(snapshots.apply))
+    job = arrive(ledger, "worker68.request")
+
+    run(ready(job))
+
+    assert ledger.row(job.seq).error_code == "internal"
+    assert part in text_log.getvalue()
+    assert "secret words" not in text_log.getvalue()
 
 
 def test_the_late_end_of_a_change_does_not_touch_what_became_of_its_announcement(

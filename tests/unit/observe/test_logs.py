@@ -13,19 +13,15 @@ from typing import Any
 import pytest
 import structlog
 
+from tests.parts.logs import restored_logs
 from worker68.observe.logs import configure_logs
 from worker68.settings import Settings
 
 
 @pytest.fixture(autouse=True)
 def restore_logs() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
-    yield
-    logging.raiseExceptions = raises
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with restored_logs():
+        yield
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

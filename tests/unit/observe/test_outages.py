@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from worker68.errors import DatabaseAway, DatabaseUnfit
@@ -95,6 +96,14 @@ def test_a_later_one_is_said_also_where_the_end_of_the_first_was_seen_by_none(ou
         clock.now += FORGET_SECONDS
         outage.fails("recorder", AWAY)
     assert events(lines) == ["it_is_away"] * 2
+
+
+def test_what_a_database_said_is_left_out(outage: Outage) -> None:
+    """PostgreSQL quotes the row, and so the text of a message."""
+    with capture_logs() as lines:
+        outage.fails("scheduler", DBAPIError("UPDATE", None, Exception("DETAIL:  Failing row contains (secret).")))
+    assert lines[0]["problem"].startswith("SQLSTATE unknown")
+    assert "secret" not in str(lines)
 
 
 def test_of_a_fault_each_place_is_said_once_with_its_traceback(clock: Clock) -> None:

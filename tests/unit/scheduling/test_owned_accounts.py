@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from tests.parts.onloop import run
 from worker68.broker.inbox import Inbox
-from worker68.fleet.leases import Lease, account_lease
+from worker68.fleet.leases import FRONT, Lease, account_lease
 from worker68.scheduling.owned_accounts import OwnedAccounts
 
 
@@ -111,3 +111,15 @@ def test_an_account_of_a_new_lease_is_opened_anew() -> None:
     assert scene.owned.names() == []
     scene.go_round()
     assert scene.owned.names() == ["main"]
+
+
+def test_the_queues_follow_what_is_owned() -> None:
+    scene = Scene()
+    front = Lease(FRONT, "worker", 1, math.inf)
+    assert scene.owned.queues() == []
+    scene.owned.gained(front)
+    scene.go_round()
+    assert scene.owned.queues() == ["worker68", "worker68.main"]
+    scene.owned.lost(front)
+    scene.go_round()
+    assert scene.owned.queues() == ["worker68.main"]

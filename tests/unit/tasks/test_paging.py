@@ -27,7 +27,7 @@ SILENCE = Evidence(written=True)
 
 
 class Page(msgspec.Struct):
-    """A page as a reply holds it. An id of 0 is an entry that cannot be read."""
+    """A page as a reply holds it. An id below 1 is an entry that cannot be read."""
 
     ids: list[int] | None
     count: Any = None
@@ -61,7 +61,7 @@ def entries(data: Any) -> Sequence[msgspec.Raw] | None:
 
 def read_row(raw: msgspec.Raw) -> MemberRow | None:
     user_id = int(bytes(raw))
-    return MemberRow(user_id, "", None, "member", False) if user_id else None
+    return MemberRow(user_id, "", None, "member", False) if user_id > 0 else None
 
 
 def read(service: Service, context: FreeContext | None = None, **source: Any) -> Any:
@@ -260,6 +260,26 @@ def test_an_entry_that_cannot_be_read_is_counted_and_costs_no_other() -> None:
     assert (ids(seen), seen.whole, seen.note) == ([1, 3], False, "1 entry could not be read")
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_an_entry_that_cannot_be_read_is_counted_once_however_many_pages_show_it(step: int) -> None:
+    everything = [1, 2, 0, 3, 4, 5]
+    pages = overlapping(everything, step)
+    seen = read(Service({1: page(*pages[0], count=6), **{n: page(*one) for n, one in enumerate(pages[1:], start=2)}}))
+    assert (set(ids(seen)), seen.note) == ({1, 2, 3, 4, 5}, "1 entry could not be read")
+
+
+def test_two_different_entries_that_cannot_be_read_are_two() -> None:
+    service = Service({1: page(1, 0, -1, count=4), 2: page(-1, 2)})
+    seen = read(service)
+    assert (ids(seen), seen.note) == ([1, 2], "2 entries could not be read")
+    assert service.asked == [1, 2, 1]
+
+
+def test_pages_that_differ_in_what_cannot_be_read_are_not_the_same() -> None:
+    seen = read(Service({1: page(0, 1, 2, count=5), 2: page(1, 2, -1), 3: page(-1, 3)}))
+    assert (set(ids(seen)), seen.note) == ({1, 2, 3}, "2 entries could not be read")
+
+
 def test_a_reply_without_a_list_is_refused() -> None:
     outcome = read(Service({1: Evidence(written=True, replied=True, data={"members": 5})}))
     assert isinstance(outcome, Outcome)
@@ -303,7 +323,22 @@ def test_progress_is_told_while_there_is_more() -> None:
     assert context.progress == ["read 3 of 7", "read 6 of 7"]
 
 
-PAGES = st.lists(st.lists(st.integers(0, 12), max_size=SIZE + 1), max_size=12)
+def overlapping(everything: list[int], step: int) -> list[list[int]]:
+    """Return the pages of a list, each of which begins so many entries after the one before."""
+    last = max(len(everything) - SIZE, 0)
+    return [everything[at : at + SIZE] for at in range(0, last + step, step)]
+
+
+@given(st.lists(st.integers(-4, 12), unique=True, min_size=1), st.integers(1, SIZE))
+def test_pages_that_overlap_are_read_until_each_entry_was_seen(everything: list[int], step: int) -> None:
+    pages = overlapping(everything, step)
+    counted = {1: page(*pages[0], count=len(everything))}
+    seen = read(Service(counted | {number: page(*one) for number, one in enumerate(pages[1:], start=2)}))
+    assert set(ids(seen)) == {number for number in everything if number > 0}
+    assert seen.whole == (min(everything) > 0)
+
+
+PAGES = st.lists(st.lists(st.integers(-1, 12), max_size=SIZE + 1), max_size=12)
 
 
 @given(PAGES, st.none() | st.integers(0, 15), st.booleans())
@@ -315,7 +350,8 @@ def test_no_service_keeps_us_reading_or_makes_us_claim_what_we_did_not_see(
     service = Service(answers)
     seen = read(service)
     assert len(service.asked) <= 2 * len(pages) + 5
-    readable = {number for one in pages for number in one if number}
+    readable = {number for one in pages for number in one if number > 0}
     assert set(ids(seen)) <= readable
     if seen.whole and seen.announced is not None and seen.announced == len(set(ids(seen))):
-        assert 0 not in [number for n in set(service.asked) for number in (answers[n].data.ids if n in answers else ())]
+        shown = [number for n in set(service.asked) for number in (answers[n].data.ids if n in answers else ())]
+        assert all(number > 0 for number in shown)

@@ -18,6 +18,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
 TESTS = PACKAGE.parent / "tests"
+ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
 #: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
 TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
@@ -46,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: What only few may import, furniture apart: room -> those modules and rooms.
 DOORS: dict[str, set[str]] = {
-    "cli": {"cli", "app", "__main__"},
-    "runtime": {"cli", "celery_worker"},
+    "cli": {"cli", "__main__"},
+    "runtime": {"celery_worker"},
     "simulator": {"simulator", "cli"},
     "embedded": {"cli"},
     "observe": {"observe", "runtime", "celery_worker", "cli"},
@@ -86,7 +87,6 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "fleet",
         "execution.relay",
         "execution.recorder",
-        "runtime",
         "observe.parts",
         "observe.roster",
         "observe.figures",
@@ -119,19 +119,18 @@ BUILDERS: dict[str, set[str]] = {
     "StrictRedis": set(),
     "from_url": {"cli.demo", "embedded"},
     # What belongs to the loop needs neither: docs/architecture.md says what each of them is for.
-    "Thread": {"loop", "watchdog", "store.writer", "bridge", "child", "simulator"},
+    "Thread": {"loop", "watchdog", "store.writer", "bridge.dial", "child", "simulator"},
     "ThreadPoolExecutor": {"loop"},
-    "Lock": {
-        "observe.outages",
-        "observe.figures",
-        "fleet.accounts",
-        "store.engine",
-        "bridge",
-        "simulator",
-    },
+    "Lock": {"observe.outages", "observe.figures", "fleet.accounts", "store.engine", "simulator"},
     "RLock": set(),
-    "Condition": {"bridge.link", "simulator"},
+    "Condition": {"simulator"},
 }
+
+#: What makes a thread wait for another one that holds it.
+LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"}
+
+#: Locks of a worker. For one more, give what it guards to the loop or to one thread.
+MOST_LOCKS = 4
 
 #: A file longer than this has two things in it.
 MOST_LINES = 400
@@ -294,10 +293,54 @@ def find_imports(module: Module) -> Iterator[Import]:
 def find_calls(module: Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(module.source)):
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name):
-                yield node.lineno, node.func.id
-            elif isinstance(node.func, ast.Attribute):
-                yield node.lineno, node.func.attr
+            yield from ((node.lineno, called.rpartition(".")[2]) for called in find_called(node))
+
+
+def find_called(call: ast.Call) -> Iterator[str]:
+    """Yield the full name of what is called, also of what a dataclass is to call for each of its instances."""
+    for each in (call.func, *(keyword.value for keyword in call.keywords if keyword.arg == "default_factory")):
+        if isinstance(each, ast.Name | ast.Attribute):
+            yield ast.unparse(each)
+
+
+def find_locks(module: Module) -> Iterator[str]:
+    """Yield each lock as docs/architecture.md names it: the file, and the name or attribute that holds it."""
+    tree = ast.parse(module.source)
+    file = f"{module.name.replace('.', '/')}.py"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and any(makes_lock(called) for called in find_called(node)):
+            around = [each for each in ast.walk(tree) if each is not node and node in ast.walk(each)]
+            classes = [each.name for each in around if isinstance(each, ast.ClassDef)]
+            targets = [ast.unparse(target) for each in around for target in find_targets(each)]
+            held = targets[-1].removeprefix("self.").partition("[")[0] if targets else f"line {node.lineno}"
+            yield f"{file} {'.'.join([*classes[-1:], held])}"
+
+
+def makes_lock(called: str) -> bool:
+    """Whether this makes a lock of threads: at one of asyncio's no thread waits."""
+    return called.rpartition(".")[2] in LOCKS and not called.startswith("asyncio.")
+
+
+def find_targets(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+def read_documented_locks(text: str) -> set[str]:
+    """Return what the table "What each lock guards" names, as ``find_locks`` does."""
+    _, _, after = text.partition("## What each lock guards")
+    rows = re.findall(r"^\| `(\S+\.py)`, `(\S+)` \|", after.partition("\n## ")[0], re.MULTILINE)
+    return {f"{file} {name}" for file, name in rows}
+
+
+def offences_of_locks(modules: list[Module], text: str) -> Iterator[str]:
+    locks = [lock for module in modules if module.room != "simulator" for lock in find_locks(module)]
+    documented = read_documented_locks(text)
+    yield from (f"{lock}: docs/architecture.md does not say what it guards" for lock in sorted({*locks} - documented))
+    yield from (f"{lock}: is in docs/architecture.md, but not in the package" for lock in sorted(documented - {*locks}))
+    if len(locks) > MOST_LOCKS:
+        yield f"{len(locks)} locks, more than {MOST_LOCKS}: {', '.join(sorted(locks))}"
 
 
 def offences_of_rooms(module: Module) -> Iterator[str]:
@@ -540,6 +583,91 @@ def test_a_circle_is_found() -> None:
     assert find_circle(modules[1:]) == []
 
 
+def test_the_locks_are_those_that_the_architecture_names() -> None:
+    assert not (offences := list(offences_of_locks(read_package(), ARCHITECTURE.read_text()))), "\n".join(offences)
+
+
+TABLE_OF_LOCKS = """
+| `other/table.py`, `_lock` | above |
+## What each lock guards
+| lock | guards |
+|---|---|
+| `store/engine.py`, `_turns` | turns |
+| `fleet/accounts.py`, `Accounts._lock` | rows |
+
+## Next
+| `other/table.py`, `_lock` | below |
+"""
+ACCOUNTS = Module("fleet.accounts", "class Accounts:\n    def __init__(self):\n        self._lock = threading.Lock()")
+ENGINE = Module("store.engine", "def make(engine):\n    _turns[engine] = Lock()\n    loads = asyncio.Semaphore(2)")
+SIMULATED = Module("simulator.knobs", "lock = threading.Lock()")
+
+
+def test_documented_locks_are_no_offence() -> None:
+    assert list(offences_of_locks([ACCOUNTS, ENGINE, SIMULATED], TABLE_OF_LOCKS)) == []
+
+
+@pytest.mark.parametrize(
+    ("modules", "complaint"),
+    [
+        ([ACCOUNTS], "store/engine.py _turns: is in docs/architecture.md, but not in the package"),
+        ([ACCOUNTS, ENGINE, Module("clock", "wait(RLock())")], "clock.py line 1: docs/architecture.md does not say"),
+        (
+            [
+                ACCOUNTS,
+                ENGINE,
+                Module("loop", "@dataclass\nclass Loop:\n    _room: Any = field(default_factory=Condition)"),
+            ],
+            "loop.py Loop._room: docs/architecture.md does not say",
+        ),
+        (
+            [
+                ACCOUNTS,
+                ENGINE,
+                Module("loop", "class Loop:\n    def run(self):\n        self._room = threading.Semaphore(2)"),
+            ],
+            "loop.py Loop._room: docs/architecture.md does not say",
+        ),
+        ([ACCOUNTS, *[ENGINE] * 4], "5 locks, more than 4"),
+    ],
+)
+def test_an_offence_of_locks_is_found(modules: list[Module], complaint: str) -> None:
+    found = list(offences_of_locks(modules, TABLE_OF_LOCKS))
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+def find_stale_allowances(modules: list[Module]) -> Iterator[str]:
+    """Yield each place of BUILDERS and DOORS that does not use what it may."""
+    for module_uses, allowances in ((find_built, BUILDERS), (find_entered, DOORS)):
+        used = [(module, what) for module in modules for what in module_uses(module)]
+        for what, places in allowances.items():
+            for place in sorted(places):
+                if not any(found == what and module.is_in({place}) for module, found in used):
+                    yield f"{place} may use {what}, and does not"
+
+
+def find_built(module: Module) -> set[str]:
+    return {call for _, call in find_calls(module)}
+
+
+def find_entered(module: Module) -> set[str]:
+    """Return the rooms of which a module imports something."""
+    return {imported.name.removeprefix("worker68.").partition(".")[0] for imported in find_imports(module)}
+
+
+def test_no_allowance_is_stale() -> None:
+    assert not (stale := list(find_stale_allowances(read_package()))), "\n".join(stale)
+
+
+def test_a_stale_allowance_is_found() -> None:
+    stale = set(
+        find_stale_allowances([Module("bridge.link", "threading.Thread()\nfrom worker68.runtime import Runtime")])
+    )
+    assert {"bridge.dial may use Thread, and does not", "celery_worker may use runtime, and does not"} <= stale
+    assert "loop may use Thread, and does not" not in set(find_stale_allowances([Module("loop", "Thread()")]))
+
+
 def test_the_house_was_looked_at() -> None:
     names = {module.name for module in read_package()}
     assert {"errors", "jobs.job", "store.engine", "__init__"} <= names
@@ -582,6 +710,10 @@ OFFENCES = [
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),
     ("execution.relay", "threading.Thread(target=run)", "Thread(...) is called in"),
     ("fleet.ownership", "lock = threading.Lock()", "Lock(...) is called in"),
+    ("bridge.link", "lock = threading.Lock()", "Lock(...) is called in"),
+    ("bridge.link", "news = threading.Condition()", "Condition(...) is called in"),
+    ("bridge.link", "threading.Thread(target=run)", "Thread(...) is called in"),
+    ("fleet.ownership", "lock: Any = field(default_factory=threading.Lock)", "Lock(...) is called in"),
     ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
     ("celery_worker.steps", "Bridges(settings)", "Bridges(...) is called in cli, runtime only"),
     ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),

@@ -23,7 +23,11 @@ ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 #: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
 TELLING = {"observe.logs", "observe.outages", "observe.metrics"}
 
-#: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
+#: What checks and reads the values of settings, in the room whose value it is. It knows no settings.
+READERS_OF_VALUES = {"bridge.url", "broker.url", "jobs", "limits.rates", "limits.slow_downs", "protocol.api"}
+
+#: Small modules that every room but ``jobs`` may use. They know nothing of the rooms; ``settings`` knows
+#: READERS_OF_VALUES alone.
 FURNITURE = {"errors", "clock", "durations", "settings", *TELLING}
 
 #: Room, or module, -> the rooms and modules that it may import. What is not named here may import any, save those of DOORS.
@@ -32,6 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "durations": set(),
     "loop": set(),
+    "settings": {"errors", "durations"} | READERS_OF_VALUES,
+    **{reader: {"errors", "durations", "jobs"} for reader in READERS_OF_VALUES - {"jobs"}},
     "jobs": {"errors"},
     "protocol": {"jobs"},
     "tasks": FURNITURE | {"jobs", "protocol"},
@@ -41,6 +47,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": FURNITURE | {"jobs", "tasks"},
     "execution": FURNITURE
     | {"jobs", "protocol", "tasks", "loop", "bridge", "limits", "store", "redis_calls", "fleet.leases"},
+    "fleet": FURNITURE | {"loop", "redis_calls", "store", "bridge.url"},
+    "broker": FURNITURE | {"jobs", "tasks", "redis_calls", "fleet.leases", "execution.intake"},
+    "scheduling": FURNITURE
+    | {"jobs", "loop", "fleet.leases", "broker.inbox"}
+    | {"execution.account", "execution.slots", "execution.under_way"},
+    "celery_worker": FURNITURE
+    | {"client", "jobs", "loop", "store", "broker.place", "execution.slots", "observe.runs", "runtime"},
     "simulator": FURNITURE,
     **dict.fromkeys(TELLING, FURNITURE),
 }
@@ -695,11 +708,20 @@ OFFENCES = [
     ("store.engine", "from worker68.limits import limiter", "store may not import limits"),
     ("bridge.frames", "from worker68.execution.execute import run", "bridge may not import execution.execute"),
     ("execution.intake", "def f():\n    import worker68.broker.inbox", "execution.intake:2: execution may not import broker.inbox"),
-    ("broker.inbox", "from worker68.runtime import Runtime", "runtime may be imported by"),
-    ("fleet.leases", "import worker68.cli.main", "cli.main may be imported by"),
-    ("broker.inbox", "from worker68.simulator.server import serve", "simulator.server may be imported by"),
+    ("watchdog", "from worker68.runtime import Runtime", "runtime may be imported by"),
+    ("embedded", "import worker68.cli.main", "cli.main may be imported by"),
+    ("watchdog", "from worker68.simulator.server import serve", "simulator.server may be imported by"),
+    ("fleet.accounts", "from worker68.execution.account import Account", "fleet may not import execution.account"),
+    ("fleet.leases", "from worker68.bridge.link import Link", "fleet may not import bridge.link, only"),
+    ("broker.inbox", "from worker68.scheduling import scheduler", "broker may not import scheduling"),
+    ("scheduling.scheduler", "from worker68.store import jobs", "scheduling may not import store"),
+    ("celery_worker.steps", "from worker68.cli import main", "celery_worker may not import cli"),
+    ("settings", "from worker68 import clock", "settings may not import clock"),
+    ("settings", "from worker68.limits.limiter import Limiter", "settings may not import limits.limiter"),
+    ("limits.rates", "from worker68.settings import Settings", "limits.rates may not import settings"),
+    ("bridge.url", "from worker68.bridge.link import Link", "bridge.url may not import bridge.link"),
     ("store.writer", "from worker68.observe.vitals import Vitals", "store may not import observe.vitals"),
-    ("broker.inbox", "from worker68.observe import parts", "observe.parts may be imported by"),
+    ("watchdog", "from worker68.observe import parts", "observe.parts may be imported by"),
     ("observe.outages", "from worker68.observe.parts import Parts", "observe.outages may not import observe.parts"),
     ("execution.dispatch", "import redis", "redis stays in"),
     ("execution.execute", "from sqlalchemy.orm import Session", "sqlalchemy stays in store"),

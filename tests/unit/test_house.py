@@ -66,21 +66,24 @@ DOORS: dict[str, set[str]] = {
     "embedded": {"cli"},
     "observe": {"observe", "runtime", "celery_worker", "cli"},
     "celery_tasks": {"app"},
-    "celery_worker": {"app", "cli.start"},
+    "celery_worker": {"app", "cli.start", "cli.flower"},
 }
 
 _CELERY = {"app", "celery_tasks", "celery_worker", "cli", "client", "__init__"}
 
-#: What Celery documents for applications. Its inside may change, so what is used of it stands in one module; Flower's command
-#: stands in the one that starts it.
-CELERY_DOCUMENTED = {
-    "celery",
-    "celery.exceptions",
-    "celery.result",
-    "celery.signals",
-    "celery.worker.control",
+#: What Celery documents for applications: module -> its names, or nothing where all are. Its inside may change, so what is used
+#: of it stands in one module.
+CELERY_DOCUMENTED: dict[str, set[str]] = {
+    "celery": {"Celery", "bootsteps", "signals"},
+    "celery.exceptions": set(),
+    "celery.result": set(),
+    "celery.signals": set(),
+    "celery.worker.control": {"control_command", "inspect_command"},
 }
-CELERY_INSIDE = {"celery_worker.internals", "cli.flower"}
+CELERY_INSIDE = {"celery_worker.internals"}
+
+#: Attributes of Celery's worker that its extensions are not promised.
+CELERY_INSIDE_ATTRIBUTES = {"pool_cls", "autoscale"}
 
 #: Library -> the modules and rooms that may import it.
 THIRD_PARTIES: dict[str, set[str]] = {
@@ -383,9 +386,28 @@ def offences_of_libraries(module: Module) -> Iterator[str]:
 
 
 def offences_of_celery(module: Module) -> Iterator[str]:
-    for imported in find_imports(module):
-        if imported.library == "celery" and imported.name not in CELERY_DOCUMENTED and not module.is_in(CELERY_INSIDE):
-            yield f"{module.name}:{imported.line}: {imported.name} is no documented part of Celery; use celery_worker.internals"
+    if module.is_in(CELERY_INSIDE):
+        return
+    for line, name in find_used_of_celery(module):
+        yield f"{module.name}:{line}: {name} is no documented part of Celery; use celery_worker.internals"
+
+
+def find_used_of_celery(module: Module) -> Iterator[tuple[int, str]]:
+    """Yield what is used of Celery that it does not document."""
+    for node in ast.walk(ast.parse(module.source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.partition(".")[0] == "celery"]
+            yield from ((node.lineno, name) for name in names if name not in CELERY_DOCUMENTED)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "celery":
+            assert node.module is not None
+            documented = CELERY_DOCUMENTED.get(node.module)
+            if documented is None:
+                yield node.lineno, node.module
+            elif documented:
+                names = [alias.name for alias in node.names if alias.name not in documented]
+                yield from ((node.lineno, f"{node.module}.{name}") for name in names)
+        elif isinstance(node, ast.Attribute) and node.attr in CELERY_INSIDE_ATTRIBUTES:
+            yield node.lineno, node.attr
 
 
 def is_free_for_jobs(library: str) -> bool:
@@ -727,6 +749,10 @@ OFFENCES = [
     ("execution.execute", "from sqlalchemy.orm import Session", "sqlalchemy stays in store"),
     ("limits.limiter", "from celery import Celery", "celery stays in"),
     ("celery_worker.steps", "from celery.worker import state", "celery.worker is no documented part of Celery"),
+    ("celery_worker.control", "from celery.worker.control import nok", "celery.worker.control.nok is no documented part"),
+    ("celery_worker.steps", "def f(worker):\n    return worker.pool_cls", "pool_cls is no documented part"),
+    ("cli.flower", "from celery.bin.celery import celery", "celery.bin.celery is no documented part"),
+    ("cli.flower", "import celery.bin.celery", "celery.bin.celery is no documented part"),
     ("bridge.session", "import websocket", "websocket stays in bridge.connection, bridge.dial"),
     ("bridge.connection", "import websockets", "websockets stays in simulator"),
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),

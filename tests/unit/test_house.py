@@ -208,33 +208,46 @@ COVERED_BY = {
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.
 MOST_FIELDS, MOST_PARAMETERS = 10, 6
 
+#: Base classes that make a constructor of the fields, as a dataclass has.
+BUILT_OF_FIELDS = {"NamedTuple", "Struct"}
+
 #: Where the parts are built and held.
 WIRING = {"runtime"}
 
 #: What may be larger: records, which are written and read by the names of their fields. Class -> what it is a record of.
 RECORDS = {
+    "bridge.frames.Sighting": "a message of the account's own, as the bridge spoke of it",
     "bridge.health.Timing": "the lengths of time of a connection",
+    "cli.dead.Entry": "an entry of the list of what was set aside",
     "cli.findings.Finding": "a line of `check`",
     "cli.top.AccountLine": "a line of `top`",
     "cli.joblist._Surroundings": "what is known around one job, for `jobs show`",
+    "execution.lanes.Kind": "what of a job decides whether it may start",
     "execution.shared.Shared": "what all accounts of a worker use; built in the runtime",
     "jobs.envelope.Envelope": "a message's envelope",
     "jobs.evidence.Evidence": "what was seen of one call",
+    "jobs.fields.Common": "the fields that every job takes",
     "jobs.job.Job": "a row of `jobs`",
     "jobs.job.Order": "what a valid message asks for",
     "jobs.outcome.Reply": "the reply of the contract",
+    "jobs.snapshot.FriendRequestRow": "a row of `friend_requests`",
     "jobs.snapshot.GroupRequestRow": "a row of `group_requests`",
+    "jobs.snapshot.GroupRow": "a row of `groups`",
     "jobs.task.Step": "one step of a task, as its file describes it",
     "jobs.task.Task": "a task, as its file describes it",
     "observe.parts.Parts": "the parts of a worker, for what looks at them; built in the runtime",
+    "observe.roster.WorkerStatus": "a worker in the roster",
+    "protocol.entries.User": "a user, as the service gives one",
     "settings.AccountSettings": "the settings of one account",
     "settings.PerAccount": "the settings that an account's table may hold",
     "settings.Settings": "all settings",
+    "simulator.endpoints._GroupParam": "what a call about a group may change",
     "simulator.events.Message": "a message of the simulated account",
     "simulator.faults.Faults": "what a test may have go wrong",
     "simulator.paging.Listing": "a paged list of the simulated world",
     "simulator.paging.Paging": "what a test may have go wrong in paged lists",
     "simulator.queues.ClientKnobs": "what a test may set of the client's queues",
+    "simulator.records.Sent": "a message that went out of the simulator",
     "simulator.server.Simulator": "what a test may set and read of the simulator, each by its own name",
     "simulator.world.Group": "a group of the simulated world",
     "simulator.world.GroupRequest": "a request about a group of the simulated world",
@@ -244,10 +257,13 @@ RECORDS = {
     "store.inspection.Found": "a job as remote control shows it",
     "store.intake.Entry": "a message as it becomes a row",
     "store.lanes.LaneHead": "the first job of a lane",
+    "store.reports.AttemptLine": "a row of `attempts`, for `jobs show`",
     "store.reports.JobLine": "a row of `jobs`, for `jobs list`",
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
+    "tasks.sync_group._GroupBase": "a group, as the service gives its base",
     "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
+    "tasks.sync_groups._Group": "a group, as the service lists it",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}
@@ -463,9 +479,10 @@ def find_sizes(module: Module) -> Iterator[Size]:
         if isinstance(node, ast.ClassDef):
             annotated = [each for each in node.body if isinstance(each, ast.AnnAssign) and is_field(each)]
             fields = {ast.unparse(each.target) for each in annotated} | find_assigned_on_self(node)
-            is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
             in_constructor = (
-                [each for each in annotated if "init=False" not in ast.unparse(each)] if is_dataclass else []
+                [each for each in annotated if "init=False" not in ast.unparse(each)]
+                if is_built_of_fields(node)
+                else []
             )
             yield Size(
                 node.lineno,
@@ -473,6 +490,12 @@ def find_sizes(module: Module) -> Iterator[Size]:
                 len(fields),
                 max(len(in_constructor), count_parameters(node)),
             )
+
+
+def is_built_of_fields(class_: ast.ClassDef) -> bool:
+    """Whether the parameters of the constructor are the fields, as in a dataclass, a NamedTuple or a Struct of msgspec."""
+    bases = {ast.unparse(base).rpartition(".")[2] for base in class_.bases}
+    return bool(bases & BUILT_OF_FIELDS) or any("dataclass" in ast.unparse(each) for each in class_.decorator_list)
 
 
 def is_field(assignment: ast.AnnAssign) -> bool:
@@ -722,6 +745,8 @@ TOO_MANY_FIELDS = """class Turns:
             self.b = self.c.other
 """
 
+SEVEN_FIELDS_OF = "class Turns({}):\n" + "".join(f"    f{n}: int\n" for n in range(7))
+
 # fmt: off
 OFFENCES = [
     ("jobs.job", "import worker68.store.engine", "jobs may not import store.engine"),
@@ -768,6 +793,8 @@ OFFENCES = [
     ("store.statements.jobs", "from worker68.store.engine import transaction", "does not import store.engine"),
     ("broker.pump", TOO_MANY_FIELDS, "broker.pump:1: broker.pump.Turns has 11 fields and a constructor with 2 parameters"),
     ("broker.pump", "@dataclass\nclass Turns:\n" + "".join(f" f{n}: int\n" for n in range(7)), "a constructor with 7 parameters"),
+    ("broker.pump", SEVEN_FIELDS_OF.format("NamedTuple"), "a constructor with 7 parameters"),
+    ("broker.pump", SEVEN_FIELDS_OF.format("msgspec.Struct, frozen=True"), "a constructor with 7 parameters"),
     ("broker.pump", "class Turns:\n    def __init__(self, a, b, c, *, d, e, f, g): ...", "a constructor with 7 parameters"),
     ("store.jobs", "\n" * 401, "401 lines"),
     ("store.utils", "", "not 'utils'"),

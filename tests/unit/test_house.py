@@ -18,11 +18,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "worker68"
 TESTS = PACKAGE.parent / "tests"
+ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
 #: What a part says about itself without knowing the others. The rest of ``observe`` looks at the whole worker.
 TELLING = {"observe.logs", "observe.outages", "observe.metrics", "observe.tracebacks"}
 
-#: Small modules that know nothing of the rooms, and that every room but ``jobs`` may use.
+#: What checks and reads the values of settings, in the room whose value it is. It knows no settings.
+READERS_OF_VALUES = {"bridge.url", "broker.url", "jobs", "limits.rates", "limits.slow_downs", "protocol.api"}
+
+#: Small modules that every room but ``jobs`` may use. They know nothing of the rooms; ``settings`` knows
+#: READERS_OF_VALUES alone.
 FURNITURE = {"errors", "clock", "durations", "settings", *TELLING}
 
 #: Room, or module, -> the rooms and modules that it may import. What is not named here may import any, save those of DOORS.
@@ -31,6 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "durations": set(),
     "loop": set(),
+    "settings": {"errors", "durations"} | READERS_OF_VALUES,
+    **{reader: {"errors", "durations", "jobs"} for reader in READERS_OF_VALUES - {"jobs"}},
     "jobs": {"errors"},
     "protocol": {"jobs"},
     "tasks": FURNITURE | {"jobs", "protocol"},
@@ -40,33 +47,43 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": FURNITURE | {"jobs", "tasks"},
     "execution": FURNITURE
     | {"jobs", "protocol", "tasks", "loop", "bridge", "limits", "store", "redis_calls", "fleet.leases"},
+    "fleet": FURNITURE | {"loop", "redis_calls", "store", "bridge.url"},
+    "broker": FURNITURE | {"jobs", "tasks", "redis_calls", "fleet.leases", "execution.intake"},
+    "scheduling": FURNITURE
+    | {"jobs", "loop", "fleet.leases", "broker.inbox"}
+    | {"execution.account", "execution.slots", "execution.under_way"},
+    "celery_worker": FURNITURE
+    | {"client", "jobs", "loop", "store", "broker.place", "execution.slots", "observe.runs", "runtime"},
     "simulator": FURNITURE,
     **dict.fromkeys(TELLING, FURNITURE),
 }
 
 #: What only few may import, furniture apart: room -> those modules and rooms.
 DOORS: dict[str, set[str]] = {
-    "cli": {"cli", "app", "__main__"},
-    "runtime": {"cli", "celery_worker"},
+    "cli": {"cli", "__main__"},
+    "runtime": {"celery_worker"},
     "simulator": {"simulator", "cli"},
     "embedded": {"cli"},
     "observe": {"observe", "runtime", "celery_worker", "cli"},
     "celery_tasks": {"app"},
-    "celery_worker": {"app", "cli.start"},
+    "celery_worker": {"app", "cli.start", "cli.flower"},
 }
 
 _CELERY = {"app", "celery_tasks", "celery_worker", "cli", "client", "__init__"}
 
-#: What Celery documents for applications. Its inside may change, so what is used of it stands in one module; Flower's command
-#: stands in the one that starts it.
-CELERY_DOCUMENTED = {
-    "celery",
-    "celery.exceptions",
-    "celery.result",
-    "celery.signals",
-    "celery.worker.control",
+#: What Celery documents for applications: module -> its names, or nothing where all are. Its inside may change, so what is used
+#: of it stands in one module.
+CELERY_DOCUMENTED: dict[str, set[str]] = {
+    "celery": {"Celery", "bootsteps", "signals"},
+    "celery.exceptions": set(),
+    "celery.result": set(),
+    "celery.signals": set(),
+    "celery.worker.control": {"control_command", "inspect_command"},
 }
-CELERY_INSIDE = {"celery_worker.internals", "cli.flower"}
+CELERY_INSIDE = {"celery_worker.internals"}
+
+#: Attributes of Celery's worker that its extensions are not promised.
+CELERY_INSIDE_ATTRIBUTES = {"pool_cls", "autoscale"}
 
 #: Library -> the modules and rooms that may import it.
 THIRD_PARTIES: dict[str, set[str]] = {
@@ -86,7 +103,6 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "fleet",
         "execution.relay",
         "execution.recorder",
-        "runtime",
         "observe.parts",
         "observe.roster",
         "observe.figures",
@@ -119,19 +135,18 @@ BUILDERS: dict[str, set[str]] = {
     "StrictRedis": set(),
     "from_url": {"cli.demo", "embedded"},
     # What belongs to the loop needs neither: docs/architecture.md says what each of them is for.
-    "Thread": {"loop", "watchdog", "store.writer", "bridge", "child", "simulator"},
+    "Thread": {"loop", "watchdog", "store.writer", "bridge.dial", "child", "simulator"},
     "ThreadPoolExecutor": {"loop"},
-    "Lock": {
-        "observe.outages",
-        "observe.figures",
-        "fleet.accounts",
-        "store.engine",
-        "bridge",
-        "simulator",
-    },
+    "Lock": {"observe.outages", "observe.figures", "fleet.accounts", "store.engine", "simulator"},
     "RLock": set(),
-    "Condition": {"bridge.link", "simulator"},
+    "Condition": {"simulator"},
 }
+
+#: What makes a thread wait for another one that holds it.
+LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"}
+
+#: Locks of a worker. For one more, give what it guards to the loop or to one thread.
+MOST_LOCKS = 4
 
 #: A file longer than this has two things in it.
 MOST_LINES = 400
@@ -193,33 +208,46 @@ COVERED_BY = {
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.
 MOST_FIELDS, MOST_PARAMETERS = 10, 6
 
+#: Base classes that make a constructor of the fields, as a dataclass has.
+BUILT_OF_FIELDS = {"NamedTuple", "Struct"}
+
 #: Where the parts are built and held.
 WIRING = {"runtime"}
 
 #: What may be larger: records, which are written and read by the names of their fields. Class -> what it is a record of.
 RECORDS = {
+    "bridge.frames.Sighting": "a message of the account's own, as the bridge spoke of it",
     "bridge.health.Timing": "the lengths of time of a connection",
+    "cli.dead.Entry": "an entry of the list of what was set aside",
     "cli.findings.Finding": "a line of `check`",
     "cli.top.AccountLine": "a line of `top`",
     "cli.joblist._Surroundings": "what is known around one job, for `jobs show`",
+    "execution.lanes.Kind": "what of a job decides whether it may start",
     "execution.shared.Shared": "what all accounts of a worker use; built in the runtime",
     "jobs.envelope.Envelope": "a message's envelope",
     "jobs.evidence.Evidence": "what was seen of one call",
+    "jobs.fields.Common": "the fields that every job takes",
     "jobs.job.Job": "a row of `jobs`",
     "jobs.job.Order": "what a valid message asks for",
     "jobs.outcome.Reply": "the reply of the contract",
+    "jobs.snapshot.FriendRequestRow": "a row of `friend_requests`",
     "jobs.snapshot.GroupRequestRow": "a row of `group_requests`",
+    "jobs.snapshot.GroupRow": "a row of `groups`",
     "jobs.task.Step": "one step of a task, as its file describes it",
     "jobs.task.Task": "a task, as its file describes it",
     "observe.parts.Parts": "the parts of a worker, for what looks at them; built in the runtime",
+    "observe.roster.WorkerStatus": "a worker in the roster",
+    "protocol.entries.User": "a user, as the service gives one",
     "settings.AccountSettings": "the settings of one account",
     "settings.PerAccount": "the settings that an account's table may hold",
     "settings.Settings": "all settings",
+    "simulator.endpoints._GroupParam": "what a call about a group may change",
     "simulator.events.Message": "a message of the simulated account",
     "simulator.faults.Faults": "what a test may have go wrong",
     "simulator.paging.Listing": "a paged list of the simulated world",
     "simulator.paging.Paging": "what a test may have go wrong in paged lists",
     "simulator.queues.ClientKnobs": "what a test may set of the client's queues",
+    "simulator.records.Sent": "a message that went out of the simulator",
     "simulator.server.Simulator": "what a test may set and read of the simulator, each by its own name",
     "simulator.world.Group": "a group of the simulated world",
     "simulator.world.GroupRequest": "a request about a group of the simulated world",
@@ -229,10 +257,13 @@ RECORDS = {
     "store.inspection.Found": "a job as remote control shows it",
     "store.intake.Entry": "a message as it becomes a row",
     "store.lanes.LaneHead": "the first job of a lane",
+    "store.reports.AttemptLine": "a row of `attempts`, for `jobs show`",
     "store.reports.JobLine": "a row of `jobs`, for `jobs list`",
     "store.reports.JobReport": "all about one job, for `jobs show`",
     "store.statements.snapshots.SnapshotLine": "a row of `snapshots`",
+    "tasks.sync_group._GroupBase": "a group, as the service gives its base",
     "tasks.sync_group_requests._Request": "a request about a group, as the service gives it",
+    "tasks.sync_groups._Group": "a group, as the service lists it",
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "service", "base"}
@@ -294,10 +325,54 @@ def find_imports(module: Module) -> Iterator[Import]:
 def find_calls(module: Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(module.source)):
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name):
-                yield node.lineno, node.func.id
-            elif isinstance(node.func, ast.Attribute):
-                yield node.lineno, node.func.attr
+            yield from ((node.lineno, called.rpartition(".")[2]) for called in find_called(node))
+
+
+def find_called(call: ast.Call) -> Iterator[str]:
+    """Yield the full name of what is called, also of what a dataclass is to call for each of its instances."""
+    for each in (call.func, *(keyword.value for keyword in call.keywords if keyword.arg == "default_factory")):
+        if isinstance(each, ast.Name | ast.Attribute):
+            yield ast.unparse(each)
+
+
+def find_locks(module: Module) -> Iterator[str]:
+    """Yield each lock as docs/architecture.md names it: the file, and the name or attribute that holds it."""
+    tree = ast.parse(module.source)
+    file = f"{module.name.replace('.', '/')}.py"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and any(makes_lock(called) for called in find_called(node)):
+            around = [each for each in ast.walk(tree) if each is not node and node in ast.walk(each)]
+            classes = [each.name for each in around if isinstance(each, ast.ClassDef)]
+            targets = [ast.unparse(target) for each in around for target in find_targets(each)]
+            held = targets[-1].removeprefix("self.").partition("[")[0] if targets else f"line {node.lineno}"
+            yield f"{file} {'.'.join([*classes[-1:], held])}"
+
+
+def makes_lock(called: str) -> bool:
+    """Whether this makes a lock of threads: at one of asyncio's no thread waits."""
+    return called.rpartition(".")[2] in LOCKS and not called.startswith("asyncio.")
+
+
+def find_targets(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+def read_documented_locks(text: str) -> set[str]:
+    """Return what the table "What each lock guards" names, as ``find_locks`` does."""
+    _, _, after = text.partition("## What each lock guards")
+    rows = re.findall(r"^\| `(\S+\.py)`, `(\S+)` \|", after.partition("\n## ")[0], re.MULTILINE)
+    return {f"{file} {name}" for file, name in rows}
+
+
+def offences_of_locks(modules: list[Module], text: str) -> Iterator[str]:
+    locks = [lock for module in modules if module.room != "simulator" for lock in find_locks(module)]
+    documented = read_documented_locks(text)
+    yield from (f"{lock}: docs/architecture.md does not say what it guards" for lock in sorted({*locks} - documented))
+    yield from (f"{lock}: is in docs/architecture.md, but not in the package" for lock in sorted(documented - {*locks}))
+    if len(locks) > MOST_LOCKS:
+        yield f"{len(locks)} locks, more than {MOST_LOCKS}: {', '.join(sorted(locks))}"
 
 
 def offences_of_rooms(module: Module) -> Iterator[str]:
@@ -327,9 +402,28 @@ def offences_of_libraries(module: Module) -> Iterator[str]:
 
 
 def offences_of_celery(module: Module) -> Iterator[str]:
-    for imported in find_imports(module):
-        if imported.library == "celery" and imported.name not in CELERY_DOCUMENTED and not module.is_in(CELERY_INSIDE):
-            yield f"{module.name}:{imported.line}: {imported.name} is no documented part of Celery; use celery_worker.internals"
+    if module.is_in(CELERY_INSIDE):
+        return
+    for line, name in find_used_of_celery(module):
+        yield f"{module.name}:{line}: {name} is no documented part of Celery; use celery_worker.internals"
+
+
+def find_used_of_celery(module: Module) -> Iterator[tuple[int, str]]:
+    """Yield what is used of Celery that it does not document."""
+    for node in ast.walk(ast.parse(module.source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.partition(".")[0] == "celery"]
+            yield from ((node.lineno, name) for name in names if name not in CELERY_DOCUMENTED)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "celery":
+            assert node.module is not None
+            documented = CELERY_DOCUMENTED.get(node.module)
+            if documented is None:
+                yield node.lineno, node.module
+            elif documented:
+                names = [alias.name for alias in node.names if alias.name not in documented]
+                yield from ((node.lineno, f"{node.module}.{name}") for name in names)
+        elif isinstance(node, ast.Attribute) and node.attr in CELERY_INSIDE_ATTRIBUTES:
+            yield node.lineno, node.attr
 
 
 def is_free_for_jobs(library: str) -> bool:
@@ -385,9 +479,10 @@ def find_sizes(module: Module) -> Iterator[Size]:
         if isinstance(node, ast.ClassDef):
             annotated = [each for each in node.body if isinstance(each, ast.AnnAssign) and is_field(each)]
             fields = {ast.unparse(each.target) for each in annotated} | find_assigned_on_self(node)
-            is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
             in_constructor = (
-                [each for each in annotated if "init=False" not in ast.unparse(each)] if is_dataclass else []
+                [each for each in annotated if "init=False" not in ast.unparse(each)]
+                if is_built_of_fields(node)
+                else []
             )
             yield Size(
                 node.lineno,
@@ -395,6 +490,12 @@ def find_sizes(module: Module) -> Iterator[Size]:
                 len(fields),
                 max(len(in_constructor), count_parameters(node)),
             )
+
+
+def is_built_of_fields(class_: ast.ClassDef) -> bool:
+    """Whether the parameters of the constructor are the fields, as in a dataclass, a NamedTuple or a Struct of msgspec."""
+    bases = {ast.unparse(base).rpartition(".")[2] for base in class_.bases}
+    return bool(bases & BUILT_OF_FIELDS) or any("dataclass" in ast.unparse(each) for each in class_.decorator_list)
 
 
 def is_field(assignment: ast.AnnAssign) -> bool:
@@ -540,6 +641,91 @@ def test_a_circle_is_found() -> None:
     assert find_circle(modules[1:]) == []
 
 
+def test_the_locks_are_those_that_the_architecture_names() -> None:
+    assert not (offences := list(offences_of_locks(read_package(), ARCHITECTURE.read_text()))), "\n".join(offences)
+
+
+TABLE_OF_LOCKS = """
+| `other/table.py`, `_lock` | above |
+## What each lock guards
+| lock | guards |
+|---|---|
+| `store/engine.py`, `_turns` | turns |
+| `fleet/accounts.py`, `Accounts._lock` | rows |
+
+## Next
+| `other/table.py`, `_lock` | below |
+"""
+ACCOUNTS = Module("fleet.accounts", "class Accounts:\n    def __init__(self):\n        self._lock = threading.Lock()")
+ENGINE = Module("store.engine", "def make(engine):\n    _turns[engine] = Lock()\n    loads = asyncio.Semaphore(2)")
+SIMULATED = Module("simulator.knobs", "lock = threading.Lock()")
+
+
+def test_documented_locks_are_no_offence() -> None:
+    assert list(offences_of_locks([ACCOUNTS, ENGINE, SIMULATED], TABLE_OF_LOCKS)) == []
+
+
+@pytest.mark.parametrize(
+    ("modules", "complaint"),
+    [
+        ([ACCOUNTS], "store/engine.py _turns: is in docs/architecture.md, but not in the package"),
+        ([ACCOUNTS, ENGINE, Module("clock", "wait(RLock())")], "clock.py line 1: docs/architecture.md does not say"),
+        (
+            [
+                ACCOUNTS,
+                ENGINE,
+                Module("loop", "@dataclass\nclass Loop:\n    _room: Any = field(default_factory=Condition)"),
+            ],
+            "loop.py Loop._room: docs/architecture.md does not say",
+        ),
+        (
+            [
+                ACCOUNTS,
+                ENGINE,
+                Module("loop", "class Loop:\n    def run(self):\n        self._room = threading.Semaphore(2)"),
+            ],
+            "loop.py Loop._room: docs/architecture.md does not say",
+        ),
+        ([ACCOUNTS, *[ENGINE] * 4], "5 locks, more than 4"),
+    ],
+)
+def test_an_offence_of_locks_is_found(modules: list[Module], complaint: str) -> None:
+    found = list(offences_of_locks(modules, TABLE_OF_LOCKS))
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+def find_stale_allowances(modules: list[Module]) -> Iterator[str]:
+    """Yield each place of BUILDERS and DOORS that does not use what it may."""
+    for module_uses, allowances in ((find_built, BUILDERS), (find_entered, DOORS)):
+        used = [(module, what) for module in modules for what in module_uses(module)]
+        for what, places in allowances.items():
+            for place in sorted(places):
+                if not any(found == what and module.is_in({place}) for module, found in used):
+                    yield f"{place} may use {what}, and does not"
+
+
+def find_built(module: Module) -> set[str]:
+    return {call for _, call in find_calls(module)}
+
+
+def find_entered(module: Module) -> set[str]:
+    """Return the rooms of which a module imports something."""
+    return {imported.name.removeprefix("worker68.").partition(".")[0] for imported in find_imports(module)}
+
+
+def test_no_allowance_is_stale() -> None:
+    assert not (stale := list(find_stale_allowances(read_package()))), "\n".join(stale)
+
+
+def test_a_stale_allowance_is_found() -> None:
+    stale = set(
+        find_stale_allowances([Module("bridge.link", "threading.Thread()\nfrom worker68.runtime import Runtime")])
+    )
+    assert {"bridge.dial may use Thread, and does not", "celery_worker may use runtime, and does not"} <= stale
+    assert "loop may use Thread, and does not" not in set(find_stale_allowances([Module("loop", "Thread()")]))
+
+
 def test_the_house_was_looked_at() -> None:
     names = {module.name for module in read_package()}
     assert {"errors", "jobs.job", "store.engine", "__init__"} <= names
@@ -559,6 +745,8 @@ TOO_MANY_FIELDS = """class Turns:
             self.b = self.c.other
 """
 
+SEVEN_FIELDS_OF = "class Turns({}):\n" + "".join(f"    f{n}: int\n" for n in range(7))
+
 # fmt: off
 OFFENCES = [
     ("jobs.job", "import worker68.store.engine", "jobs may not import store.engine"),
@@ -567,27 +755,46 @@ OFFENCES = [
     ("store.engine", "from worker68.limits import limiter", "store may not import limits"),
     ("bridge.frames", "from worker68.execution.execute import run", "bridge may not import execution.execute"),
     ("execution.intake", "def f():\n    import worker68.broker.inbox", "execution.intake:2: execution may not import broker.inbox"),
-    ("broker.inbox", "from worker68.runtime import Runtime", "runtime may be imported by"),
-    ("fleet.leases", "import worker68.cli.main", "cli.main may be imported by"),
-    ("broker.inbox", "from worker68.simulator.server import serve", "simulator.server may be imported by"),
+    ("watchdog", "from worker68.runtime import Runtime", "runtime may be imported by"),
+    ("embedded", "import worker68.cli.main", "cli.main may be imported by"),
+    ("watchdog", "from worker68.simulator.server import serve", "simulator.server may be imported by"),
+    ("fleet.accounts", "from worker68.execution.account import Account", "fleet may not import execution.account"),
+    ("fleet.leases", "from worker68.bridge.link import Link", "fleet may not import bridge.link, only"),
+    ("broker.inbox", "from worker68.scheduling import scheduler", "broker may not import scheduling"),
+    ("scheduling.scheduler", "from worker68.store import jobs", "scheduling may not import store"),
+    ("celery_worker.steps", "from worker68.cli import main", "celery_worker may not import cli"),
+    ("settings", "from worker68 import clock", "settings may not import clock"),
+    ("settings", "from worker68.limits.limiter import Limiter", "settings may not import limits.limiter"),
+    ("limits.rates", "from worker68.settings import Settings", "limits.rates may not import settings"),
+    ("bridge.url", "from worker68.bridge.link import Link", "bridge.url may not import bridge.link"),
     ("store.writer", "from worker68.observe.vitals import Vitals", "store may not import observe.vitals"),
-    ("broker.inbox", "from worker68.observe import parts", "observe.parts may be imported by"),
+    ("watchdog", "from worker68.observe import parts", "observe.parts may be imported by"),
     ("observe.outages", "from worker68.observe.parts import Parts", "observe.outages may not import observe.parts"),
     ("execution.dispatch", "import redis", "redis stays in"),
     ("execution.execute", "from sqlalchemy.orm import Session", "sqlalchemy stays in store"),
     ("limits.limiter", "from celery import Celery", "celery stays in"),
     ("celery_worker.steps", "from celery.worker import state", "celery.worker is no documented part of Celery"),
+    ("celery_worker.control", "from celery.worker.control import nok", "celery.worker.control.nok is no documented part"),
+    ("celery_worker.steps", "def f(worker):\n    return worker.pool_cls", "pool_cls is no documented part"),
+    ("cli.flower", "from celery.bin.celery import celery", "celery.bin.celery is no documented part"),
+    ("cli.flower", "import celery.bin.celery", "celery.bin.celery is no documented part"),
     ("bridge.session", "import websocket", "websocket stays in bridge.connection, bridge.dial"),
     ("bridge.connection", "import websockets", "websockets stays in simulator"),
     ("execution.relay", "redis.Redis.from_url(url)", "from_url(...) is called in"),
     ("execution.relay", "threading.Thread(target=run)", "Thread(...) is called in"),
     ("fleet.ownership", "lock = threading.Lock()", "Lock(...) is called in"),
+    ("bridge.link", "lock = threading.Lock()", "Lock(...) is called in"),
+    ("bridge.link", "news = threading.Condition()", "Condition(...) is called in"),
+    ("bridge.link", "threading.Thread(target=run)", "Thread(...) is called in"),
+    ("fleet.ownership", "lock: Any = field(default_factory=threading.Lock)", "Lock(...) is called in"),
     ("execution.execute", "engine = create_engine(url)", "create_engine(...) is called in store.engine only"),
     ("celery_worker.steps", "Bridges(settings)", "Bridges(...) is called in cli, runtime only"),
     ("store.jobs", "def end(connection: Connection) -> None: ...", "end takes a connection"),
     ("store.statements.jobs", "from worker68.store.engine import transaction", "does not import store.engine"),
     ("broker.pump", TOO_MANY_FIELDS, "broker.pump:1: broker.pump.Turns has 11 fields and a constructor with 2 parameters"),
     ("broker.pump", "@dataclass\nclass Turns:\n" + "".join(f" f{n}: int\n" for n in range(7)), "a constructor with 7 parameters"),
+    ("broker.pump", SEVEN_FIELDS_OF.format("NamedTuple"), "a constructor with 7 parameters"),
+    ("broker.pump", SEVEN_FIELDS_OF.format("msgspec.Struct, frozen=True"), "a constructor with 7 parameters"),
     ("broker.pump", "class Turns:\n    def __init__(self, a, b, c, *, d, e, f, g): ...", "a constructor with 7 parameters"),
     ("store.jobs", "\n" * 401, "401 lines"),
     ("store.utils", "", "not 'utils'"),

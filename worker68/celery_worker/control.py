@@ -13,10 +13,11 @@ from functools import wraps
 from typing import Any, Final
 
 import structlog
-from celery.worker.control import control_command, inspect_command, nok, ok
+from celery.worker.control import control_command, inspect_command
 
 from worker68.celery_worker import internals
 from worker68.celery_worker.inspection import Inspection
+from worker68.celery_worker.internals import nok, ok
 from worker68.celery_worker.queues import bind
 from worker68.errors import DatabaseAway
 from worker68.store.inspection import MOST

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker as worker_command
 from celery.concurrency import thread
 from celery.worker import state
 from celery.worker.control import Panel, control_command
+from celery.worker.control import nok as nok  # for control.py
+from celery.worker.control import ok as ok
 
-from worker68.observe.runs import Run, Runs
+if TYPE_CHECKING:  # for Flower's command, which would wait for SQLAlchemy
+    from worker68.observe.runs import Run, Runs
 
 #: So many events in one message at most.
 EVENTS_IN_MESSAGE: Final = 200
@@ -29,9 +32,22 @@ def run_worker_command(app: Any, options: Sequence[str]) -> Any:
     return worker_command.main(options, prog_name="worker68 worker", obj=context, auto_envvar_prefix="CELERY_WORKER")
 
 
-def is_thread_pool(pool: type) -> bool:
-    """Whether a pool neither forks this process, whose threads would be lost, nor replaces its sockets by those of a greenlet."""
-    return issubclass(pool, thread.TaskPool)
+def run_celery_command(words: Sequence[str]) -> None:
+    """Run one of the commands of ``celery`` by its words, Flower's among them; end the process as it does."""
+    # Imported here because it imports all commands, with a shell and Flower: a worker needs none of them.
+    from celery.bin.celery import celery
+
+    celery.main(args=list(words), prog_name="worker68", auto_envvar_prefix="CELERY")
+
+
+def has_thread_pool(worker: Any) -> bool:
+    """Whether its pool neither forks this process, whose threads would be lost, nor replaces its sockets by those of a greenlet."""
+    return issubclass(worker.pool_cls, thread.TaskPool)
+
+
+def is_autoscaled(worker: Any) -> bool:
+    """Whether the option ``--autoscale`` was given."""
+    return bool(worker.autoscale)
 
 
 def leave_out_neighbours(worker: Any) -> None:

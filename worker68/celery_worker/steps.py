@@ -139,9 +139,9 @@ def _put_into(app: Any, runtime: Runtime) -> None:
 
 def _refuse_options(worker: Any) -> None:
     """Refuse options of Celery's that would break the worker, or do nothing."""
-    if not internals.is_thread_pool(worker.pool_cls):
+    if not internals.has_thread_pool(worker):
         raise SettingsError("jobs run on one event loop, not in a pool of Celery's: leave out the option --pool (-P)")
-    if worker.autoscale:
+    if internals.is_autoscaled(worker):
         raise SettingsError(
             "jobs need no thread of the pool: set WORKER68_CONCURRENCY in place of the option --autoscale"
         )

@@ -18,7 +18,6 @@ from typing import Any, Final
 import click
 import structlog
 import tornado.web
-from celery.bin.celery import celery as celery_command
 from flower import app as flower_app
 from flower import urls
 from flower.api import control
@@ -27,6 +26,7 @@ from flower.inspector import Inspector
 from flower.options import options as flower_options
 from flower.views import monitor
 
+from worker68.celery_worker.internals import run_celery_command
 from worker68.errors import SettingsError
 from worker68.settings import load_settings
 
@@ -109,7 +109,7 @@ def flower(options: tuple[str, ...]) -> None:
     # Flower takes its name and options from here.
     sys.argv = ["worker68", "-A", "worker68", "flower", *words]
     try:
-        celery_command.main(args=sys.argv[1:], prog_name="worker68", auto_envvar_prefix="CELERY")
+        run_celery_command(sys.argv[1:])
     except OSError as error:  # its port is taken, or a file that it is to read is not there
         raise click.ClickException(f"Flower ended: {error}") from None
 

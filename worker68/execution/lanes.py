@@ -43,7 +43,16 @@ class Kind(NamedTuple):
 def kind_of(job_class: JobClass, step: Step, exclusive: bool) -> Kind:
     """Return the kind of a job that makes this step next."""
     read = step.nature is Nature.READ
-    return Kind(job_class, step.limit, read, step.message, step.through_api, step.needs_login, exclusive, step.call)
+    return Kind(
+        job_class=job_class,
+        limit=step.limit,
+        read=read,
+        message=step.message,
+        through_api=step.through_api,
+        needs_login=step.needs_login,
+        exclusive=exclusive,
+        call=step.call,
+    )
 
 
 class Head(NamedTuple):
@@ -66,7 +75,16 @@ def head_of(job: Job) -> Head:
 
 def head_of_unknown(first: UnknownHead) -> Head:
     """Return the same of a job whose task is unknown here. Little holds up its kind: SQL must be asked what is behind it."""
-    kind = Kind(first.job_class, "read", False, False, False, False, False, "")
+    kind = Kind(
+        job_class=first.job_class,
+        limit="read",
+        read=False,
+        message=False,
+        through_api=False,
+        needs_login=False,
+        exclusive=False,
+        call="",
+    )
     return Head(first.step, first.priority, first.seq, kind)
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import gc
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import celery
 import kombu
 import pytest
-from celery import Celery
-from celery.concurrency import prefork, solo, thread
+from celery import Celery, bootsteps
 from celery.events import EventDispatcher
 from celery.worker import heartbeat, state
 from celery.worker.consumer import Consumer
@@ -25,6 +27,7 @@ from tests.parts.jobs import SEND, job
 from worker68 import celery_tasks
 from worker68.celery_worker import internals
 from worker68.celery_worker.internals import ShownRequests
+from worker68.celery_worker.steps import RuntimeStep
 from worker68.clock import monotonic
 from worker68.execution.slots import Ready, Slot, ask_of
 from worker68.observe.runs import Run, Runs
@@ -47,9 +50,58 @@ def test_the_command_of_a_worker_takes_its_application_and_options(app: Celery, 
     assert "worker68 worker" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("pool", "is_ours"), [(thread, True), (prefork, False), (solo, False)])
-def test_only_a_pool_of_threads_is_taken(pool: Any, is_ours: bool) -> None:
-    assert internals.is_thread_pool(pool.TaskPool) == is_ours
+def test_a_command_of_celery_is_found_by_its_words(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as left:
+        internals.run_celery_command(["report", "--help"])
+    assert left.value.code == 0
+    assert "worker68 report" in capsys.readouterr().out
+
+
+def test_flowers_command_waits_for_neither_the_database_nor_all_commands() -> None:
+    code = "import sys, worker68.celery_worker.internals; print([*{'sqlalchemy', 'flower'} & {*sys.modules}])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+class Looked(Exception):
+    """A worker is as far as our step; there is no need of the others."""
+
+
+@pytest.mark.parametrize(
+    ("options", "has_threads", "is_autoscaled"),
+    [
+        ({"pool": "threads"}, True, False),
+        ({"pool": "prefork"}, False, False),
+        ({"pool": "solo"}, False, False),
+        ({"pool": "threads", "autoscale": "4,2"}, True, True),
+    ],
+)
+def test_the_options_of_a_worker_are_seen_in_our_step(
+    app: Celery, options: dict[str, str], has_threads: bool, is_autoscaled: bool
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Look(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = RuntimeStep.requires
+
+        def create(self, worker: Any) -> None:
+            seen.append((internals.has_thread_pool(worker), internals.is_autoscaled(worker)))
+            raise Looked
+
+    app.steps["worker"].add(Look)
+    with pytest.raises(Looked):
+        app.WorkController(**options)
+    assert seen == [(has_threads, is_autoscaled)]
+
+
+def test_the_neighbours_are_left_out_by_an_option(app: Celery) -> None:
+    worker = SimpleNamespace(options={"hostname": "a"})
+    internals.leave_out_neighbours(worker)
+    assert worker.options == {"hostname": "a", "without_mingle": True, "without_gossip": True}
+
+
+def test_answers_are_as_flower_and_inspect_read_them() -> None:
+    assert (internals.ok("done"), internals.nok("refused")) == ({"ok": "done"}, {"error": "refused"})
 
 
 def test_celery_consumes_nothing_afterwards(app: Celery) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.parts.ledger import Ledger, open_ledger
 from tests.parts.pipelines import refuse_pipelines
-from tests.parts.postgres import PostgresServer
+from tests.parts.postgres import SERVER_OPTIONS, PostgresServer
 from worker68.embedded import EmbeddedRedis
 from worker68.observe.outages import Outage
 
@@ -67,8 +67,11 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL for the whole run. A test that kills it need not repair it: ``postgres_url`` does before the next one."""
-    with PostgresServer() as server:
+    """A PostgreSQL for the whole run. A test that kills it need not repair it: ``postgres_url`` does before the next one.
+
+    What it believes of its tables, and with that the order of rows where none is asked for, changes only where a test says so.
+    """
+    with PostgresServer((*SERVER_OPTIONS, "-c", "autovacuum=off")) as server:
         yield server
 
 

@@ -7,7 +7,7 @@ import re
 from tests.acceptance.conftest import GROUP, Ask, Stage, name
 from worker68.simulator import ALWAYS
 
-STAGE = {"VERDICT_TIMEOUT": 2}
+STAGE = {"VERDICT_TIMEOUT": 1}
 
 
 def test_a_job_that_only_meets_busy_fails_and_keeps_its_place_until_then(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,5 +20,9 @@ def restored_logs() -> Iterator[None]:
     finally:
         logging.raiseExceptions = raises
         structlog.reset_defaults()
+        # A logger of a module that wrote meanwhile keeps what was configured then.
+        for name, module in sys.modules.items():
+            if name.startswith("worker68.") and (logger := vars(module).get("log")) is not None:
+                vars(logger).pop("bind", None)
         root.handlers[:] = handlers
         root.setLevel(level)

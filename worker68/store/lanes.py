@@ -95,11 +95,14 @@ class UnknownHead:
 
 
 def find_lanes(engine: Engine, account: str, after: str, most: int) -> tuple[list[LaneHead | UnknownHead], str | None]:
-    """Return the first jobs of the lanes with names after this one, ``most`` at most, and the last name if there may be more."""
+    """Return the first jobs of the lanes with names after this one, ``most`` at most, and the last name if there may be more.
+
+    They are in the order of the lanes' names.
+    """
     terms = {"account": account, "after": after, "most": most, "by_fields": _BY_FIELDS}
     with reading(engine) as connection:
-        rows = connection.execute(_FIRST, terms).all()
-    last = max(rows, key=lambda row: row.place).lane if len(rows) == most else None
+        rows = sorted(connection.execute(_FIRST, terms), key=lambda row: row.place)
+    last = rows[-1].lane if len(rows) == most else None
     return [_head(row) for row in rows], last
 
 

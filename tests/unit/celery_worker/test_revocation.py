@@ -65,6 +65,7 @@ def test_a_slow_database_is_waited_for_a_moment_and_asked_one_thing_at_a_time(
     monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", 0.01)
     try:
         assert scene.revocation.revoke(["a"]) is None
+        wait_until(lambda: asked)
         monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
         assert scene.revocation.revoke(["b"]) is None, "it waits for no second one"
         assert asked == [["a"]]

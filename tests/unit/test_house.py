@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fleet": FURNITURE | {"loop", "redis_calls", "store", "bridge.url"},
     "broker": FURNITURE | {"jobs", "tasks", "redis_calls", "fleet.leases", "execution.intake"},
     "scheduling": FURNITURE
-    | {"jobs", "loop", "fleet.leases", "broker.inbox"}
+    | {"jobs", "loop", "fleet.leases", "broker.inbox", "broker.place"}
     | {"execution.account", "execution.slots", "execution.under_way"},
     "celery_worker": FURNITURE
     | {"client", "jobs", "loop", "store", "broker.place", "execution.slots", "observe.runs", "runtime"},

@@ -94,11 +94,16 @@ def is_drivers(error: BaseException) -> bool:
 
 
 def words_of(error: BaseException, is_of_driver: bool | None = None) -> str:
-    """Return an error's own words; of a database driver's the SQLSTATE alone: PostgreSQL may quote a row, and so a message."""
+    """Return an error's own words; of a database driver's its code alone: PostgreSQL may quote a row, and so a message."""
     if not (is_drivers(error) if is_of_driver is None else is_of_driver):
-        return str(error)
-    state = getattr(getattr(error, "orig", error), "sqlstate", None)
-    return f"SQLSTATE {state or 'unknown'} (the database's words may quote a row, and are left out)"
+        try:
+            return str(error)
+        except Exception:  # noqa: BLE001 - what tells of a fault must not be one
+            return f"({type(error).__name__} has no words)"
+    orig = getattr(error, "orig", error)
+    state, name = getattr(orig, "sqlstate", None), getattr(orig, "sqlite_errorname", None)
+    code = f"SQLSTATE {state}" if state else name or "no code"
+    return f"{code} (the database's words may quote a row, and are left out)"
 
 
 class ServerNotFound(Worker68Error):

@@ -306,7 +306,7 @@ class Runtime:
                 self._scheduler.wake(name)
         self._relay.wake()
         if cancelled.ended:
-            self.feed.note(*map(Cancelled, task_ids))
+            self.feed.note(*map(Cancelled, sorted(set(task_ids) - set(cancelled.unseen))))
 
     def _sweep(self, name: str) -> None:
         """Look in SQL for what memory may have missed of an account."""

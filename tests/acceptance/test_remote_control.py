@@ -157,7 +157,7 @@ def test_too_many_ids_are_refused(stage: Stage) -> None:
 #: Each command of this Celery that is not refused, with arguments, and what is right to answer.
 ANSWERS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
     "active": ({}, lambda answer: answer == []),
-    "active_queues": ({}, lambda answer: {queue["name"] for queue in answer} <= QUEUES),
+    "active_queues": ({}, lambda answer: answer and {queue["name"] for queue in answer} <= QUEUES),
     "clock": ({}, lambda answer: answer["clock"] > 0),
     "conf": ({}, lambda answer: answer["task_default_queue"] == "worker68"),
     "disable_events": ({}, lambda answer: answer["ok"] in ("task events disabled", "task events already disabled")),

@@ -21,7 +21,7 @@ def restored_logs() -> Iterator[None]:
         logging.raiseExceptions = raises
         structlog.reset_defaults()
         # A logger of a module that wrote meanwhile keeps what was configured then.
-        for name, module in sys.modules.items():
+        for name, module in list(sys.modules.items()):
             if name.startswith("worker68.") and (logger := vars(module).get("log")) is not None:
                 vars(logger).pop("bind", None)
         root.handlers[:] = handlers

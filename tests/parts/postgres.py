@@ -57,10 +57,15 @@ _END_OTHERS: Final = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
-#: Everything that a test may add to the tables, or change of them.
+#: What a test may add to the tables, or change of them.
 _SHAPE: Final = """
-SELECT (SELECT array_agg(concat_ws(' ', c.oid, c.relname, c.relnatts, c.reloptions) ORDER BY c.oid)
+SELECT (SELECT array_agg(concat_ws(' ', c.oid, c.relname, c.reloptions, c.relacl, c.relrowsecurity) ORDER BY c.oid)
             FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace),
+    (SELECT array_agg(concat_ws(' ', a.attrelid, a.attname, a.atttypid, a.attnotnull, a.atthasdef) ORDER BY a.attrelid, a.attnum)
+            FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'public'::regnamespace),
+    (SELECT array_agg(concat_ws(' ', n.oid, n.conname) ORDER BY n.oid) FROM pg_constraint n
+            WHERE n.connamespace = 'public'::regnamespace),
+    (SELECT count(*) FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid WHERE c.relnamespace = 'public'::regnamespace),
     (SELECT array_agg(t.tgname ORDER BY t.oid) FROM pg_trigger t WHERE NOT t.tgisinternal),
     (SELECT array_agg(p.proname ORDER BY p.oid) FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace),
     (SELECT array_agg(s.setconfig::text ORDER BY s.setrole) FROM pg_db_role_setting s
@@ -195,7 +200,10 @@ class PostgresServer:
             with self._connect(name) as connection:
                 self._shape = _look_at_shape(connection)
             self._with_tables = name
-        name, self._with_tables = self._with_tables, None
+        # Under another name: what an earlier test has left behind does not find it.
+        name = next(self._names)
+        self._administer("ALTER DATABASE {} RENAME TO {}", self._with_tables, name)
+        self._with_tables = None
         try:
             yield self._url(name)
         finally:
@@ -214,7 +222,7 @@ class PostgresServer:
         return f"postgresql+psycopg://postgres@/{name}?host={self._directory}"
 
     def _connect(self, name: str) -> psycopg.Connection:
-        return psycopg.connect(f"{self.admin_dsn} dbname={name}", autocommit=True)
+        return psycopg.connect(f"{self.admin_dsn} dbname={name} options='-c lock_timeout=20000'", autocommit=True)
 
     @property
     def folder(self) -> Path:

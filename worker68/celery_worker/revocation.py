@@ -24,8 +24,9 @@ log = structlog.get_logger(__name__)
 
 #: So long Celery's thread waits for what a revoke came to: it takes some milliseconds, and the client waits a second.
 REVOKE_SECONDS: Final = 0.5
-#: Longer than the transaction of an intake stays open: PostgreSQL ends one that is idle after 5 s.
-AGAIN_SECONDS: Final = 10.0
+#: So long after a revoke it looks again for jobs that were not there: soon, because they may be due at once, and when each intake
+#: that had begun before is over (PostgreSQL ends a transaction that is idle for 5 s).
+AGAIN_SECONDS: Final = (0.3, 10.0)
 
 
 class Revocation:
@@ -38,6 +39,7 @@ class Revocation:
         self._loop = loop
         self._on_cancelled = on_cancelled
         self._last: Future[Cancelled | None] | None = None
+        self._again = asyncio.Semaphore(1)
 
     def revoke(self, task_ids: Sequence[str]) -> Cancelled | None:
         """Cancel the waiting jobs of these Celery ids; return what came of it, None where that takes longer or failed.
@@ -68,13 +70,19 @@ class Revocation:
             return None
         if cancelled.unseen and not is_again:
             self._loop.begin(self._cancel_again(cancelled.unseen))
-        if cancelled.ended or not is_again:
+        if cancelled.ended or cancelled.too_late or not is_again:
             log.info(
                 "jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late)
             )
         return cancelled
 
     async def _cancel_again(self, task_ids: list[str]) -> None:
-        """Look once more for jobs that were not there: an intake that was committing then has not seen the revoke either."""
-        await asyncio.sleep(AGAIN_SECONDS)
-        await self._cancel(task_ids, is_again=True)
+        """Look again for jobs that were not there: an intake that was committing then has not seen the revoke either."""
+        for seconds in AGAIN_SECONDS:
+            await asyncio.sleep(seconds)
+            async with self._again:
+                cancelled = await self._cancel(task_ids, is_again=True)
+            if cancelled is not None:
+                task_ids = cancelled.unseen
+            if not task_ids:
+                return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from worker68.clock import monotonic
+from worker68.errors import words_of
 from worker68.execution import reasons
 from worker68.execution.backlog import Backlog
 from worker68.execution.lanes import Head, Kind, Lane, chat_of_send, head_of, is_overdue
@@ -171,7 +172,7 @@ class Dispatch:
             except Exception as problem:
                 if not ready and not overdue:
                     raise
-                log.warning("choice_cut_short", account=self._account.name, problem=str(problem))
+                log.warning("choice_cut_short", account=self._account.name, problem=words_of(problem))
                 break
         return Choice(ready, overdue, at, self._is_short)
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from worker68.bridge.calls import Guard
-from worker68.errors import RedisAway
+from worker68.errors import RedisAway, words_of
 from worker68.execution.slots import JobFrames, Slot
 from worker68.jobs.evidence import BridgeError
 from worker68.jobs.outcome import Outcome, Status, TryAgain
@@ -129,4 +129,4 @@ class Pacing:
         except RedisAway as away:
             outages.REDIS.fails("pacing", away)
         except Exception as problem:  # noqa: BLE001 - the outcome matters more; a probe without an end is given up after a minute
-            log.warning("pace_not_told", account=self._account, problem=str(problem))
+            log.warning("pace_not_told", account=self._account, problem=words_of(problem))

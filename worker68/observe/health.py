@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from worker68.clock import monotonic
+from worker68.errors import words_of
 from worker68.loop import Loop, Stopping
 from worker68.observe.outages import Outage
 
@@ -74,7 +75,7 @@ class Patience:
         try:
             problem = check()
         except Exception as error:  # noqa: BLE001 - whatever a check runs into is what is wrong
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"{type(error).__name__}: {words_of(error)}"
         now = monotonic()
         if problem is None:
             self._good_at[name] = now

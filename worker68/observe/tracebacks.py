@@ -1,7 +1,7 @@
 """Tracebacks as the log shows them: without the words of a database driver.
 
-In: an exception. Out: its traceback, and those of its causes, as Python prints them. Never: what PostgreSQL says of an error: its
-DETAIL may quote a row, and with it message text.
+In: an exception. Out: its traceback, and those of its causes, as Python prints them; the parts of a group are left out. Never: what
+PostgreSQL says of an error: its DETAIL may quote a row, and with it message text.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
 def _format(error: BaseException, is_of_driver: bool) -> str:
     frames = traceback.format_tb(error.__traceback__)
     head = ["Traceback (most recent call last):\n"] if frames else []
+    if not is_of_driver:
+        return "".join([*head, *frames, *traceback.format_exception_only(error)])
     kind = type(error)
-    last = [f"{kind.__module__}.{kind.__qualname__}: {words_of(error, is_of_driver)}\n"]
-    return "".join([*head, *frames, *(last if is_of_driver else traceback.format_exception_only(error))])
+    return "".join([*head, *frames, f"{kind.__module__}.{kind.__qualname__}: {words_of(error, is_of_driver)}\n"])

@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from worker68.jobs.outcome import ErrorCode
 from worker68.observe.metrics import counter
+from worker68.tasks import TASKS
 
 
 class Ending(NamedTuple):
@@ -55,7 +57,14 @@ def _ending(revised: str, **names: str) -> Ending:
 
 
 def note(connection: Connection, ending: Ending) -> None:
-    """Note that this transaction ends a job, or revises how it ended."""
+    """Note that this transaction ends a job, or revises how it ended.
+
+    Accounts and tasks that only a producer's message names are left empty: there may be any number of them.
+    """
+    if ending.code == ErrorCode.UNKNOWN_ACCOUNT:
+        ending = ending._replace(account="")
+    if ending.task not in TASKS:
+        ending = ending._replace(task="")
     noted = connection.info.get(_NOTED)
     if noted is not None:
         noted.append(ending)

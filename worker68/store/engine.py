@@ -134,7 +134,8 @@ def open_engine(url: str) -> Engine:
 
 def endings_of(engine: Engine) -> Endings:
     """Return the counts of the jobs that this engine's transactions have ended."""
-    return _endings.setdefault(engine, Endings())
+    found = _endings.get(engine)
+    return found if found is not None else _endings.setdefault(engine, Endings())
 
 
 @contextmanager

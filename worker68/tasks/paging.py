@@ -90,18 +90,20 @@ class _Entries:
         #: Entries that were read, each once; those that could not be read among them.
         self.total = 0
         self.unreadable = 0
-        #: Pages in a row that brought no entry that was not read before.
+        #: Pages in a row that brought no row that was not read before.
         self.in_vain = 0
 
     async def add(self, page: _Page) -> None:
         await asyncio.to_thread(self.rows.add, page.rows)
         unreadable = set(page.unreadable) - self._seen
-        new = ({hash(self.key(row)) for row in page.rows} - self._seen) | unreadable
+        read = {hash(self.key(row)) for row in page.rows} - self._seen
+        new = read | unreadable
         if len(self._seen) < MOST_KEYS:
             self._seen |= new
         self.total += len(new)
         self.unreadable += len(unreadable)
-        self.in_vain = 0 if new else self.in_vain + 1
+        # Beside rows that were read before, one that cannot be read brings nothing: its bytes may hold the time.
+        self.in_vain = 0 if read or (unreadable and not page.rows) else self.in_vain + 1
 
 
 class _Reading:

@@ -64,7 +64,7 @@ def test_jobs_that_end_without_running_are_counted_too(ledger: Ledger) -> None:
 
     assert endings(ledger) == {
         Ending("main", SEND, "failed", "invalid_job", False): 1,
-        Ending("nobody", SEND, "failed", "unknown_account", False): 1,
+        Ending("", SEND, "failed", "unknown_account", False): 1,
         Ending("main", SEND, "cancelled", "", False): 1,
         Ending("main", SEND, "failed", "conflict", False): 1,
     }

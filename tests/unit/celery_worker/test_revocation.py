@@ -89,7 +89,7 @@ def test_what_fails_is_logged_and_has_cancelled_nothing(
     assert scene.cancelled == []
 
 
-def test_what_was_not_there_is_looked_for_once_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_there_is_looked_for_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """An intake that commits at the same moment sees nothing of the revoke, and the revoke nothing of its job."""
     asked = list[list[str]]()
 
@@ -99,8 +99,34 @@ def test_what_was_not_there_is_looked_for_once_more(scene: Scene, monkeypatch: p
 
     monkeypatch.setattr(waiting, "cancel", cancel)
     monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
-    monkeypatch.setattr(revocation_module, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(revocation_module, "AGAIN_SECONDS", (0.01, 0.01))
     scene.revocation.revoke(["there", "late", "never"])
-    wait_until(lambda: len(scene.cancelled) == 2)
-    assert asked == [["there", "late", "never"], ["late", "never"]]
+    wait_until(lambda: len(scene.cancelled) == 3)
+    assert asked == [["there", "late", "never"], ["late", "never"], ["never"]]
     assert [list(ids) for ids in scene.cancelled] == asked
+
+
+def test_what_hangs_holds_one_thread_however_much_is_to_be_looked_for_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_answer, hanging, first = threading.Event(), list[list[str]](), set[str]()
+
+    def cancel(_: Any, ids: list[str], *__: Any) -> Cancelled:
+        if not first.issuperset(ids):
+            first.update(ids)
+            return Cancelled([], [], [], ids)
+        hanging.append(ids)
+        assert may_answer.wait(SECONDS)
+        return NOTHING
+
+    monkeypatch.setattr(waiting, "cancel", cancel)
+    monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)
+    monkeypatch.setattr(revocation_module, "AGAIN_SECONDS", (0.0,))
+    try:
+        for number in range(9):
+            scene.revocation.revoke([str(number)])
+        wait_until(lambda: hanging)
+        assert len(hanging) == 1
+    finally:
+        may_answer.set()
+    wait_until(lambda: len(hanging) == 9)

@@ -14,7 +14,7 @@ from worker68.clock import monotonic
 from worker68.loop import LoopThread
 from worker68.observe.health import Watch, are_alive, is_recent
 
-#: Looks come as fast as they can; what is ill must be so for two or three of them.
+#: Looks come as fast as they can; what is ill must be so for longer than a crowded machine stands still.
 LOOK, PATIENCE = 0.01, 0.5
 
 

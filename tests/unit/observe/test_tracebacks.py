@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import DBAPIError
 
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, words_of
 from worker68.observe.tracebacks import format_traceback
 
 SECRET = "the text of a message"
@@ -85,6 +87,29 @@ def test_the_kind_of_a_refusal_is_shown() -> None:
 def test_others_are_shown_as_python_does(fail: Callable[[], None]) -> None:
     ours, plain = shown(fail)
     assert ours == plain
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_an_error_without_words_is_shown_all_the_same() -> None:
+    assert "Wordless" in format_traceback((Wordless, Wordless(), None))
+    assert words_of(Wordless()) == "(Wordless has no words)"
+
+
+def test_of_sqlite_its_own_name_of_the_refusal_is_shown() -> None:
+    def refuse_null() -> None:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("CREATE TABLE t (x NOT NULL)")
+            try:
+                connection.execute("INSERT INTO t VALUES (NULL)")
+            except sqlite3.IntegrityError as error:
+                refuse(error)
+
+    last = shown(refuse_null)[0].splitlines()[-1]
+    assert last.startswith("sqlalchemy.exc.IntegrityError: SQLITE_CONSTRAINT_NOTNULL (")
 
 
 def test_an_error_that_is_its_own_cause_is_shown_once() -> None:

@@ -20,12 +20,11 @@ from sqlalchemy import (
     Engine,
     Insert,
     Select,
-    String,
     Update,
     and_,
-    any_,
     bindparam,
     delete,
+    false,
     func,
     insert,
     literal,
@@ -34,10 +33,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker68.store.engine import reading, transaction
-from worker68.store.statements.batches import batch_of, joined, one_of, pack, pack_texts
+from worker68.store.statements.batches import among, batch_of, joined, one_of, pack, pack_texts
 from worker68.store.statements.outcomes import OutboxEntry, forget
 from worker68.store.tables import UtcDateTime, outbox, refused, requesters
 
@@ -92,9 +90,14 @@ def find_latest_addresses(engine: Engine, limit: int) -> list[str]:
 def _is_ours(
     dialect: str, account: Column[Any], left_lying: ColumnElement[bool], owns_front: bool
 ) -> ColumnElement[bool]:
-    """Return whether this worker publishes an entry of the account: it is among ``owned``, or nobody else's."""
+    """Return whether this worker publishes an entry of the account: it is among ``owned``, or nobody else's.
+
+    PostgreSQL takes what COALESCE gives to be true of every second row, and so walks along the index until it has enough. Left to
+    its statistics, or to the lack of them, it would read and sort the whole table for a few rows of a large backlog.
+    """
     owned: ColumnElement[bool] = one_of(dialect, account, "owned")
-    return or_(owned, not_(one_of(dialect, account, "others")), left_lying) if owns_front else owned
+    ours = or_(owned, not_(one_of(dialect, account, "others")), left_lying) if owns_front else owned
+    return func.coalesce(ours, false())
 
 
 def settle_outbox(
@@ -175,11 +178,7 @@ def _place(entry: OutboxEntry) -> tuple[str, str, int]:
 @functools.cache
 def _forget_results(dialect: str) -> Delete:
     batch = select(batch_of(dialect, refused.c.address).c.address)
-    # With an array PostgreSQL looks into the index, whatever it takes the batch's size to be.
-    within: ColumnElement[bool] = refused.c.address.in_(batch)
-    if dialect == "postgresql":
-        within = refused.c.address == any_(func.array(batch.scalar_subquery(), type_=ARRAY(String)))
-    return delete(refused).where(refused.c.kind == "result", within)
+    return delete(refused).where(refused.c.kind == "result", among(dialect, refused.c.address, batch))
 
 
 @functools.cache
@@ -194,7 +193,7 @@ def _move(dialect: str) -> Insert:
 
 @functools.cache
 def _forget(dialect: str) -> Delete:
-    return delete(refused).where(refused.c.id.in_(select(batch_of(dialect, refused.c.id).c.id)))
+    return delete(refused).where(among(dialect, refused.c.id, select(batch_of(dialect, refused.c.id).c.id)))
 
 
 @functools.cache

@@ -48,7 +48,16 @@ def knowledge(request: pytest.FixtureRequest) -> str:
 def ledger(postgres_url: str, knowledge: str) -> Iterator[Ledger]:
     """Tables that are analysed when the test says so."""
     with open_ledger(postgres_url) as ledger:
-        for table in ("jobs", "requesters", "attempts", "outbox", "group_members", "contacts", "snapshot_changes"):
+        for table in (
+            "jobs",
+            "requesters",
+            "attempts",
+            "outbox",
+            "refused",
+            "group_members",
+            "contacts",
+            "snapshot_changes",
+        ):
             administer(ledger.engine, f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         if knowledge == "nested loops":
             name = ledger.engine.url.database
@@ -259,6 +268,44 @@ def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger) -> None:
         assert len(reports.find_jobs(crowded.engine, "ready-7")) == 1
         assert len(reports.find_jobs(crowded.engine, "ready-7", "main")) == 1
         assert not reports.has_jobs(crowded.engine, "nobody")
+    bounded(plans, MOST)
+
+
+# What is to be published, and what Redis refuses
+
+_OUTBOX: Final = """
+INSERT INTO outbox (account, kind, address, payload, created_at)
+SELECT 'main', 'result', 'result-' || n, '{{}}', now() FROM generate_series(1, {number}) AS n
+"""
+_REFUSED: Final = """
+INSERT INTO refused (account, kind, address, payload, created_at, problem, refusals, due_at)
+SELECT 'main', '{kind}', '{kind}-' || n, '{{}}', now(), 'no', 1, now() + interval '{due}' FROM generate_series(1, {number}) AS n
+"""
+
+
+@pytest.fixture
+def unpublished(ledger: Ledger, knowledge: str) -> Ledger:
+    """After a night without Redis: many entries to publish, many that it refused and that are due tomorrow, some that are due."""
+    if knowledge == "stale":
+        early = _REFUSED.format(kind="early", number=300, due="1 day")
+        administer(ledger.engine, _OUTBOX.format(number=300), early, "ANALYZE")
+    refused = [_REFUSED.format(kind=kind, number=ENDED // 2, due="1 day") for kind in ("reply", "result")]
+    due = _REFUSED.format(kind="due", number=50, due="-1 hour")
+    administer(ledger.engine, _OUTBOX.format(number=ENDED), *refused, due)
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    return ledger
+
+
+def test_what_was_published_or_refused_is_settled_by_its_number(unpublished: Ledger) -> None:
+    engine, now = unpublished.engine, utc_now()
+    with explained(engine) as plans:
+        due = outbox.fetch_due(engine, ["main"], None, now, now, 90)
+        assert len(due) == 50
+        outbox.settle_refused(engine, due[:25], {entry.id: ("no", now) for entry in due[25:]})
+        entries = outbox.fetch(engine, ["main"], None, now, 50)
+        assert len(entries) == 50
+        outbox.settle_outbox(engine, entries[:25], [(entry, "no") for entry in entries[25:]], now)
     bounded(plans, MOST)
 
 

@@ -86,7 +86,7 @@ def look_up(
 
 
 def among(dialect: str, key: Column[Any], query: Select[Any]) -> ColumnElement[bool]:
-    """Return the condition that a unique key is among those that a query finds, for an UPDATE: each is looked up by its index."""
+    """Return the condition that a column with an index is among what a query finds: each is looked up there."""
     if dialect != "postgresql":
         return key.in_(query)
     found: ColumnElement[bool] = key == any_(func.array(query.scalar_subquery(), type_=ARRAY(key.type)))
@@ -94,11 +94,15 @@ def among(dialect: str, key: Column[Any], query: Select[Any]) -> ColumnElement[b
 
 
 def one_of(dialect: str, key: Column[Any], parameter: str) -> ColumnElement[bool]:
-    """Return the condition that a text is one of those in this parameter, which ``pack_texts`` gives: however many they are."""
+    """Return the condition that a text is one of those in this parameter, which ``pack_texts`` gives: however many they are.
+
+    For PostgreSQL an array: joined to a set, a table would be read through and sorted for the few rows that are asked for.
+    """
     given = bindparam(parameter, type_=Text)
     if dialect == "postgresql":
         each = func.jsonb_array_elements_text(cast(given, JSONB)).column_valued("each_text")
-        return key.in_(select(each))
+        found: ColumnElement[bool] = key == any_(func.array(select(each).scalar_subquery(), type_=ARRAY(Text)))
+        return found
     return key.in_(select(func.json_each(given).table_valued("value", name="each_text").c.value))
 
 

@@ -32,7 +32,7 @@ from worker68.jobs.outcome import (
 from worker68.jobs.states import Event, sources, target
 from worker68.jobs.task import Nature
 from worker68.store.endings import Ending, note
-from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.statements.batches import among, batch_of, look_up, pack
 from worker68.store.tables import BRIDGE_CODE_LENGTH, attempts, jobs, outbox, plain, requesters
 from worker68.tasks import find_step
 
@@ -168,7 +168,7 @@ def forget(connection: Connection, ids: Iterable[int]) -> None:
 
 @functools.cache
 def _forget(dialect: str) -> Delete:
-    return delete(outbox).where(outbox.c.id.in_(select(batch_of(dialect, outbox.c.id).c.id)))
+    return delete(outbox).where(among(dialect, outbox.c.id, select(batch_of(dialect, outbox.c.id).c.id)))
 
 
 def _row(account: str, kind: str, address: str, payload: str, now: dt.datetime) -> dict[str, Any]:

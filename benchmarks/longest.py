@@ -24,7 +24,7 @@ from worker68.store.engine import reading
 LEAST_MILLISECONDS: Final = 2
 _KEPT: Final = 100_000
 
-_DURATION: Final = re.compile(r"duration: ([0-9.]+) ms  (?:statement|(?:parse|bind|execute) [^:]*): (.*)")
+_DURATION: Final = re.compile(r"duration: ([0-9.]+) ms  (?:statement|(?:parse|bind|execute) [^:]*):\s*(.*)")
 _SHOWN: Final = 90
 
 

@@ -35,8 +35,8 @@ from worker68.store.figures import Backlog, count_outbox, sum_waiting_jobs
 from worker68.store.pauses import list_pauses
 from worker68.store.reports import open_ledger
 
-#: So many accounts of the database are named.
-NAMED: Final = 10
+#: Behind the name of an account that stands in the database; the others stand in the settings.
+_STORED: Final = "*"
 
 #: A bridge that can be used.
 READY: Final = "ready"
@@ -226,17 +226,16 @@ def _draw(overview: Overview) -> Group:
 
 
 def _origin(overview: Overview) -> list[Text]:
-    """Say which accounts stand in the database; the others stand in the settings."""
-    names = [line.account for line in overview.accounts if line.source == "database"]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [Text(f"from the database: {', '.join(names[:NAMED])}{more}")] if names else []
+    """Say what the mark behind names means, if it is there."""
+    are_stored = any(line.source == "database" for line in overview.accounts)
+    return [Text(f"{_STORED} from the database: worker68 accounts")] if are_stored else []
 
 
 def _account_row(line: AccountLine) -> tuple[object, ...]:
     oldest = None if line.oldest_ready_seconds is None else show_length(line.oldest_ready_seconds)
     pace = f"{line.pace:.0%}"
     return (
-        line.account,
+        f"{line.account} {_STORED}" if line.source == "database" else line.account,
         _short_bridge(line.bridge),
         line.queued,
         line.ready,

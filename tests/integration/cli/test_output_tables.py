@@ -317,6 +317,15 @@ def test_a_worker_that_does_not_report_is_not_shown_as_ok(ask: Ask, ledger: Ledg
     assert problem.startswith("worker stopped: its last report is ")
 
 
+def test_top_marks_the_accounts_of_the_database(ask: Ask, ledger: Ledger) -> None:
+    for number in range(12):
+        put_account(ledger, f"shop{number}", {"bridge_url": f"ws://127.0.0.1:{number + 100}"})
+    lines = ask(80, "top", "--once").stdout.splitlines()
+    assert "* from the database: worker68 accounts" in lines
+    assert sum("shop" in line and " * " in line for line in lines) == 12
+    assert not any(line.split()[:2] == ["main", "*"] for line in lines)
+
+
 def test_top_without_a_database_says_so_among_the_problems(ask: Ask) -> None:
     done = ask(80, "top", "--once")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -22,6 +22,8 @@ _SENTINEL: Final = "sentinel://HOST:PORT,HOST:PORT/MASTER/DB or sentinels://HOST
 _SCHEMES: Final = ("redis", "rediss", "sentinel", "sentinels")
 _WITH_TLS: Final = ("rediss", "sentinels")
 
+#: Scheme, login and hosts, path, query. Python's ``urlsplit`` takes several hosts for a wrong one where a later one is ``[IPv6]``.
+_PARTS: Final = re.compile(r"([A-Za-z]+)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,5}")
 #: The characters that a sentinel takes in the name of a master.
 _MASTER: Final = re.compile(r"/([A-Za-z0-9._-]+)(/?|/[0-9]{1,5})")
@@ -79,29 +81,31 @@ class _Wrong(Exception):
 
 
 def _read(url: str) -> RedisAddress:
+    if (parts := _PARTS.fullmatch(url)) is None:
+        raise _Wrong("; a password must be percent-encoded" if "@" in url else "")
+    scheme, netloc, path, words = parts[1].lower(), parts[2], parts[3], parts[4] or ""
     try:
-        parts = urlsplit(url)
-        login, hosts = _read_netloc(parts.netloc, 26379 if parts.scheme.startswith("sentinel") else 6379)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        login, hosts = _read_netloc(netloc, 26379 if scheme.startswith("sentinel") else 6379)
+        query = dict(parse_qsl(words, keep_blank_values=True, strict_parsing=bool(words)))
     except ValueError:
         raise _Wrong("") from None
-    if ";" in url and parts.scheme.startswith("sentinel"):
+    if ";" in url and scheme.startswith("sentinel"):
         raise _Wrong(": hosts are separated by commas, and the scheme stands there once")
-    if parts.scheme not in _SCHEMES or not hosts or re.search(r"[\s#;]", url):
+    if scheme not in _SCHEMES or not hosts or re.search(r"[\s;]", url):
         raise _Wrong("; a password must be percent-encoded" if "@" in url else "")
-    if not parts.scheme.startswith("sentinel"):
+    if not scheme.startswith("sentinel"):
         if len(hosts) > 1:
             raise _Wrong(": one server; several stand in sentinel://HOST:PORT,HOST:PORT/MASTER/DB")
-        if not _DATABASE.fullmatch(parts.path):
+        if not _DATABASE.fullmatch(path):
             raise _Wrong(": the path is the number of a database")
-        tls = _read_query(parts.scheme, query)
-        return RedisAddress(hosts, int(parts.path.strip("/") or 0), login, tls)
-    path = _MASTER.fullmatch(parts.path)
-    if path is None or path[1].isdigit():
+        tls = _read_query(scheme, query)
+        return RedisAddress(hosts, int(path.strip("/") or 0), login, tls)
+    master = _MASTER.fullmatch(path)
+    if master is None or master[1].isdigit():
         raise _Wrong(": the path is the master's name as the sentinels know it, and the number of a database")
-    tls = _read_query(parts.scheme, query)
+    tls = _read_query(scheme, query)
     sentinel_login = Login(*(query.get(name) for name in _SENTINEL_QUERY))
-    return RedisAddress(hosts, int(path[2].strip("/") or 0), login, tls, path[1], sentinel_login)
+    return RedisAddress(hosts, int(master[2].strip("/") or 0), login, tls, master[1], sentinel_login)
 
 
 def _read_netloc(netloc: str, default_port: int) -> tuple[Login, tuple[tuple[str, int], ...]]:

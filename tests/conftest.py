@@ -98,10 +98,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """The tables, empty, on SQLite and on PostgreSQL: the test runs twice."""
     if request.param == "sqlite":
-        with open_ledger(f"sqlite:///{tmp_path / 'worker68.db'}") as ledger:
+        with open_ledger(request.getfixturevalue("sqlite_url")) as ledger:
             yield ledger
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")

@@ -93,13 +93,18 @@ def is_drivers(error: BaseException) -> bool:
     return hasattr(error, "sqlstate") or hasattr(error, "orig")
 
 
-def words_of(error: BaseException, is_of_driver: bool | None = None) -> str:
-    """Return an error's own words; of a database driver's its code alone: PostgreSQL may quote a row, and so a message."""
-    if not (is_drivers(error) if is_of_driver is None else is_of_driver):
-        try:
-            return str(error)
-        except Exception:  # noqa: BLE001 - what tells of a fault must not be one
-            return f"({type(error).__name__} has no words)"
+def words_of(error: BaseException) -> str:
+    """Return an error's own words; of a database driver's its code alone."""
+    if is_drivers(error):
+        return code_of(error)
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - what tells of a fault must not be one
+        return f"({type(error).__name__} has no words)"
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code of a database driver's error in place of its words: PostgreSQL may quote a row, and so a message."""
     orig = getattr(error, "orig", error)
     state, name = getattr(orig, "sqlstate", None), getattr(orig, "sqlite_errorname", None)
     code = f"SQLSTATE {state}" if state else name or "no code"

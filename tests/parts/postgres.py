@@ -178,12 +178,12 @@ class PostgresServer:
     def database(self, template: str = "template0", encoding: str = "UTF8") -> Iterator[str]:
         """Make a database, yield its SQLAlchemy URL, and drop it afterwards, with whoever is still connected."""
         name = next(self._names)
-        self._administer("CREATE DATABASE {} TEMPLATE {} ENCODING {}", name, template, encoding)
+        self._make(name, template, encoding)
         try:
             yield self._url(name)
         finally:
             self.ensure_running()
-            self._administer("DROP DATABASE {} WITH (FORCE)", name)
+            self._drop(name)
 
     @contextmanager
     def tables(self) -> Iterator[str]:
@@ -193,7 +193,7 @@ class PostgresServer:
         """
         if self._with_tables is None:
             name = next(self._names)
-            self._administer("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", name)
+            self._make(name)
             engine = create_engine(self._url(name))
             metadata.create_all(engine)
             engine.dispose()
@@ -216,7 +216,13 @@ class PostgresServer:
             if has_its_shape:
                 self._with_tables = name
             else:
-                self._administer("DROP DATABASE {} WITH (FORCE)", name)
+                self._drop(name)
+
+    def _make(self, name: str, template: str = "template0", encoding: str = "UTF8") -> None:
+        self._administer("CREATE DATABASE {} TEMPLATE {} ENCODING {}", name, template, encoding)
+
+    def _drop(self, name: str) -> None:
+        self._administer("DROP DATABASE {} WITH (FORCE)", name)
 
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://postgres@/{name}?host={self._directory}"

@@ -34,7 +34,9 @@ def address_of(url: str) -> tuple[str, ...]:
     parts = urlsplit(url)
     host = (parts.hostname or "").removesuffix(".")
     port = parts.port or (443 if parts.scheme == "wss" else 80)
-    host = "localhost" if _is_this_host(host) else str(_ip_address(host) or host)
+    if (address := _ip_address(host)) is not None:
+        # A connection to the unspecified address ends at this host, too.
+        host = "localhost" if address.is_loopback or address.is_unspecified else str(address)
     return host, str(port), unquote(parts.path).rstrip("/"), parts.query
 
 
@@ -43,12 +45,6 @@ def show_bridge_url(url: str) -> str:
     parts = urlsplit(url)
     host = f"***@{parts.netloc.rpartition('@')[2]}" if "@" in parts.netloc else parts.netloc
     return parts._replace(netloc=host, query="***" if parts.query else "", fragment="").geturl()
-
-
-def _is_this_host(host: str) -> bool:
-    """Whether a connection to it ends at this host: a loopback address, or the unspecified one, which connects to the same."""
-    address = _ip_address(host)
-    return host == "localhost" if address is None else address.is_loopback or address.is_unspecified
 
 
 def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -26,7 +26,7 @@ from worker68.clock import utc_now
 from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution.publishing import DEAD_KEY
 from worker68.fleet.leases import FRONT, account_lease
-from worker68.jobs.outcome import ErrorCode, Status
+from worker68.jobs.outcome import Status
 from worker68.limits.pace import FULL_PACE, pace_key
 from worker68.observe.outages import Outage
 from worker68.observe.parts import Parts
@@ -134,8 +134,7 @@ class _Asked(Collector):
         doubts = Counter(dict.fromkeys(self._parts.owned.names(), 0))
         self._named.update(self._parts.accounts)
         for ending, count in endings_of(self._parts.engine).read().items():
-            is_named = ending.account in self._named and ending.code != ErrorCode.UNKNOWN_ACCOUNT
-            account = ending.account if is_named else OTHER
+            account = ending.account if ending.account in self._named else OTHER
             if ending.revised:
                 revised[account, ending.status] += count
             else:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-from worker68.errors import is_drivers, words_of
+from worker68.errors import code_of, is_drivers
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -43,4 +43,4 @@ def _format(error: BaseException, is_of_driver: bool) -> str:
     if not is_of_driver:
         return "".join([*head, *frames, *traceback.format_exception_only(error)])
     kind = type(error)
-    return "".join([*head, *frames, f"{kind.__module__}.{kind.__qualname__}: {words_of(error, is_of_driver)}\n"])
+    return "".join([*head, *frames, f"{kind.__module__}.{kind.__qualname__}: {code_of(error)}\n"])

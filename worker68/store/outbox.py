@@ -90,7 +90,7 @@ def find_latest_addresses(engine: Engine, limit: int) -> list[str]:
 def _is_ours(
     dialect: str, account: Column[Any], left_lying: ColumnElement[bool], owns_front: bool
 ) -> ColumnElement[bool]:
-    """Return whether this worker publishes an entry of the account: it is among ``owned``, or nobody else's.
+    """Return whether this worker publishes an entry of the account: it is among ``owned``, or no other worker does.
 
     PostgreSQL takes what COALESCE gives to be true of every second row, and so walks along the index until it has enough. Left to
     its statistics, or to the lack of them, it would read and sort the whole table for a few rows of a large backlog.

@@ -36,6 +36,15 @@ def arrive(ledger: Ledger, account: Account, count: int) -> list[Job]:
     return jobs
 
 
+def open_tended(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> tuple[Clock, Account]:
+    """Return an account that was looked after once, and the clock of its upkeep, which the test drives."""
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.execution.upkeep")
+    account = open_account(ledger)
+    run(account.tend())
+    return clock, account
+
+
 def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
     account = open_account(sqlite, settings=settings_of(max_waiting=2))
     run(account.tend())
@@ -90,10 +99,7 @@ def test_an_account_is_swept_only_where_something_has_lasted(sqlite: Ledger, mon
 def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    clock.drive(monkeypatch, "worker68.execution.upkeep")
-    account = open_account(sqlite)
-    run(account.tend())
+    clock, account = open_tended(sqlite, monkeypatch)
     for job in arrive(sqlite, account, 2):
         sqlite.settle(sqlite.must_begin(job))
     assert account.upkeep.unfinished == 2
@@ -105,10 +111,7 @@ def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
 def test_a_job_that_comes_while_others_expire_expires_as_soon_as_they_do(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    clock.drive(monkeypatch, "worker68.execution.upkeep")
-    account = open_account(sqlite)
-    run(account.tend())
+    clock, account = open_tended(sqlite, monkeypatch)
     come = list[Job]()
 
     def send() -> None:

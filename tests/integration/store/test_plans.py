@@ -48,17 +48,6 @@ def knowledge(request: pytest.FixtureRequest) -> str:
 def ledger(postgres_url: str, knowledge: str) -> Iterator[Ledger]:
     """Tables that are analysed when the test says so."""
     with open_ledger(postgres_url) as ledger:
-        for table in (
-            "jobs",
-            "requesters",
-            "attempts",
-            "outbox",
-            "refused",
-            "group_members",
-            "contacts",
-            "snapshot_changes",
-        ):
-            administer(ledger.engine, f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         if knowledge == "nested loops":
             name = ledger.engine.url.database
             for method in ("hashjoin", "mergejoin"):

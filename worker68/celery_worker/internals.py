@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from celery import signals
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker as worker_command
 from celery.concurrency import thread
@@ -56,6 +58,15 @@ def leave_out_neighbours(worker: Any) -> None:
     Revoked jobs lie in SQL here.
     """
     worker.options |= {"without_mingle": True, "without_gossip": True}
+
+
+def let_shutdowns_interrupt_each_other() -> None:
+    """Let a second SIGTERM come while Celery handles the first.
+
+    Its handlers send ``worker_shutting_down``, which takes a lock that is not reentrant: the second handler would run inside the
+    first, and wait for that lock for ever. Only Celery's own thread uses the signal, so it needs no lock.
+    """
+    signals.worker_shutting_down.lock = nullcontext()
 
 
 def selected_queues(app: Any) -> set[str]:

@@ -55,6 +55,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         assert self._runtime is not None
         internals.consume_nothing(worker.app)
         self._runtime.start()
+        internals.let_shutdowns_interrupt_each_other()
         signals.worker_shutting_down.connect(self._ask_to_stop)
 
     def _ask_to_stop(self, how: str = "Warm", **_: Any) -> None:

@@ -16,15 +16,17 @@ from typing import Any
 import celery
 import kombu
 import pytest
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, signals
 from celery.events import EventDispatcher
 from celery.result import allow_join_result
+from celery.utils.dispatch import Signal
 from celery.worker import heartbeat, state
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from kombu.entity import Exchange, Queue
 
 from tests.parts.jobs import SEND, job
+from tests.parts.lines import before_line
 from worker68 import celery_tasks
 from worker68.celery_worker import internals
 from worker68.celery_worker.internals import ShownRequests
@@ -100,6 +102,34 @@ def test_the_neighbours_are_left_out_by_an_option(app: Celery) -> None:
     worker = SimpleNamespace(options={"hostname": "a"})
     internals.leave_out_neighbours(worker)
     assert worker.options == {"hostname": "a", "without_mingle": True, "without_gossip": True}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("function", [Signal.send, Signal._live_receivers])
+def test_a_shutdown_may_come_at_any_line_of_the_one_before(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second SIGTERM runs Celery's handler within the first: with the lock of the signal it would wait for ever."""
+    signal = Signal(name="worker_shutting_down")
+    monkeypatch.setattr(signals, "worker_shutting_down", signal)
+    heard: list[str] = []
+
+    def hear(how: str, **_: Any) -> None:
+        heard.append(how)
+
+    def send(how: str) -> None:
+        signals.worker_shutting_down.send(sender="main", how=how)
+
+    internals.let_shutdowns_interrupt_each_other()
+    signal.connect(hear)
+    lines = 0
+    while True:
+        with before_line(function, lines, lambda: send("second")) as at:
+            send("first")
+        if not at:
+            break
+        assert sorted(heard) == ["first", "second"]
+        heard.clear()
+        lines += 1
+    assert lines > 5
 
 
 def test_answers_are_as_flower_and_inspect_read_them() -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 #: Calls of services that may wait in the pool at once: one for each service (renewals and acquisitions of leases are two), and some
-#: for accounts that are opened, looked after, or whose lanes are loaded at the same time.
+#: for accounts that are opened, have their upkeep, or whose lanes are loaded at the same time.
 SERVICES: Final = 22
 
 

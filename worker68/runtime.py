@@ -65,9 +65,6 @@ log = structlog.get_logger(__name__)
 #: A Redis that does not answer within this is away; every command that is sent here is answered in milliseconds.
 REDIS_TIMEOUT_SECONDS = 5.0
 
-#: Accounts whose lanes are loaded at the same time: each takes a thread of the pool, and a connection to the database.
-LOADS_AT_ONCE = 4
-
 #: An account that leaves waits for the jobs under way: for its verdicts, and for all else so much longer.
 LEAVE_SECONDS = 30.0
 
@@ -116,7 +113,6 @@ class Runtime:
             engine=self.engine,
             writer=self._writer,
             slots=Gathered(Limiter(self._redis).acquire_each),
-            loads=asyncio.Semaphore(LOADS_AT_ONCE),
             capacity=capacity,
             pace=Pace(self._redis),
             kept=self._kept,

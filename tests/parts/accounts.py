@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Any, cast
 
@@ -76,7 +75,6 @@ def open_account(
         writer=cast(Writer, writer),
         slots=slots or Slots().as_requests(),
         capacity=Capacity(100),
-        loads=asyncio.Semaphore(1),
         pace=cast(Pace, NoPace()),
         kept=Kept(cast(Any, None)),
         intake=ledger.intake,

@@ -6,16 +6,17 @@ The real one is tested in ``tests/integration/execution/test_step_context.py``; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.parts.jobs import account, job
 from worker68.jobs.outcome import Outcome, TryAgain
 from worker68.jobs.snapshot import Row
 from worker68.jobs.task import LimitClass
-from worker68.tasks.sync_online_status import RecentlyAsked
 from worker68.tasks.turn import Bridge, Turn
+
+T = TypeVar("T")
 
 
 class Collected:
@@ -43,7 +44,7 @@ class FreeContext:
     reported: list[Outcome | TryAgain] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)
     members: list[int] = field(default_factory=list)
-    asked: RecentlyAsked = field(default_factory=RecentlyAsked)
+    memory: dict[type[Any], Any] = field(default_factory=dict)
 
     async def wait_for_slot(self, limit: LimitClass, call: str) -> None:
         self.slots.append(limit)
@@ -67,8 +68,9 @@ class FreeContext:
     async def known_members(self, group_id: int) -> list[int]:
         return self.members
 
-    def recently_asked(self, user_ids: Iterable[int]) -> float:
-        return self.asked.ask(user_ids)
+    def account_memory(self, kind: type[T]) -> T:
+        kept: T = self.memory.setdefault(kind, kind())
+        return kept
 
 
 def turn(link: Bridge, task: str, context: FreeContext | None = None, *, step: int = 0, **fields: Any) -> Turn:

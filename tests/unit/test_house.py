@@ -223,7 +223,6 @@ RECORDS = {
     "cli.top.AccountLine": "a line of `top`",
     "cli.joblist._Surroundings": "what is known around one job, for `jobs show`",
     "execution.lanes.Kind": "what of a job decides whether it may start",
-    "execution.shared.Shared": "what all accounts of a worker use; built in the runtime",
     "jobs.envelope.Envelope": "a message's envelope",
     "jobs.evidence.Evidence": "what was seen of one call",
     "jobs.fields.Common": "the fields that every job takes",

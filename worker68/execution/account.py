@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from worker68.bridge.link import Link, LinkOptions
 from worker68.clock import monotonic, utc_now
@@ -23,7 +23,6 @@ from worker68.fleet.leases import Lease
 from worker68.jobs.job import Job
 from worker68.settings import AccountSettings
 from worker68.store.lanes import UnknownHead, load_lanes
-from worker68.tasks.sync_online_status import RecentlyAsked
 
 #: While it is not known whether the account is paused, it is looked at again this often.
 PAUSE_LOOK_SECONDS: Final = 1.0
@@ -55,7 +54,7 @@ class Account:
         self.dispatch = Dispatch(settings, shared.slots, self._load_lanes, shared.capacity, self._ready_in)
         self.upkeep = Upkeep(settings, shared, self.dispatch, self.why_not, lease)
         self.recorder = Recorder(settings.name, shared.kept, shared.stopping)
-        self.recently_asked = RecentlyAsked()
+        self.task_memory: dict[type[Any], Any] = {}  # what tasks remember of it, by its class
 
     @property
     def name(self) -> str:
@@ -66,14 +65,14 @@ class Account:
         return self.guard.why_not() or self.link.why_not(needs_login)
 
     @property
-    def needs_care(self) -> bool:
-        """Whether ``tend`` has something to do."""
-        return self.pacing.has_busy or self.upkeep.tend_at <= monotonic()
+    def needs_upkeep(self) -> bool:
+        """Whether ``run_upkeep`` has something to do."""
+        return self.pacing.has_busy or self.upkeep.next_at <= monotonic()
 
-    async def tend(self) -> None:
+    async def run_upkeep(self) -> None:
         """Do what is due. Raises ``DatabaseAway`` and ``RedisAway``."""
         await self.pacing.report_busy()
-        await self.upkeep.tend()
+        await self.upkeep.run()
 
     async def choose(self) -> Choice:
         """Return what may start now, as far as the worker has room; nothing while memory is distrusted, or the lease leaves.
@@ -94,7 +93,7 @@ class Account:
         return choice
 
     async def _load_lanes(self, lanes: Sequence[str], depth: int) -> list[Job | UnknownHead]:
-        async with self.shared.loads:
+        async with self.shared.capacity.loads:
             return await asyncio.to_thread(load_lanes, self.shared.engine, self.name, depth, lanes)
 
     def _ready_in(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,16 +17,12 @@ from worker68.store.writer import Writer
 
 @dataclass(frozen=True)
 class Shared:
-    """``announce``: replies may lie in the outbox. ``wake``: something may be ready for this account.
-
-    ``loads`` bounds how many accounts load lanes at the same time: each takes a thread of the pool, and a connection to SQL.
-    """
+    """``announce``: replies may lie in the outbox. ``wake``: something may be ready for this account."""
 
     engine: Engine
     writer: Writer
     slots: SlotRequests
     capacity: Capacity
-    loads: asyncio.Semaphore
     pace: Pace
     kept: Kept
     intake: Intake

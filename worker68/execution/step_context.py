@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -31,6 +32,8 @@ from worker68.store.writer import each
 from worker68.tasks.turn import TurnOver
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 #: A bridge that is away in the middle of a step is waited for this long; then the job begins anew when it is back.
 BRIDGE_PATIENCE_SECONDS = 60.0
@@ -136,8 +139,12 @@ class StepContext:
                 outages.DATABASE.fails("execution", away)
                 await self.pause(SLICE_SECONDS)
 
-    def recently_asked(self, user_ids: Iterable[int]) -> float:
-        return self._account.recently_asked.ask(user_ids)
+    def account_memory(self, kind: type[T]) -> T:
+        memory = self._account.task_memory
+        if kind not in memory:
+            memory[kind] = kind()
+        kept: T = memory[kind]
+        return kept
 
 
 def _over(reason: str) -> TurnOver:

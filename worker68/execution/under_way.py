@@ -5,21 +5,27 @@ In: jobs as they start and end. Out: how many there are, in the account and in t
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from worker68.execution import reasons
 from worker68.execution.lanes import chat_of_send, is_read
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 
+#: So many accounts load lanes at the same time: each takes a thread of the pool, and a connection to the database.
+LOADS_AT_ONCE: Final = 4
+
 
 class Capacity:
-    """How many jobs may be under way in this worker at once, and how many are. On the loop."""
+    """How many jobs may be under way in this worker at once, and how many are; ``loads``: the right to load lanes. On the loop."""
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.occupied = 0
+        self.loads = asyncio.Semaphore(LOADS_AT_ONCE)
 
     @property
     def free(self) -> int:

@@ -98,7 +98,7 @@ class Upkeep:
         """These begin, and may come back."""
         self._times.note_begun([ready.job for ready in chosen])
 
-    async def tend(self) -> None:
+    async def run(self) -> None:
         """Do what is due."""
         now, engine = utc_now(), self._shared.engine
         await self._end_overdue(now)
@@ -131,8 +131,8 @@ class Upkeep:
             self._sweep_at = monotonic() + SWEEP_SECONDS
 
     @property
-    def tend_at(self) -> float:
-        """When something is due here, as far as is known (monotonic seconds; ``math.inf``: never): to be tended then."""
+    def next_at(self) -> float:
+        """When something is due here, as far as is known (monotonic seconds; ``math.inf``: never)."""
         if not self.knows_lanes or self._times.overdue:
             return 0.0
         times = [self._sweep_at if self._sweeps else math.inf]
@@ -143,7 +143,7 @@ class Upkeep:
         return min(times)
 
     def end_soon(self, jobs: Sequence[Job]) -> None:
-        """End jobs whose time was over when their turn came, when the account is tended next."""
+        """End jobs whose time was over when their turn came, with the next upkeep."""
         self._times.overdue += jobs
 
     async def _end_overdue(self, now: dt.datetime) -> None:

@@ -110,8 +110,8 @@ _LOCKED = Outage(
 class OwnedAccounts:
     """The open accounts by name, and their ``agenda``. On the loop.
 
-    Accounts come and go within ``apply_changes`` alone, so one that a round looks at stays there to its end. ``cared_for``: those
-    that are being opened or looked after, beside the rounds.
+    Accounts come and go within ``apply_changes`` alone, so one that a round looks at stays there to its end. ``in_background``:
+    those that are being opened or have their upkeep, beside the rounds.
     """
 
     def __init__(self, open_account: Callable[[str, Lease], Awaitable[Account]], inbox: Inbox) -> None:
@@ -123,7 +123,7 @@ class OwnedAccounts:
         self._changes: deque[tuple[Callable[[Lease], None], Lease]] = deque()
         self._unopened: dict[str, Lease] = {}
         self._resting: dict[str, float] = {}
-        self.cared_for: set[str] = set()
+        self.in_background: set[str] = set()
 
     def __getitem__(self, name: str) -> Account:
         return self._accounts[name]
@@ -159,7 +159,7 @@ class OwnedAccounts:
 
     def is_busy(self, lease: Lease) -> bool:
         """Whether something goes on under this lease: a change that a round has not seen yet, upkeep, or a job under way."""
-        if any(changed is lease for _, changed in self._changes) or lease.account in self.cared_for:
+        if any(changed is lease for _, changed in self._changes) or lease.account in self.in_background:
             return True
         account = self._accounts.get(lease.account or "")
         return account is not None and account.dispatch.in_flight > 0
@@ -195,8 +195,8 @@ class OwnedAccounts:
         return [name for name in names if name in self._accounts and not self.rests(name)]
 
     def rests(self, name: str) -> bool:
-        """Whether this account is left alone: after a fault, or while it is looked after. It is due again when that is over."""
-        if name in self.cared_for:
+        """Whether this account is left alone: after a fault, or during its upkeep. It is due again when that is over."""
+        if name in self.in_background:
             return True
         if self._resting.get(name, 0.0) > monotonic():
             return True
@@ -228,7 +228,7 @@ class OwnedAccounts:
         """Something failed half-way, so what was written may not have come into memory: all accounts are read from SQL again."""
         for name, account in self._accounts.items():
             account.upkeep.distrust()
-            # Not as changed: so some at a time are looked after, behind those that are. One that rests is so when it has rested.
+            # Not as changed: so some at a time have their upkeep, behind those that are. One that rests is so when it has rested.
             self.agenda.plan(name, self._resting.get(name, 0.0))
 
     def _note_gained(self, lease: Lease) -> None:
@@ -269,28 +269,28 @@ class OwnedAccounts:
 
 #: Each takes a thread of the pool, and a connection to the database. One whose rows are locked takes two seconds.
 OPENED_AT_ONCE: Final = 3
-TENDED_AT_ONCE: Final = 4
+UPKEEP_AT_ONCE: Final = 4
 
 
-class Tending:
-    """Opens accounts and looks after them beside the rounds, so that what takes long for one account holds up no other.
+class Background:
+    """Opens accounts and does their upkeep beside the rounds, so that what takes long for one account holds up no other.
 
     Each in a task of its own, a few at a time, and never two of one account at once; nothing begins for it meanwhile. On the loop.
-    ``done`` is called with each account that was opened or looked after, or could not be. Its jobs may begin before it is looked
-    after again, also where the next look is due by then: a slow database must not keep them from beginning.
+    ``done`` is called with each account that was opened or had its upkeep, or could not have it. Its jobs may begin before
+    the next upkeep, also where that is due by then: a slow database must not keep them from beginning.
     """
 
     def __init__(self, owned: OwnedAccounts, done: Callable[[str], None]) -> None:
         self._owned = owned
         self._done = done
-        self._room = asyncio.Semaphore(TENDED_AT_ONCE)
+        self._room = asyncio.Semaphore(UPKEEP_AT_ONCE)
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tended: set[str] = set()  # whose jobs may begin before the next time
+        self._had_upkeep: set[str] = set()  # whose jobs may begin before the next time
         self._away: DatabaseAway | RedisAway | None = None
 
     def begin(self, due: Sequence[str]) -> None:
-        """Open accounts, and look after those of these that need it. Raise what kept an earlier one from that and concerns all."""
+        """Open accounts, and do the upkeep of those of ``due`` that need it. Raise what an earlier one met and concerns all."""
         away, self._away = self._away, None
         if away is not None:
             raise away
@@ -298,10 +298,10 @@ class Tending:
             self._opening += 1
             self._start(name, self._open(name))
         for name in due:
-            if name in self._tended:
-                self._tended.remove(name)
-            elif self._owned[name].needs_care:
-                self._start(name, self._tend(name))
+            if name in self._had_upkeep:
+                self._had_upkeep.remove(name)
+            elif self._owned[name].needs_upkeep:
+                self._start(name, self._do_upkeep(name))
 
     async def end(self) -> None:
         """Wait for what is under way."""
@@ -310,7 +310,7 @@ class Tending:
         self._away = None
 
     def _start(self, name: str, work: Awaitable[None]) -> None:
-        self._owned.cared_for.add(name)
+        self._owned.in_background.add(name)
         task = asyncio.ensure_future(self._run(name, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -321,7 +321,7 @@ class Tending:
         except (DatabaseAway, RedisAway) as away:
             self._away = away
         finally:
-            self._owned.cared_for.discard(name)
+            self._owned.in_background.discard(name)
             self._done(name)
 
     async def _open(self, name: str) -> None:
@@ -330,9 +330,9 @@ class Tending:
         finally:
             self._opening -= 1
 
-    async def _tend(self, name: str) -> None:
+    async def _do_upkeep(self, name: str) -> None:
         async with self._room:
             if (account := self._owned.find(name)) is not None:  # it may be lost meanwhile
-                await self._owned.apart(name, account.tend())
+                await self._owned.apart(name, account.run_upkeep())
                 if account.upkeep.knows_lanes:  # else nothing may begin yet
-                    self._tended.add(name)
+                    self._had_upkeep.add(name)

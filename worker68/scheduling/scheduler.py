@@ -1,7 +1,7 @@
-"""The scheduler: the service that takes jobs in from Redis, looks after the accounts, and lets begin what is ready.
+"""The scheduler: the service that takes jobs in from Redis, lets begin what is ready, and has the accounts opened and kept up.
 
-In: a doorbell that rings, leases, and what other parts say has changed. Out: rounds, each of which has accounts opened and looked
-after, begins jobs of the others that are due, and takes new jobs in. An account is looked at when something has changed for it, or
+In: a doorbell that rings, leases, and what other parts say has changed. Out: rounds, each of which has accounts opened and kept
+up, begins jobs of the others that are due, and takes new jobs in. An account is looked at when something has changed for it, or
 when its next time has come. Nothing is taken in while the database is away. Never: a frame; a wait of the loop for SQL or Redis.
 """
 
@@ -22,7 +22,7 @@ from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping, Wakeup
 from worker68.observe import outages
 from worker68.observe.metrics import histogram
-from worker68.scheduling.owned_accounts import OwnedAccounts, Tending
+from worker68.scheduling.owned_accounts import Background, OwnedAccounts
 
 #: Between two tries while Redis or the database is away.
 PAUSE_SECONDS = 1.0
@@ -47,7 +47,7 @@ class Scheduler:
         self._owned = owned
         self._inbox = inbox
         self._starter = starter
-        self._tending = Tending(owned, self._tended)
+        self._background = Background(owned, self._note_upkeep)
         self._check_database = check_database
         self._stopping = stopping
         self._wakeup = Wakeup(loop)
@@ -73,7 +73,7 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - a worker whose scheduler has ended is alive and takes nothing in
                 _FAILED.fails("scheduler", error)
                 await self._pause()
-        await self._tending.end()
+        await self._background.end()
         await asyncio.to_thread(self._inbox.close)
 
     def stop(self) -> None:
@@ -82,14 +82,14 @@ class Scheduler:
         self._wakeup.set()
 
     async def _go_round(self) -> float:
-        """Have accounts looked after, begin jobs and take new ones in; return when to do so again at the latest (monotonic)."""
+        """Have accounts opened and kept up, begin jobs and take new ones in; return when to do so again at the latest."""
         self._owned.apply_changes()
         if not self._database_seen:
             await asyncio.to_thread(self._check_database)
             self._database_seen = True
         due = self._owned.due(self._starter.has_room)
-        self._tending.begin(due)
-        await self._starter.start(due)  # but those that are looked after now
+        self._background.begin(due)
+        await self._starter.start(due)  # but those that have their upkeep now
         if jobs := await self._inbox.take_in():
             await self._starter.add(jobs)
         for outage in (outages.DATABASE, outages.REDIS, _FAILED):
@@ -97,7 +97,7 @@ class Scheduler:
         return min(self._owned.agenda.next_at(self._starter.has_room), self._inbox.next_look_at)
 
     async def _pause(self) -> None:
-        await self._tending.end()  # what is under way would say that memory is to be trusted
+        await self._background.end()  # what is under way would say that memory is to be trusted
         self._owned.distrust()
         await self._stopping.rest(PAUSE_SECONDS)
 
@@ -115,7 +115,7 @@ class Scheduler:
         if self._inbox.note_room(name) or has_lanes or self._owned.agenda.waits_for_room:
             self.wake(name)
 
-    def _tended(self, name: str) -> None:
+    def _note_upkeep(self, name: str) -> None:
         self._inbox.note_room(name)  # it may have been counted anew
         self.wake(name)
 
@@ -206,5 +206,5 @@ class Starter:
         """Have ended what was overdue, and plan when to look at the account again."""
         if choice.overdue:
             account.upkeep.end_soon(choice.overdue)
-        times = [account.upkeep.tend_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
+        times = [account.upkeep.next_at, *([] if choice.look_again_at is None else [choice.look_again_at])]
         self._owned.agenda.plan(account.name, min(times))

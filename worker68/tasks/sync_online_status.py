@@ -103,7 +103,8 @@ def _members(seen: ListSeen) -> list[int]:
 async def _ask(turn: Turn, group_id: int, user_ids: list[int]) -> Evidence:
     """Ask once the slot is there: while it is waited for, another job may ask for the same users."""
     await turn.hold_slot("read", api.GROUP_MEMBER_ONLINE.type)
-    while (seconds := turn.context.recently_asked(user_ids)) > 0:
+    recently_asked = turn.context.account_memory(RecentlyAsked)
+    while (seconds := recently_asked.ask(user_ids)) > 0:
         turn.forgo_slot()
         await turn.context.pause(seconds)
         await turn.hold_slot("read", api.GROUP_MEMBER_ONLINE.type)

@@ -8,9 +8,9 @@ end when the worker stops or loses the account.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -24,6 +24,8 @@ from worker68.jobs.task import LimitClass
 from worker68.protocol.api import ApiCall
 from worker68.protocol.messages import Message
 from worker68.settings import AccountSettings
+
+T = TypeVar("T")
 
 #: How often a page or a part in the middle of a long read is asked for: the whole is begun anew only after that.
 TRIES_IN_PLACE = 4
@@ -102,8 +104,8 @@ class Context(Protocol):
     async def known_members(self, group_id: int) -> list[int]:
         """Return the members of a group as the last snapshot has them."""
 
-    def recently_asked(self, user_ids: Iterable[int]) -> float:
-        """Take note that these users' online status is asked for now, or return how long to wait before it may be."""
+    def account_memory(self, kind: type[T]) -> T:
+        """Return what tasks remember of the account: one object of each class, made by the first that asks. New with each owner."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ def link() -> ReadyLink:
 def account(sqlite: Ledger, link: ReadyLink) -> Account:
     """One with a job that may start."""
     account = open_account(sqlite, link=link)
-    run(account.tend())
+    run(account.run_upkeep())
     account.upkeep.take(sqlite.arrive(message()))
     return account
 
@@ -43,7 +43,7 @@ def test_a_job_that_is_ready_starts_once(account: Account) -> None:
 def test_nothing_starts_while_memory_is_distrusted(account: Account) -> None:
     account.upkeep.distrust()
     assert chosen(account) == 0
-    run(account.tend())
+    run(account.run_upkeep())
     assert chosen(account) == 1
 
 
@@ -90,5 +90,5 @@ def test_busy_answers_are_reported_when_it_is_tended(account: Account, monkeypat
         reported.append("busy")
 
     monkeypatch.setattr(Pacing, "report_busy", report)
-    run(account.tend())
+    run(account.run_upkeep())
     assert reported == ["busy"]

@@ -36,18 +36,18 @@ def arrive(ledger: Ledger, account: Account, count: int) -> list[Job]:
     return jobs
 
 
-def open_tended(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> tuple[Clock, Account]:
-    """Return an account that was looked after once, and the clock of its upkeep, which the test drives."""
+def open_with_upkeep(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> tuple[Clock, Account]:
+    """Return an account that had its upkeep once, and the clock of its upkeep, which the test drives."""
     clock = Clock()
     clock.drive(monkeypatch, "worker68.execution.upkeep")
     account = open_account(ledger)
-    run(account.tend())
+    run(account.run_upkeep())
     return clock, account
 
 
 def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
     account = open_account(sqlite, settings=settings_of(max_waiting=2))
-    run(account.tend())
+    run(account.run_upkeep())
     arrive(sqlite, account, 2)
     assert account.upkeep.room == 0
     job = run(account.choose()).ready[0].job
@@ -58,19 +58,19 @@ def test_a_job_that_ends_makes_room(sqlite: Ledger) -> None:
 
 def test_an_end_that_was_committed_before_the_count_and_told_after_it_opens_no_room(sqlite: Ledger) -> None:
     account = open_account(sqlite, settings=settings_of(max_waiting=2))
-    run(account.tend())
+    run(account.run_upkeep())
     arrive(sqlite, account, 3)
     job = run(account.choose()).ready[0].job
     sqlite.settle(sqlite.must_begin(job))
     account.upkeep.distrust()
-    run(account.tend())
+    run(account.run_upkeep())
     assert account.upkeep.room == 0, "two wait, as SQL counted them"
 
     account.dispatch.finish(job)
 
     assert account.upkeep.room == 0, "SQL had counted it as ended"
     account.upkeep.distrust()
-    run(account.tend())
+    run(account.run_upkeep())
     assert account.upkeep.room == 0
 
 
@@ -79,39 +79,39 @@ def test_an_account_is_swept_only_where_something_has_lasted(sqlite: Ledger, mon
     clock.drive(monkeypatch, "worker68.execution.upkeep")
     monkeypatch.setattr(recovery, "resolve_abandoned", lambda engine, account, *_: sweeps.append(account))
     account = open_account(sqlite)
-    run(account.tend())
+    run(account.run_upkeep())
     assert sweeps == ["main"], "nothing is known of it"
-    assert account.upkeep.tend_at == math.inf, "nothing is looked at before something changes"
+    assert account.upkeep.next_at == math.inf, "nothing is looked at before something changes"
     arrive(sqlite, account, 1)
     assert len(run(account.choose()).ready) == 1
     clock.pass_by(SWEEP_SECONDS)
-    run(account.tend())
+    run(account.run_upkeep())
     assert sweeps == ["main"]
     account.upkeep.note_unfinished()
     clock.pass_by(SWEEP_SECONDS)
-    run(account.tend())
+    run(account.run_upkeep())
     assert sweeps == ["main", "main"], "it was there for a while"
     clock.pass_by(SWEEP_SECONDS)
-    run(account.tend())
+    run(account.run_upkeep())
     assert sweeps == ["main", "main"]
 
 
 def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, account = open_tended(sqlite, monkeypatch)
+    clock, account = open_with_upkeep(sqlite, monkeypatch)
     for job in arrive(sqlite, account, 2):
         sqlite.settle(sqlite.must_begin(job))
     assert account.upkeep.unfinished == 2
     clock.pass_by(SWEEP_SECONDS)
-    run(account.tend())
+    run(account.run_upkeep())
     assert account.upkeep.unfinished == 0
 
 
 def test_a_job_that_comes_while_others_expire_expires_as_soon_as_they_do(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, account = open_tended(sqlite, monkeypatch)
+    clock, account = open_with_upkeep(sqlite, monkeypatch)
     come = list[Job]()
 
     def send() -> None:
@@ -129,7 +129,7 @@ def test_a_job_that_comes_while_others_expire_expires_as_soon_as_they_do(
     send()
     for _ in range(2):
         clock.pass_by(LOOK_SECONDS)
-        run(account.tend())
+        run(account.run_upkeep())
     assert [sqlite.row(job.seq).status for job in come] == ["expired", "expired"]
 
 
@@ -144,7 +144,7 @@ def older_version(*unknown: str) -> Iterator[None]:
 
 
 def choose_seqs(account: Account) -> list[int]:
-    run(account.tend())
+    run(account.run_upkeep())
     return [ready.job.seq for ready in run(account.choose()).ready]
 
 
@@ -188,7 +188,7 @@ class TestOlderOwner:
         self.make_unknown(sqlite, first)
         account = open_account(sqlite)
         for _ in range(3):
-            run(account.tend())
+            run(account.run_upkeep())
             clock.pass_by(LOOK_SECONDS)
         assert "does not know the task worker68.newer" in sqlite.row(first.seq).reason
 

@@ -66,20 +66,20 @@ class Silence:
 
 @dataclass
 class Account:
-    """An account, and its upkeep, with jobs without an end. ``on_choice`` and ``on_tending`` are called before each.
+    """An account, and its upkeep, with jobs without an end. ``on_choice`` and ``on_upkeep`` are called before each.
 
-    It is tended once, and when ``tend_at`` has come.
+    It has its upkeep once, and when ``next_at`` has come.
     """
 
     name: str
     most_at_once: int = 8
     room: int = 1000
-    tend_at: float = math.inf
+    next_at: float = math.inf
     running: int = 0
     begun: int = 0
     on_choice: Callable[[], None] = lambda: None
-    on_tending: Callable[[], Awaitable[None] | None] = lambda: None
-    tended: int = 0
+    on_upkeep: Callable[[], Awaitable[None] | None] = lambda: None
+    upkeeps: int = 0
     has_lanes: bool = True
     knows_lanes: bool = True
     capacity: Capacity = field(default_factory=lambda: Capacity(0))
@@ -93,13 +93,13 @@ class Account:
         return self
 
     @property
-    def needs_care(self) -> bool:
-        return self.tended == 0 or self.tend_at <= monotonic()
+    def needs_upkeep(self) -> bool:
+        return self.upkeeps == 0 or self.next_at <= monotonic()
 
-    async def tend(self) -> None:
-        if (waits := self.on_tending()) is not None:
+    async def run_upkeep(self) -> None:
+        if (waits := self.on_upkeep()) is not None:
             await waits
-        self.tended += 1
+        self.upkeeps += 1
 
     def take(self, jobs: Sequence[Job]) -> None:
         """There are jobs without an end."""
@@ -132,7 +132,7 @@ async def schedule(
     source: Silence | None = None,
     intake: object = None,
 ) -> None:
-    """Let a scheduler look after these accounts, in their order, until the condition is true."""
+    """Let a scheduler go round over these accounts, in their order, until the condition is true."""
     by_name = {one.name: one for one in accounts}
 
     async def open_account(name: str, lease: Lease) -> Any:
@@ -213,7 +213,7 @@ def test_accounts_that_are_open_go_on_while_another_is_opened() -> None:
 
 def test_accounts_go_on_while_another_is_looked_after_and_begins_nothing() -> None:
     slow, others, over = Account("slow"), [Account("a"), Account("b")], asyncio.Event()
-    slow.on_tending = lambda: wait_for(over)
+    slow.on_upkeep = lambda: wait_for(over)
     chosen_early: list[bool] = []
     slow.on_choice = lambda: chosen_early.append(not over.is_set())
 
@@ -228,9 +228,9 @@ def test_accounts_go_on_while_another_is_looked_after_and_begins_nothing() -> No
 
 def test_an_account_that_needs_care_again_at_once_begins_jobs_in_between() -> None:
     """As where the database is so slow that the time of the next look has come when one is over."""
-    account = Account("main", tend_at=0.0)
+    account = Account("main", next_at=0.0)
     run(schedule([account], 16, lambda: account.begun > 20, end_soon))
-    assert account.tended > 1
+    assert account.upkeeps > 1
 
 
 async def wait_for(event: asyncio.Event) -> None:
@@ -258,7 +258,7 @@ def test_an_account_that_rests_while_the_database_comes_back_is_looked_at_again(
         if failures[name]:
             raise failures[name].pop()
 
-    accounts = [Account(name, on_tending=partial(fail, name)) for name in "ab"]
+    accounts = [Account(name, on_upkeep=partial(fail, name)) for name in "ab"]
     run(schedule(accounts, 16, lambda: all(one.begun for one in accounts), begin=lambda scheduler, account: None))
 
 
@@ -270,9 +270,9 @@ def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPa
 
     def count() -> None:
         if source.pops:
-            account.room, account.tend_at = 5, math.inf
+            account.room, account.next_at = 5, math.inf
 
-    account.on_tending, account.tend_at = count, 0.0
+    account.on_upkeep, account.next_at = count, 0.0
     run(schedule([account], 1, lambda: source.pops > 1, lambda *_: None, source=source))
 
 
@@ -289,12 +289,12 @@ class Flood(Silence):
 
 
 def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_them() -> None:
-    opened, tended = list[str](), list[str]()
-    many = [Account(f"a{number}", most_at_once=0, tend_at=0.0) for number in range(500)]
+    opened, upkeeps = list[str](), list[str]()
+    many = [Account(f"a{number}", most_at_once=0, next_at=0.0) for number in range(500)]
     for one in many:
-        one.on_tending = partial(tended.append, one.name)
+        one.on_upkeep = partial(upkeeps.append, one.name)
     busy = Account("busy", most_at_once=0)
-    tended_when_it_came: list[int] = []
+    upkeeps_when_it_came: list[int] = []
 
     class Intake:
         """The job comes when all accounts are open."""
@@ -302,23 +302,23 @@ def test_a_job_that_comes_while_many_accounts_are_due_does_not_wait_for_all_of_t
         def take_in(self, arrivals: Sequence[object], now: object) -> list[Job]:
             if len(opened) <= len(many):
                 return []
-            tended_when_it_came.append(len(tended))
+            upkeeps_when_it_came.append(len(upkeeps))
             busy.most_at_once = 1
             return [replace(job(1), account="busy") for _ in arrivals]
 
-    tended_before: list[int] = []
+    upkeeps_before: list[int] = []
     run(
         schedule(
             [*many, busy],
             100,
-            lambda: bool(tended_before),
-            lambda *_: tended_before.append(len(tended)),
+            lambda: bool(upkeeps_before),
+            lambda *_: upkeeps_before.append(len(upkeeps)),
             opened.append,
             source=Flood("busy"),
             intake=Intake(),
         )
     )
-    assert tended_before[0] - tended_when_it_came[0] < len(many)
+    assert upkeeps_before[0] - upkeeps_when_it_came[0] < len(many)
 
 
 def test_new_jobs_of_one_account_do_not_pass_another_that_waits_for_room() -> None:

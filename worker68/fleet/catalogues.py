@@ -1,7 +1,7 @@
 """Which accounts each worker knows: lists by their digests, in Redis, read once by those who know others.
 
 In: the list of this worker; the digests that the others name. Out: the lists of these. In a fleet that knows one list nothing is
-read; while a deploy changes it, each list is read once. Never: what follows from a list (``classes``, ``shares``).
+read; while a deploy changes it, each list is read once. Never: what follows from a list (``cohorts``, ``shares``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from worker68.clock import monotonic
-from worker68.fleet.classes import Catalogue
+from worker68.fleet.cohorts import Catalogue
 from worker68.redis_calls import redis_errors
 
 #: A list is kept in Redis for so many times the TTL of a word after the last worker that knows it has said so.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from worker68.clock import monotonic
 from worker68.fleet.catalogues import Catalogues
-from worker68.fleet.classes import NOTHING, Classes, catalogue_of
+from worker68.fleet.cohorts import NOTHING, Cohorts, catalogue_of
 from worker68.fleet.members import Members, Word
 from worker68.fleet.spread import Member, label_of, spread
 
@@ -36,7 +36,7 @@ class Share:
 
 @dataclass(frozen=True)
 class _Computed:
-    """What follows from ``words``, until then at the latest: this worker's share by class, and how many no worker holds."""
+    """What follows from ``words``, until then at the latest: this worker's share by cohort, and how many no worker holds."""
 
     words: Mapping[str, Word]
     until: float
@@ -52,7 +52,7 @@ class Shares:
         self._catalogues = catalogues
         self._standing = standing or Standing()
         self._labels: Mapping[str, str | None] | None = None
-        self._classes = Classes(NOTHING, [NOTHING])
+        self._cohorts = Cohorts(NOTHING, [NOTHING])
         self._computed: _Computed | None = None
         self._free_since: dict[str, float] = {}
         self._looked_at: float | None = None
@@ -65,20 +65,20 @@ class Shares:
         """
         if labels is not self._labels:
             mine = catalogue_of(labels)
-            self._classes = Classes(mine, [mine])
+            self._cohorts = Cohorts(mine, [mine])
             self._labels, self._computed = labels, None
-        self._catalogues.publish(self._classes.mine)
+        self._catalogues.publish(self._cohorts.mine)
         weight, served = self._standing.weight, sorted(self._standing.labels)
-        word = Word(self._classes.mine.digest, weight, served, self._classes.count(held))
+        word = Word(self._cohorts.mine.digest, weight, served, self._cohorts.count(held))
         self._members.look(word, anew=self._was_absent())
         computed = self._compute(held)
         absent, self._looked_at = self._was_absent(), monotonic()
-        keeps = self._classes.count(held)
+        keeps = self._cohorts.count(held)
         shares = []
-        for class_, most in computed.share.items():
-            kept = keeps.get(class_, 0)
-            most = kept if absent else self._with_left_over(class_, most, kept, computed.free[class_])
-            shares.append(Share(self._classes.names[class_], most))
+        for cohort, most in computed.share.items():
+            kept = keeps.get(cohort, 0)
+            most = kept if absent else self._with_left_over(cohort, most, kept, computed.free[cohort])
+            shares.append(Share(self._cohorts.names[cohort], most))
         return shares
 
     def leave(self) -> None:
@@ -94,39 +94,39 @@ class Shares:
         if self._computed is not None and self._computed.words is words and monotonic() < self._computed.until:
             return self._computed
         found = self._catalogues.find({worker: word.accounts for worker, word in words.items()})
-        if found.lists.keys() != self._classes.lists.keys():
-            self._classes = Classes(self._classes.mine, found.lists.values())
-        sizes, me = self._classes.sizes, self._members.worker_id
-        keeps = {worker: _fold(word.held, sizes) for worker, word in words.items()} | {me: self._classes.count(held)}
+        if found.lists.keys() != self._cohorts.lists.keys():
+            self._cohorts = Cohorts(self._cohorts.mine, found.lists.values())
+        sizes, me = self._cohorts.sizes, self._members.worker_id
+        keeps = {worker: _fold(word.held, sizes) for worker, word in words.items()} | {me: self._cohorts.count(held)}
         fleet = [
             Member(worker, word.weight, frozenset(word.labels), keeps[worker], found.known_by[worker])
             for worker, word in words.items()
             if worker in found.known_by
         ]
         share = spread(sizes, fleet)[me]
-        share = {class_: most for class_, most in share.items() if class_ in self._classes.names}
-        free = {class_: sizes[class_] - sum(member.held.get(class_, 0) for member in fleet) for class_ in share}
+        share = {cohort: most for cohort, most in share.items() if cohort in self._cohorts.names}
+        free = {cohort: sizes[cohort] - sum(member.held.get(cohort, 0) for member in fleet) for cohort in share}
         self._computed = _Computed(words, found.again_at, share, free)
         return self._computed
 
-    def _with_left_over(self, class_: str, most: int, kept: int, free: int) -> int:
-        return max(most, kept + free) if self._is_left_over(class_, free) else most
+    def _with_left_over(self, cohort: str, most: int, kept: int, free: int) -> int:
+        return max(most, kept + free) if self._is_left_over(cohort, free) else most
 
-    def _is_left_over(self, class_: str, free: int) -> bool:
+    def _is_left_over(self, cohort: str, free: int) -> bool:
         """Whether accounts have been free for so long that whose share they are does not take them. Then any worker may, once."""
         if free <= 0:
-            self._free_since.pop(class_, None)
+            self._free_since.pop(cohort, None)
             return False
-        since = self._free_since.setdefault(class_, monotonic())
+        since = self._free_since.setdefault(cohort, monotonic())
         if monotonic() - since < self._members.ttl_seconds:
             return False
-        del self._free_since[class_]
+        del self._free_since[cohort]
         return True
 
 
 def _fold(held: Mapping[str, int], sizes: Mapping[str, int]) -> Mapping[str, int]:
-    """Return what a worker holds in the classes of these: it may have said so when there were others."""
+    """Return what a worker holds in the cohorts of these: it may have said so when there were others."""
     folded: Counter[str] = Counter()
-    for class_, count in held.items():
-        folded[class_ if class_ in sizes else label_of(class_)] += count
+    for cohort, count in held.items():
+        folded[cohort if cohort in sizes else label_of(cohort)] += count
     return folded

@@ -21,9 +21,9 @@ Counts = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Member:
-    """A live worker. ``held``: how many accounts of each class it holds, without those that it is about to give up.
+    """A live worker. ``held``: how many accounts of each cohort it holds, without those that it is about to give up.
 
-    A class is a label, or one of accounts that only workers with this ``digest`` know (``class_of``).
+    A cohort is a label, or one of accounts that only workers with this ``digest`` know (``cohort_of``).
     """
 
     worker: str
@@ -32,19 +32,19 @@ class Member:
     held: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
 
-    def serves(self, class_: str) -> bool:
-        digest, _, label = class_.rpartition("/")
+    def serves(self, cohort: str) -> bool:
+        digest, _, label = cohort.rpartition("/")
         return (not digest or digest == self.digest) and (label == UNLABELLED or label in self.labels)
 
 
-def class_of(digest: str, label: str) -> str:
-    """Return the class of accounts with this label that only those know who know the list with this digest."""
+def cohort_of(digest: str, label: str) -> str:
+    """Return the cohort of accounts with this label that only those know who know the list with this digest."""
     return f"{digest}/{label}"
 
 
-def label_of(class_: str) -> str:
-    """Return the label of a class."""
-    return class_.rpartition("/")[2]
+def label_of(cohort: str) -> str:
+    """Return the label of a cohort."""
+    return cohort.rpartition("/")[2]
 
 
 @dataclass(frozen=True)

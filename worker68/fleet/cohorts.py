@@ -1,6 +1,6 @@
-"""Classes of accounts that are alike for the spread: those that all workers know, by label; the others by who knows them. Pure.
+"""Cohorts of accounts that are alike for the spread: those that all workers know, by label; the others by who knows them. Pure.
 
-In: lists of accounts, as workers know them. Out: which accounts are in which class, and how many. Never: a clock, Redis.
+In: lists of accounts, as workers know them. Out: which accounts are in which cohort, and how many. Never: a clock, Redis.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from worker68.fleet.spread import class_of
+from worker68.fleet.spread import cohort_of
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ def catalogue_of(labels: Mapping[str, str | None]) -> Catalogue:
     return Catalogue(frozenset((name, label) for name, label in labels.items() if label is not None))
 
 
-class Classes:
-    """The classes of one list, ``mine``, beside all ``lists``, of which it is one.
+class Cohorts:
+    """The cohorts of one list, ``mine``, beside all ``lists``, of which it is one.
 
-    What some of the others have in common is no class of its own: each that knows it shares it with those that know the same list.
+    What some of the others have in common is no cohort of its own: each that knows it shares it with those that know the same list.
     """
 
     def __init__(self, mine: Catalogue, lists: Collection[Catalogue]) -> None:
@@ -46,15 +46,15 @@ class Classes:
         common = frozenset.intersection(*(one.accounts for one in self.lists.values()))
         sizes = Counter(label for _, label in common)
         for digest, one in self.lists.items():
-            sizes.update(class_of(digest, label) for _, label in one.accounts - common)
+            sizes.update(cohort_of(digest, label) for _, label in one.accounts - common)
         self.sizes: Mapping[str, int] = sizes
         self.names: dict[str, dict[str, None]] = {}
-        self._class_by_name: dict[str, str] = {}
+        self._cohort_by_name: dict[str, str] = {}
         for name, label in sorted(mine.accounts):
-            class_ = label if (name, label) in common else class_of(mine.digest, label)
-            self.names.setdefault(class_, {})[name] = None
-            self._class_by_name[name] = class_
+            cohort = label if (name, label) in common else cohort_of(mine.digest, label)
+            self.names.setdefault(cohort, {})[name] = None
+            self._cohort_by_name[name] = cohort
 
     def count(self, names: Collection[str]) -> dict[str, int]:
-        """Return how many of these accounts there are of each class."""
-        return dict(Counter(self._class_by_name[name] for name in names if name in self._class_by_name))
+        """Return how many of these accounts there are of each cohort."""
+        return dict(Counter(self._cohort_by_name[name] for name in names if name in self._cohort_by_name))

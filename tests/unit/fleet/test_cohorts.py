@@ -20,7 +20,7 @@ def test_a_list_has_one_digest_whatever_its_order() -> None:
     assert catalogue("a").digest != catalogue("a", label="x").digest
 
 
-def test_one_list_alone_has_a_class_for_each_label() -> None:
+def test_one_list_alone_has_a_cohort_for_each_label() -> None:
     mine = catalogue_of({"a": "", "b": "x", "c": ""})
     cohorts = Cohorts(mine, [mine])
     assert cohorts.sizes == {"": 2, "x": 1}
@@ -28,7 +28,7 @@ def test_one_list_alone_has_a_class_for_each_label() -> None:
     assert cohorts.count(["a", "b", "unknown"]) == {"": 1, "x": 1}
 
 
-def test_what_others_do_not_know_is_a_class_of_its_own() -> None:
+def test_what_others_do_not_know_is_a_cohort_of_its_own() -> None:
     mine, other = catalogue("a", "b", "new"), catalogue("a", "b", "old")
     cohorts = Cohorts(mine, [other])
     own, theirs = f"{mine.digest}/", f"{other.digest}/"

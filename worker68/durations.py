@@ -31,6 +31,13 @@ def parse_optional_seconds(value: Any) -> float | None:
     return parse_seconds(value)
 
 
+def check_a_second(value: float) -> float:
+    """Return the length, or raise ``ValueError`` where it is shorter than what can be kept to."""
+    if value < 1:
+        raise ValueError("expected at least 1s")
+    return value
+
+
 def check_length(value: float | None) -> float | None:
     """Return the length, or raise ``ValueError`` where it is none of use."""
     if value is None or 0 < value <= _LONGEST_SECONDS:

@@ -43,6 +43,7 @@ from worker68.fleet.members import Members
 from worker68.fleet.ownership import Callbacks, Ownership
 from worker68.fleet.shares import Shares, Standing
 from worker68.jobs.job import Job
+from worker68.jobs.outcome import Outcome
 from worker68.limits.limiter import Limiter
 from worker68.limits.pace import Pace
 from worker68.loop import Gathered, LoopThread, Stopping
@@ -290,6 +291,8 @@ class Runtime:
         try:
             conclusion = await run_apart(Execution(account), ready)
         finally:
+            if not isinstance(conclusion, Outcome) and ready.job.wants_result:
+                self._relay.defer([(ready.job.task_id, 0.0)])  # it waits again
             self.runs.end(run, conclusion)
             self.feed.note(Ended(ready.job, conclusion, run.seconds))
             self._scheduler.job_ended(ready.job.account)
@@ -378,8 +381,12 @@ class Runtime:
 
     def _defer(self, jobs: Sequence[Job]) -> None:
         """Say of jobs just taken in that they wait: in Celery's results, and as an event."""
-        self._relay.defer([job.task_id for job in jobs if job.wants_result])
+        self._relay.defer([(job.task_id, _due_in(job)) for job in jobs if job.wants_result])
         self.feed.note(*map(Deferred, jobs))
+
+
+def _due_in(job: Job) -> float:
+    return 0.0 if job.due_at is None else (job.due_at - utc_now()).total_seconds()
 
 
 async def _try(step: Awaitable[object]) -> None:

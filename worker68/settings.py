@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,8 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from worker68.bridge.url import address_of, check_bridge_url
 from worker68.broker.url import check_redis_url
-from worker68.durations import check_length, parse_optional_seconds, parse_seconds
+from worker68.config_file import read_config_file
+from worker68.durations import check_a_second, check_length, parse_optional_seconds, parse_seconds
 from worker68.errors import SettingsError
 from worker68.jobs.permission import Permissions, check_api_path, check_file_root, check_task
 from worker68.limits.rates import Limits, parse_limits
@@ -36,9 +36,12 @@ _ACCOUNT = re.compile(r"[a-z0-9_-]{1,64}")
 Length = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(check_length)]
 OptionalLength = Annotated[float | None, BeforeValidator(parse_optional_seconds), AfterValidator(check_length)]
 BridgeUrl = Annotated[str, AfterValidator(check_bridge_url)]
-OptionalPort = Annotated[
-    Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(lambda value: None if value == "off" else value)
-]
+#: What is not on by default may be switched off by name.
+_OR_OFF = BeforeValidator(lambda value: None if value == "off" else value)
+OptionalPort = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, _OR_OFF]
+OptionalFile = Annotated[Path | None, _OR_OFF]
+#: A time of Redis's in whole seconds, or a lease, which is renewed three times within it.
+LongEnough = Annotated[Length, AfterValidator(check_a_second)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Weight = Annotated[int, Field(ge=1, le=1000)]
 Label = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
@@ -208,14 +211,16 @@ class Settings(PerAccount, BaseSettings):
             "hosts that alone reach these bridges"
         ),
     )
-    lease_ttl: Length = Field(default=10.0, description="How long an account stays with a worker that has died")
+    lease_ttl: LongEnough = Field(default=10.0, description="How long an account stays with a worker that has died")
     keep_text: OptionalLength = Field(default=None, description="Accepted and checked, but without effect yet")
-    reply_ttl: Length = Field(default=7 * 86400.0, description="How long unread replies and Celery results are kept")
+    reply_ttl: LongEnough = Field(
+        default=7 * 86400.0, description="How long unread replies and Celery results are kept"
+    )
     metrics_port: OptionalPort = Field(
         default=None,
         description="Prometheus on this port, another one for each worker of a host: [metrics.md](metrics.md)",
     )
-    health_file: Path | None = Field(
+    health_file: OptionalFile = Field(
         default=None,
         description="The worker touches this file every 5 s while it is well; for `worker68 health`",
     )
@@ -330,9 +335,12 @@ def same_bridge(first: str, name: str) -> str:
 
 def load_settings() -> Settings:
     """Return the settings of this process; raise ``SettingsError`` with one line for what is wrong."""
-    _refuse_unknown_names(os.environ)
+    environment = {name: value for name, value in os.environ.items() if value}
+    _refuse_unknown_names(environment)
+    fields = {name.lower().removeprefix(PREFIX.lower()) for name in environment if name.upper().startswith(PREFIX)}
+    path = environment.get(f"{PREFIX}CONFIG")
     try:
-        settings = Settings(**_read_file(os.environ.get(f"{PREFIX}CONFIG")))
+        settings = Settings(**(read_config_file(path, fields) if path else {}))
     except ValidationError as error:
         raise SettingsError(_describe(error, Settings, _variable)) from None
     except SourceError as error:
@@ -367,18 +375,6 @@ def _no_such_setting(field: str, model: type[PerAccount], name_of: Callable[[str
     if field in Settings.model_fields:
         hint = " of an account, only of a worker"
     return f"{name_of(field)}: no such setting{hint}"
-
-
-def _read_file(path: str | None) -> dict[str, Any]:
-    if not path:
-        return {}
-    try:
-        with open(path, "rb") as file:
-            return {name.lower(): value for name, value in tomllib.load(file).items()}
-    except OSError as error:
-        raise SettingsError(f"{PREFIX}CONFIG names {path!r}, which cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{PREFIX}CONFIG names {path!r}, which is no TOML: {error}") from None
 
 
 def _describe(error: ValidationError, model: type[PerAccount], name_of: Callable[[str], str]) -> str:

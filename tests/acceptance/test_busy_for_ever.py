@@ -15,6 +15,7 @@ def test_a_job_that_only_meets_busy_fails_and_keeps_its_place_until_then(stage: 
     words, next_words = name(), name()
 
     hopeless, following = stage.send(words), stage.send(next_words)
+    stage.wait(lambda: hopeless.state == following.state == "DEFERRED")
     stage.wait(lambda: len(stage.frames(words)) == 5)
     assert stage.frames(next_words) == []
     reply = stage.end_of(hopeless)

@@ -42,6 +42,9 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
             "WORKER68_BRIDGE_URL: expected ws://HOST:PORT, like ws://127.0.0.1:5600",
         ),
         ({"BRIDGE_URL": "ws://host:99999"}, "WORKER68_BRIDGE_URL: expected ws://HOST:PORT"),
+        ({"BRIDGE_URL": "WS://host:5600"}, "WORKER68_BRIDGE_URL: expected ws://HOST:PORT"),
+        ({"BRIDGE_URL": " ws://host:5600"}, "WORKER68_BRIDGE_URL: expected ws://HOST:PORT"),
+        ({"BRIDGE_URL": "ws://user:secret@:5600"}, "WORKER68_BRIDGE_URL: expected ws://HOST:PORT"),
         (
             {"VERDICT_TIMEOUT": "soon"},
             "WORKER68_VERDICT_TIMEOUT: expected seconds or a length like 10s, 5m, 2h, 7d (got 'soon')",
@@ -49,6 +52,8 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
         ({"VERDICT_TIMEOUT": "0"}, "WORKER68_VERDICT_TIMEOUT: expected a length above zero"),
         ({"VERDICT_TIMEOUT": "off"}, "WORKER68_VERDICT_TIMEOUT: expected seconds"),
         ({"REPLY_TTL": "9" * 400 + "d"}, "WORKER68_REPLY_TTL: expected a length of at most ten years"),
+        ({"REPLY_TTL": "0.5"}, "WORKER68_REPLY_TTL: expected at least 1s (got '0.5')"),
+        ({"LEASE_TTL": "0.01s"}, "WORKER68_LEASE_TTL: expected at least 1s (got '0.01s')"),
         ({"MAX_AGE": "0"}, "WORKER68_MAX_AGE: expected a length above zero"),
         ({"MAX_AGE": "never"}, "WORKER68_MAX_AGE: expected seconds"),
         ({"KEEP_TEXT": "11000d"}, "WORKER68_KEEP_TEXT: expected a length of at most ten years"),

@@ -17,10 +17,14 @@ _NUMBERS = re.compile(r"[0-9a-fx]+(\.[0-9a-fx]+){0,3}", re.ASCII)
 
 
 def check_bridge_url(url: str) -> str:
-    """Return the URL of a bridge; raise ``ValueError``, which does not show it, where it is none."""
+    """Return the URL of a bridge; raise ``ValueError``, which does not show it, where it is none.
+
+    Stricter than a URL may be, as the client library is: it takes the scheme in small letters alone.
+    """
     try:
         parts = urlsplit(url)
-        right = parts.scheme in ("ws", "wss") and parts.netloc != "" and parts.port != 0
+        right = url.startswith(("ws://", "wss://")) and bool(parts.hostname) and parts.port != 0
+        right = right and not any(map(str.isspace, url))
     except ValueError:
         right = False
     if not right:

@@ -27,6 +27,9 @@ REVOKE_SECONDS: Final = 0.5
 #: So long after a revoke it looks again for jobs that were not there: soon, because they may be due at once, and when each intake
 #: that had begun before is over (PostgreSQL ends a transaction that is idle for 5 s).
 AGAIN_SECONDS: Final = (0.3, 10.0)
+#: While the database is away it is asked this often.
+AWAY_SECONDS: Final = 0.5
+_AWAY: Final = "it is written when the database is back; revoke again if this worker ends before"
 
 
 class Revocation:
@@ -60,11 +63,8 @@ class Revocation:
         if earlier is not None:  # or many would take the pool's threads while the database hangs
             await asyncio.wait([asyncio.wrap_future(earlier)])
         try:
-            cancelled = await asyncio.to_thread(waiting.cancel, self._engine, task_ids, "revoked", utc_now())
+            cancelled = await self._write(task_ids)
             self._on_cancelled(task_ids, cancelled)
-        except DatabaseAway as away:
-            log.error("revoke_failed", task_ids=task_ids, problem=str(away), remedy="revoke again when it is back")
-            return None
         except Exception:
             log.exception("revoke_failed", task_ids=task_ids)
             return None
@@ -75,6 +75,18 @@ class Revocation:
                 "jobs_cancelled", task_ids=task_ids, cancelled=len(cancelled.ended), too_late=len(cancelled.too_late)
             )
         return cancelled
+
+    async def _write(self, task_ids: list[str]) -> Cancelled:
+        """Write it down, however long the database is away: who has revoked waits for no answer, and learns of no failure."""
+        is_away = False
+        while True:
+            try:
+                return await asyncio.to_thread(waiting.cancel, self._engine, task_ids, "revoked", utc_now())
+            except DatabaseAway as away:
+                if not is_away:
+                    log.error("revoke_waits", task_ids=task_ids, problem=str(away), remedy=_AWAY)
+                is_away = True
+                await asyncio.sleep(AWAY_SECONDS)
 
     async def _cancel_again(self, task_ids: list[str]) -> None:
         """Look again for jobs that were not there: an intake that was committing then has not seen the revoke either."""

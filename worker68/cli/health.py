@@ -50,7 +50,8 @@ def main(as_json: bool) -> int:
 def look() -> tuple[bool, str]:
     """Return whether the worker is well, and what was found."""
     settings = read_settings("HEALTH_FILE", "REDIS_URL")
-    if file := settings.get("HEALTH_FILE"):
+    file = settings.get("HEALTH_FILE", "off")
+    if file != "off":
         return look_at_file(file)
     if url := settings.get("REDIS_URL"):
         return look_into_redis(url)
@@ -89,16 +90,16 @@ def look_into_redis(url: str) -> tuple[bool, str]:
         address = read_redis_url(url)
     except ValueError as problem:
         raise Unusable(f"WORKER68_REDIS_URL: {problem}") from None
-    here = f"{socket.gethostname()[:80]}-".encode()
+    here = socket.gethostname()[:80]
     since = time.time() - OLDEST_SECONDS
     try:
         names = ask(address, b"ZRANGEBYSCORE", ROSTER_KEY, str(since).encode(), b"+inf")
     except (OSError, ValueError) as error:
         return False, f"Redis does not answer ({error}); set WORKER68_HEALTH_FILE for an answer without it"
-    mine = [name.decode() for name in names if name.startswith(here)]
+    mine = [name for name in map(bytes.decode, names) if name.rpartition("-")[0] == here]
     if mine:
         return True, f"worker {mine[0]} is well"
-    return False, f"no worker of {here.decode()[:-1]} has said within {OLDEST_SECONDS:.0f} s that it is well"
+    return False, f"no worker of {here} has said within {OLDEST_SECONDS:.0f} s that it is well"
 
 
 def ask(address: RedisAddress, *command: bytes) -> Any:

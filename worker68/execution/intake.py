@@ -34,6 +34,7 @@ from worker68.jobs.job import (
     Job,
     Order,
     content_hash,
+    earliest_expiry,
     encode_fields,
     lane_of,
     read_common,
@@ -98,9 +99,8 @@ class Intake:
             return None
         reading = self.read(Arrival(parked.envelope.encode(), "", parked.account), now)
         if reading.entry is None or reading.order is None or reading.entry.outcome is not None:
-            outcome = (
-                reading.entry.outcome if reading.entry and reading.entry.outcome else unknown_task_outcome(parked.task)
-            )
+            refused = reading.entry.outcome if reading.entry is not None else None
+            outcome = refused or unknown_task_outcome(parked.task)
             end_waiting(self._engine, [parked.seq], Event.REFUSE, outcome, now)
             return None
         taken = unpark(self._engine, parked.seq, reading.entry)
@@ -226,6 +226,7 @@ class Intake:
             "lane": PARKED_LANE,
             "state": State.DEFERRED,
             "due_at": now + PARKED_FOR,
+            "expires_at": earliest_expiry(common, envelope),
             "content_hash": content_hash(account, envelope.task, own),
             "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
         }
@@ -294,9 +295,8 @@ def _answer_unknown(arrival: Arrival, row: dict[str, Any], envelope: Envelope, c
     """Answer a message for an account that there is not. On its own queue the message stays, for the next one of this name."""
     if arrival.account is not None:
         raise LeaseLost(f"the account {arrival.account} was removed")
-    return _answer(
-        row, envelope, common, failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {row['account']!r} is configured")
-    )
+    unknown = failed(ErrorCode.UNKNOWN_ACCOUNT, f"no account {row['account']!r} is configured")
+    return _answer(row, envelope, common, unknown)
 
 
 def _refuse(arrival: Arrival, envelope: Envelope, problem: InvalidJob, now: dt.datetime) -> _Reading:

@@ -6,8 +6,9 @@ event that is not counted.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -42,7 +43,7 @@ class Passing:
         self._refusals = refusals
         # Without a lock: the others add at the right end and drop at the left, ``publish`` takes and puts back at the left.
         self._events: deque[tuple[str, bytes]] = deque()
-        self._deferred: deque[str] = deque()
+        self._deferred: deque[tuple[str, float]] = deque()
         # There was no room for them to wait, Redis refused them for good, or it did not take them before the worker ended.
         self.events_dropped = counter(
             "worker68_events_dropped_total", "Unsolicited events that were lost on the way to Redis."
@@ -52,8 +53,8 @@ class Passing:
         self._events.append((account, raw))
         self.events_dropped.inc(_drop_oldest(self._events, EVENTS_LIMIT))
 
-    def defer(self, task_ids: Sequence[str]) -> None:
-        self._deferred.extend(task_ids)
+    def defer(self, waiting: Iterable[tuple[str, float]]) -> None:
+        self._deferred.extend(waiting)
         _drop_oldest(self._deferred, DEFERRED_LIMIT)
 
     @property
@@ -87,10 +88,11 @@ class Passing:
         waiting.extendleft(item for item, later in reversed(answered) if later is not None)
         return next((later for _, later in answered if later is not None), None)
 
-    def _send_deferred(self, task_ids: Sequence[str]) -> list[Any]:
+    def _send_deferred(self, waiting: Sequence[tuple[str, float]]) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipe:
-            for task_id in task_ids:
-                pipe.set(RESULT_PREFIX + task_id, celery_deferred(task_id), ex=self._reply_ttl, nx=True)
+            for task_id, due_in in waiting:
+                seconds = self._reply_ttl + max(0, math.ceil(due_in))
+                pipe.set(RESULT_PREFIX + task_id, celery_deferred(task_id), ex=seconds, nx=True)
             answers = answers_of(pipe)
         for problem, count in Counter(filter(None, map(refusal, answers))).items():
             self._refusals.note(f"{RESULT_PREFIX}*", "deferred", problem, REMEDY, count)

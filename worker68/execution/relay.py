@@ -82,10 +82,10 @@ class Relay:
         """There is something new in the outbox."""
         self._wakeup.set()
 
-    def defer(self, task_ids: Sequence[str]) -> None:
-        """Let Celery's result say DEFERRED where it says nothing yet."""
-        if task_ids:
-            self.passing.defer(task_ids)
+    def defer(self, waiting: Sequence[tuple[str, float]]) -> None:
+        """Let Celery's results say DEFERRED where they say nothing yet: by their ids, each with the seconds until it is due."""
+        if waiting:
+            self.passing.defer(waiting)
             self._wakeup.set()
 
     def publish_event(self, account: str, raw: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -26,6 +27,7 @@ HIGHEST_PRIORITY, LOWEST_PRIORITY = 0, 9
 #: Lists and objects within each other in one field. Python can follow about a thousand, less where the call stack is deep already:
 #: what intake could read, a later look at the row might not.
 NESTING_LIMIT = 100
+_NOT_JSON = "holds half of a character (one of \\ud800 to \\udfff alone), or a number that JSON cannot write"
 _INSTEAD = "worker68 runs nothing after a job: use reply_to instead, and send the next job when the reply is there"
 
 
@@ -92,13 +94,14 @@ def _read(message: dict[str, Any]) -> Envelope:
     task = _read_name(headers, "task", TASK_NAME_LIMIT)
     task_id = _read_name(headers, "id", TASK_ID_LIMIT)
     properties = _as_dict(message.get("properties"))
-    args, kwargs, embed = _read_body(message, properties)
     problems: list[FieldError] = []
+    args, kwargs, embed = _read_body(message, properties, problems)
     if args:
         problems.append(FieldError("args", "give every field by name (kwargs), none by position"))
     kwargs = _without_deep(kwargs, problems)
     problems += _find_attached(embed)
-    if any(_as_list(headers.get("timelimit"))):
+    limit = headers.get("timelimit")
+    if any(limit) if isinstance(limit, list) else limit:
         problems.append(FieldError("time_limit", "a job has no time limit of Celery's; give expires_at instead"))
     return Envelope(
         task=task,
@@ -131,7 +134,9 @@ def _is_name(value: Any, limit: int) -> TypeGuard[str]:
     return isinstance(value, str) and 1 <= len(value) <= limit and value.isprintable()
 
 
-def _read_body(message: dict[str, Any], properties: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+def _read_body(
+    message: dict[str, Any], properties: dict[str, Any], problems: list[FieldError]
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     headers = message["headers"]
     if headers.get("compression"):
         raise UnreadableMessage(f"the body is compressed ({headers['compression']!s:.40}); send it uncompressed")
@@ -144,14 +149,14 @@ def _read_body(message: dict[str, Any], properties: dict[str, Any]) -> tuple[lis
     encoding = properties.get("body_encoding")
     if encoding == "base64":
         try:
-            data = base64.b64decode(body, validate=True)
+            data = base64.b64decode(body.translate(_LINE_BREAKS), validate=True)
         except (binascii.Error, ValueError) as error:
             raise UnreadableMessage(f"the body is not base64, although its body_encoding says so: {error}") from error
     elif encoding in (None, "utf-8"):
         data = body.encode("utf-8", "surrogatepass")
     else:
         raise UnreadableMessage(f"the body_encoding is {encoding!r:.60}; known are base64 and utf-8")
-    content = _decode(data, "the body")
+    content = _decode_body(data, problems)
     if not isinstance(content, list) or len(content) != 3:
         raise UnreadableMessage(f"the body is {_kind(content)} instead of the list [args, kwargs, embed]")
     args, kwargs, embed = content
@@ -162,11 +167,39 @@ def _read_body(message: dict[str, Any], properties: dict[str, Any]) -> tuple[lis
     return args, kwargs, embed or {}
 
 
+def _decode_body(data: bytes, problems: list[FieldError]) -> Any:
+    """Return what the body holds. What Python's JSON reads and no other does costs its field alone: so the producer is answered."""
+    try:
+        return _decode(data, "the body")
+    except UnreadableMessage:
+        try:
+            content = json.loads(data)
+            kwargs = content[1]
+            unfit = [name for name, value in kwargs.items() if not (_is_json(name) and _is_json(value))]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            unfit = []
+        if not unfit:
+            raise
+    content[1] = _without(unfit, _NOT_JSON, kwargs, problems)
+    return content
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, RecursionError):
+        return False
+
+
 def _without_deep(kwargs: dict[str, Any], problems: list[FieldError]) -> dict[str, Any]:
     """Return the fields without those that are nested too deep, each of which is a problem."""
     deep = [name for name, value in kwargs.items() if isinstance(value, list | dict) and _is_deep(value)]
-    problems += [FieldError(clip(name), f"nested deeper than {NESTING_LIMIT} levels") for name in sorted(deep)]
-    return {name: value for name, value in kwargs.items() if name not in deep} if deep else kwargs
+    return _without(deep, f"nested deeper than {NESTING_LIMIT} levels", kwargs, problems)
+
+
+def _without(names: list[str], why: str, kwargs: dict[str, Any], problems: list[FieldError]) -> dict[str, Any]:
+    problems += [FieldError(clip(name), why) for name in sorted(names)]
+    return {name: value for name, value in kwargs.items() if name not in names} if names else kwargs
 
 
 def _is_deep(value: Any) -> bool:
@@ -189,6 +222,9 @@ def _find_attached(embed: Mapping[str, Any]) -> Iterator[FieldError]:
         if attached:
             yield FieldError(clip(part), f"{_ATTACHED.get(part, 'unknown')}; {_INSTEAD}")
 
+
+#: Some libraries write base64 in lines.
+_LINE_BREAKS = {ord(char): None for char in "\r\n"}
 
 #: The parts of a body's third part, and what they ask for.
 _ATTACHED = {
@@ -217,15 +253,12 @@ def _as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _read_priority(properties: Mapping[str, Any]) -> int:
-    priority = properties.get("priority")
-    if isinstance(priority, bool) or not isinstance(priority, int):
+    """Other clients than Celery write ``"9"`` or ``9.0``, too. What is no number is no priority, as one that is left out."""
+    try:
+        return max(HIGHEST_PRIORITY, min(LOWEST_PRIORITY, int(properties.get("priority", HIGHEST_PRIORITY))))
+    except (TypeError, ValueError, OverflowError):
         return HIGHEST_PRIORITY
-    return max(HIGHEST_PRIORITY, min(LOWEST_PRIORITY, priority))
 
 
 def _read_time(headers: dict[str, Any], header: str, problems: list[FieldError]) -> dt.datetime | None:
@@ -237,13 +270,14 @@ def _read_time(headers: dict[str, Any], header: str, problems: list[FieldError])
         when = dt.datetime.fromisoformat(value)
         if when.tzinfo is None:
             when = when.replace(tzinfo=dt.UTC)
-        if not EARLIEST <= when <= LATEST:
+        when = min(when, LATEST)
+        if when < EARLIEST:
             raise ValueError("out of range")
         return when.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
         problems.append(
             FieldError(
-                f"{header} (Celery header)", f"expected an ISO 8601 time before {LATEST.year}, as Celery writes it"
+                f"{header} (Celery header)", f"expected an ISO 8601 time since {EARLIEST.year}, as Celery writes it"
             )
         )
         return None

@@ -147,7 +147,7 @@ def read_order(envelope: Envelope, task: Task, queue_account: str | None) -> Ord
         fields=fields,
         common=common,
         not_before=_latest(common.send_at, envelope.not_before),
-        expires_at=_earliest(common.expires_at, envelope.expires_at),
+        expires_at=earliest_expiry(common, envelope),
     )
 
 
@@ -179,5 +179,6 @@ def _latest(*times: dt.datetime | None) -> dt.datetime | None:
     return max((time for time in times if time is not None), default=None)
 
 
-def _earliest(*times: dt.datetime | None) -> dt.datetime | None:
-    return min((time for time in times if time is not None), default=None)
+def earliest_expiry(common: Common, envelope: Envelope) -> dt.datetime | None:
+    """Return when a job's time is over: as its fields and Celery's header say, whichever is first."""
+    return min((time for time in (common.expires_at, envelope.expires_at) if time is not None), default=None)

@@ -18,7 +18,7 @@ from worker68.jobs.fields import METADATA_LIMIT_BYTES, Common
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-#: What is outside is a mistake (milliseconds for seconds), and may not survive a database's change of time zone.
+#: A number outside is a mistake (milliseconds for seconds). The year 9999 would not survive a database's change of time zone.
 EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 LATEST = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
 _TIME_EXPECTED = 'expected RFC 3339 with an offset, like "2026-03-01T09:00:00+08:00", or epoch seconds'
@@ -80,7 +80,13 @@ def convert_common(given: Mapping[str, Any], errors: list[FieldError]) -> Common
 
 
 def parse_time(value: Any, name: str, errors: list[FieldError]) -> dt.datetime | None:
-    """Return a point in time in UTC from RFC 3339 with an offset or epoch seconds; append what is wrong to ``errors``."""
+    """Return a point in time in UTC from RFC 3339 with an offset or epoch seconds; append what is wrong to ``errors``.
+
+    A ``datetime`` of a producer in Python is such a text, in the form in which Celery's JSON writes it. A date beyond ``LATEST``
+    stands for "never".
+    """
+    if isinstance(value, dict) and value.get("__type__") == "datetime":
+        value = value.get("__value__")
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(_TIME_EXPECTED)
@@ -88,6 +94,7 @@ def parse_time(value: Any, name: str, errors: list[FieldError]) -> dt.datetime |
             when = msgspec.convert(value, dt.datetime)
             if when.tzinfo is None:
                 raise ValueError(f"{_TIME_EXPECTED}; the offset is missing")
+            when = min(when, LATEST)
         elif EARLIEST.timestamp() <= value <= LATEST.timestamp():
             when = dt.datetime.fromtimestamp(value, dt.UTC)
         else:

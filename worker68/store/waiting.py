@@ -50,7 +50,7 @@ from worker68.tasks import TASKS
 log = structlog.get_logger(__name__)
 
 #: An id that was revoked before a job with it was seen is remembered for so long at least: until the next one is.
-REVOKED_FOR: Final = dt.timedelta(days=1)
+REVOKED_FOR: Final = dt.timedelta(days=30)
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
 

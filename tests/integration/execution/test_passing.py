@@ -23,10 +23,17 @@ from worker68.loop import Loop
 
 
 def test_deferred_says_that_it_waits(relay: Relay, reader: Any) -> None:
-    relay.defer(["t"])
+    relay.defer([("t", 0.0)])
     stored = json.loads(wait_until(lambda: reader.get("celery-task-meta-t")))
     assert (stored["status"], stored["task_id"]) == ("DEFERRED", "t")
     assert 0 < reader.ttl("celery-task-meta-t") <= 600
+
+
+def test_deferred_lasts_until_the_job_is_due_and_after(relay: Relay, reader: Any) -> None:
+    relay.defer([("later", 86_400.5), ("overdue", -5.0)])
+    wait_until(lambda: reader.exists("celery-task-meta-later", "celery-task-meta-overdue") == 2)
+    assert 86_401 < reader.ttl("celery-task-meta-later") <= 87_001
+    assert 0 < reader.ttl("celery-task-meta-overdue") <= 600
 
 
 def test_events_go_on_the_accounts_stream_in_order(relay: Relay, reader: Any) -> None:
@@ -66,7 +73,7 @@ def test_an_event_waits_for_a_redis_that_is_full(relay: Relay, sqlite: Ledger, r
     reader.config_set("maxmemory", 1)
     try:
         relay.publish_event("main", b"{}")
-        relay.defer(["waiting"])
+        relay.defer([("waiting", 0.0)])
         wait_until(lambda: reader.info("commandstats").get("cmdstat_xadd", {}).get("rejected_calls", 0) > 1)
     finally:
         reader.config_set("maxmemory", 0)

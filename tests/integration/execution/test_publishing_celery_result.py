@@ -84,7 +84,7 @@ def test_who_waits_goes_on_waiting_while_it_is_deferred(relay: Relay, sqlite: Le
     got: list[Any] = []
     waiter = threading.Thread(target=lambda: got.append(producer.AsyncResult("t").get(timeout=SECONDS)), daemon=True)
     waiter.start()
-    relay.defer(["t"])
+    relay.defer([("t", 0.0)])
     wait_until(lambda: producer.AsyncResult("t").state == "DEFERRED")
     assert not got
     end(sqlite, relay, SENT)

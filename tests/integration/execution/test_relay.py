@@ -121,10 +121,10 @@ def test_more_than_a_batch_is_sent_in_order(
 def test_deferred_never_overwrites_a_result(relay: Relay, sqlite: Ledger, reader: Any) -> None:
     (job,) = sqlite.arrive(message(task_id="t"))
     sqlite.settle(sqlite.must_begin(job))
-    relay.defer(["t", "other"])
+    relay.defer([("t", 0.0), ("other", 0.0)])
     wait_until(lambda: reader.get("celery-task-meta-other"))
     wait_until_sent(sqlite)
-    relay.defer(["t", "last"])
+    relay.defer([("t", 0.0), ("last", 0.0)])
     wait_until(lambda: reader.get("celery-task-meta-last"))
     assert json.loads(reader.get("celery-task-meta-t"))["status"] == "SUCCESS"
 

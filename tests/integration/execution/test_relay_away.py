@@ -28,7 +28,7 @@ def test_replies_results_and_events_outlive_a_redis_that_was_down(
     sqlite.arrive(*[message(kwargs=send_fields(job_id=key, reply_to="orders"), task_id=key) for key in asked])
     for number in range(20):
         relay.publish_event("main", b"%d" % number)
-    relay.defer(["waiting"])
+    relay.defer([("waiting", 0.0)])
     assert sqlite.count(outbox) == 100
     redis_server.restart()
     wait_until(lambda: sqlite.count(outbox) == 0)

@@ -159,7 +159,7 @@ def test_results_that_are_refused_for_good_starve_nothing_and_come_once_they_may
     # Results that are older than REPLY_TTL would not be kept.
     sqlite.arrive(*[message(kwargs=send_fields(job_id=key), task_id=key) for key in asked], now=utc_now())
     sqlite.arrive(message(kwargs=send_fields(job_id="last", reply_to="orders"), task_id="last"), now=utc_now())
-    narrow.defer(["waiting"])
+    narrow.defer([("waiting", 0.0)])
     narrow.publish_event("main", b"{}")
     wait_until(lambda: reader.llen(ORDERS) == 1)
     wait_until(lambda: reader.xlen("worker68:events:main") == 1)

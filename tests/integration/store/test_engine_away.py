@@ -205,8 +205,11 @@ def test_times_come_back_the_same_wherever_the_databases_session_stands(postgres
             connection.commit()
         ledger.engine.dispose()
         due = dt.datetime(2999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC)
-        (job,) = ledger.arrive(message(kwargs=send_fields(send_at=due.isoformat())), message(eta="9999-12-31T23:59:59"))
-        (loaded,) = waiting.load_jobs(ledger.engine, [job.seq])
+        job, never = ledger.arrive(
+            message(kwargs=send_fields(send_at=due.isoformat())), message(eta="9999-12-31T23:59:59")
+        )
+        loaded, loaded_never = waiting.load_jobs(ledger.engine, [job.seq, never.seq])
+        assert loaded_never.due_at == dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
         assert (loaded.due_at, loaded.received_at) == (due, NOW)
         assert loaded.received_at.tzinfo is dt.UTC
 

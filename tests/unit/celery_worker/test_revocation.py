@@ -74,12 +74,30 @@ def test_a_slow_database_is_waited_for_a_moment_and_asked_one_thing_at_a_time(
     wait_until(lambda: list(map(list, scene.cancelled)) == [["a"], ["b"]])
 
 
-@pytest.mark.parametrize("problem", [DatabaseAway("gone"), ValueError("a fault")])
-def test_what_fails_is_logged_and_has_cancelled_nothing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, problem: Exception
-) -> None:
+def test_a_revoke_waits_for_a_database_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has revoked does not wait, and would not learn that it was forgotten."""
+    answers: Iterator[Exception | Cancelled] = iter([DatabaseAway("gone"), DatabaseAway("gone"), NOTHING])
+
     def cancel(*_: Any) -> Cancelled:
-        raise problem
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(waiting, "cancel", cancel)
+    monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", 0.01)
+    monkeypatch.setattr(revocation_module, "AWAY_SECONDS", 0.05)
+    with capture_logs() as logs:
+        assert scene.revocation.revoke(["a"]) is None
+        wait_until(lambda: scene.cancelled)
+    assert scene.cancelled == [["a"]]
+    assert [line["event"] for line in logs][:1] == ["revoke_waits"]
+    assert sum(line["event"] == "revoke_waits" for line in logs) == 1
+
+
+def test_what_fails_is_logged_and_has_cancelled_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancel(*_: Any) -> Cancelled:
+        raise ValueError("a fault")
 
     monkeypatch.setattr(waiting, "cancel", cancel)
     monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", SECONDS)

@@ -1,4 +1,4 @@
-"""``worker68 health``: the age of a file, or the roster in a real Redis; never a slow import."""
+"""``worker68 health``: the age of a file, and what is asked wrongly; never a slow import."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def test_an_old_file_is_none(file: Path, capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr()
     assert "touched 60 s ago" in said.err
     assert said.out == ""
+
+
+def test_a_file_that_is_off_is_not_looked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORKER68_HEALTH_FILE", "off")
+    assert health.main(as_json=False) == 2
+    assert "is set" in capsys.readouterr().err
 
 
 def test_no_file_is_none(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,6 +195,13 @@ def test_an_unknown_task_waits_for_a_worker_that_knows_it(intake: Intake) -> Non
     assert "did you mean" not in row["reason"]
 
 
+def test_an_unknown_task_waits_no_longer_than_it_may(intake: Intake) -> None:
+    first, last = (NOW + dt.timedelta(minutes=minutes) for minutes in (1, 2))
+    for kwargs, header in (({"expires_at": first.isoformat()}, last), ({"expires_at": last.isoformat()}, first)):
+        entry = entry_of(intake, message("worker68.later", kwargs, expires=header.isoformat()))
+        assert entry.row["expires_at"] == first
+
+
 @pytest.mark.parametrize("task", ["worker68.send_mesage", "send_message", "worker68.Send_Message"])
 def test_an_unknown_task_is_told_the_nearest_known_one(intake: Intake, task: str) -> None:
     assert "did you mean worker68.send_message?" in entry_of(intake, message(task, {})).row["reason"]

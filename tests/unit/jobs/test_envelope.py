@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_odd_properties_are_no_properties(properties: Any) -> None:
 
 @pytest.mark.parametrize(
     ("given_priority", "priority"),
-    [(0, 0), (9, 9), (10, 9), (-1, 0), (None, 0), ("3", 0), (True, 0), (3.5, 0), (10**30, 9)],
+    [(0, 0), (9, 9), (10, 9), (-1, 0), (None, 0), ("3", 3), (9.0, 9), (10**30, 9), ("soon", 0), ([], 0), (1e400, 0)],
 )
 def test_a_priority_is_between_0_and_9(given_priority: Any, priority: int) -> None:
     raw = changed(properties={"priority": given_priority}, body="[[],{},{}]")
@@ -148,7 +149,28 @@ def test_empty_parts_ask_for_nothing(embed: Any) -> None:
 
 def test_a_time_limit_is_a_problem_and_none_is_not() -> None:
     assert problems_of(message(SYNC, {}, timelimit=[None, None])) == {}
-    assert problems_of(message(SYNC, {}, timelimit=[None, 60])).keys() == {"time_limit"}
+    assert problems_of(message(SYNC, {}, timelimit=None)) == {}
+    for limit in ([None, 60], 60, {"soft": 5}):
+        assert problems_of(message(SYNC, {}, timelimit=limit)).keys() == {"time_limit"}
+
+
+def test_base64_may_stand_in_lines() -> None:
+    kwargs = {"text": "hello " * 50}
+    body = base64.encodebytes(json.dumps([[], kwargs, {}]).encode()).decode()
+    assert read_envelope(changed(body=body, properties={"body_encoding": "base64"})).kwargs == kwargs
+
+
+@pytest.mark.parametrize("value", [r'"cut \ud83d"', r'["\udc00"]', "1e999", "NaN", '{"deep": -Infinity}'])
+def test_what_only_some_can_write_is_the_producers_fault_and_answered(value: str) -> None:
+    """A JavaScript that cuts a text in the middle of a character writes half of one."""
+    body = f'[[], {{"text": {value}, "reply_to": "orders", "n": 5}}, {{}}]'
+    read = read_envelope(changed(body=body.replace("\\\\", "\\"), properties=None))
+    assert (read.kwargs, [problem.field for problem in read.problems]) == ({"reply_to": "orders", "n": 5}, ["text"])
+
+
+@pytest.mark.parametrize("body", ["[[], {}, NaN]", '[NaN, {"a": 1}, {}]', '{"a": NaN}', "NaN", "[1, 2"])
+def test_a_body_that_is_wrong_as_a_whole_cannot_be_read(body: str) -> None:
+    assert why_unreadable(changed(body=body, properties=None)).startswith("the body is not JSON")
 
 
 def test_a_field_that_is_nested_too_deep_is_named() -> None:

@@ -235,12 +235,12 @@ def revise(
 ) -> bool:
     """Let later evidence correct a job that ended as in doubt or as not sent, and post the next revision of its replies.
 
-    A proof that it was sent also corrects a refusal. ``attempt``: it says something about this one alone, so only where that was
-    the job's last.
+    A proof that it was sent corrects whatever else was said: a busy answer, an expiry or a cancel after one. ``attempt``: it says
+    something about this one alone, so only where that was the job's last.
     """
     ended = (jobs.c.seq == seq, jobs.c.state.in_(sources(Event.REVISE)))
-    wrong = [ErrorCode.NOT_SENT, *([ErrorCode.REFUSED] if outcome.status is Status.SUCCEEDED else [])]
-    revisable = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code.in_(wrong))
+    unsure = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code == ErrorCode.NOT_SENT)
+    revisable = jobs.c.status != Status.SUCCEEDED if outcome.status is Status.SUCCEEDED else unsure
     columns = outcome_columns(outcome)
     changed = connection.execute(
         update(jobs)

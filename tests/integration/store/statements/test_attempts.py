@@ -9,7 +9,7 @@ import pytest
 
 from tests.parts.jobs import MUTE, NOW, message, mute_fields, send_fields
 from tests.parts.ledger import FENCE, Ledger
-from worker68.jobs.outcome import ErrorCode, Outcome, Status, expired, failed, in_doubt, succeeded
+from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, expired, failed, in_doubt, succeeded
 from worker68.jobs.retry import DEATHS_ALLOWED
 from worker68.jobs.states import Event, State
 from worker68.store import waiting
@@ -151,18 +151,29 @@ def test_each_revision_has_a_reply_id_of_its_own(ledger: Ledger) -> None:
     assert [reply["revision"] for _, reply in ledger.replies()] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    "final",
-    [succeeded({}), failed(ErrorCode.BUSY, "no"), failed(ErrorCode.INTERNAL, "?"), expired("late")],
-    ids=lambda outcome: str(outcome.status),
-)
+NOT_DONE = [failed(ErrorCode.BUSY, "no"), failed(ErrorCode.INTERNAL, "?"), expired("late"), cancelled("revoked")]
+
+
+@pytest.mark.parametrize("final", [succeeded({}), *NOT_DONE], ids=lambda outcome: str(outcome.status))
 def test_what_is_certain_is_not_revised(ledger: Ledger, final: Outcome) -> None:
     job = ledger.settled(final)
     ledger.clear_outbox()
     assert not ledger.revise(job.seq, IN_DOUBT)
-    assert not ledger.revise(job.seq, succeeded({"message_id": 1}))
+    assert not ledger.revise(job.seq, NOT_SENT)
+    if final.status is Status.SUCCEEDED:
+        assert not ledger.revise(job.seq, succeeded({"message_id": 1}))
     assert ledger.row(job.seq).revision == 1
     assert ledger.in_outbox() == []
+
+
+@pytest.mark.parametrize("final", NOT_DONE, ids=lambda outcome: str(outcome.status))
+def test_a_proof_that_it_was_sent_corrects_what_was_said_not_to_be_done(ledger: Ledger, final: Outcome) -> None:
+    """The service may say "busy" of a message that it has taken all the same."""
+    job = ledger.settled(final, reply_to="orders")
+    assert ledger.revise(job.seq)
+    row = ledger.row(job.seq)
+    assert (row.status, row.error_code, row.reason, row.revision) == (Status.SUCCEEDED, None, None, 2)
+    assert [reply["status"] for _, reply in ledger.replies()][-1] == "succeeded"
 
 
 def test_not_sent_can_turn_out_as_sent(ledger: Ledger) -> None:

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from tests.acceptance.conftest import StageMaker, end_of, name
-from tests.parts.nursery import Nursery
-from tests.parts.sabotage import Sabotage
+from tests.acceptance.conftest import StageMaker, name
 
 
-def test_the_oldest_end_while_new_ones_keep_the_list_alive(
-    make_stage: StageMaker, nursery: Nursery, tmp_path: Path
-) -> None:
+def test_the_oldest_end_while_new_ones_keep_the_list_alive(make_stage: StageMaker) -> None:
     stage = make_stage(REPLY_TTL=8)
-    worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
-    worker.start(Sabotage(constants={"execution.unread.LOOK_SECONDS": 0.5}))
-    worker.wait_ready()
+    stage.worker.start()
+    stage.worker.wait_ready()
     reply_to = name()
     key = f"worker68:replies:{reply_to}"
-    oldest = end_of(stage, worker, stage.send(name(), reply_to=reply_to))
-    worker.wait(lambda: stage.redis.llen(key) == 1)
+    oldest = stage.end_of(stage.send(name(), reply_to=reply_to))
+    stage.wait(lambda: stage.redis.llen(key) == 1)
 
     def fill() -> bool:
-        end_of(stage, worker, stage.send(name(), reply_to=reply_to))
-        return "replies_ended_unread" in worker.log
+        stage.end_of(stage.send(name(), reply_to=reply_to))
+        return "replies_ended_unread" in stage.worker.log
 
-    worker.wait(fill)
+    stage.wait(fill)
 
     left = [json.loads(str(reply))["reply_id"] for reply in stage.redis.lrange(key, 0, -1)]
     assert left
     assert oldest["reply_id"] not in left
-    assert "replies_unread" in worker.log
-    worker.kill()
+    assert "replies_unread" in stage.worker.log

@@ -18,7 +18,7 @@ from worker68.redis_calls import LuaScript, answers_of, caught_error, not_now, r
 
 log = structlog.get_logger(__name__)
 
-#: A list to which something was published is looked at so long after it, and not again before it gets something more ...
+#: A list to which something was published is looked at so long after it at most, and not again before it gets something more ...
 LOOK_SECONDS: Final = 60.0
 #: ... or this part of REPLY_TTL has passed. Without a further reply it also ends as a whole, by its own expiry.
 LOOKS: Final = 32
@@ -92,8 +92,8 @@ class Unread:
             self._conclude(streams, self._trim_streams(streams), self._of_stream)
 
     def _due(self) -> Iterator[str]:
-        now = monotonic()
-        for waiting, wait in ((self._changed, LOOK_SECONDS), (self._unchanged, max(LOOK_SECONDS, self._kept / LOOKS))):
+        now, part = monotonic(), self._kept / LOOKS
+        for waiting, wait in ((self._changed, min(LOOK_SECONDS, part)), (self._unchanged, part)):
             for key, since in waiting.items():
                 if since + wait > now:
                     break

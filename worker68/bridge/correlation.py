@@ -120,6 +120,11 @@ class Correlation:
     def _add_send(self, pending: Pending, custom_msg_id: str, chat: Chat) -> None:
         if custom_msg_id in self._sends_by_id:
             raise Refused(f"a send with the custom_msg_id {custom_msg_id} is under way already")
+        earlier = self._known.get(custom_msg_id)
+        if (
+            isinstance(earlier, EndedSend) and earlier.sent
+        ):  # late evidence ends its job; it has come while this was prepared
+            raise Refused(f"an earlier attempt has sent the message with the custom_msg_id {custom_msg_id}")
         if self._wary_since is not None and any(self._is_since(one.written_at) for one in self._sends_by_id.values()):
             raise Refused("another send is under way, the first since the connection was lost with sends under way")
         if self.one_send_per_chat:
@@ -166,9 +171,10 @@ class Correlation:
             del self._sends_by_chat[chat]
         if pending.written_at is None:
             return
-        for known_as in [custom_msg_id] * self.writes_ids + [pending.foreign_id]:
+        ended = EndedSend.of(pending)
+        for known_as in (custom_msg_id, pending.foreign_id):
             if known_as is not None:
-                remember(self._known, known_as, EndedSend.of(pending))
+                remember(self._known, known_as, ended)
 
     def _settle_if_done(self, pending: Pending) -> list[CorrelationEvent]:
         if not pending.settled or pending.request_id not in self._calls:

@@ -163,7 +163,7 @@ class Inbox:
         for popped, reason in refused.items():
             arrivals[popped] = replace(arrivals[popped], problem=f"the queue of its account cannot take it: {reason}")
         moved = {popped for popped, _ in moves} - refused.keys()
-        rest = {popped: arrival for popped, arrival in arrivals.items() if popped not in moved}
+        rest = {popped: replace(one, unknown=True) for popped, one in arrivals.items() if popped not in moved}
         return self._write(list(rest), list(rest.values())) if rest else []
 
     def _write(self, messages: Sequence[Popped], arrivals: Sequence[Arrival] | None = None) -> list[Job]:

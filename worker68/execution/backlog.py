@@ -16,6 +16,7 @@ from worker68.execution import reasons
 from worker68.execution.lanes import Head, Kind, Lane, Order, head_of, head_of_unknown
 from worker68.execution.under_way import UnderWay
 from worker68.jobs.job import Job
+from worker68.jobs.retry import bounded_due_at
 from worker68.store.lanes import UnknownHead
 
 #: Jobs of one lane in memory at most: enough that a busy lane is loaded from SQL once in as many jobs.
@@ -317,7 +318,8 @@ class Backlog:
             return
         self._held[job.seq] = lane
         if job.due_at is not None and job.seq not in self._resting:
-            due_in = (job.due_at - utc_now()).total_seconds()
+            now = utc_now()  # it may have been set back since a job became due
+            due_in = (bounded_due_at(job.due_at, now) - now).total_seconds()
             if due_in > 0:
                 self._rest(job.seq, lane.name, monotonic() + due_in, reasons.BACKS_OFF)
 

@@ -21,9 +21,10 @@ from worker68.errors import DatabaseAway, RedisAway
 from worker68.execution import reasons
 from worker68.execution.account import Account
 from worker68.execution.dispatch import NOT_WRITTEN_PAUSE_SECONDS
-from worker68.execution.recorder import BackedOff, Ended, Note, NotWritten, record, written
+from worker68.execution.recorder import NOT_WRITTEN, BackedOff, Ended, Note, NotWritten, record, written
 from worker68.execution.slots import JobFrames, Ready, Slot, StepDone
 from worker68.execution.step_context import HAND_OVER_SECONDS, StepContext
+from worker68.fleet.leases import Lease
 from worker68.jobs.evidence import give_up
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, expired, failed, in_doubt, succeeded, whole_outcome
@@ -43,7 +44,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _LOST_COMMITS = "docs/operations.md, Failover: let PostgreSQL wait for its standby"
-_NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out of touch, and had not written a byte")
 
 
 class _NotOurs(Exception):
@@ -133,7 +133,7 @@ class Execution:
             return None
         began_at = monotonic()
         begun = await self.account.recorder.until_written(
-            lambda: written(self._shared.writer, _begin, attempt), NotWritten(attempt.key)
+            lambda: written(self._shared.writer, _begin, (attempt, self.account.lease)), NotWritten(attempt.key)
         )
         self.account.pacing.lead.note(monotonic() - began_at)
         return attempt if begun else None
@@ -142,6 +142,8 @@ class Execution:
         """Let the job's frames leave, the first in its slot, and wait for what comes back."""
         job = turn.job
         if self.account.guard.is_too_old(frames.slot):
+            if (reason := self._may_not_start(job)) is not None:
+                return TryAgain(ErrorCode.UNAVAILABLE, reason, spent=False)
             try:
                 new_slot = await self.account.dispatch.take_new_slot(job)
             except RedisAway:
@@ -270,9 +272,10 @@ class Execution:
             return _end(connection, [(attempt, succeeded(counts))])[0]
 
         try:
-            return await self.account.recorder.until_written(
-                lambda: asyncio.to_thread(_in_transaction, self._shared.engine, settle)
-            )
+            async with self._shared.capacity.snapshots:
+                return await self.account.recorder.until_written(
+                    lambda: asyncio.to_thread(_in_transaction, self._shared.engine, settle)
+                )
         except _NotOurs:
             return None
         except DatabaseAway:
@@ -290,8 +293,12 @@ class Execution:
         return await self.account.recorder.until_written(lambda: written(self._shared.writer, each, work), note)
 
 
-def _begin(connection: Connection, batch: Sequence[Attempt]) -> list[bool]:
-    return attempts.begin(connection, batch, utc_now())
+def _begin(connection: Connection, batch: Sequence[tuple[Attempt, Lease]]) -> list[bool]:
+    """Begin attempts, but none whose lease has ended while it waited to be written: the next owner has seen its job as ready."""
+    held = [lease.held for _, lease in batch]
+    ours = [attempt for (attempt, _), is_held in zip(batch, held, strict=True) if is_held]
+    begun = iter(attempts.begin(connection, ours, utc_now()) if ours else ())
+    return [is_held and next(begun) for is_held in held]
 
 
 def failed_within(job: Job, error: BaseException) -> Outcome:
@@ -331,7 +338,7 @@ def _give_back(connection: Connection, attempt: Attempt, now: dt.datetime) -> bo
     """
     job = attempt.job
     if not attempts.give_back(connection, attempt) and job.now.nature is Nature.SEND:
-        return attempts.revise(connection, job.seq, whole_outcome(_NOT_WRITTEN, job.done), now, attempt)
+        return attempts.revise(connection, job.seq, whole_outcome(NOT_WRITTEN, job.done), now, attempt)
     return _expire(connection, job, now)
 
 

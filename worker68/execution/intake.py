@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,9 @@ class Arrival:
     queue: str
     account: str | None
     problem: str | None = None
+    unknown: bool = (
+        False  # there was no account for it when it was sorted; it makes no job, also if there is one by now
+    )
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ class Intake:
             "content_hash": order.content,
             "fields": encode_fields(order.fields),
         }
-        settings = self._accounts.get(order.account)
+        settings = None if arrival.unknown else self._accounts.get(order.account)
         if settings is None:
             return _answer_unknown(arrival, row, envelope, order.common)
         outcome = _end_at_once(settings, order, now)
@@ -223,14 +227,13 @@ class Intake:
         account = arrival.account or common.account or DEFAULT_ACCOUNT
         own = {name: value for name, value in envelope.kwargs.items() if name not in COMMON_FIELDS}
         row = _row(arrival, envelope, account, common.job_id or envelope.task_id, now) | {
-            "lane": PARKED_LANE,
             "state": State.DEFERRED,
             "due_at": now + PARKED_FOR,
             "expires_at": earliest_expiry(common, envelope),
             "content_hash": content_hash(account, envelope.task, own),
             "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
         }
-        if account not in self._accounts:
+        if arrival.unknown or account not in self._accounts:
             return _answer_unknown(arrival, row, envelope, common)
         return _Reading(Entry(row, _requester(envelope, common)))
 
@@ -368,12 +371,10 @@ def _sender_of(arrival: Arrival) -> Sender | None:
 
 def _dead(arrival: Arrival, reason: str, now: dt.datetime, task_id: str | None, *, encode: bool = False) -> Dead:
     """Return the entry for ``worker68:dead``: the message as it came (base64 where it is no UTF-8, or to ``encode``) and why."""
-    try:
-        message = (
-            {"message_base64": base64.b64encode(arrival.raw).decode()} if encode else {"message": arrival.raw.decode()}
-        )
-    except UnicodeDecodeError:
-        message = {"message_base64": base64.b64encode(arrival.raw).decode()}
+    message = {"message_base64": base64.b64encode(arrival.raw).decode()}
+    if not encode:
+        with suppress(UnicodeDecodeError):
+            message = {"message": arrival.raw.decode()}
     entry = {"reason": reason, "queue": arrival.queue, "received_at": now, "task_id": task_id, **message}
     log.warning("message_set_aside", queue=arrival.queue, reason=reason, task_id=task_id)
     return Dead(arrival.account or "", msgspec.json.encode(entry).decode())

@@ -23,12 +23,12 @@ from redis.exceptions import ResponseError
 from worker68.bridge.correlation import LateEvidence
 from worker68.clock import Deadline
 from worker68.errors import DatabaseAway, RedisAway, Worker68Error
-from worker68.jobs.outcome import Outcome
+from worker68.jobs.outcome import ErrorCode, Outcome, failed, whole_outcome
 from worker68.loop import Stopping, Waiter
 from worker68.observe import outages
 from worker68.redis_calls import redis_errors, refusal
 from worker68.store.engine import Connection
-from worker68.store.statements import attempts
+from worker68.store.statements import attempts, outcomes
 from worker68.store.statements.attempts import AttemptKey
 from worker68.store.writer import Verb, Writer
 
@@ -205,15 +205,23 @@ class Kept:
         return notes
 
 
+NOT_WRITTEN = failed(ErrorCode.NOT_SENT, "the worker that had begun it was out of touch, and had not written a byte")
+
+
 def record(connection: Connection, note: Ended | BackedOff | NotWritten, now: dt.datetime) -> bool:
-    """Write down how an attempt ended, where no other worker has written otherwise meanwhile."""
+    """Write down how an attempt ended. Where its next owner has called it in doubt meanwhile, what was seen corrects that."""
+    seq = note.attempt.seq
     match note:
         case Ended():
-            return attempts.settle(connection, [(note.attempt, note.outcome)], now)[0]
+            settled = attempts.settle(connection, [(note.attempt, note.outcome)], now)[0]
+            return settled or attempts.revise(connection, seq, note.outcome, now, note.attempt)
         case BackedOff():
             return attempts.back_off(connection, note.attempt, note.due_at, note.ending, note.reason, now)
         case NotWritten():
-            return attempts.give_back(connection, note.attempt)
+            if attempts.give_back(connection, note.attempt):
+                return True
+            whole = whole_outcome(NOT_WRITTEN, outcomes.find_done(connection, seq))
+            return attempts.revise(connection, seq, whole, now, note.attempt)
 
 
 def try_to_keep(kept: Kept, account: str, note: Note) -> bool | None:

@@ -15,17 +15,23 @@ from worker68.execution.lanes import chat_of_send, is_read
 from worker68.jobs.fields import Chat
 from worker68.jobs.job import Job
 
-#: So many accounts load lanes at the same time: each takes a thread of the pool, and a connection to the database.
+#: So many accounts load lanes, and so many snapshots are committed, at the same time: each takes a thread of the pool, and a
+#: connection to the database. The connections that are left are for what every job needs.
 LOADS_AT_ONCE: Final = 4
+SNAPSHOTS_AT_ONCE: Final = 3
 
 
 class Capacity:
-    """How many jobs may be under way in this worker at once, and how many are; ``loads``: the right to load lanes. On the loop."""
+    """How many jobs may be under way in this worker at once, and how many are. On the loop.
+
+    ``loads``, ``snapshots``: the right to load lanes, and to commit a snapshot.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.occupied = 0
         self.loads = asyncio.Semaphore(LOADS_AT_ONCE)
+        self.snapshots = asyncio.Semaphore(SNAPSHOTS_AT_ONCE)
 
     @property
     def free(self) -> int:

@@ -187,7 +187,7 @@ def is_under_way(connection: Connection, attempt: Attempt) -> bool:
 def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now: dt.datetime) -> bool:
     """Record that a step is done, so that the job goes on at the next one, on any worker; False if it is not ours any more.
 
-    ``done``: what the steps so far have to show in the job's result.
+    ``done``: what the steps so far have to show in the job's result. May be repeated where it is not known whether it happened.
     """
     changed = connection.execute(
         _own(Event.ADVANCE, attempt).values(
@@ -198,7 +198,8 @@ def advance(connection: Connection, attempt: Attempt, done: dict[str, Any], now:
         )
     )
     _end_attempt(connection, attempt, Status.SUCCEEDED, now)
-    return changed.rowcount == 1
+    there = (jobs.c.state == target(Event.ADVANCE), jobs.c.step == attempt.job.step + 1, *_is_last_attempt(attempt))
+    return changed.rowcount == 1 or connection.scalar(select(jobs.c.seq).where(*there)) is not None
 
 
 def back_off(
@@ -231,7 +232,7 @@ def give_back(connection: Connection, attempt: Attempt | AttemptKey) -> bool:
 
 
 def revise(
-    connection: Connection, seq: int, outcome: Outcome, now: dt.datetime, attempt: Attempt | None = None
+    connection: Connection, seq: int, outcome: Outcome, now: dt.datetime, attempt: Attempt | AttemptKey | None = None
 ) -> bool:
     """Let later evidence correct a job that ended as in doubt or as not sent, and post the next revision of its replies.
 
@@ -240,7 +241,7 @@ def revise(
     """
     ended = (jobs.c.seq == seq, jobs.c.state.in_(sources(Event.REVISE)))
     unsure = or_(jobs.c.status == Status.IN_DOUBT, jobs.c.error_code == ErrorCode.NOT_SENT)
-    revisable = jobs.c.status != Status.SUCCEEDED if outcome.status is Status.SUCCEEDED else unsure
+    revisable = true() if outcome.status is Status.SUCCEEDED else unsure
     columns = outcome_columns(outcome)
     changed = connection.execute(
         update(jobs)
@@ -372,13 +373,12 @@ def _own(event: Event, attempt: Attempt | AttemptKey) -> Any:
 
 
 def _ours(event: Event, attempt: Attempt | AttemptKey) -> tuple[ColumnElement[bool], ...]:
-    return (
-        jobs.c.seq == attempt.seq,
-        jobs.c.state.in_(sources(event)),
-        jobs.c.attempts == attempt.number,
-        jobs.c.owner == attempt.owner,
-        jobs.c.fence == attempt.fence,
-    )
+    return jobs.c.state.in_(sources(event)), *_is_last_attempt(attempt)
+
+
+def _is_last_attempt(attempt: Attempt | AttemptKey) -> tuple[ColumnElement[bool], ...]:
+    mine = jobs.c.owner == attempt.owner, jobs.c.fence == attempt.fence
+    return jobs.c.seq == attempt.seq, jobs.c.attempts == attempt.number, *mine
 
 
 def _leave(connection: Connection, job: Begun, event: Event, columns: dict[str, Any]) -> bool:

@@ -195,6 +195,11 @@ def decode_done(done: str | None) -> dict[str, Any] | None:
     return msgspec.json.decode(done, type=dict[str, Any]) if done is not None else None
 
 
+def find_done(connection: Connection, seq: int) -> dict[str, Any] | None:
+    """Return what the steps of a job have to show so far; None where that is nothing."""
+    return decode_done(connection.scalar(select(jobs.c.done).where(jobs.c.seq == seq)))
+
+
 def end_waiting(
     connection: Connection, seqs: Iterable[int], event: Event, outcome: Outcome, now: dt.datetime
 ) -> list[int]:

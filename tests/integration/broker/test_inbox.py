@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from worker68.clock import monotonic
 from worker68.errors import DatabaseAway
 from worker68.execution.intake import Arrival, Intake
 from worker68.fleet.leases import FRONT, Lease, account_lease, lease_key
+from worker68.jobs.job import Job
 
 PATIENCE_SECONDS = 30.0
 ACCOUNTS = ("main", "other")
@@ -145,6 +147,24 @@ def test_the_front_door_is_sorted_and_the_accounts_of_this_worker_are_looked_at_
     assert stand.announced == 1
     assert Counter(stand.popped) == {"": 1, "main": 1}
     assert stand.client.exists("worker68", "worker68:unacked") == 0
+
+
+def test_an_account_that_comes_while_its_message_is_answered_makes_no_job_of_it(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner would not hear of such a job."""
+    intake = stand.ledger.intake
+    take_in = intake.take_in
+
+    def come_and_take_in(arrivals: Sequence[Arrival], now: dt.datetime) -> list[Job]:
+        monkeypatch.setattr(intake, "_accounts", {"late": account("late")})
+        return take_in(arrivals, now)
+
+    monkeypatch.setattr(intake, "take_in", come_and_take_in)
+    stand.gain(FRONT)
+    stand.push("worker68", "a", account="late")
+    assert stand.take_in() == []
+    assert stand.ledger.told() == ["a: unknown_account"]
 
 
 def test_no_message_of_the_front_door_becomes_a_job_there_however_many_lie_there(

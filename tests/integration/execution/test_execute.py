@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import io
 import sys
@@ -21,9 +22,10 @@ from tests.parts.logs import restored_logs
 from worker68.clock import monotonic, utc_now
 from worker68.execution.execute import Execution
 from worker68.execution.slots import Ready, Slot, StepDone, ask_of
+from worker68.execution.under_way import SNAPSHOTS_AT_ONCE
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, TryAgain, failed, in_doubt, succeeded, whole_outcome
-from worker68.jobs.snapshot import GROUP_MEMBERS, ListSeen
+from worker68.jobs.snapshot import GROUP_MEMBERS, GROUPS, ListSeen
 from worker68.loop import Loop
 from worker68.observe.logs import configure_logs
 from worker68.settings import Settings
@@ -90,6 +92,41 @@ def run(execution: Execution, loop: Loop) -> Run:
 def arrive(ledger: Ledger, task: str) -> Job:
     (job,) = ledger.arrive(message(task, LEAST_FIELDS[task]))
     return job
+
+
+def test_an_attempt_whose_lease_has_ended_while_it_waited_to_be_written_is_not_begun(
+    ledger: Ledger, execution: Execution, run: Run, act: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next owner has seen the job as ready, and takes it for its own."""
+    act(SEND, lambda turn: pytest.fail("it was begun"))
+    job, writer = arrive(ledger, SEND), execution.account.shared.writer
+    hand_in = writer.hand_in
+
+    def hand_in_at_the_end(*given: Any) -> None:
+        execution.account.lease.end()
+        hand_in(*given)
+
+    monkeypatch.setattr(writer, "hand_in", hand_in_at_the_end)
+    assert run(ready(job)) is None
+
+    row = ledger.row(job.seq)
+    assert (row.state, row.attempts, row.owner) == ("ready", 0, None)
+
+
+def test_snapshots_leave_connections_to_the_others(
+    ledger: Ledger, execution: Execution, run: Run, act: Any, loop: Loop
+) -> None:
+    """A snapshot may take seconds, and more of them than there are connections may come at once."""
+    act("worker68.sync_groups", lambda turn: ListSeen(GROUPS, None, [], whole=True, announced=0, note=None))
+    job, rights = arrive(ledger, "worker68.sync_groups"), execution.account.shared.capacity.snapshots
+    for _ in range(SNAPSHOTS_AT_ONCE):
+        loop.run_until_complete(rights.acquire())
+    running = loop.create_task(execution.run(ready(job)))
+    loop.run_until_complete(asyncio.wait([running], timeout=0.3))
+    assert ledger.row(job.seq).state == "sending"
+    rights.release()
+    loop.run_until_complete(running)
+    assert ledger.row(job.seq).status == "succeeded"
 
 
 @pytest.mark.parametrize(("task", "status"), [("worker68.request", "failed"), (SEND, "in_doubt")])

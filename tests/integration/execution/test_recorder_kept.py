@@ -22,6 +22,8 @@ from worker68.execution.recorder import BackedOff, Ended, Kept, NotWritten, Reco
 from worker68.jobs.evidence import Verdict
 from worker68.jobs.states import State
 from worker68.loop import Loop, LoopThread, Stopping
+from worker68.store import waiting
+from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.writer import Writer
 
@@ -58,6 +60,32 @@ def test_of_what_was_not_written_there_is_no_doubt(ledger: Ledger, kept: Kept) -
     take_over(ledger, kept)
     assert ledger.told() == []
     assert (ledger.row(attempt.seq).state, ledger.row(attempt.seq).attempts) == (State.READY, 0)
+
+
+@pytest.mark.parametrize("note", ["ended", "not written"])
+def test_what_was_seen_corrects_a_doubt_that_was_written_before_the_note_was_read(
+    ledger: Ledger, kept: Kept, note: str
+) -> None:
+    attempt = begun(ledger)
+    take_over(ledger, kept)
+    kept.keep("main", Ended(attempt.key, SENT) if note == "ended" else NotWritten(attempt.key))
+    take_over(ledger, kept)
+    assert ledger.told() == ["t: worker_lost", "t: succeeded" if note == "ended" else "t: not_sent"]
+    assert kept.load("main") == []
+
+
+def test_an_announcement_that_was_not_written_leaves_what_was_done(ledger: Ledger, kept: Kept) -> None:
+    (mute,) = ledger.arrive(message(MUTE, mute_fields()))
+    attempt = ledger.must_begin(mute)
+    assert ledger.run(lambda connection: attempts.advance(connection, attempt, {"muted": True}, NOW))
+    (further,) = waiting.load_jobs(ledger.engine, [mute.seq])
+    announcing = ledger.must_begin(further, 2)
+    take_over(ledger, kept)
+    kept.keep("main", NotWritten(announcing.key))
+    take_over(ledger, kept)
+    row = ledger.row(mute.seq)
+    assert (row.status, row.error_code) == ("failed", "not_sent")
+    assert '"muted":true' in row.result
 
 
 def test_a_send_that_was_refused_as_busy_backs_off(ledger: Ledger, kept: Kept) -> None:

@@ -824,3 +824,25 @@ def test_the_shapes_of_replies_are_those_of_the_calls_under_way() -> None:
     assert scene.correlation.reply_shapes() == {call.request_id: Any}
     scene.correlation.end(call)
     assert scene.correlation.reply_shapes() == {}
+
+
+@pytest.mark.parametrize("match", ["auto", "chat"])
+def test_what_an_earlier_attempt_has_sent_is_not_sent_again(match: Match) -> None:
+    """Its proof may come while the next attempt is committed, and no call waits for it yet."""
+    scene = Scene(match)
+    first = scene.send()
+    if match == "chat":
+        scene.hear(verdict(0, FOREIGN), after=NOT_SENT_CREDIBLE_SECONDS + 5.0)
+    scene.correlation.end(first)
+    (late,) = scene.hear(verdict(1, OURS if match == "auto" else FOREIGN), after=30.0)
+    assert isinstance(late, LateEvidence)
+    with pytest.raises(Refused, match="an earlier attempt has sent"):
+        scene.send()
+    scene.send(OURS_TOO, OTHER)
+
+
+def test_what_an_earlier_attempt_has_not_sent_is_tried_again() -> None:
+    scene = Scene()
+    scene.correlation.end(scene.send())
+    assert scene.hear(verdict(0), after=5.0) != []
+    scene.send(after=6.0)

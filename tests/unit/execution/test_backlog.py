@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import job, send_fields
-from worker68.clock import monotonic
+from worker68.clock import monotonic, utc_now
 from worker68.execution import backlog as backlog_module
 from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, LOOK_AGAIN_SECONDS, MOST_IN_MEMORY, Backlog
 from worker68.execution.lanes import Kind, head_of
 from worker68.execution.under_way import Capacity, UnderWay
 from worker68.jobs.job import Job
+from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.store.lanes import UnknownHead
 
 
@@ -218,6 +221,18 @@ def test_who_forgets_says_whether_anything_was_known(backlog: Backlog) -> None:
     backlog.enter(send(3, chat=3))
     assert backlog.forget({2, 3, 99}) == 2
     assert backlog.forget({2, 3, 99}) == 0
+
+
+def test_a_job_that_was_due_rests_no_longer_than_a_back_off_where_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, backlog = Clock(), Backlog(UnderWay(Capacity(PLENTY)))
+    clock.drive(monkeypatch, "worker68.execution.backlog")
+    backlog.enter(replace(send(1), due_at=utc_now() + dt.timedelta(hours=1)))
+    assert backlog.first(every) is None
+    clock.pass_by(BACK_OFF_CAP_SECONDS + 1.0)
+    backlog.wake()
+    assert take_all(backlog) == [1]
 
 
 def test_a_rest_that_is_over_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,16 @@ def test_a_job_whose_change_is_made_goes_before_all_others_of_its_lane(ledger: L
     assert ledger.lane() == [job.seq, urgent.seq]
 
 
+def test_a_commit_that_may_have_happened_is_repeated(ledger: Ledger) -> None:
+    attempt = ledger.must_begin(arrive(ledger))
+    for _ in range(3):
+        assert ledger.run(lambda connection: attempts.advance(connection, attempt, DONE, NOW))
+    (further,) = waiting.load_jobs(ledger.engine, [attempt.seq])
+    assert (further.step, further.attempts_before) == (1, 1)
+    ledger.must_begin(further, 2)
+    assert not ledger.run(lambda connection: attempts.advance(connection, attempt, DONE, NOW))
+
+
 def test_an_attempt_that_is_not_ours_any_more_advances_nothing(ledger: Ledger) -> None:
     job = arrive(ledger)
     lost = replace(ledger.must_begin(job), fence=FENCE - 1)

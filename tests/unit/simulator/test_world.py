@@ -65,6 +65,14 @@ class TestGroups:
         del group.members[4]
         assert group.host == 0
 
+    @pytest.mark.parametrize("uid", [4, 1])
+    def test_a_member_who_is_let_in_once_more_stays_as_it_was(self, group: Group, uid: int) -> None:
+        group.members[1].muted_until_ms = FOR_EVER
+        before = dict(group.members)
+        group.add_member(uid)
+        assert group.members == before
+        assert (group.host, group.order_members(), group.changed_ms) == (4, [4, 2, 1, 3], 0)
+
     @pytest.mark.parametrize("change", [lambda group: group.add_member(5), lambda group: group.drop_member(1)])
     def test_its_list_says_when_it_changed(self, group: Group, change: Callable[[Group], object]) -> None:
         before = now_ms()

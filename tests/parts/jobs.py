@@ -105,6 +105,16 @@ def job(seq: int, task: str = SEND, kwargs: Mapping[str, Any] | None = None, **c
     return replace(made, **columns)
 
 
+def send(seq: int, chat: int = 1, *, ordered: bool = True, **columns: Any) -> Job:
+    """Return a ready send to a group."""
+    return job(seq, kwargs=send_fields(chat={"type": "group", "id": chat}, ordered=ordered), **columns)
+
+
+def mute(seq: int, group: int = 1, **columns: Any) -> Job:
+    """Return a ready mute of a member of a group."""
+    return job(seq, MUTE, mute_fields(group_id=group), **columns)
+
+
 def account(name: str = "main", **settings: Any) -> AccountSettings:
     """Return an account's settings as the defaults of the contract have them, but without limits."""
     made = AccountSettings(

@@ -178,7 +178,6 @@ COVERED_BY = {
     "cli/top.py": "integration/cli/test_output_tables.py",
     "errors.py": "unit/cli/test_main.py",
     "execution/shared.py": "integration/execution/test_account.py",
-    "execution/under_way.py": "unit/execution/test_dispatch.py",
     "fleet/catalogues.py": "integration/fleet/test_shares.py",
     "fleet/held.py": "integration/fleet/test_ownership.py",
     "jobs/fields.py": "unit/jobs/test_validation.py",
@@ -186,10 +185,6 @@ COVERED_BY = {
     "observe/figures.py": "integration/observe/test_vitals.py",
     "observe/parts.py": "integration/observe/test_vitals.py",
     "protocol/api.py": "unit/jobs/test_permission.py",
-    "simulator/endpoints.py": "unit/simulator/test_requests.py",
-    "simulator/exchange.py": "integration/simulator/test_server.py",
-    "simulator/shapes.py": "unit/simulator/test_documented_frames.py",
-    "simulator/world.py": "unit/simulator/test_requests.py",
     "store/reports.py": "integration/store/test_figures.py",
     "store/statements/batches.py": "integration/store/test_intake.py",
     "store/statements/differences.py": "integration/store/statements/test_snapshots.py",
@@ -201,9 +196,6 @@ COVERED_BY = {
     "store/statements/staging.py": "integration/store/statements/test_snapshots.py",
     "store/statements/suppressions.py": "integration/store/test_intake.py",
     "store/tables.py": "integration/store/test_migration.py",
-    "tasks/lists.py": "integration/tasks/test_other_shapes.py",
-    "tasks/membership.py": "integration/tasks/test_remove_members.py",
-    "tasks/send_message.py": "integration/tasks/test_documented_frames.py",
 }
 
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.

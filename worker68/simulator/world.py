@@ -111,7 +111,9 @@ class Group:
         return self._order
 
     def add_member(self, uid: int, *, first: bool = False) -> None:
-        """Let a person in: as the last of all, or as the ``first`` of those without a rank."""
+        """Let a person in: as the last of all, or as the ``first`` of those without a rank. A member stays as it is."""
+        if uid in self.members:
+            return
         newcomer = {uid: Member(uid, Role.MEMBER)}
         self.members = newcomer | self.members if first else self.members | newcomer
         self.changed_ms = now_ms()

@@ -260,7 +260,9 @@ def test_the_care_of_a_list_that_is_refused_holds_up_no_other(
     sqlite.settled(reply_to="stuck")
     sqlite.settled(reply_to="orders")
     sqlite.settled(reply_to="stream:orders")
-    wait_until(lambda: sqlite.count(outbox) == 0)  # it may know the lists before: from the jobs that it finds at its start
+    wait_until(
+        lambda: sqlite.count(outbox) == 0
+    )  # it may know the lists before: from the jobs that it finds at its start
     wait_until(lambda: len(relay.unread.keys) == 3)
     reader.set("worker68:replies:stuck", "x")
     with structlog.testing.capture_logs() as logs:

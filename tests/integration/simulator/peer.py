@@ -98,3 +98,26 @@ def connected(simulator: Simulator) -> Iterator[Peer]:
         if not simulator.faults.no_hello:
             assert peer.read_until(lambda frame: True) == {"message": "Hello"}
         yield peer
+
+
+def mute(peer: Peer, *, muted: bool = True) -> dict[str, Any]:
+    """Mute a group for all its members, or lift that; return the reply."""
+    return peer.call("GroupUpdate", op=11, groupParam={"shutup": muted, "groupId": MANAGED_GROUP})
+
+
+def texts(simulator: Simulator) -> list[str]:
+    """Return the texts that went out."""
+    return [sent.text for sent in simulator.sent]
+
+
+def kinds_of(frames: list[dict[str, Any]]) -> list[str]:
+    """Name the frames of a send: reply, error, verdict and its number, echo."""
+
+    def name(frame: dict[str, Any]) -> str:
+        if frame.get("operator") == "msgListPropertyUpdate":
+            return f"verdict {frame['data']['readStatus']}"
+        if frame.get("operator") == "msgNew":
+            return "echo"
+        return "error" if "error" in frame else "reply"
+
+    return [name(frame) for frame in frames]

@@ -1,4 +1,4 @@
-"""What becomes of messages where the bridge behaves like the real client: queues, false zeros, batches, and magic texts."""
+"""What becomes of messages where the bridge behaves like the real client: queues, false zeros, batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.simulator.peer import Peer, connected
+from tests.integration.simulator.peer import Peer, connected, texts
 from worker68.simulator import Faults, Simulator, events
 from worker68.simulator.population import FRIEND, MANAGED_GROUP
 from worker68.simulator.queues import ClientKnobs
@@ -18,10 +18,6 @@ OURS = "12345678901"
 def statuses(frames: list[dict[str, Any]]) -> list[Any]:
     """Return the readStatus of each verdict and own message; a reply is "reply"."""
     return ["reply" if "id" in frame else frame["data"]["readStatus"] for frame in frames]
-
-
-def texts(simulator: Simulator) -> list[str]:
-    return [sent.text for sent in simulator.sent]
 
 
 def is_batch(frame: Any) -> bool:
@@ -132,46 +128,3 @@ class TestQueues:
                 batch = peer.read_until(is_batch)
             assert [part["operator"] for part in batch["data"]] == ["msgNew", "msgListPropertyUpdate"]
             assert texts(simulator) == ["x"]
-
-
-class TestMagicTexts:
-    def test_a_text_decides_about_its_own_message(self, simulator: Simulator, peer: Peer) -> None:
-        peer.send("!sim:not_sent", custom_msg_id="10000000001")
-        assert peer.verdict()["updated"]["readStatus"] == 0
-        peer.send("plain", custom_msg_id="10000000002")
-        assert peer.verdict()["updated"]["readStatus"] == 1
-        assert texts(simulator) == ["plain"]
-
-    def test_busy_for_a_number_of_tries(self, simulator: Simulator, peer: Peer) -> None:
-        replies = []
-        for _ in range(3):
-            request = peer.send("!sim:busy:2", custom_msg_id=OURS)
-            replies.append(peer.read_until(lambda frame, request=request: frame.get("id") == request))  # type: ignore[misc]
-        assert [reply.get("error", {}).get("errorCode") for reply in replies] == [300, 300, None]
-        peer.verdict()
-        assert len(simulator.sent) == 1
-
-    def test_a_text_that_asks_for_what_is_none_is_refused_in_words(self, simulator: Simulator, peer: Peer) -> None:
-        peer.send("!sim:bussy")
-        (reply,) = peer.catch_up()
-        assert reply["error"]["errorCode"] == 400
-        assert 'no fault is called "bussy"; did you mean busy' in reply["error"]["errorDesc"]
-        assert texts(simulator) == []
-
-    def test_a_notice_may_ask_too(self, simulator: Simulator, peer: Peer) -> None:
-        param = {"notice": "!sim:busy_changes", "groupId": MANAGED_GROUP}
-        replies = [peer.call("GroupUpdate", op=12, groupParam=param) for _ in range(2)]
-        assert [("error" in reply) for reply in replies] == [True, False]
-
-
-class TestOtherBridges:
-    def test_replies_may_go_to_all(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.replies_to_all = True
-        with connected(simulator) as other:
-            request = peer.request("getGroups")
-            assert other.read_until(lambda frame: frame.get("id") == request)["type"] == "getGroups"
-
-    def test_an_unknown_type_may_be_answered(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.unknown_type_error = True
-        assert peer.ask("somethingElse")["error"]["errorCode"] == 404
-        assert peer.ask("request", {"type": "SomethingElse", "url": "https://x.example/y"})["error"]["errorCode"] == 404

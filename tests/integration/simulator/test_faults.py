@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.integration.simulator.peer import Peer, connected
+from tests.integration.simulator.peer import Peer, connected, kinds_of
 from worker68.simulator import ALWAYS, Faults, Simulator
 from worker68.simulator.faults import Verdict
 from worker68.simulator.garbage import GARBAGE
-from worker68.simulator.population import MANAGED_GROUP
-
-BUSY = 300
-
-
-def kinds_of(frames: list[dict[str, Any]]) -> list[str]:
-    """Name the frames of a send: reply, error, verdict and its number, echo."""
-
-    def name(frame: dict[str, Any]) -> str:
-        if frame.get("operator") == "msgListPropertyUpdate":
-            return f"verdict {frame['data']['readStatus']}"
-        if frame.get("operator") == "msgNew":
-            return "echo"
-        return "error" if "error" in frame else "reply"
-
-    return [name(frame) for frame in frames]
-
-
-def mute(peer: Peer) -> dict[str, Any]:
-    return peer.call("GroupUpdate", op=11, groupParam={"shutup": True, "groupId": MANAGED_GROUP})
 
 
 class TestVerdicts:
@@ -89,8 +67,6 @@ class TestVerdicts:
         [
             (Faults(no_echo=True), ["reply", "verdict 1"]),
             (Faults(echo_first=True), ["reply", "echo", "verdict 1"]),
-            (Faults(verdict_before_reply=True), ["verdict 1", "echo", "reply"]),
-            (Faults(no_reply_to_sends=True), ["verdict 1", "echo"]),
         ],
     )
     def test_order_and_gaps(self, faults: Faults, seen: list[str]) -> None:
@@ -104,88 +80,7 @@ class TestVerdicts:
         assert peer.echo()["content"] == "a\\nb"
 
 
-class TestAnswers:
-    def test_busy_sends_do_not_go_out_unless_done_anyway(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.busy_sends.set(2)
-        peer.send("one")
-        assert kinds_of(peer.catch_up()) == ["error"]
-        simulator.faults.done_anyway = True
-        peer.send("two")
-        assert kinds_of(peer.catch_up()) == ["error", "verdict 1", "echo"]
-        assert [one.text for one in simulator.sent] == ["two"]
-
-    def test_busy_changes_are_not_made_unless_done_anyway(self, simulator: Simulator, peer: Peer) -> None:
-        group = simulator.world.groups[MANAGED_GROUP]
-        simulator.faults.busy_changes.set(2)
-        assert mute(peer)["error"]["errorCode"] == BUSY
-        assert not group.muted
-        simulator.faults.done_anyway = True
-        assert mute(peer)["error"]["errorCode"] == BUSY
-        assert group.muted
-
-    def test_busy_reads_are_only_reads(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.busy_reads.set(1)
-        assert "data" in mute(peer)
-        assert peer.ask("getGroups")["error"]["errorCode"] == BUSY
-        assert "data" in peer.ask("getGroups")
-
-    @pytest.mark.parametrize(
-        ("set_fault", "reply"),
-        [
-            (lambda faults: faults.refusals.set(1), {"error": Faults().refusal}),
-            (lambda faults: faults.service_errors.set(1), {"data": {"commonResult": {"errCode": 1021}}}),
-            (lambda faults: faults.bare_integers.set(1), {"data": 1021}),
-        ],
-    )
-    def test_wrong_answer_once(
-        self, simulator: Simulator, peer: Peer, set_fault: Callable[[Faults], None], reply: dict[str, Any]
-    ) -> None:
-        set_fault(simulator.faults)
-        first = peer.call("UserInfo")
-        assert {key: first[key] for key in first if key not in ("id", "type")} == reply
-        assert peer.call("UserInfo")["data"]["commonResult"]["errCode"] == 200
-
-    def test_refusal_may_be_anything(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.refusal = {"errorCode": "0", "errorDesc": {"a": 1}}
-        simulator.faults.refusals.set(1)
-        assert peer.ask("getGroups")["error"] == {"errorCode": "0", "errorDesc": {"a": 1}}
-
-    def test_silence_is_for_its_type_and_number(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.silence.set("sendMsg", 1)
-        peer.send("one")
-        peer.send("two")
-        assert kinds_of(peer.catch_up()) == ["reply", "verdict 1", "echo"]
-        assert [one.text for one in simulator.sent] == ["two"]
-
-    def test_delayed_reply_lets_others_pass(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.reply_delay_seconds = 600
-        peer.request("getGroups")
-        simulator.received.wait_for(lambda received: len(received) == 1)
-        simulator.faults.reply_delay_seconds = 0
-        assert peer.catch_up() == []
-        simulator.faults.reply_delay_seconds = 0.01
-        assert "data" in peer.ask("getGroups")
-
-    def test_double_wrong_and_numeric_ids(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.double_replies.set(1)
-        peer.ask("getGroups")
-        assert [frame["id"] for frame in peer.catch_up()] == ["1"]
-        simulator.faults.wrong_reply_ids.set(1)
-        peer.request("getGroups")
-        assert [frame["id"] for frame in peer.catch_up()] == ["not-3"]
-        simulator.faults.numeric_reply_ids = True
-        assert peer.ask("getApiUrl")["id"] == 5
-
-    def test_other_base_is_refused_when_checked(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.check_api_base = True
-        assert peer.call("UserInfo")["error"]["errorCode"] == 404
-
-    def test_garbage_comes_before_each_reply(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.garbage = True
-        peer.request("getApiUrl")
-        assert peer.read() == GARBAGE["not_json"]().payload.decode()
-        assert json.loads(peer.read())["type"] == "getApiUrl"
-
+class TestGarbage:
     @pytest.mark.parametrize("kind", [kind for kind in GARBAGE if kind != "invalid_utf8"])
     def test_garbage_can_be_pushed(self, simulator: Simulator, peer: Peer, kind: str) -> None:
         assert simulator.send_garbage(kind) == 1
@@ -195,33 +90,6 @@ class TestAnswers:
 
 
 class TestConnections:
-    def test_drop_before_the_answer(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.faults.drop_before_answer.set(2)
-        peer.ask("getApiUrl")
-        peer.send("x")
-        with pytest.raises(ConnectionClosed):
-            peer.echo()
-        assert kinds_of(peer.frames[2:]) == []
-        assert len(simulator.sent) == 0
-
-    def test_drop_before_the_answer_of_what_is_done_anyway(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.verdict_delay_seconds = 0.01
-        simulator.faults.done_anyway = True
-        simulator.faults.drop_before_answer.set(1)
-        peer.send("x")
-        with pytest.raises(ConnectionClosed):
-            peer.echo()
-        assert len(simulator.sent) == 1
-
-    def test_drop_after_the_answer(self, simulator: Simulator, peer: Peer) -> None:
-        simulator.verdict_delay_seconds = 0.01
-        simulator.faults.drop_after_answer.set(1)
-        peer.send("x")
-        with pytest.raises(ConnectionClosed):
-            peer.echo()
-        assert kinds_of(peer.frames[1:]) == ["reply"]
-        assert len(simulator.sent) == 1
-
     def test_what_was_written_behind_a_drop_is_lost(self, simulator: Simulator, peer: Peer) -> None:
         simulator.faults.drop_before_answer.set(1)
         frame = json.dumps({"id": "1", "type": "getApiUrl"})

@@ -215,17 +215,6 @@ class TestClients:
         assert simulator.emit(event) == 1
         assert json.loads(peer.read()) == event
 
-    @pytest.mark.parametrize(
-        "raw", ["", "{", "[]", "68", '"x"', "{}", '{"id":"1"}', '{"type":"sendMsg"}', b"\x00\xff", "[" * 9000]
-    )
-    def test_malformed_frame_is_recorded_and_nothing_else(
-        self, simulator: Simulator, peer: Peer, raw: str | bytes
-    ) -> None:
-        peer.write(raw)
-        assert peer.catch_up() == []
-        assert simulator.received[0].problem is not None
-        assert simulator.received[1].problem is None
-
     def test_invalid_utf8_costs_only_its_own_connection(self, simulator: Simulator, peer: Peer) -> None:
         with connect(simulator.url) as other:
             other.send(b'{"id":"\xff"}', text=True)
@@ -236,11 +225,6 @@ class TestClients:
     def test_client_that_hangs_up_in_the_handshake_hurts_nobody(self, simulator: Simulator, peer: Peer) -> None:
         socket.create_connection(("127.0.0.1", simulator.port)).close()
         assert peer.catch_up() == []
-
-    def test_unknown_type_is_recorded_and_never_answered(self, simulator: Simulator, peer: Peer) -> None:
-        peer.request("somethingElse", {"a": 1})
-        assert peer.catch_up() == []
-        assert simulator.received[0].frame["type"] == "somethingElse"
 
 
 class TestOverlaps:

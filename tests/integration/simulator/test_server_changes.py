@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.integration.simulator.peer import TIMEOUT_SECONDS, Peer, connected
+from tests.integration.simulator.peer import TIMEOUT_SECONDS, Peer, connected, mute
 from worker68.clock import Deadline
 from worker68.simulator import Simulator, build_world
 from worker68.simulator.faults import Faults
@@ -20,10 +20,6 @@ OWN_ID = "12345678901"
 
 def set_notice(peer: Peer, notice: str) -> dict[str, Any]:
     return peer.call("GroupUpdate", op=12, groupParam={"notice": notice, "bfAll": True, "groupId": MANAGED_GROUP})
-
-
-def mute(peer: Peer, *, muted: bool = True) -> dict[str, Any]:
-    return peer.call("GroupUpdate", op=11, groupParam={"shutup": muted, "groupId": MANAGED_GROUP})
 
 
 def announce(peer: Peer, chat_type: int, content: str, **flags: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+from tests.integration.bridge.servers import WellBehavedBridge
 from tests.parts.onloop import run
 from tests.parts.turns import Collected, FreeContext, turn
 from worker68.bridge.link import Link
@@ -21,6 +22,11 @@ def act(link: Link, name: str, context: FreeContext | None = None, *, step: int 
     """Let a task make one of its steps."""
     taken = turn(link, f"worker68.{name}", context, step=step, **fields)
     return run(taken.job.now.act(taken, taken.job.fields))
+
+
+def answer(bridge: WellBehavedBridge, data: Any) -> None:
+    """Let a bridge answer each call with this data."""
+    bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": data}]
 
 
 def look(taken: Turn) -> Any:

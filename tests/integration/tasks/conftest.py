@@ -7,10 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.bridge.conftest import Worker, bridge, worker
+from tests.integration.bridge.servers import WellBehavedBridge
 from worker68.bridge.link import Link
 from worker68.simulator import Simulator, build_world
 
 __all__ = ["bridge", "worker"]
+
+
+@pytest.fixture
+def link(worker: Worker, bridge: WellBehavedBridge) -> Link:
+    return worker.ready_link(bridge.url)
 
 
 @pytest.fixture

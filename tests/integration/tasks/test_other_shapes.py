@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from tests.integration.bridge.conftest import Worker
 from tests.integration.bridge.servers import WellBehavedBridge
-from tests.integration.tasks.acting import act, error
-from tests.parts.onloop import run
-from tests.parts.turns import Collected, turn
+from tests.integration.tasks.acting import act, answer, error
 from worker68.bridge.link import Link
 from worker68.jobs.outcome import ErrorCode, Outcome
-from worker68.jobs.snapshot import ListSeen
 from worker68.simulator import Simulator
 from worker68.simulator.population import FRIEND, MANAGED_GROUP
 
@@ -31,35 +27,16 @@ READS: dict[str, dict[str, Any]] = {
 OTHER_SHAPES: tuple[Any, ...] = ({}, {"list": [], "count": 0}, [], [7], "success", None, True, 200, 1.5, {"data": {}})
 
 
-@pytest.fixture
-def link(worker: Worker, bridge: WellBehavedBridge) -> Link:
-    return worker.ready_link(bridge.url)
-
-
-def read(link: Link, bridge: WellBehavedBridge, task: str, data: Any) -> Any:
-    bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": data}]
-    taken = turn(link, f"worker68.{task}", **READS[task])
-    return run(taken.job.now.act(taken, taken.job.fields))
-
-
 @pytest.mark.parametrize("task", READS)
 def test_another_shape_is_a_refusal(link: Link, bridge: WellBehavedBridge, task: str) -> None:
     for data in OTHER_SHAPES:
         if task == "sync_groups" and isinstance(data, list):
             continue  # that is a list of groups, and its entries are looked at one by one
-        finding = read(link, bridge, task, data)
+        answer(bridge, data)
+        finding = act(link, task, **READS[task])
         assert isinstance(finding, Outcome), data
         assert finding.error is not None, data
         assert finding.error.code is ErrorCode.REFUSED
-
-
-@pytest.mark.parametrize("task", ["sync_contacts", "sync_friend_requests", "sync_group_members", "sync_group_requests"])
-def test_a_success_of_the_service_without_a_list_is_an_empty_one(
-    link: Link, bridge: WellBehavedBridge, task: str
-) -> None:
-    seen = read(link, bridge, task, {"commonResult": {"errCode": 200}})
-    assert isinstance(seen, ListSeen)
-    assert (seen.whole, cast(Collected, seen.rows).rows) == (True, [])
 
 
 @pytest.mark.parametrize("name", ["sync_contacts", "sync_groups", "sync_profile", "sync_friend_requests"])

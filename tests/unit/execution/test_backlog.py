@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.parts.clock import Clock
-from tests.parts.jobs import job, send_fields
+from tests.parts.jobs import send
 from worker68.clock import monotonic, utc_now
 from worker68.execution import backlog as backlog_module
 from worker68.execution.backlog import LANE_DEPTH, LANES_LOADED, LOOK_AGAIN_SECONDS, MOST_IN_MEMORY, Backlog
@@ -18,11 +18,6 @@ from worker68.execution.under_way import Capacity, UnderWay
 from worker68.jobs.job import Job
 from worker68.jobs.retry import BACK_OFF_CAP_SECONDS
 from worker68.store.lanes import UnknownHead
-
-
-def send(seq: int, chat: int = 1, priority: int = 0) -> Job:
-    return job(seq, kwargs=send_fields(chat={"type": "group", "id": chat}), priority=priority)
-
 
 PLENTY = 10_000
 
@@ -194,7 +189,7 @@ def test_a_lane_is_loaded_again_in_case_its_job_of_an_unknown_task_has_ended(
 
 
 def test_in_a_lane_without_order_none_waits_for_an_unknown_task(backlog: Backlog) -> None:
-    first, second = (job(seq, kwargs=send_fields(), ordered=False) for seq in (1, 2))
+    first, second = (send(seq, ordered=False) for seq in (1, 2))
     backlog.hold(unknown(first))
     load_first(backlog, second)
     assert take_all(backlog) == [2]
@@ -239,7 +234,7 @@ def test_a_rest_that_is_over_does_not_begin_again(monkeypatch: pytest.MonkeyPatc
     """The row still names a later time, which a clock that was ahead has set."""
     clock, backlog = Clock(), Backlog(UnderWay(Capacity(PLENTY)))
     clock.drive(monkeypatch, "worker68.execution.backlog")
-    waiting = job(1, kwargs=send_fields())
+    waiting = send(1)
     backlog.learn(waiting.lane, head_of(waiting), 5.0)
     assert backlog.first(lambda kind: True) is None
     clock.pass_by(6.0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.parts.clock import Clock
-from tests.parts.jobs import MUTE, NOW, SYNC, account, job, mute_fields, send_fields
+from tests.parts.jobs import NOW, SYNC, account, job, mute, send
 from tests.parts.onloop import in_pool, run
 from tests.parts.slots import Slots, refuse
 from worker68.errors import RedisAway
@@ -81,15 +81,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def room() -> Room:
     return Room()
-
-
-def send(seq: int, chat: int = 1, **columns: Any) -> Job:
-    ordered = columns.pop("ordered", True)
-    return job(seq, kwargs=send_fields(chat={"type": "group", "id": chat}, ordered=ordered), **columns)
-
-
-def mute(seq: int, group: int = 1, **columns: Any) -> Job:
-    return job(seq, MUTE, mute_fields(group_id=group), **columns)
 
 
 def test_a_lane_runs_one_at_a_time_in_its_order(room: Room) -> None:

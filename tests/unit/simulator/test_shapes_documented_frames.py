@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.parts.frames import SEEN
+from tests.unit.simulator.asking import ask
 from worker68.simulator import build_world
 from worker68.simulator.population import ACCOUNT, FRIEND, PLAIN_GROUP
-from worker68.simulator.requests import BUSY_ERROR, Answer, read_request, respond
-from worker68.simulator.world import World
+from worker68.simulator.requests import BUSY_ERROR
 
 FRAMES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "fixtures" / "protocol" / "frames.json").read_text(encoding="utf-8")
@@ -30,10 +30,6 @@ UNDOCUMENTED_REPLIES: dict[str, object] = {
     "group_member_shutup": {"data": {"commonResult": {"errCode": 200}}},
     "restart68": None,
 }
-
-
-def ask(world: World, frame: object) -> Answer:
-    return respond(world, read_request(frame))
 
 
 def frames_with(*, reply: bool) -> list[Any]:
@@ -102,7 +98,3 @@ def test_requests_about_groups_have_the_shape_that_was_seen() -> None:
     assert body["data"].keys() == seen["reply"]["data"].keys()
     assert asks.keys() == seen["reply"]["data"]["groupReqs"][0].keys()
     assert (invited["groupReqType"], invited["targetUser"]["uid"]) == (1, str(ACCOUNT))
-
-
-def test_restart_asks_for_a_restart() -> None:
-    assert ask(build_world(), {"id": "1", "type": "restart68"}).restart

@@ -215,8 +215,9 @@ class Intake:
         account = self._accounts.get(order.account)
         if account is None or not account.check_texts:
             return
-        texts = order.kind.texts_of(order.fields)
-        marks = {name: mark for name, text in texts.items() if (mark := find_never_sent(text)) is not None}
+        marks = {
+            name: mark for name, text in order.kind.texts_of(order.fields).items() if (mark := find_never_sent(text))
+        }
         if marks:
             raise InvalidJob([FieldError(name, _NEVER_SENT.format(mark=mark)) for name, mark in marks.items()])
 

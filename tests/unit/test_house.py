@@ -170,7 +170,6 @@ COVERED_BY = {
     "cli/ledger.py": "integration/cli/test_output_tables.py",
     "cli/pause.py": "acceptance/test_pace_and_pause.py",
     "cli/probe/wire.py": "integration/cli/probe/test_command.py",
-    "cli/producer.py": "acceptance/cli/test_jobs_from_the_command_line.py",
     "cli/send.py": "unit/cli/test_asking.py",
     "cli/start.py": "acceptance/test_worker_command.py",
     "cli/sync.py": "unit/cli/test_asking.py",

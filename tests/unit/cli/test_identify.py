@@ -31,6 +31,8 @@ def line(seq: int, job_id: str, account: str = "main") -> JobLine:
         ("invoice-000000471", "@7"),
         ("order 4711", "@7"),
         ("order\x1b4711", "@7"),
+        ("--json", "@7"),
+        ("@4711", "@7"),
     ],
 )
 def test_an_id_is_cut_only_where_it_is_a_uuid(job_id: str, shown: str) -> None:

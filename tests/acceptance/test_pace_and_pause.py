@@ -151,13 +151,6 @@ def test_a_pause_outlives_workers(stage: Stage, ask: Ask) -> None:
     assert stage.end_of(waiting)["status"] == "succeeded"
 
 
-def test_an_account_that_nobody_knows_cannot_be_paused(stage: Stage, ask: Ask) -> None:
-    refused = ask("pause", "mian", "--reason", "a slip")
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "settings and database have aged, main" in refused.stderr
-    assert ask("pause", "main").exit_code == 2
-
-
 def test_without_a_worker_jobs_say_so(stage: Stage, ask: Ask) -> None:
     waiting = stage.send(name(), chat=to(FRIEND))
     behind = stage.send(name(), chat=to(FRIEND))

@@ -21,6 +21,8 @@ LEAST_BEGINNING: Final = 6
 SHOWN_OF_UUID: Final = 8
 #: Other ids are shown whole up to this length; beyond it the job's number is shown: they often differ at their ends only.
 SHOWN_WHOLE: Final = 16
+#: An id that begins so is not shown: a command would take it for an option, or for a job's number.
+_MISTAKEN: Final = ("-", "@")
 #: So many jobs are named where several were meant.
 NAMED: Final = 5
 
@@ -50,7 +52,10 @@ def is_number(given: str) -> bool:
 
 
 def shorten_ids(lines: Iterable[JobLine]) -> dict[int, str]:
-    """Return for each job, by its number, a short id that every command takes; no two of them are the same."""
+    """Return for each job, by its number, a short id that every command takes.
+
+    Two are the same only where the ids are, in different accounts.
+    """
     uuids = {line.seq: line.job_id for line in lines if _UUID.fullmatch(line.job_id)}
     length = SHOWN_OF_UUID
     while len({job_id[:length] for job_id in uuids.values()}) < len(set(uuids.values())):
@@ -62,7 +67,8 @@ def shorten_id(job_id: str, seq: int) -> str:
     """Return one job's short id."""
     if _UUID.fullmatch(job_id):
         return job_id[:SHOWN_OF_UUID]
-    return job_id if len(job_id) <= SHOWN_WHOLE and job_id.isprintable() and " " not in job_id else f"@{seq}"
+    is_one_word = job_id.isprintable() and " " not in job_id and not job_id.startswith(_MISTAKEN)
+    return job_id if len(job_id) <= SHOWN_WHOLE and is_one_word else f"@{seq}"
 
 
 def _shorten(line: JobLine, length: int) -> str:

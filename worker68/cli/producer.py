@@ -9,11 +9,14 @@ try for ever to reach a Redis that is away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from celery.exceptions import TimeoutError as WaitedTooLong
 from celery.result import AsyncResult
+from redis.exceptions import RedisError
 
 from worker68.app import make_app
 from worker68.broker.place import FRONT_DOOR, queue_of
@@ -64,11 +67,29 @@ class Producer:
 
     def await_reply(self, result: AsyncResult, seconds: float) -> dict[str, Any] | None:
         """Return the job's reply, however it ended; None when it has not ended in time. Raises ``RedisAway``."""
-        with saying_away(self._url, f"the job {result.id} goes on without this command; "):
+        goes_on = f"the job {result.id} goes on without this command; "
+        with saying_away(self._url, goes_on), _silent("celery.backends"):
             try:
                 reply: dict[str, Any] = result.get(timeout=seconds)
             except JobFailed as failure:
                 return failure.reply
             except WaitedTooLong:
                 return None
+            except RuntimeError as given_up:
+                if not isinstance(given_up.__cause__, RedisError):
+                    raise
+                # Redis went away during the wait, and Celery could not connect again.
+                raise given_up.__cause__ from None
             return reply
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Let no line of these loggers through: what they would say of a Redis that is away is raised instead."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,84 +1,120 @@
-"""Which job a command line asks for: its task, and fields that the worker takes."""
+"""What every command that asks for a job does: its options go into the job, and its end is a line or JSON, and an exit code."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 
-from tests.unit.cli.conftest import Run
-from worker68.cli import asking
-from worker68.cli.sync import READS
-from worker68.tasks import TASKS
+from tests.unit.cli.conftest import Run, check_refused
 
-GROUP, USER = ("--group", "1"), ("--user", "2")
-CHAT = {"type": "group", "id": 1}
+SEND = ("send", "--group", "1", "x")
+FIELDS = {"chat": {"type": "group", "id": 1}, "text": "x"}
+SUCCEEDED: dict[str, Any] = {
+    "status": "succeeded",
+    "result": None,
+    "error": None,
+    "attempts": 1,
+    "received_at": "2026-11-23T12:00:00Z",
+    "finished_at": "2026-11-23T12:00:01Z",
+}
+EXPIRED = SUCCEEDED | {"status": "expired", "attempts": 0}
+
+
+class Producer:
+    """In place of Redis and a worker: notes what is put in; each job ends with ``reply``, and with None it does not end."""
+
+    def __init__(self) -> None:
+        self.reply: dict[str, Any] | BaseException | None = SUCCEEDED
+        self.put: list[tuple[str, dict[str, Any]]] = []
+        self.waited: list[float] = []
+
+    def __call__(self, settings: object) -> Self:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def put_in(self, task: str, fields: dict[str, Any]) -> SimpleNamespace:
+        self.put.append((task, fields))
+        return SimpleNamespace(id="task-1")
+
+    def await_reply(self, _result: object, seconds: float) -> dict[str, Any] | None:
+        self.waited.append(seconds)
+        if isinstance(self.reply, BaseException):
+            raise self.reply
+        return self.reply
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], float]]:
-    """What was asked for, with the seconds that a --wait would take; checked as before every job, and not put in."""
-    jobs: list[tuple[str, dict[str, Any], float]] = []
+def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
+    producer = Producer()
+    monkeypatch.setattr("worker68.cli.producer.Producer", producer)
+    return producer
 
-    def note(task: str, own: dict[str, Any], *, timeout: float, **options: Any) -> int:
-        asking._check(task, own, {"account": options["account"]})
-        jobs.append((task.removeprefix("worker68."), own, timeout))
-        return 0
 
-    for module in ("send", "sync"):
-        monkeypatch.setattr(f"worker68.cli.{module}.ask_for", note)
-    return jobs
+def test_the_id_is_printed_where_the_end_is_not_waited_for(run: Run, producer: Producer) -> None:
+    assert run(*SEND).stdout == "task-1\n"
+    assert json.loads(run(*SEND, "--json").stdout) == {"task_id": "task-1"}
+    assert producer.put == [("worker68.send_message", {"account": "main", **FIELDS})] * 2
+    assert producer.waited == []
+
+
+def test_the_options_of_every_job_go_into_it(run: Run, producer: Producer) -> None:
+    run(*SEND, "--account", "shop", "--job-id", "order-1", "--reply-to", "stream:orders")
+    common = {"account": "shop", "job_id": "order-1", "reply_to": "stream:orders"}
+    assert producer.put == [("worker68.send_message", {**common, **FIELDS})]
 
 
 @pytest.mark.parametrize(
-    ("words", "task", "fields"),
-    [
-        (("send", *GROUP, "x"), "send_message", {"chat": CHAT, "text": "x"}),
-        (("send", *GROUP, "--file", "C:/x"), "send_file", {"chat": CHAT, "path": "C:/x"}),
-        (("mute", *GROUP, *USER, "--seconds", "0"), "mute_member", {"group_id": 1, "user_id": 2, "seconds": 0}),
-        (("mute", *GROUP, "--all"), "mute_group", {"group_id": 1, "muted": True, "announce": True}),
-        (("mute", *GROUP, "--off", "--no-announce"), "mute_group", {"group_id": 1, "muted": False, "announce": False}),
-        (
-            ("mute", *GROUP, "--off", "--announce", "--text", "x"),
-            "mute_group",
-            {"group_id": 1, "muted": False, "announce": True, "announcement_text": "x"},
-        ),
-        (("notice", *GROUP, "a\nb"), "set_group_notice", {"group_id": 1, "notice": "a\nb", "announce": True}),
-        (
-            ("notice", *GROUP, "x", "--no-announce"),
-            "set_group_notice",
-            {"group_id": 1, "notice": "x", "announce": False},
-        ),
-        (("sync", "profile"), "sync_profile", {}),
-        (("sync", "contact", *USER), "sync_contact", {"user_id": 2}),
-        (("sync", "members", *GROUP), "sync_group_members", {"group_id": 1}),
-        (("sync", "--group", "1", "group"), "sync_group", {"group_id": 1}),
-        (("sync", "online", *GROUP), "sync_online_status", {"group_id": 1}),
-        (("sync", "online", *GROUP, *USER, "--user", "3"), "sync_online_status", {"group_id": 1, "user_ids": (2, 3)}),
-        (("api-url",), "get_api_url", {}),
-        (("request", "T", "/p"), "request", {"type": "T", "path": "/p"}),
-        (
-            ("request", "T", "/p", "--data", '{"a": [1]}', "--proto-type", "group"),
-            "request",
-            {"type": "T", "path": "/p", "data": {"a": [1]}, "proto_type": "group"},
-        ),
-        (("restart-client",), "restart_client", {}),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+    ("reply", "code", "words"),
+    [(SUCCEEDED, 0, "succeeded (1 attempt, 1.0 s)\n"), (EXPIRED, 1, "expired (0 attempts, 1.0 s)\n")],
 )
-def test_words_become_a_job(
-    run: Run, asked: list[Any], words: tuple[str, ...], task: str, fields: dict[str, Any]
+def test_the_exit_code_says_whether_it_succeeded(
+    run: Run, producer: Producer, reply: dict[str, Any], code: int, words: str
 ) -> None:
-    result = run(*words)
-    assert result.exit_code == 0, result.stderr
-    assert [job[:2] for job in asked] == [(task, fields)]
+    producer.reply = reply
+    done = run(*SEND, "--wait", "--timeout", "7")
+    assert (done.exit_code, done.stdout, done.stderr) == (code, words, "")
+    done = run(*SEND, "--wait", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (code, reply)
+    assert producer.waited == [7, 60], "by default what the task usually takes"
 
 
-def test_everything_that_can_be_synced_has_a_word() -> None:
-    assert {read.name for read in READS.values()} == {task for task in TASKS if task.startswith("worker68.sync_")}
+def test_a_job_that_has_not_ended_in_time_goes_on(run: Run, producer: Producer) -> None:
+    producer.reply = None
+    done = run(*SEND, "--wait", "--timeout", "0.5")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "worker68: not ended within 0.5 s; the job goes on, look with `worker68 jobs show task-1`\n"
 
 
-def test_a_wait_is_longer_where_the_work_is(run: Run, asked: list[Any]) -> None:
-    for words in (("profile",), ("members", *GROUP), ("online", *GROUP), ("online", *GROUP, "--timeout", "5")):
-        run("sync", *words)
-    assert [seconds for _, _, seconds in asked] == [120, 600, 3600, 5]
+def test_ctrl_c_ends_the_wait_and_not_the_job(run: Run, producer: Producer) -> None:
+    producer.reply = KeyboardInterrupt()
+    done = run(*SEND, "--wait")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert "not waiting any longer; the job goes on, look with `worker68 jobs show task-1`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--account", "Main"), "account: "),
+        (("--job-id", ""), "job_id: "),
+        (("--reply-to", "a b"), "reply_to: "),
+        (("--wait", "--timeout", "0"), "--timeout"),
+    ],
+)
+def test_wrong_options_are_refused(run: Run, producer: Producer, words: tuple[str, ...], told: str) -> None:
+    check_refused(run(*SEND, *words), told)
+    assert producer.put == []
+
+
+def test_every_wrong_field_is_named_at_once(run: Run, producer: Producer) -> None:
+    done = run("send", "--group", "1", "", "--account", "A", "--reply-to", "/")
+    assert all(f"{field}: " in done.stderr for field in ("text", "account", "reply_to"))
+    assert producer.put == []

@@ -103,8 +103,7 @@ class Intake:
             return None
         reading = self.read(Arrival(parked.envelope.encode(), "", parked.account), now)
         if reading.entry is None or reading.order is None or reading.entry.outcome is not None:
-            refused = reading.entry.outcome if reading.entry is not None else None
-            outcome = refused or unknown_task_outcome(parked.task)
+            outcome = (reading.entry and reading.entry.outcome) or unknown_task_outcome(parked.task)
             end_waiting(self._engine, [parked.seq], Event.REFUSE, outcome, now)
             return None
         taken = unpark(self._engine, parked.seq, reading.entry)
@@ -215,9 +214,8 @@ class Intake:
         account = self._accounts.get(order.account)
         if account is None or not account.check_texts:
             return
-        marks = {
-            name: mark for name, text in order.kind.texts_of(order.fields).items() if (mark := find_never_sent(text))
-        }
+        texts = order.kind.texts_of(order.fields)
+        marks = {name: mark for name, text in texts.items() if (mark := find_never_sent(text)) is not None}
         if marks:
             raise InvalidJob([FieldError(name, _NEVER_SENT.format(mark=mark)) for name, mark in marks.items()])
 

@@ -42,7 +42,7 @@ def test_all_that_is_known_of_an_account(ask: Ask, ledger: Ledger, client: redis
     client.lpush("worker68.main", message(), message())
     client.lpush("worker68.main:3", message())
     client.lpush("worker68", message())
-    ledger.settled()
+    ledger.settled(reply_to="orders")
     ledger.send(now=utc_now() - HOUR)
     ledger.send(send_at="2999-01-01T00:00:00Z")
     ledger.must_begin(ledger.send(chat={"type": "friend", "id": 5}))
@@ -67,7 +67,7 @@ def test_all_that_is_known_of_an_account(ask: Ask, ledger: Ledger, client: redis
         "pace": pace,
         "outbox": ledger.count(outbox),
     }
-    assert account["outbox"] > 0
+    assert account["outbox"] > 1, "a reply and a result"
     assert 3600 <= waited < 7200
     assert pace < 1
     assert slow.startswith(f"slowed down to {pace:.0%} of its limits")

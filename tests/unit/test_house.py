@@ -189,8 +189,6 @@ COVERED_BY = {
     "simulator/exchange.py": "integration/simulator/test_server.py",
     "simulator/shapes.py": "unit/simulator/test_documented_frames.py",
     "simulator/world.py": "unit/simulator/test_requests.py",
-    "store/statements/differences.py": "integration/store/statements/test_snapshots.py",
-    "store/statements/staging.py": "integration/store/statements/test_snapshots.py",
     "tasks/lists.py": "integration/tasks/test_other_shapes.py",
     "tasks/membership.py": "integration/tasks/test_remove_members.py",
     "tasks/send_message.py": "integration/tasks/test_documented_frames.py",

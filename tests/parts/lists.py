@@ -22,6 +22,8 @@ from worker68.store.tables import metadata, snapshot_changes
 from worker68.store.tables import snapshots as snapshots_table
 
 GROUP: Final = 389284
+#: What ``contact(1)`` holds beside its key, as a change says it.
+CONTACT_1: Final = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
 
 
 def contact(user_id: int, name: str = "小鱼儿", **fields: Any) -> ContactRow:

@@ -170,17 +170,6 @@ COVERED_BY = {
     "observe/figures.py": "integration/observe/test_vitals.py",
     "observe/parts.py": "integration/observe/test_vitals.py",
     "protocol/api.py": "unit/jobs/test_permission.py",
-    "store/reports.py": "integration/store/test_figures.py",
-    "store/statements/batches.py": "integration/store/test_intake.py",
-    "store/statements/differences.py": "integration/store/statements/test_snapshots.py",
-    "store/statements/forgotten.py": "integration/execution/test_execute.py",
-    "store/statements/identity.py": "integration/store/test_figures.py",
-    "store/statements/lost.py": "integration/store/statements/test_attempts.py",
-    "store/statements/outcomes.py": "integration/store/statements/test_attempts.py",
-    "store/statements/rows.py": "integration/store/test_lanes.py",
-    "store/statements/staging.py": "integration/store/statements/test_snapshots.py",
-    "store/statements/suppressions.py": "integration/store/test_intake.py",
-    "store/tables.py": "integration/store/test_migration.py",
 }
 
 #: A class with more fields than this is two things, and a constructor with more parameters builds too much at once.

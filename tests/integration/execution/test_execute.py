@@ -225,24 +225,6 @@ def test_a_send_whose_attempt_the_database_has_forgotten_is_not_made_again(
         assert (ledger.row(job.seq).status, ledger.row(job.seq).attempts) == ("succeeded", 1)
 
 
-def test_a_send_that_the_database_has_forgotten_counts_also_where_its_chat_must_not_be_contacted_any_more(
-    ledger: Ledger, run: Run, act: Any
-) -> None:
-    def go_back(turn: Any) -> Any:
-        ledger.run(lambda connection: connection.execute(delete(attempts_table)))
-        ready_again = update(jobs).values(state="ready", attempts=0, owner=None, fence=None)
-        ledger.run(lambda connection: connection.execute(ready_again))
-        ledger.suppress(turn.job.chat.type, turn.job.chat.id)
-        return succeeded({"message_id": 5})
-
-    act(SEND, go_back)
-    job = ledger.send()
-
-    run(ready(job))
-
-    assert (ledger.row(job.seq).status, ledger.row(job.seq).attempts) == ("succeeded", 1)
-
-
 def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(ledger: Ledger, run: Run, act: Any) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
     job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=0.2)).timestamp(), now=utc_now())

@@ -121,19 +121,3 @@ def test_the_first_of_each_lane_comes_first(ledger: Ledger) -> None:
     assert [one.seq for one in list_waiting(ledger.engine, ["main"], State.DEFERRED, 10)] == [later.seq]
     lane = found[0].lane or ""
     assert count_in_lanes(ledger.engine, [("main", lane)]) == {("main", lane): 3}
-
-
-@pytest.mark.parametrize("beginning", ["7b1f0c9e", "7b1f0c9e-3f0e", "order-47"])
-def test_a_job_is_found_by_the_beginning_of_its_id(ledger: Ledger, beginning: str) -> None:
-    ids = [
-        "7b1f0c9e-3f0e-4a53-9d0f-6f3f6a2e1f57",
-        "7b1f0c9d-3f0e-4a53-9d0f-6f3f6a2e1f57",
-        "order-4711",
-        "ORDER-4711",
-        "order-4611",
-    ]
-    jobs = {job_id: ledger.send(job_id=job_id) for job_id in ids}
-    (seq,) = find_beginnings(ledger.engine, beginning, None, 5)
-    assert jobs[next(job_id for job_id in ids if job_id.startswith(beginning))].seq == seq
-    assert find_beginnings(ledger.engine, beginning, "other", 5) == []
-    assert find_beginnings(ledger.engine, "7b1f0c9_", None, 5) == []

@@ -1,14 +1,13 @@
-"""Entries lie in the outbox, oldest first, for the owner of their account, until they are forgotten."""
+"""Entries lie in the outbox, oldest first, for the owner of their account."""
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
 
 from tests.parts.jobs import NOW
 from tests.parts.ledger import Ledger
 from worker68.store.outbox import fetch
-from worker68.store.statements.outcomes import forget, pack_dead, post
+from worker68.store.statements.outcomes import pack_dead, post
 
 LATER = NOW + dt.timedelta(seconds=60)
 
@@ -34,11 +33,3 @@ def test_the_owner_of_the_front_door_sees_what_nobody_else_will(ledger: Ledger) 
     assert seen(ledger, [], ["main"]) == ["nobody", ""]
     assert seen(ledger, [], ["main"], stale_before=LATER) == ["main", "nobody", ""]
     assert seen(ledger, ["main"], []) == ["main", "nobody", ""]
-
-
-def test_what_is_forgotten_is_gone_and_nothing_else_is(ledger: Ledger) -> None:
-    put(ledger, "main", "other", "main")
-    first = fetch(ledger.engine, ["main"], None, NOW, 1)
-    for ids in ([entry.id for entry in first], [entry.id for entry in first], []):
-        ledger.run(functools.partial(forget, ids=ids))
-    assert seen(ledger, ["main", "other"], None) == ["other", "main"]

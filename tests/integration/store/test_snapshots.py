@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.parts.jobs import NOW
-from tests.parts.lists import GROUP, Lists, contact, contacts, counts, member
+from tests.parts.lists import CONTACT_1, GROUP, Lists, contact, contacts, counts, member
 from worker68.jobs.snapshot import GROUP_MEMBERS, Row
 from worker68.store.snapshots import (
     Change,
@@ -20,8 +20,6 @@ from worker68.store.snapshots import (
     read_difference,
 )
 from worker68.store.statements.snapshots import NoSuchSnapshot
-
-CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
 
 
 def see(lists: Lists, *snapshots: Sequence[Row]) -> list[int]:

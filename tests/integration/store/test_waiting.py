@@ -5,19 +5,18 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import update
 
-from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, SYNC, message, mute_fields, send_fields
+from tests.parts.jobs import NOW, message, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.states import Event, State
-from worker68.store import tables, waiting
+from worker68.store import waiting
 from worker68.store.statements import attempts
 from worker68.store.tables import cancellations, jobs
 from worker68.store.waiting import Cancelled
 
-NOTICE = "worker68.set_group_notice"
 SOON = NOW + dt.timedelta(seconds=60)
 LATER = NOW + dt.timedelta(seconds=120)
 
@@ -33,15 +32,6 @@ def at(when: dt.datetime, **fields: object) -> bytes:
 def back_off(ledger: Ledger, job: Job, until: dt.datetime) -> None:
     attempt = ledger.must_begin(job)
     ledger.run(lambda connection: attempts.back_off(connection, attempt, until, "busy", "busy", NOW))
-
-
-def test_jobs_come_back_from_the_tables_as_they_went_in(ledger: Ledger) -> None:
-    made = ledger.arrive(
-        message(kwargs=send_fields(metadata={"a": 1}, ordered=False, expires_at=LATER.timestamp()), priority=3),
-        message(MUTE, mute_fields()),
-        message(SYNC, {"send_at": SOON.timestamp()}),
-    )
-    assert waiting.load_jobs(ledger.engine, [job.seq for job in made]) == made
 
 
 def test_only_what_waits_for_its_turn_is_in_a_lane(ledger: Ledger) -> None:
@@ -219,73 +209,3 @@ def test_a_parked_job_whose_time_is_over_is_nothing_that_is_due(ledger: Ledger) 
     assert waiting.next_due(ledger.engine, "main") is None
     assert waiting.release_due(ledger.engine, "main", NOW + dt.timedelta(days=1)) == []
     assert len(waiting.find_parked(ledger.engine, "main")) == 1
-
-
-@pytest.mark.parametrize(
-    ("index", "query"),
-    [
-        ("ix_jobs_in_lane", "SELECT min(lane) FROM jobs WHERE account = 'main' AND {IN_LANE} AND lane > 'send'"),
-        (
-            "ix_jobs_in_lane",
-            "SELECT seq FROM jobs WHERE account = 'main' AND lane = 'send:group:1' AND {IN_LANE}"
-            " ORDER BY step DESC, priority, seq LIMIT 20",
-        ),
-        ("ix_jobs_not_due", "SELECT due_at FROM jobs WHERE account = 'main' AND {NOT_DUE} ORDER BY due_at LIMIT 1"),
-        ("ix_jobs_parked", "SELECT seq FROM jobs WHERE account = 'main' AND {PARKED} ORDER BY seq"),
-        (
-            "ix_jobs_expiry",
-            "SELECT seq FROM jobs WHERE account = 'main' AND {MAY_EXPIRE} AND expires_at <= '2026-01-01'",
-        ),
-        ("ix_jobs_sending", "SELECT count(*) FROM jobs WHERE account = 'main' AND {SENDING}"),
-    ],
-)
-def test_each_question_has_its_index(ledger: Ledger, index: str, query: str) -> None:
-    """An index of a part of the table is found only by a query that says the same words."""
-    wheres = {name: getattr(tables, name) for name in ("IN_LANE", "NOT_DUE", "PARKED", "MAY_EXPIRE", "SENDING")}
-    explain = "EXPLAIN QUERY PLAN" if ledger.engine.dialect.name == "sqlite" else "EXPLAIN"
-    with ledger.engine.connect() as connection:
-        if explain == "EXPLAIN":
-            connection.execute(text("SET enable_seqscan = off"))  # the table is empty, and a scan of nothing is cheap
-        plan = connection.execute(text(f"{explain} {query.format(**wheres)}")).all()
-    assert index in str(plan)
-
-
-@pytest.mark.parametrize(
-    ("task", "ending", "status"),
-    [
-        ("worker68.mute_member", ErrorCode.UNAVAILABLE, "failed"),
-        ("worker68.mute_member", ErrorCode.WORKER_LOST, "failed"),
-        ("worker68.mute_member", ErrorCode.BUSY, None),
-        ("worker68.sync_groups", ErrorCode.UNAVAILABLE, None),
-        (SEND, ErrorCode.BUSY, None),
-    ],
-)
-@pytest.mark.parametrize(
-    ("event", "given_up"), [(Event.EXPIRE, expired("too late")), (Event.CANCEL, cancelled("called off"))]
-)
-def test_only_a_change_that_was_not_answered_may_have_been_made(
-    ledger: Ledger, task: str, ending: ErrorCode, status: str | None, event: Event, given_up: Outcome
-) -> None:
-    (job,) = ledger.arrive(message(task, LEAST_FIELDS[task]))
-    attempt = ledger.must_begin(job)
-    ledger.run(lambda connection: attempts.back_off(connection, attempt, SOON, ending, "no reply came", NOW))
-
-    assert waiting.end_waiting(ledger.engine, [job.seq], event, given_up, NOW) == [job.seq]
-
-    row = ledger.row(job.seq)
-    assert row.status == (status or given_up.status)
-    assert row.error_code == (ErrorCode.UNAVAILABLE if status else None)
-    assert (given_up.reason in (row.error_message if status else row.reason)) is True
-
-
-def test_an_attempt_at_an_earlier_step_says_nothing_about_the_present_one(ledger: Ledger) -> None:
-    (job,) = ledger.arrive(message(NOTICE, LEAST_FIELDS[NOTICE]))
-    change = ledger.must_begin(job)
-    ledger.run(lambda connection: attempts.back_off(connection, change, NOW, ErrorCode.UNAVAILABLE, "silence", NOW))
-    (again,) = waiting.load_jobs(ledger.engine, [job.seq])
-    made = ledger.must_begin(again, 2)
-    ledger.run(lambda connection: attempts.advance(connection, made, {"notice_id": 5}, NOW))
-
-    assert waiting.end_waiting(ledger.engine, [job.seq], Event.EXPIRE, expired("too late"), NOW) == [job.seq]
-
-    assert (ledger.row(job.seq).status, ledger.row(job.seq).error_code) == ("expired", None)

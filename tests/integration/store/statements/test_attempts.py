@@ -79,13 +79,6 @@ def test_an_outcome_is_written_and_told_once(ledger: Ledger) -> None:
     assert ledger.tries(job.seq) == [(1, "refused")]
 
 
-@pytest.mark.parametrize("code", [300, -7, "E_BUSY", "", None, "--5", "²", "-", "9" * 40, 2**63 - 1])
-def test_the_bridges_code_comes_back_as_it_was(ledger: Ledger, code: int | str | None) -> None:
-    ledger.settled(failed(ErrorCode.REFUSED, "no", code), reply_to="orders")
-    ((_, reply),) = ledger.replies()
-    assert reply["error"].get("bridge_code") == code
-
-
 def test_an_attempt_of_another_owner_settles_nothing(ledger: Ledger) -> None:
     job = ledger.send()
     attempt = ledger.must_begin(job)

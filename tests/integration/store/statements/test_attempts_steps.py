@@ -14,7 +14,7 @@ from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, cancelled, expired, in_doubt, whole_outcome
 from worker68.jobs.states import Event, State
 from worker68.store import waiting
-from worker68.store.statements import attempts, suppressions
+from worker68.store.statements import attempts
 
 MUTE_GROUP = "worker68.mute_group"
 DONE: dict[str, Any] = {"muted": True, "announcement": None}
@@ -155,13 +155,3 @@ def test_an_attempt_that_begins_anew_shows_no_old_progress(ledger: Ledger, way: 
     assert ledger.run(leave)
     row = ledger.row(attempt.job.seq)
     assert (row.state != State.SENDING, row.progress) == (True, None)
-
-
-def test_the_do_not_contact_list_forbids_what_would_announce_and_nothing_else(ledger: Ledger) -> None:
-    ledger.suppress("group", 389284)
-    announced = message(MUTE_GROUP, {"group_id": 389284}, task_id="announced")
-    silent = message(MUTE_GROUP, {"group_id": 389284, "announce": False}, task_id="silent")
-    (job,) = ledger.arrive(announced, silent)
-    assert ledger.told() == ["announced: suppressed"]
-    assert (job.task_id, job.custom_msg_id) == ("silent", None)
-    assert ledger.run(lambda connection: suppressions.find_barred(connection, [job])) == set()

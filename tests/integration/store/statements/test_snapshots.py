@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
-import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
 import pytest
-from sqlalchemy import text
 
 from tests.parts.jobs import NOW
-from tests.parts.ledger import Ledger, open_ledger
-from tests.parts.lists import GROUP, Lists, contact, contacts, counts, group_request, member
-from worker68.errors import DatabaseAway
+from tests.parts.lists import CONTACT_1, Lists, contact, contacts, counts, group_request
 from worker68.jobs.snapshot import (
     CONTACTS,
     FRIEND_REQUESTS,
-    GROUP_MEMBERS,
     GROUP_REQUESTS,
-    GROUPS,
-    LISTS,
     FriendRequestRow,
-    GroupRow,
     ListKind,
     ListSeen,
-    Row,
 )
-from worker68.store.engine import Connection, reading
+from worker68.store.engine import Connection
 from worker68.store.statements import snapshots
-from worker68.store.tables import metadata, snapshot_changes
-from worker68.store.tables import snapshots as snapshots_table
-
-CONTACT_1 = {"name": "小鱼儿", "handle": "h1", "icon": None, "friend": True}
-
-
-@pytest.mark.parametrize("kind", LISTS, ids=lambda kind: kind.name)
-def test_a_row_has_the_columns_of_its_table(kind: ListKind) -> None:
-    table = metadata.tables[kind.name]
-    scope = ["account", *(["group_id"] if kind.by_group else [])]
-    assert [column.name for column in table.columns] == [
-        *scope,
-        *kind.row.__struct_fields__,
-        "updated_at",
-        "removed_at",
-    ]
-    assert [column.name for column in table.primary_key.columns] == [*scope, *kind.key]
 
 
 def test_the_first_snapshot_adds_everybody(lists: Lists) -> None:
@@ -61,103 +32,6 @@ def test_the_first_snapshot_adds_everybody(lists: Lists) -> None:
     row = lists.snapshot(told["snapshot_id"])
     assert (row.kind, row.subject_id, row.taken_at, row._mapping["count"], row.added) == ("contacts", None, NOW, 2, 2)
     assert (row.complete, row.applied, row.note) == (True, True, None)
-
-
-def test_what_is_missing_is_marked_and_kept(lists: Lists) -> None:
-    lists.see(contacts(1, 2, 3))
-    told = lists.see(contacts(2, 3))
-    assert counts(told) == (2, 0, 1, 0)
-    assert lists.changes(told["snapshot_id"]) == {1: ("removed", CONTACT_1, None)}
-    assert [row.removed_at for row in lists.rows()] == [NOW, None, None]
-
-
-def test_a_change_keeps_the_fields_that_differ(lists: Lists) -> None:
-    lists.see([contact(1), contact(2, icon="http://x/1.jpg"), contact(3)])
-    told = lists.see([contact(1, name='a "b" \\ \n', friend=False), contact(2, icon=None), contact(3)])
-    assert counts(told) == (3, 0, 0, 2)
-    assert lists.changes(told["snapshot_id"]) == {
-        1: ("changed", {"name": "小鱼儿", "friend": True}, {"name": 'a "b" \\ \n', "friend": False}),
-        2: ("changed", {"icon": "http://x/1.jpg"}, {"icon": None}),
-    }
-    assert [(row.name, row.icon, row.friend) for row in lists.rows()[:2]] == [
-        ('a "b" \\ \n', None, False),
-        ("小鱼儿", None, True),
-    ]
-
-
-@pytest.mark.parametrize("name", ["小鱼儿", "changed meanwhile"])
-def test_whoever_comes_back_is_added_again(lists: Lists, name: str) -> None:
-    lists.see(contacts(1, 2))
-    lists.see(contacts(2))
-    told = lists.see([contact(1, name=name), contact(2), contact(3)])
-    assert counts(told) == (3, 2, 0, 0)
-    assert lists.changes(told["snapshot_id"])[1] == ("added", None, CONTACT_1 | {"name": name})
-    assert lists.present() == [1, 2, 3]
-    assert lists.rows()[0].name == name
-
-
-def test_of_doubles_the_last_holds(lists: Lists) -> None:
-    doubled = [contact(1, "first"), *contacts(2, 3), contact(1, "second"), contact(2), contact(1, "third")]
-    told = lists.see(doubled, announced=3)
-    assert counts(told) == (3, 3, 0, 0)
-    assert "complete" not in told
-    assert [row.name for row in lists.rows()] == ["third", "小鱼儿", "小鱼儿"]
-
-
-def test_every_kind_of_value_is_compared_and_kept(lists: Lists) -> None:
-    asked = NOW - dt.timedelta(microseconds=1)
-    row = FriendRequestRow(1, "八方来财4", None, None, "我是", "IDENTIFY", asked)
-    told = lists.see([row], FRIEND_REQUESTS)
-    ((change, _, new),) = lists.changes(told["snapshot_id"]).values()
-    assert (change, new["requested_at"]) == ("added", "2026-11-23T11:59:59.999999Z")
-    assert lists.rows(FRIEND_REQUESTS)[0].requested_at == asked
-    assert counts(lists.see([row], FRIEND_REQUESTS)) == (1, 0, 0, 0)
-    told = lists.see([msgspec.structs.replace(row, requested_at=None)], FRIEND_REQUESTS)
-    assert lists.changes(told["snapshot_id"])[1][1:] == (
-        {"requested_at": "2026-11-23T11:59:59.999999Z"},
-        {"requested_at": None},
-    )
-    largest = GroupRow(2**63 - 1, "", -(2**63), 2**40, None, None, None)
-    told = lists.see([largest], GROUPS)
-    assert lists.changes(told["snapshot_id"])[2**63 - 1][2]["member_count"] == 2**40
-    told = lists.see([msgspec.structs.replace(largest, muted=True, member_count=None)], GROUPS)
-    assert lists.changes(told["snapshot_id"])[2**63 - 1] == (
-        "changed",
-        {"member_count": 2**40, "muted": None},
-        {"member_count": None, "muted": True},
-    )
-
-
-def test_one_users_requests_for_two_groups_are_two(lists: Lists) -> None:
-    lists.see([group_request(1, 10), group_request(1, 20), group_request(1, 0)], GROUP_REQUESTS)
-    told = lists.see([group_request(1, 10, "again"), group_request(1, 0)], GROUP_REQUESTS)
-    assert counts(told) == (2, 0, 1, 1)
-    with reading(lists.ledger.engine) as connection:
-        query = snapshot_changes.select().where(snapshot_changes.c.snapshot_id == told["snapshot_id"])
-        found = {(row.subject, row.group_id, row.change) for row in connection.execute(query)}
-    assert found == {(1, 10, "changed"), (1, 20, "removed")}
-    assert [(row.group_id, row.message) for row in lists.rows(GROUP_REQUESTS) if row.removed_at is None] == [
-        (0, "我想加入"),
-        (10, "again"),
-    ]
-
-
-def test_groups_and_accounts_do_not_touch_each_other(lists: Lists) -> None:
-    for account in ("main", "other"):
-        for group in (GROUP, GROUP + 1):
-            told = lists.see([member(1), member(2)], GROUP_MEMBERS, account=account, group=group)
-            assert counts(told) == (2, 2, 0, 0)
-            assert lists.snapshot(told["snapshot_id"]).subject_id == group
-    told = lists.see([member(2, "renamed"), member(3)], GROUP_MEMBERS, group=GROUP)
-    assert counts(told) == (2, 1, 1, 1)
-    now = [(row.group_id, row.user_id, row.name) for row in lists.rows(GROUP_MEMBERS) if row.removed_at is None]
-    assert now == [
-        (GROUP, 2, "renamed"),
-        (GROUP, 3, "夜雨"),
-        (GROUP + 1, 1, "夜雨"),
-        (GROUP + 1, 2, "夜雨"),
-    ]
-    assert lists.present(GROUP_MEMBERS, "other") == [1, 2, 1, 2]
 
 
 # What it must not do
@@ -251,66 +125,6 @@ def test_an_empty_list_of_nobody_is_a_snapshot_too(lists: Lists) -> None:
 # What it must bear
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["a\x00b", "👩‍👩‍👧‍👦🇨🇳", "\t\n\r\\N\\.", "'\";--{}%s:x", "\U0010ffff\uffff", "长" * 100_000, ""],
-    ids=range(7),
-)
-def test_odd_names_are_kept_and_compared(lists: Lists, name: str) -> None:
-    row = contact(1, name, handle=name, icon=name)
-    plain = name.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    told = lists.see([row])
-    assert lists.changes(told["snapshot_id"])[1][2]["name"] == plain
-    assert counts(lists.see([row])) == (1, 0, 0, 0)
-    told = lists.see([contact(1, name + "x", handle=None, icon=name)])
-    assert lists.changes(told["snapshot_id"])[1] == (
-        "changed",
-        {"name": plain, "handle": plain},
-        {"name": plain + "x", "handle": None},
-    )
-    assert lists.rows()[0].icon == plain
-
-
-def test_a_second_sync_without_a_change_writes_one_row(lists: Lists) -> None:
-    rows = [member(number) for number in range(3000)]
-    count_writes(lists.ledger)
-    lists.see(rows, GROUP_MEMBERS, group=GROUP)
-    # The members, their changes, the snapshot's row and its numbers.
-    assert written(lists.ledger) == 3000 + 3000 + 2
-    assert counts(lists.see(rows, GROUP_MEMBERS, group=GROUP)) == (3000, 0, 0, 0)
-    assert written(lists.ledger) == 3000 + 3000 + 2 + 1
-
-
-WATCHED = (metadata.tables["group_members"], snapshots_table, snapshot_changes)
-
-
-def count_writes(ledger: Ledger) -> None:
-    """Count from now on. SQLite's own counter counts rows of temporary tables too, so triggers do it there."""
-    with ledger.engine.begin() as connection:
-        if ledger.engine.dialect.name != "sqlite":
-            connection.execute(text("SELECT pg_stat_reset()"))
-            return
-        connection.exec_driver_sql("CREATE TABLE tally (what TEXT)")
-        for table in WATCHED:
-            for event in ("INSERT", "UPDATE", "DELETE"):
-                trigger = f"CREATE TRIGGER {table.name}_{event} AFTER {event} ON {table.name}"
-                connection.exec_driver_sql(f"{trigger} BEGIN INSERT INTO tally VALUES ('{event}'); END")
-
-
-def written(ledger: Ledger) -> int:
-    """Return how many rows of the watched tables were inserted, updated or deleted since then."""
-    if ledger.engine.dialect.name == "sqlite":
-        with reading(ledger.engine) as connection:
-            return int(connection.scalar(text("SELECT count(*) FROM tally")) or 0)
-    with reading(ledger.engine) as connection:
-        # A session tells the others what it has counted only now and then.
-        connection.execute(text("SELECT pg_stat_force_next_flush()"))
-    names = ", ".join(f"'{table.name}'" for table in WATCHED)
-    query = f"SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE relname IN ({names})"
-    with reading(ledger.engine) as connection:
-        return int(connection.scalar(text(query)) or 0)
-
-
 def test_a_rollback_leaves_nothing_and_a_repeat_does_it_all(lists: Lists) -> None:
     lists.see(contacts(1, 2))
     seen = ListSeen(CONTACTS, None, contacts(2, 3), True, None)
@@ -324,17 +138,6 @@ def test_a_rollback_leaves_nothing_and_a_repeat_does_it_all(lists: Lists) -> Non
     assert lists.present() == [1, 2]
     assert counts(lists.see(contacts(2, 3))) == (2, 1, 1, 0)
     assert lists.present() == [2, 3]
-
-
-def test_rows_that_cannot_be_read_leave_nothing(lists: Lists) -> None:
-    def rows() -> Iterator[Row]:
-        yield from contacts(1, 2)
-        raise OSError("the file is gone")
-
-    with pytest.raises(OSError, match="the file is gone"):
-        lists.see(rows())
-    assert lists.rows() == []
-    assert counts(lists.see(contacts(1))) == (1, 1, 0, 0)
 
 
 def test_two_snapshots_fit_into_one_transaction(lists: Lists) -> None:
@@ -357,40 +160,3 @@ def test_two_workers_at_the_same_list_take_turns(lists: Lists) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         assert sorted(threads.map(see, range(4))) == [0, 0, 0, 500]
-
-
-def test_a_database_that_goes_away_meanwhile_is_away(postgres_url: str) -> None:
-    with open_ledger(postgres_url) as ledger, open_ledger(postgres_url) as other:
-
-        def rows() -> Iterator[Row]:
-            yield from contacts(*range(1000))
-            other.run(lambda connection: connection.execute(text(END_OTHERS)))
-            yield from contacts(*range(1000, 50_000))
-
-        with pytest.raises(DatabaseAway):
-            Lists(ledger).see(rows())
-        assert Lists(ledger).rows() == []
-        assert counts(Lists(ledger).see(contacts(1))) == (1, 1, 0, 0)
-
-
-END_OTHERS = (
-    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-)
-
-
-def test_memory_is_bounded_by_a_page_and_not_by_the_list(lists: Lists) -> None:
-    def rows(many: int) -> Iterator[Row]:
-        for number in range(many):
-            yield member(number, f"{number}" + "长" * 200)
-
-    def peak(many: int, group: int) -> int:
-        tracemalloc.start()
-        lists.see(rows(many), GROUP_MEMBERS, group=group)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    peak(2000, GROUP)
-    # Ten times the rows, 8 MB of names more.
-    assert peak(20_000, GROUP + 2) < peak(2000, GROUP + 1) + 1_000_000

@@ -238,14 +238,12 @@ class _Batch:
         return Entry(_ended(entry.row, outcome, self._now), entry.requester, outcome, entry.is_job, entry.sends)
 
     def _count_ahead(self, entry: Entry, fresh: Iterable[Entry]) -> int:
-        """Return how many are before it in its lane, also of its batch; but none that expires first, perhaps without a turn."""
+        """Return how many jobs have their turn before this one in its lane, those of the same batch included."""
         row = entry.row
         lane = (jobs.c.account == row["account"], jobs.c.lane == row["lane"], jobs.c.priority <= row["priority"])
-        lasts = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at >= row["expires_at"])
-        waiting: int = self._connection.scalar(select(func.count()).select_from(jobs).where(*lane, IN_LANE, lasts)) or 0
+        waiting: int = self._connection.scalar(select(func.count()).select_from(jobs).where(*lane, IN_LANE)) or 0
         arriving = [one.row for one in fresh if one.outcome is None and one.row["state"] == State.READY]
-        lasting = [one for one in arriving if one["expires_at"] is None or one["expires_at"] >= row["expires_at"]]
-        same_lane = [one for one in lasting if (one["account"], one["lane"]) == (row["account"], row["lane"])]
+        same_lane = [one for one in arriving if (one["account"], one["lane"]) == (row["account"], row["lane"])]
         return waiting + sum(1 for one in same_lane if one["priority"] <= row["priority"])
 
     def insert(self, entries: Sequence[Entry]) -> list[Taken]:

@@ -210,14 +210,6 @@ class TestTooLate:
     def test_those_of_the_same_batch_count(self, ledger: Ledger) -> None:
         assert self.take(ledger, message(), message(), message(), self.impatient("late", 1.0)) == ["late: expired"]
 
-    def test_those_that_expire_before_it_does_not_count(self, ledger: Ledger) -> None:
-        passing = [
-            message(kwargs=send_fields(expires_at=(NOW + dt.timedelta(seconds=1)).timestamp())) for _ in range(9)
-        ]
-        assert self.take(ledger, *passing) == []
-        assert self.take(ledger, *passing, self.impatient("in time", 2.0)) == []
-        assert self.take(ledger, self.impatient("late", 0.5)) == ["late: expired"]
-
     def test_another_chat_and_those_behind_do_not_count(self, ledger: Ledger) -> None:
         others = [message(kwargs=send_fields(chat={"type": "friend", "id": 1})) for _ in range(9)]
         behind = [message(priority=9) for _ in range(9)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -27,7 +26,6 @@ HIGHEST_PRIORITY, LOWEST_PRIORITY = 0, 9
 #: Lists and objects within each other in one field. Python can follow about a thousand, less where the call stack is deep already:
 #: what intake could read, a later look at the row might not.
 NESTING_LIMIT = 100
-_NOT_JSON = "holds half of a character (one of \\ud800 to \\udfff alone), or a number that JSON cannot write"
 _INSTEAD = "worker68 runs nothing after a job: use reply_to instead, and send the next job when the reply is there"
 
 
@@ -94,8 +92,8 @@ def _read(message: dict[str, Any]) -> Envelope:
     task = _read_name(headers, "task", TASK_NAME_LIMIT)
     task_id = _read_name(headers, "id", TASK_ID_LIMIT)
     properties = _as_dict(message.get("properties"))
+    args, kwargs, embed = _read_body(message, properties)
     problems: list[FieldError] = []
-    args, kwargs, embed = _read_body(message, properties, problems)
     if args:
         problems.append(FieldError("args", "give every field by name (kwargs), none by position"))
     kwargs = _without_deep(kwargs, problems)
@@ -134,9 +132,7 @@ def _is_name(value: Any, limit: int) -> TypeGuard[str]:
     return isinstance(value, str) and 1 <= len(value) <= limit and value.isprintable()
 
 
-def _read_body(
-    message: dict[str, Any], properties: dict[str, Any], problems: list[FieldError]
-) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+def _read_body(message: dict[str, Any], properties: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     headers = message["headers"]
     if headers.get("compression"):
         raise UnreadableMessage(f"the body is compressed ({headers['compression']!s:.40}); send it uncompressed")
@@ -156,7 +152,7 @@ def _read_body(
         data = body.encode("utf-8", "surrogatepass")
     else:
         raise UnreadableMessage(f"the body_encoding is {encoding!r:.60}; known are base64 and utf-8")
-    content = _decode_body(data, problems)
+    content = _decode(data, "the body")
     if not isinstance(content, list) or len(content) != 3:
         raise UnreadableMessage(f"the body is {_kind(content)} instead of the list [args, kwargs, embed]")
     args, kwargs, embed = content
@@ -167,39 +163,11 @@ def _read_body(
     return args, kwargs, embed or {}
 
 
-def _decode_body(data: bytes, problems: list[FieldError]) -> Any:
-    """Return what the body holds. What Python's JSON reads and no other does costs its field alone: so the producer is answered."""
-    try:
-        return _decode(data, "the body")
-    except UnreadableMessage:
-        try:
-            content = json.loads(data)
-            kwargs = content[1]
-            unfit = [name for name, value in kwargs.items() if not (_is_json(name) and _is_json(value))]
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            unfit = []
-        if not unfit:
-            raise
-    content[1] = _without(unfit, _NOT_JSON, kwargs, problems)
-    return content
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        return bool(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    except (ValueError, RecursionError):
-        return False
-
-
 def _without_deep(kwargs: dict[str, Any], problems: list[FieldError]) -> dict[str, Any]:
     """Return the fields without those that are nested too deep, each of which is a problem."""
     deep = [name for name, value in kwargs.items() if isinstance(value, list | dict) and _is_deep(value)]
-    return _without(deep, f"nested deeper than {NESTING_LIMIT} levels", kwargs, problems)
-
-
-def _without(names: list[str], why: str, kwargs: dict[str, Any], problems: list[FieldError]) -> dict[str, Any]:
-    problems += [FieldError(clip(name), why) for name in sorted(names)]
-    return {name: value for name, value in kwargs.items() if name not in names} if names else kwargs
+    problems += [FieldError(clip(name), f"nested deeper than {NESTING_LIMIT} levels") for name in sorted(deep)]
+    return {name: value for name, value in kwargs.items() if name not in deep} if deep else kwargs
 
 
 def _is_deep(value: Any) -> bool:

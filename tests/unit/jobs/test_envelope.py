@@ -160,19 +160,6 @@ def test_base64_may_stand_in_lines() -> None:
     assert read_envelope(changed(body=body, properties={"body_encoding": "base64"})).kwargs == kwargs
 
 
-@pytest.mark.parametrize("value", [r'"cut \ud83d"', r'["\udc00"]', "1e999", "NaN", '{"deep": -Infinity}'])
-def test_what_only_some_can_write_is_the_producers_fault_and_answered(value: str) -> None:
-    """A JavaScript that cuts a text in the middle of a character writes half of one."""
-    body = f'[[], {{"text": {value}, "reply_to": "orders", "n": 5}}, {{}}]'
-    read = read_envelope(changed(body=body.replace("\\\\", "\\"), properties=None))
-    assert (read.kwargs, [problem.field for problem in read.problems]) == ({"reply_to": "orders", "n": 5}, ["text"])
-
-
-@pytest.mark.parametrize("body", ["[[], {}, NaN]", '[NaN, {"a": 1}, {}]', '{"a": NaN}', "NaN", "[1, 2"])
-def test_a_body_that_is_wrong_as_a_whole_cannot_be_read(body: str) -> None:
-    assert why_unreadable(changed(body=body, properties=None)).startswith("the body is not JSON")
-
-
 def test_a_field_that_is_nested_too_deep_is_named() -> None:
     def nested(levels: int) -> bytes:
         return b'{"a": %s%s}' % (b"[" * levels, b"]" * levels)

@@ -153,9 +153,6 @@ MOST_LINES = 400
 
 #: Module -> the file, below ``tests``, whose tests exercise it, where none has its name. What gets its own leaves this table.
 COVERED_BY = {
-    "bridge/api_url.py": "integration/bridge/test_link.py",
-    "bridge/exchange.py": "integration/bridge/test_link.py",
-    "bridge/tally.py": "unit/bridge/test_correlation.py",
     "broker/strays.py": "integration/cli/test_check.py",
     "broker/wire.py": "integration/broker/test_doorbell.py",
     "celery_worker/control.py": "acceptance/test_remote_control.py",

@@ -153,8 +153,6 @@ MOST_LINES = 400
 
 #: Module -> the file, below ``tests``, whose tests exercise it, where none has its name. What gets its own leaves this table.
 COVERED_BY = {
-    "broker/strays.py": "integration/cli/test_check.py",
-    "broker/wire.py": "integration/broker/test_doorbell.py",
     "celery_worker/control.py": "acceptance/test_remote_control.py",
     "child.py": "acceptance/cli/demo/test_command.py",
     "cli/demo/play.py": "acceptance/cli/demo/test_command.py",

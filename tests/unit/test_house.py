@@ -171,7 +171,6 @@ COVERED_BY = {
     "cli/top.py": "integration/cli/test_output_tables.py",
     "execution/shared.py": "integration/execution/test_account.py",
     "execution/under_way.py": "unit/execution/test_dispatch.py",
-    "observe/figures.py": "integration/observe/test_vitals.py",
     "observe/parts.py": "integration/observe/test_vitals.py",
     "simulator/endpoints.py": "unit/simulator/test_requests.py",
     "simulator/exchange.py": "integration/simulator/test_server.py",

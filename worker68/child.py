@@ -83,7 +83,7 @@ def start_child(
                     cwd=output.parent,
                     start_new_session=True,
                 )
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for it
             born.set_exception(error)
             return
         born.set_result(process)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,43 +16,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.parts.postgres import PostgresServer
+from tests.parts.processes import is_running, start_parent, wait_until_gone
 from worker68 import embedded
-from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis, find_redis_server
 from worker68.errors import ServerNotFound
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def connect(server: EmbeddedRedis, timeout_seconds: float = 5.0) -> redis.Redis:
     return redis.Redis.from_url(server.url, socket_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = Deadline.after(60)
-    while is_running(pid):
-        assert not deadline.passed, f"process {pid} is still there"
-        time.sleep(0.01)
-
-
-def start_parent(program: str, environment: dict[str, str]) -> subprocess.Popen[str]:
-    """Start a Python that runs ``program``, which starts a server of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture

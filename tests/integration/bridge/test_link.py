@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import select
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,10 +23,9 @@ from tests.integration.bridge.servers import (
 from tests.parts.onloop import PATIENCE_SECONDS, evidence_of, run
 from worker68.bridge import runner as runner_module
 from worker68.bridge.correlation import LateEvidence
-from worker68.bridge.exchange import LinkOptions
 from worker68.bridge.link import Link
 from worker68.bridge.session import Session
-from worker68.clock import Deadline, monotonic
+from worker68.clock import Deadline
 from worker68.jobs.evidence import BridgeError, Evidence, Verdict
 from worker68.jobs.fields import Chat
 from worker68.protocol.messages import TextMessage
@@ -97,30 +95,6 @@ class TestState:
         bridge.say(HELLO)
         eventually(lambda: link.ready)
 
-    def test_api_address_needs_only_hello(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        bridge.greeting = [HELLO]
-        link = worker.link(bridge.url)
-        assert eventually(lambda: link.api_url) == API_URL
-        assert not link.ready
-
-    def test_api_address_is_asked_for_again(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        def refuse_once(frame: Any) -> list[Any]:
-            first = len(bridge.told("getApiUrl")) == 1
-            return [{"id": frame["id"], "type": "getApiUrl", "error": {"errorCode": 1}}] if first else []
-
-        bridge.answer = refuse_once
-        link = worker.link(bridge.url, api_url_retry=0.05)
-        assert eventually(lambda: link.api_url) == API_URL
-
-    def test_api_address_is_asked_for_again_soon_where_the_guard_has_refused_the_question(
-        self, worker: Worker, bridge: WellBehavedBridge
-    ) -> None:
-        """A new owner may be connected before SQL has said that the account is not paused."""
-        refusals = iter(["nothing is known yet"] * 3)
-        options = LinkOptions(guard=lambda: next(refusals, None))
-        link = worker.link(bridge.url, options=options, api_url_retry=600)
-        assert eventually(lambda: link.api_url) == API_URL
-
     def test_request_is_refused_while_the_address_is_unknown(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         bridge.answer = lambda frame: [{"id": frame["id"], "type": "getApiUrl", "data": 5}]
         link = worker.link(bridge.url)
@@ -174,92 +148,6 @@ class TestCalls:
         call = link.call("getGroups")
         assert not evidence_of(call).written
         assert call.refusal == "bridge not reachable: connection refused (ws://127.0.0.1:1)"
-
-    def test_guard_may_refuse_before_the_first_byte(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        call = link.call("getGroups", guard=lambda: "paused")
-        assert not evidence_of(call).written
-        assert call.refusal == "paused"
-        assert bridge.told("getGroups") == []
-
-    def test_guard_may_hold_a_call_and_others_pass_it(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": []}]
-        may_go = threading.Event()
-        held = link.call("getGroups", guard=lambda: None if may_go.is_set() else monotonic() + 0.05)
-        assert evidence_of(link.call("restart68")).replied
-        assert bridge.told("getGroups") == []
-        may_go.set()
-        assert evidence_of(held).replied
-        assert len(bridge.told("getGroups")) == 1
-
-    def test_is_held_until_the_time_that_the_guard_says(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "data": []}]
-        opens_at = monotonic() + 0.3
-        held = link.call("getGroups", guard=lambda: None if monotonic() >= opens_at else opens_at)
-        assert evidence_of(held).replied
-        assert (held.pending.written_at or 0) >= opens_at
-
-    def test_what_is_held_is_given_up_like_any_other(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
-        eventually(lambda: call.held_since)
-        call.close()
-        assert not evidence_of(call).written
-        assert bridge.told("getGroups") == []
-
-    def test_what_is_held_over_its_deadline_is_given_up_in_the_end(
-        self, worker: Worker, bridge: WellBehavedBridge
-    ) -> None:
-        link = worker.ready_link(bridge.url)
-        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
-        eventually(lambda: call.held_since)
-        seen = evidence_of(call, 0.05)
-        assert (seen.written, seen.refusal) == (False, "given up before a byte was written")
-        assert bridge.told("getGroups") == []
-
-    def test_what_is_held_ends_with_the_connection(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        call = link.call("getGroups", guard=lambda: monotonic() + 3600)
-        eventually(lambda: call.held_since)
-        bridge.drop()
-        assert not evidence_of(call).written
-        assert "the connection was lost" in (call.refusal or "")
-
-    def test_the_accounts_guard_is_for_every_frame(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        paused = ["paused by a test"]
-        options = LinkOptions(guard=lambda: paused[0] if paused else None)
-        link = worker.link(bridge.url, options=options, api_url_retry=0.05)
-        eventually(lambda: link.ready)
-        call = link.call("getGroups")
-        assert not evidence_of(call).written
-        assert call.refusal == "paused by a test"
-        assert (bridge.told("getGroups"), bridge.told("getApiUrl"), link.api_url) == ([], [], None)
-        paused.clear()
-        assert eventually(lambda: link.api_url) == API_URL
-
-    def test_an_error_is_reported_with_the_calls_guard(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        reported: list[object] = []
-        link = worker.ready_link(bridge.url, on_error=lambda *about: reported.append(about))
-        bridge.answer = lambda frame: [{"id": frame["id"], "type": frame["type"], "error": {"errorCode": 300}}]
-
-        def guard() -> None:
-            return None
-
-        assert evidence_of(link.call("getGroups", guard=guard)).error == BridgeError(300, "")
-        assert reported == [(guard, BridgeError(300, ""))]
-
-    def test_broken_guard_refuses_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
-
-        def guard() -> str | None:
-            raise RuntimeError
-
-        assert not evidence_of(link.call("getGroups", guard=guard)).written
-        assert evidence_of(link.call("getGroups")).replied
-        assert link.counters["callback_errors"] == 1
 
     def test_lost_connection_ends_a_call(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)
@@ -518,14 +406,6 @@ class TestEvents:
         eventually(lambda: worker.events)
         ((account, operator, raw),) = worker.events
         assert (account, operator, json.loads(raw)) == ("main", "groupUpdate", event)
-
-    def test_broken_callback_is_counted_and_harms_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
-        link = worker.ready_link(bridge.url)
-        worker.events = None  # type: ignore[assignment]
-        bridge.say({"operator": "recall_msg", "data": {}})
-        eventually(lambda: link.counters["callback_errors"] == 1)
-        bridge.answer = lambda frame: [{"id": frame["id"], "type": "getGroups", "data": []}]
-        assert evidence_of(link.call("getGroups")).replied
 
     def test_malformed_messages_are_counted_and_harm_nobody(self, worker: Worker, bridge: WellBehavedBridge) -> None:
         link = worker.ready_link(bridge.url)

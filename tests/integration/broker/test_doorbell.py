@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.integration.broker.connections import client_id, kill
 from worker68.broker import doorbell
 from worker68.broker.place import Place
 from worker68.broker.source import Source
@@ -29,15 +30,6 @@ def pop_all(source: Source, place: Place) -> list[bytes]:
     popped = source.pop([place], 100).popped
     source.ack(popped)
     return [p.raw for p in popped]
-
-
-def client_id(client: redis.Redis, name: str) -> str:
-    (found,) = [c["id"] for c in client.client_list() if c["name"] == name]
-    return found
-
-
-def kill(client: redis.Redis, name: str) -> None:
-    client.client_kill_filter(_id=client_id(client, name), skipme=False)
 
 
 @pytest.mark.parametrize("key", ["worker68.main", "worker68.main:6", "worker68.main\x06\x169"])

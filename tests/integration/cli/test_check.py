@@ -232,43 +232,25 @@ def test_what_has_one_cause_is_one_finding(
     assert "1 of kind dead for" in wrong["worker68:dead"]
 
 
-@pytest.mark.parametrize("name", ["worker68.ghost", "worker68.ghost:3", "worker68.ghost\x06\x169"])
-def test_a_list_that_no_worker_takes_from_is_wrong(
-    check: Check, worker: WorkerStatus, client: redis.Redis, name: str
-) -> None:
-    client.lpush(name, message())
+def test_a_list_that_no_worker_takes_from_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
+    client.lpush("worker68.ghost", message())
+    client.lpush("worker68.main", message())
     checked = check()
     assert (checked.exit_code, checked.verdict("list worker68.ghost")) == (1, "wrong")
+    assert checked.verdict("list worker68.main") == "unsaid", "it is left to its owner"
 
     client.set("worker68:lease:account:ghost", "host-9|1")
     assert check().exit_code == 0, "a worker of other settings owns it"
 
 
-def test_the_lists_of_accounts_that_are_set_up_are_left_to_their_owner(
-    check: Check, worker: WorkerStatus, client: redis.Redis
-) -> None:
-    client.lpush("worker68.main", message())
-    client.lpush("worker68.main:9", message())
-    client.set("worker68.ghost", "no list")
-    assert check().exit_code == 0
-
-
-@pytest.mark.parametrize("name", ["celery", "celery\x06\x166"])
-@pytest.mark.parametrize(("before", "after"), [(0, 0), (40, 20), (0, 300), (300, 0)])
-def test_a_task_sent_without_a_queue_is_wrong(
-    check: Check, worker: WorkerStatus, client: redis.Redis, name: str, before: int, after: int
-) -> None:
-    others = message("others.task")
-    client.lpush(name, *[others] * before, message(), *[others] * after)
+def test_a_task_sent_without_a_queue_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
+    client.lpush("celery", message("others.task"))
+    assert check().verdict("list celery") == "unsaid"
+    client.lpush("celery", message())
     checked = check()
     assert (checked.exit_code, checked.verdict("list celery")) == (1, "wrong")
     assert checked.findings["list celery"]["found"].startswith("1 task ")
     assert "queue=" in checked.findings["list celery"]["remedy"]
-
-
-def test_tasks_of_others_on_that_list_are_none_of_ours(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
-    client.lpush("celery", message("others.task"), b"\xff", "{}", "[" * 5000)
-    assert check().verdict("list celery") == "unsaid"
 
 
 def test_unread_replies_are_said_and_many_or_old_ones_are_a_warning(

@@ -186,14 +186,6 @@ def test_what_stays_free_for_the_ttl_any_worker_may_take_once(make: Make, monkey
     assert share(one, 6) == 6
 
 
-def test_a_list_that_another_version_has_written_counts_as_none(make: Make, client: redis.Redis) -> None:
-    other = make("other", named("a00", "b"))
-    share(other, 0)
-    for key in client.keys(catalogue_key("*")):
-        client.set(key, b'{"a": 1}')
-    assert share(make("one"), 0) == 12
-
-
 def test_the_first_look_after_a_long_absence_takes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     clock.drive(monkeypatch, "worker68.fleet.shares")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery.worker.control import Panel
 
 from tests.parts.onloop import running_loop
 from tests.parts.worker import wait_until
-from worker68.celery_worker import control, inspection  # noqa: F401 - registers the commands
+from worker68.celery_worker import inspection
 from worker68.celery_worker.inspection import Inspection
 from worker68.errors import DatabaseAway
 from worker68.loop import LoopThread
@@ -73,19 +71,3 @@ def test_what_breaks_beside_is_raised_where_it_was_asked(asked: Inspection, monk
     monkeypatch.setattr(store_inspection, "find_revoked", broken)
     with pytest.raises(LookupError, match="broken"):
         asked.revoked([])
-
-
-@pytest.mark.parametrize("question", ["scheduled", "reserved", "revoked", "query_task"])
-def test_without_an_answer_the_command_says_so(question: str) -> None:
-    def away(*_: Any) -> None:
-        raise DatabaseAway("the server is gone")
-
-    answers = SimpleNamespace(scheduled=away, reserved=away, revoked=away, query=away)
-    app = SimpleNamespace(worker68_inspection=answers)
-    arguments = {"ids": ["a"]} if question == "query_task" else {}
-
-    answer = Panel.data[question](SimpleNamespace(hostname="w", app=app), **arguments)
-
-    assert set(answer) == {"error"}
-    assert "the server is gone" in answer["error"]
-    assert "worker68 check" in answer["error"]

@@ -11,22 +11,12 @@ import pytest
 from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import DBAPIError
 
-from worker68.errors import DatabaseAway, words_of
+from tests.parts.faults import OtherDriver, Wordless, refuse
+from worker68.errors import DatabaseAway
 from worker68.observe.tracebacks import format_traceback
 
 SECRET = "the text of a message"
 WORDS = f"duplicate key\nDETAIL:  Key (text)=({SECRET}) already exists."
-
-
-class OtherDriver(Exception):
-    """An error of a driver that knows no SQLSTATE, as SQLite's."""
-
-
-def refuse(error: Exception) -> None:
-    try:
-        raise error
-    except Exception as orig:
-        raise DBAPIError.instance("INSERT", None, orig, type(error), hide_parameters=True) from orig
 
 
 def refuse_and_say_away() -> None:
@@ -89,14 +79,8 @@ def test_others_are_shown_as_python_does(fail: Callable[[], None]) -> None:
     assert ours == plain
 
 
-class Wordless(Exception):
-    def __str__(self) -> str:
-        raise ValueError("no words")
-
-
 def test_an_error_without_words_is_shown_all_the_same() -> None:
     assert "Wordless" in format_traceback((Wordless, Wordless(), None))
-    assert words_of(Wordless()) == "(Wordless has no words)"
 
 
 def test_of_sqlite_its_own_name_of_the_refusal_is_shown() -> None:

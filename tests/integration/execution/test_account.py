@@ -83,7 +83,7 @@ def test_why_not_tells_calls_of_the_service_from_those_of_the_client(account: Ac
     assert account.why_not(needs_login=False) is None
 
 
-def test_busy_answers_are_reported_when_it_is_tended(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_answers_are_reported_with_the_upkeep(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[str] = []
 
     async def report(pacing: Pacing) -> None:

@@ -212,7 +212,7 @@ def test_a_cancel_that_comes_too_late_says_so(stage: Stage, ask: Ask) -> None:
     for expected in ("1 cancelled, 1 too late", "1 cancelled before, 1 too late"):
         (told,) = stage.celery.control.revoke(ids, reply=True, timeout=PATIENCE_SECONDS, limit=1)
         (reply,) = told.values()
-        rest = "1 not seen yet, cancelled if it comes within a day"
+        rest = "1 not seen yet, cancelled if it comes within 30 days"
         assert reply["ok"] == f"{', '.join(ids)}: {expected}: under way, or ended, {rest}"
     late = ask("jobs", "cancel", result.id)
     assert (late.exit_code, late.stdout) == (1, "")

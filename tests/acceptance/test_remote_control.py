@@ -332,7 +332,7 @@ def test_revoke_answers(stage: Stage) -> None:
     (reply,) = stage.celery.control.revoke(task_id, reply=True, timeout=PATIENCE_SECONDS, limit=1)
 
     (answer,) = reply.values()
-    assert answer == {"ok": f"{task_id}: 1 not seen yet, cancelled if it comes within a day"}
+    assert answer == {"ok": f"{task_id}: 1 not seen yet, cancelled if it comes within 30 days"}
 
 
 def test_message_text_is_in_no_line_of_the_log(stage: Stage) -> None:

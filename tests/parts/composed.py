@@ -248,6 +248,8 @@ class Composed:
         words = [*(self._image.entrypoint if ours else []), *command]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         inside = {"PATH": path, "HOME": str(folder)} | (own if ours else {}) | environment
+        # Each container has a host name of its own, and so each worker a name of its own for remote control.
+        inside["CELERY_WORKER_HOSTNAME"] = f"celery@{name}-{number}"
         return Container(
             service=name,
             number=number,

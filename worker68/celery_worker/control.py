@@ -22,6 +22,7 @@ from worker68.celery_worker.queues import bind
 from worker68.errors import DatabaseAway
 from worker68.store.inspection import MOST
 from worker68.store.tables import plain
+from worker68.store.waiting import REVOKED_FOR
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,7 @@ def revoke(state: Any, task_id: object, terminate: bool = False, **_: Any) -> An
         (len(done.ended), "cancelled"),
         (len(done.before), "cancelled before"),
         (len(done.too_late), "too late: under way, or ended"),
-        (len(done.unseen), "not seen yet, cancelled if it comes within a day"),
+        (len(done.unseen), f"not seen yet, cancelled if it comes within {REVOKED_FOR.days} days"),
     )
     words = f"{names}: {', '.join(f'{count} {words}' for count, words in counts if count)}"
     if terminate and done.too_late:

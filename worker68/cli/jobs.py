@@ -124,7 +124,7 @@ def show(job_id: str, account: str | None, as_json: bool) -> None:
 def cancel_(job_id: str, account: str | None, reason: str) -> int:
     """Cancel a job of which nothing was written to the bridge yet.
 
-    ID is as for `jobs show`. An id that is not known yet is remembered for a day: its job is cancelled when it arrives. The exit
+    ID is as for `jobs show`. An id that is not known yet is remembered for 30 days: its job is cancelled when it comes. The exit
     code is 1 then, as it is where it is too late.
 
     \b
@@ -139,7 +139,7 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]
         done = cancel(engine, task_ids, reason, utc_now())
         if report is None:
-            unknown = f"no job {job_id!r} yet: if a message with this Celery id arrives within a day, it is cancelled"
+            unknown = f"no job {job_id!r} yet: if a message with this Celery id arrives within 30 days, it is cancelled"
             click.echo(printable(f"worker68: {unknown}"), err=True)
             return 1
         now = next(iter(load_reports(engine, [report.job.seq])), None)

@@ -48,7 +48,7 @@ class TestRevoke:
         revocation.done = Cancelled(ended=[1, 2], before=[3], too_late=[4], unseen=["e"])
         assert revocation.command(task_id=["a", "b", "c", "d", "e"]) == {
             "ok": "a, b, c and 2 more: 2 cancelled, 1 cancelled before, 1 too late: under way, or ended, "
-            "1 not seen yet, cancelled if it comes within a day"
+            "1 not seen yet, cancelled if it comes within 30 days"
         }
         assert revocation.asked == [["a", "b", "c", "d", "e"]]
 

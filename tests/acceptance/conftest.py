@@ -283,7 +283,7 @@ def make_fleet(
     make_stage: StageMaker, nursery: Nursery, folder: Path, accounts: Sequence[str], count: int, verdict_after: float
 ) -> tuple[Stage, list[ForkedWorker]]:
     """Build a stage on PostgreSQL with these accounts beside ``main``, and so many workers that are not started yet."""
-    stage = make_stage("postgresql", accounts={account: {} for account in accounts}, LEASE_TTL=3, VERDICT_TIMEOUT=20)
+    stage = make_stage("postgresql", accounts={account: {} for account in accounts}, LEASE_TTL=8, VERDICT_TIMEOUT=20)
     for bridge in stage.bridges.values():
         bridge.faults.extra_verdict_delay_seconds = verdict_after
     workers = [nursery.worker(stage.worker.settings, folder / f"worker-{number}.log") for number in range(count)]

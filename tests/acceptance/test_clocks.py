@@ -50,7 +50,7 @@ def test_a_back_off_by_a_clock_that_was_an_hour_ahead_ends_within_its_longest_ti
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
     """Also where the job is looked up in SQL more often than that."""
-    stage = make_stage(**(SETTINGS | {"VERDICT_TIMEOUT": 2}))
+    stage = make_stage(**(SETTINGS | {"VERDICT_TIMEOUT": 8}))
     clock = tmp_path / "clock"
     clock.write_text("3600")
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")

@@ -190,7 +190,7 @@ class TestFlower:
 
     def test_a_job_that_waits_is_deferred_then_resumed(self, project: Project) -> None:
         # Its verdict comes late: Flower is shown what happens once a second at best, and two things at once hide the first.
-        result = project.send("!sim:late:8s", countdown=5)
+        result = project.send("!sim:late:8s", countdown=12)
 
         project.wait_for_flower(result.id, "DEFERRED")
         project.wait_for_flower(result.id, "RESUMED")

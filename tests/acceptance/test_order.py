@@ -14,7 +14,7 @@ CHATS, JOBS = 20, 50
 STAGE = {
     # Not off: what has no limit slows down from 60/m after a busy answer.
     "LIMITS": json.dumps(dict.fromkeys(("account", "chat", "send"), "1000/s+1000")),
-    "LEASE_TTL": 2,
+    "LEASE_TTL": 6,
     "MAX_IN_FLIGHT": 40,
     "VERDICT_TIMEOUT": 1,
 }
@@ -67,5 +67,5 @@ def take_replies(stage: Stage, worker: WorkerProcess, replies: str) -> list[str]
             found.setdefault(json.loads(raw)["job_id"], raw)
         return len(found) == CHATS * JOBS
 
-    wait_until(all_there, lambda: f"{len(found)} replies; {worker.last_words}", seconds=100)
+    wait_until(all_there, lambda: f"{len(found)} replies; {worker.last_words}", seconds=200)
     return list(found.values())

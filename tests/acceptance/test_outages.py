@@ -21,7 +21,7 @@ from tests.parts.sabotage import Sabotage
 from tests.parts.worker import wait_until
 from worker68.simulator.population import FRIEND
 
-SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10}
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 6, "VERDICT_TIMEOUT": 10}
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
 #: A stop takes no longer (docs/decisions/0033).
 STOP_SECONDS = 45.0

@@ -122,11 +122,9 @@ def test_a_silent_chat_does_not_hold_up_another(stage: Stage) -> None:
 
     quick = stage.send(quick_words, chat={"type": "friend", "id": FRIEND})
 
-    assert stage.end_of(quick)["status"] == "succeeded"
-    row = stage.row(slow.id)
-    assert row is not None
-    assert row["state"] == "sending"
-    assert stage.end_of(slow)["status"] == "in_doubt"
+    quick_end, slow_end = stage.end_of(quick), stage.end_of(slow)
+    assert (quick_end["status"], slow_end["status"]) == ("succeeded", "in_doubt")
+    assert quick_end["finished_at"] < slow_end["finished_at"]
 
 
 def test_moderation_goes_before_sends_before_syncs(stage: Stage) -> None:
@@ -182,7 +180,7 @@ def test_unordered_jobs_need_not_wait_for_each_other(stage: Stage) -> None:
 
 def test_what_breaks_in_one_account_is_that_accounts_alone(stage: Stage) -> None:
     words = name()
-    broken = stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=words, send_at=time.time() + 2)
+    broken = stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=words, send_at=time.time() + 12)
     stage.wait(lambda: stage.row(broken.id, "second"))
     with stage.database.begin() as connection:
         row = {"id": broken.id, "broken": "no time"}

@@ -9,7 +9,7 @@ from tests.soak.killer import Plan, open_soak
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_random_kills_lose_nothing_and_double_nothing(database: str) -> None:
-    with open_soak(Plan(jobs=300, database=database, workers=2, kills=6, minutes=2)) as soak:
+    with open_soak(Plan(jobs=300, database=database, workers=2, kills=6, minutes=4)) as soak:
         report = soak.run()
     assert report.problems == []
     assert report.kills > 0

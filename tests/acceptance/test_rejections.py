@@ -170,7 +170,7 @@ def test_nothing_is_sent_to_a_chat_on_the_do_not_contact_list(stage: Stage) -> N
 
 def test_a_chat_that_is_suppressed_while_its_job_waits_gets_nothing(stage: Stage) -> None:
     words, chat = name(), {"type": "group", "id": 520117}
-    result = stage.send(words, chat=chat, send_at=(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3)).isoformat())
+    result = stage.send(words, chat=chat, send_at=(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=12)).isoformat())
     stage.wait(lambda: result.state == "DEFERRED")
     suppress(stage, 520117)
 

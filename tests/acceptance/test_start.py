@@ -129,7 +129,7 @@ def test_postgresql_goes_away_in_mid_send_and_the_verdict_still_counts(
 
 
 def test_redis_goes_away_in_mid_send_and_the_reply_comes_when_it_is_back(make_stage: StageMaker) -> None:
-    stage = make_stage(VERDICT_TIMEOUT=30, LEASE_TTL=3)
+    stage = make_stage(VERDICT_TIMEOUT=30)
     stage.bridge.faults.extra_verdict_delay_seconds = 1
     stage.worker.start()
     stage.worker.wait_ready()

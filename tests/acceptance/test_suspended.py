@@ -19,9 +19,9 @@ from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.sabotage import Sabotage
 from tests.parts.worker import PATIENCE_SECONDS
 
-#: A slot each eight seconds.
-PACE = {"account": "450/h"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
-SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
+#: A slot each fifteen seconds.
+PACE = {"account": "240/h"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 4, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
 FAR_AHEAD_SECONDS = 60.0
 
 
@@ -61,6 +61,7 @@ def test_a_job_that_was_chosen_is_run_by_the_next_owner_alone(
     stage: Stage, owner: ForkedWorker, heir: ForkedWorker
 ) -> None:
     owner.start(Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS))
+    owner.wait_ready()
     assert end_of(stage, owner, stage.send(name()))["status"] == "succeeded"
     words = name()
     result = stage.send(words)

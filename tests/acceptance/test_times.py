@@ -68,7 +68,7 @@ def test_a_deferred_job_does_not_hold_up_its_chat(stage: Stage) -> None:
 
 def test_deferred_jobs_outlive_a_restart(stage: Stage) -> None:
     words, tomorrow = name(), name()
-    due = stage.send(words, send_at=soon(2.5).isoformat())
+    due = stage.send(words, send_at=soon(12).isoformat())
     far = stage.send(tomorrow, send_at=soon(86400).isoformat())
     stage.wait(lambda: stage.row(due.id) and stage.row(far.id))
 

@@ -139,7 +139,7 @@ def test_a_job_that_is_cancelled_between_its_steps(stage: Stage) -> None:
 
 
 def test_a_job_that_expires_between_its_steps(stage: Stage) -> None:
-    expiry = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=4)
+    expiry = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=12)
     between = Between(stage, expires_at=expiry.isoformat())
 
     reply = stage.take_reply(between.reply_to)

@@ -30,8 +30,9 @@ from worker68.runtime import Runtime
 from worker68.observe.logs import configure_logs
 from worker68.settings import load_settings
 
-runtime.CUT_AFTER_SECONDS, watchdog.END_AFTER_SECONDS, watchdog.LAST_WORDS_SECONDS = 0.1, 0.2, 0.1
-watchdog.ASK_SECONDS = 0.05
+runtime.CUT_AFTER_SECONDS, watchdog.END_AFTER_SECONDS, watchdog.ASK_SECONDS = 0.1, 0.2, 0.05
+# What cannot say anything is ended without its last words; the others have time for them.
+watchdog.LAST_WORDS_SECONDS = 0.1 if sys.argv[1] in ("log", "interpreter") else 60.0
 settings = load_settings()
 configure_logs(settings)
 built = Runtime(settings)

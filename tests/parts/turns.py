@@ -73,7 +73,15 @@ class FreeContext:
         return kept
 
 
-def turn(link: Bridge, task: str, context: FreeContext | None = None, *, step: int = 0, **fields: Any) -> Turn:
+def turn(
+    link: Bridge,
+    task: str,
+    context: FreeContext | None = None,
+    *,
+    step: int = 0,
+    reply_timeout: float = 30.0,
+    **fields: Any,
+) -> Turn:
     """Return the turn of a job of ``task`` with these fields."""
     wanted = job(1, task, fields, step=step)
-    return Turn(link, wanted, account(reply_timeout=2.0), lambda: None, context or FreeContext())
+    return Turn(link, wanted, account(reply_timeout=reply_timeout), lambda: None, context or FreeContext())

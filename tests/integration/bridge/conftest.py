@@ -19,8 +19,9 @@ from worker68.bridge.link import Bridges, Link
 from worker68.bridge.session import MESSAGE_LIMIT
 from worker68.loop import Loop
 
-#: Comes back quickly after a failure; is otherwise as patient as in production.
-QUICK = Timing(backoff_base=0.01, backoff_cap=0.05)
+#: Comes back quickly after a failure; is otherwise as patient as in production. Most bridges here say only once that the client is
+#: logged in.
+QUICK = Timing(backoff_base=0.01, backoff_cap=0.05, login=3600.0)
 
 
 @dataclass

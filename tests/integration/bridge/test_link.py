@@ -139,7 +139,8 @@ class TestCalls:
         eventually(lambda: call.written)
         seen = evidence_of(call, 0.01)
         assert (seen.written, seen.replied) == (True, False)
-        bridge.say({"id": bridge.told("getGroups")[0]["id"], "type": "getGroups", "data": []})
+        told = eventually(lambda: bridge.told("getGroups"))
+        bridge.say({"id": told[0]["id"], "type": "getGroups", "data": []})
         eventually(lambda: link.counters["late_replies"] == 1)
 
     def test_refused_at_once_while_the_link_is_down(self, worker: Worker) -> None:

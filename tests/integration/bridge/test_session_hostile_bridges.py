@@ -448,13 +448,13 @@ class TestTransport:
             list(hear_messages(sock))
 
         with capture_logs() as logs:
-            link = worker.link(raw_bridge(script, serve_calls).url, quiet_until_ping=0.5, quiet_until_drop=1.0)
+            link = worker.link(raw_bridge(script, serve_calls).url, quiet_until_ping=1.0, quiet_until_drop=4.0)
             eventually(lambda: link.ready)
             call = link.call("getGroups")
             seen = evidence_of(call)
             assert (seen.written, seen.replied, seen.connection_lost) == (True, False, True)
             eventually(lambda: link.connections >= 2)
-        assert "nothing heard for 1 s" in " ".join(reasons(logs))
+        assert "nothing heard for 4 s" in " ".join(reasons(logs))
 
     def test_trickled_bytes(self, worker: Worker, raw_bridge: MakeBridge) -> None:
         """Handshake, greeting and replies come byte by byte, as a packet each."""

@@ -153,9 +153,9 @@ class TestConnecting:
             sock.sendall(GREETING)
             heard.extend(opcode for opcode, _ in hear(sock))
 
-        link = worker.link(raw_bridge(script, GOOD).url, quiet_until_ping=0.05, quiet_until_drop=1.0)
+        link = worker.link(raw_bridge(script, GOOD).url, quiet_until_ping=0.05, quiet_until_drop=5.0)
+        eventually(lambda: 9 in heard)
         eventually(lambda: link.counters["connections"] == 2)
-        assert 9 in eventually(lambda: heard)
 
 
 class TestWriting:

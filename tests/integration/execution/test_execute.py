@@ -19,6 +19,7 @@ from tests.parts.accounts import open_account, pause_of
 from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, message
 from tests.parts.ledger import FENCE, OWNER, Ledger
 from tests.parts.logs import restored_logs
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.clock import monotonic, utc_now
 from worker68.execution.execute import Execution
 from worker68.execution.slots import Ready, Slot, StepDone, ask_of
@@ -122,8 +123,14 @@ def test_snapshots_leave_connections_to_the_others(
     for _ in range(SNAPSHOTS_AT_ONCE):
         loop.run_until_complete(rights.acquire())
     running = loop.create_task(execution.run(ready(job)))
-    loop.run_until_complete(asyncio.wait([running], timeout=0.3))
-    assert ledger.row(job.seq).state == "sending"
+
+    async def wait_for_it() -> None:
+        while ledger.row(job.seq).state != "sending":
+            await asyncio.sleep(0.01)
+
+    loop.run_until_complete(asyncio.wait_for(wait_for_it(), PATIENCE_SECONDS))
+    loop.run_until_complete(asyncio.wait([running], timeout=0.1))
+    assert not running.done()
     rights.release()
     loop.run_until_complete(running)
     assert ledger.row(job.seq).status == "succeeded"
@@ -227,7 +234,8 @@ def test_a_send_whose_attempt_the_database_has_forgotten_is_not_made_again(
 
 def test_what_expires_while_it_waits_for_its_slot_ends_without_an_attempt(ledger: Ledger, run: Run, act: Any) -> None:
     act(SEND, lambda turn: pytest.fail("it must not be sent"))
-    job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=0.2)).timestamp(), now=utc_now())
+    now = utc_now()
+    job = ledger.send(expires_at=(now + dt.timedelta(seconds=0.2)).timestamp(), now=now)
     waits = Ready(job, Slot(ask_of(job), monotonic() + 0.5, monotonic()))
 
     assert run(waits) is None
@@ -243,7 +251,8 @@ def test_what_expires_just_before_its_write_ends_without_an_attempt(ledger: Ledg
         return TryAgain(ErrorCode.UNAVAILABLE, "not a byte was written", spent=False)
 
     act(SEND, refuse)
-    job = ledger.send(expires_at=(utc_now() + dt.timedelta(seconds=1)).timestamp(), now=utc_now())
+    now = utc_now()
+    job = ledger.send(expires_at=(now + dt.timedelta(seconds=3)).timestamp(), now=now)
 
     assert run(ready(job)) is None
 

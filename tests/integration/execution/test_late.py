@@ -247,6 +247,7 @@ def test_evidence_is_kept_also_while_a_database_neither_answers_nor_fails(
     late.hand_in("main", LateEvidence(str(job.custom_msg_id), Verdict.SENT, 4711, NOW))
     wait_until(lambda: len(kept.load("main")) == 1)
 
+    monkeypatch.setattr(late_module, "WRITE_SECONDS", 60.0)
     writer.start()
     wait_until(lambda: ledger.row(job.seq).status == Status.SUCCEEDED)
     wait_until(lambda: kept.load("main") == [])

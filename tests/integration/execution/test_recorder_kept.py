@@ -211,16 +211,18 @@ class TestRecorder:
         self, recorder: Recorder, loop: Loop, kept: Kept, note: Ended, redis_server: EmbeddedRedis
     ) -> None:
         """A later attempt may bear the same number: a note left behind would be taken for that one's."""
-        tries = []
+        tries, killed = [], asyncio.Event()
 
         async def write() -> None:
             tries.append(1)
             if len(tries) == 1:
                 raise DatabaseAway("gone")
             redis_server.kill()
+            killed.set()
 
         async def go() -> None:
             going = asyncio.ensure_future(recorder.until_written(write, note))
+            await asyncio.wait_for(killed.wait(), 180)
             await asyncio.wait([going], timeout=0.3)
             assert not going.done()
             redis_server.restart()

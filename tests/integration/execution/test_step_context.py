@@ -246,9 +246,10 @@ def test_progress_is_written_only_now_and_then(
     context: StepContext, account: Account, loop: Loop, sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seq = context._attempt.job.seq
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 3600.0)
     loop.run_until_complete(context.note_progress("read 1 of 9"))
     assert sqlite.row(seq).progress is None
-    context._progress_at = 0.0
+    context._progress_at = -math.inf
     loop.run_until_complete(context.note_progress("read 2 of 9"))
     loop.run_until_complete(context.note_progress("read 3 of 9"))
     assert sqlite.row(seq).progress == "read 2 of 9"

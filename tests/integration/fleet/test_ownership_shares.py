@@ -55,6 +55,7 @@ def test_a_busy_account_leaves_when_its_jobs_have_ended(start: Start, client: re
     second, of_second = start(MAIN, OTHER)
     wait_until(lambda: any(lease.leaving for lease in first.held()))
     [leaving] = [lease for lease in first.held() if lease.leaving]
+    wait_until(lambda: len(of_first.words) > 2)
     assert of_first.words[2:] == [f"leaving {leaving.name}"]
     assert client.get(lease_key(leaving.name)) == leaving.value.encode()
     assert leaving.held

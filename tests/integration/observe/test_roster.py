@@ -59,6 +59,7 @@ class TestHealthWithoutAFile:
     @pytest.fixture(autouse=True)
     def here(self, client: redis.Redis, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "gethostname", lambda: "host")
+        monkeypatch.setattr(health, "REDIS_SECONDS", 10.0)
         monkeypatch.setenv("WORKER68_REDIS_URL", redis_server.url)
         for name in ("WORKER68_HEALTH_FILE", "WORKER68_CONFIG"):
             monkeypatch.delenv(name, raising=False)

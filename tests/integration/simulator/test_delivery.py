@@ -61,7 +61,7 @@ class TestQueues:
     def test_in_a_flooded_chat_the_client_gives_up_before_it_has_read_the_verdict(
         self, simulator: Simulator, peer: Peer
     ) -> None:
-        simulator.faults.client.in_gap_seconds = 1.0
+        simulator.faults.client.in_gap_seconds = 5.0
         simulator.faults.client.give_up_seconds = 0.05
         simulator.emit(events.group_message(simulator.world, MANAGED_GROUP, FRIEND, "the one before"))
         peer.send("x")

@@ -100,6 +100,7 @@ class TestAnswers:
         simulator.faults.reply_delay_seconds = 600
         peer.request("getGroups")
         simulator.received.wait_for(lambda received: len(received) == 1)
+        simulator.change(lambda world: None)  # what was received is carried out before
         simulator.faults.reply_delay_seconds = 0
         assert peer.catch_up() == []
         simulator.faults.reply_delay_seconds = 0.01

@@ -29,12 +29,14 @@ def test_bears_the_proto_type(simulated_link: Link, simulated: Simulator) -> Non
 
 def test_a_documented_one_may_be_repeated(simulated_link: Link, simulated: Simulator) -> None:
     simulated.faults.silence.set("UserInfo", 1)
-    assert isinstance(act(simulated_link, "request", type="UserInfo", path="/user/userInfo"), TryAgain)
+    assert isinstance(
+        act(simulated_link, "request", reply_timeout=0.5, type="UserInfo", path="/user/userInfo"), TryAgain
+    )
 
 
 def test_an_unknown_one_that_is_not_answered_is_in_doubt(simulated_link: Link, simulated: Simulator) -> None:
     simulated.faults.silence.set("Pay", 1)
-    finding = act(simulated_link, "request", type="Pay", path="/wallet/pay", data={"amount": 1})
+    finding = act(simulated_link, "request", reply_timeout=0.5, type="Pay", path="/wallet/pay", data={"amount": 1})
     assert isinstance(finding, Outcome)
     assert (finding.status, error(finding)[0]) == (Status.IN_DOUBT, ErrorCode.NO_VERDICT)
 

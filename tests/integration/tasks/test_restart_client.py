@@ -30,7 +30,7 @@ def test_a_client_that_stays_is_asked_again(
 ) -> None:
     monkeypatch.setattr("worker68.tasks.restart_client.BACK_WITHIN_SECONDS", 0.3)
     simulated.faults.silence.set("restart68", 1)
-    finding = act(simulated_link, "restart_client", Patient())
+    finding = act(simulated_link, "restart_client", Patient(), reply_timeout=0.5)
     assert isinstance(finding, TryAgain)
     assert finding.spent
 

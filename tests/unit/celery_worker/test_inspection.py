@@ -69,5 +69,6 @@ def test_what_breaks_beside_is_raised_where_it_was_asked(asked: Inspection, monk
         raise LookupError("broken")
 
     monkeypatch.setattr(store_inspection, "find_revoked", broken)
+    monkeypatch.setattr(inspection, "PATIENCE_SECONDS", 60.0)
     with pytest.raises(LookupError, match="broken"):
         asked.revoked([])

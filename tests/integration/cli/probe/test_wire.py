@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.bridge.conftest import bridge
 from tests.integration.bridge.servers import LOGIN, WellBehavedBridge
-from tests.parts.worker import PATIENCE_SECONDS
+from tests.parts.worker import PATIENCE_SECONDS, wait_until
 from worker68.cli.probe.wire import (
     ProbeFailed,
     SeenSend,
@@ -204,7 +204,7 @@ def test_a_call_goes_to_the_api_and_lasts_no_longer_than_the_session(bridge: Wel
         return await session.call(USER_INFO, {"uid": 1})
 
     assert talk(bridge.url, call) is None
-    (asked,) = bridge.received
+    (asked,) = wait_until(lambda: bridge.received)
     assert asked["data"]["url"] == f"https://api.example{USER_INFO.path}"
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 
+from tests.parts.processes import is_running
 from worker68.clock import Deadline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,11 +265,3 @@ except dev.Interrupted as interruption:
 def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"

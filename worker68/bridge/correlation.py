@@ -121,9 +121,8 @@ class Correlation:
         if custom_msg_id in self._sends_by_id:
             raise Refused(f"a send with the custom_msg_id {custom_msg_id} is under way already")
         earlier = self._known.get(custom_msg_id)
-        if (
-            isinstance(earlier, EndedSend) and earlier.sent
-        ):  # late evidence ends its job; it has come while this was prepared
+        if isinstance(earlier, EndedSend) and earlier.sent:
+            # The proof has come while this attempt was prepared; as late evidence it ends the job.
             raise Refused(f"an earlier attempt has sent the message with the custom_msg_id {custom_msg_id}")
         if self._wary_since is not None and any(self._is_since(one.written_at) for one in self._sends_by_id.values()):
             raise Refused("another send is under way, the first since the connection was lost with sends under way")

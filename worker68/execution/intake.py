@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +72,8 @@ class Arrival:
     queue: str
     account: str | None
     problem: str | None = None
-    unknown: bool = (
-        False  # there was no account for it when it was sorted; it makes no job, also if there is one by now
-    )
+    #: There was no account for it when it was sorted: it makes no job, also if there is one by now.
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -370,10 +368,11 @@ def _sender_of(arrival: Arrival) -> Sender | None:
 
 def _dead(arrival: Arrival, reason: str, now: dt.datetime, task_id: str | None, *, encode: bool = False) -> Dead:
     """Return the entry for ``worker68:dead``: the message as it came (base64 where it is no UTF-8, or to ``encode``) and why."""
-    message = {"message_base64": base64.b64encode(arrival.raw).decode()}
-    if not encode:
-        with suppress(UnicodeDecodeError):
-            message = {"message": arrival.raw.decode()}
+    try:
+        text = None if encode else arrival.raw.decode()
+    except UnicodeDecodeError:
+        text = None
+    message = {"message": text} if text is not None else {"message_base64": base64.b64encode(arrival.raw).decode()}
     entry = {"reason": reason, "queue": arrival.queue, "received_at": now, "task_id": task_id, **message}
     log.warning("message_set_aside", queue=arrival.queue, reason=reason, task_id=task_id)
     return Dead(arrival.account or "", msgspec.json.encode(entry).decode())

@@ -40,7 +40,7 @@ def test_figures_tell_what_the_parts_do(stand: Stand, redis_server: EmbeddedRedi
 
     figures = stand.figures()
     assert figures["worker68_up"] == {("database",): 1, ("redis",): 1}
-    # Accounts that nobody configured are one, however many names there are.
+    # Accounts that are not configured are one, however many names there are.
     assert stand.ended() == {GHOSTS: 2}
     assert figures["worker68_bridge_ready"] == {("main",): 1}
     assert figures["worker68_pace_ratio"] == {("main",): 1.0}

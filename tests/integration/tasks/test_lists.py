@@ -1,4 +1,4 @@
-"""Lists of the service: a page is asked for as the list wants it, and a reply is told from one that holds no list."""
+"""Lists of the service: how a page is asked for, and how a reply without a list is told from an empty one."""
 
 from __future__ import annotations
 

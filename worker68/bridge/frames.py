@@ -58,12 +58,14 @@ class Reply(msgspec.Struct, frozen=True):
     """The direct answer to a call. ``request_id`` is ``str(id)``: a number may come back for a string [seen].
 
     ``data`` is not decoded yet: only the call knows what it should be (``read_data``). Of a large reply it is: ``content``.
+    ``unreadable``: ``data`` is what came, and nothing but the id could be read.
     """
 
     request_id: str
     data: msgspec.Raw
     error: BridgeError | None
     content: tuple[Any, BridgeError | None] | None = None
+    unreadable: bool = False
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -155,7 +157,7 @@ def decode(raw: bytes) -> Frame:
     begins_with_id = _BEGINS_WITH_ID.match(raw)
     if begins_with_id is None:
         return Malformed("not a JSON object")
-    return Reply(begins_with_id[1].decode("utf-8", "replace"), msgspec.Raw(raw), None)
+    return Reply(begins_with_id[1].decode("utf-8", "replace"), msgspec.Raw(raw), None, unreadable=True)
 
 
 def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
@@ -169,7 +171,7 @@ def decode_large(raw: bytes, shapes: Mapping[str, Any]) -> list[Frame]:
         try:
             return [replace(frame, content=read_data(frame, shapes[frame.request_id]))]
         except ValueError:
-            return [replace(frame, data=msgspec.Raw(bytes(frame.data)[:_QUOTABLE_BYTES]))]
+            return [replace(frame, data=msgspec.Raw(bytes(frame.data)[:_QUOTABLE_BYTES]), unreadable=True)]
     if not isinstance(frame, Sightings) or len(frame.seen) <= _PART_ENTRIES:
         return [frame]
     starts = range(0, len(frame.seen), _PART_ENTRIES)
@@ -196,6 +198,8 @@ def read_data(reply: Reply, shape: Any = Any) -> tuple[Any, BridgeError | None]:
     """
     if reply.content is not None:
         return reply.content
+    if reply.unreadable:
+        raise ValueError("not JSON")
     try:
         data = _decode_as(reply.data, shape)
     except NOT_JSON:

@@ -42,7 +42,8 @@ def read_int(value: Any) -> int | None:
         # As nearly all are: 18 digits fit, and need no closer look. A list has a hundred thousand of them.
         if len(value) <= 18 and value.isascii() and value.isdigit():
             return int(value)
-        if not _INTEGER.fullmatch(value) and not _INTEGER.fullmatch(value.strip()):
+        value = value.strip()  # of more than int() strips
+        if not _INTEGER.fullmatch(value):
             return None
         value = int(value)
     elif isinstance(value, float) and value.is_integer():

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.parts.frames import SEEN
+from worker68.bridge import frames
 from worker68.bridge.frames import (
     MOST_WORDS,
     SLICE_BYTES,
@@ -328,6 +329,14 @@ def test_what_is_nested_without_end_is_cut_and_the_rest_is_read(levels: int, ope
         assert text.count(opening[0]) <= MOST_LEVELS + 1
 
 
+@pytest.mark.parametrize("id_text", ["\u001f77", "\u00a077", " 77\t"])
+def test_space_of_any_kind_beside_a_number_costs_nothing(id_text: str) -> None:
+    entry = {"customMsgId": "10000000001", "updated": {"readStatus": 1, "MsgID": id_text}}
+    seen = decode(msgspec.json.encode(verdict_frame(entry)))
+    assert isinstance(seen, Sightings)
+    assert [sighting.message_id for sighting in seen.seen] == [77]
+
+
 def test_a_verdict_beside_something_unreadable_counts() -> None:
     deep = "[" * 2000 + "]" * 2000
     entry = f'{{"customMsgId":"10000000001","updated":{{"readStatus":1,"MsgID":77,"time":1e400}},"more":{deep}}}'
@@ -343,6 +352,8 @@ def test_a_verdict_beside_something_unreadable_counts() -> None:
     [
         ('"--5"', "--5"),
         ('"²"', "²"),
+        ('"\\u001c5"', 5),
+        ('"\\u001f-"', "-"),
         ("5.0", 5),
         ("1.5", "1.5"),
         ("true", None),
@@ -380,6 +391,20 @@ def test_a_bare_integer_is_a_code_of_any_size() -> None:
     ids=lambda raw: repr(raw[:24]),
 )
 def test_a_reply_that_cannot_be_read_is_a_reply_all_the_same(raw: bytes) -> None:
+    assert_unreadable(raw)
+
+
+def test_what_could_not_be_read_is_no_data_although_it_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an error reply whose reading failed would be taken for a success."""
+
+    def fail(raw: bytes) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(frames, "_read", fail)
+    assert_unreadable(b'{"id":"1","error":{"errorCode":5}}')
+
+
+def assert_unreadable(raw: bytes) -> None:
     seen = decode(raw)
     assert isinstance(seen, Reply)
     assert seen.request_id == "1"

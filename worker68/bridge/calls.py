@@ -186,6 +186,25 @@ class EndedSend:
         )
 
 
+class Known(OrderedDict[str, EndedSend | float]):
+    """Messages of the account that no call waits for, by each id they have: ours, and when others were first seen.
+
+    ``since``: from when on (monotonic seconds) all sends are among them; another owner may have written earlier ones.
+    """
+
+    def __init__(self, since: float) -> None:
+        super().__init__()
+        self._since = since
+
+    def may_be_denied(self, send: SendTerms, now: float) -> bool:
+        """Whether a "not sent" with this send's id may be of an earlier attempt: all attempts of a job have the same id."""
+        earlier = self.get(send.custom_msg_id)
+        if isinstance(earlier, EndedSend):
+            return earlier.may_be_denied(now)
+        was_tried = send.attempt is not None and send.attempt > 1
+        return was_tried and now - self._since < NOT_SENT_COMES_WITHIN_SECONDS
+
+
 def remember(table: OrderedDict[str, _Value], key: str, value: _Value) -> None:
     table[key] = value
     table.move_to_end(key)

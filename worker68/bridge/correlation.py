@@ -11,12 +11,13 @@ id of its own [doc], so there only the chat is left, and then one send per chat 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker68.bridge.calls import EndedSend, Pending, TiedBy, remember
+from worker68.bridge.calls import EndedSend, Known, Pending, TiedBy, remember
 from worker68.bridge.frames import Event, Frame, Malformed, Notice, Reply, Sighting, Sightings, read_data
 from worker68.bridge.tally import Kind, Tally
 from worker68.jobs.evidence import BridgeError, Verdict, is_credible
@@ -73,9 +74,20 @@ CorrelationEvent = Settled | ErrorReply | LateEvidence | Event
 
 
 class Correlation:
-    """The calls of one account that are under way. ``max_pending`` bounds them."""
+    """The calls of one account that are under way. ``max_pending`` bounds them.
 
-    def __init__(self, match: Match, tally: Tally, *, max_pending: int, ids_given_back: bool = False) -> None:
+    ``since``: from when on (monotonic seconds) it has seen all sends of the account; another owner may have written earlier ones.
+    """
+
+    def __init__(
+        self,
+        match: Match,
+        tally: Tally,
+        *,
+        max_pending: int,
+        ids_given_back: bool = False,
+        since: float = -math.inf,
+    ) -> None:
         self._match = match
         self._tally = tally
         self._max_pending = max_pending
@@ -84,7 +96,7 @@ class Correlation:
         self._sends_by_chat: dict[Chat, Pending] = {}
         self._ended_calls: OrderedDict[str, bool] = OrderedDict()
         # Messages of the account that no call waits for, by each id they have: ours, and when others were first seen.
-        self._known: OrderedDict[str, EndedSend | float] = OrderedDict()
+        self._known = Known(since)
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""
         self._wary_since: float | None = None
@@ -267,9 +279,8 @@ class Correlation:
         known = self._known.get(sighting.custom_msg_id or "")
         if by_id is not None:
             self.ids_given_back = True
-            # All attempts of a job have the same id.
-            of_earlier = isinstance(known, EndedSend) and known.may_be_denied(now)
-            self._apply(by_id, sighting, "chat" if of_earlier else "id", now, events)
+            assert by_id.send is not None
+            self._apply(by_id, sighting, "chat" if self._known.may_be_denied(by_id.send, now) else "id", now, events)
             return True
         if isinstance(known, EndedSend):
             self.ids_given_back |= known.owner == sighting.custom_msg_id

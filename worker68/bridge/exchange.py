@@ -17,6 +17,7 @@ from worker68.bridge.connection import Connection
 from worker68.bridge.correlation import Correlation, CorrelationEvent, ErrorReply, LateEvidence, Match, Refused, Settled
 from worker68.bridge.frames import Event, Frame
 from worker68.bridge.tally import Tally
+from worker68.clock import monotonic
 from worker68.jobs.evidence import BridgeError, Confirm
 from worker68.protocol.messages import Newline
 
@@ -61,7 +62,11 @@ class Exchange:
         self._listener = listener
         self.tally = Tally()
         self.correlation = Correlation(
-            options.match, self.tally, max_pending=options.max_pending, ids_given_back=ids_given_back
+            options.match,
+            self.tally,
+            max_pending=options.max_pending,
+            ids_given_back=ids_given_back,
+            since=monotonic(),
         )
         self._calls: dict[str, Call] = {}
         self._outgoing = Outgoing(account, options.guard, self.tally)

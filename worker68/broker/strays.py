@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.broker.place import FRONT_DOOR, lists_of
+from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
 from worker68.clock import Deadline
 from worker68.fleet.leases import account_lease, read_owners
 from worker68.redis_calls import redis_errors
@@ -29,6 +29,13 @@ LISTS_PER_TRIP: Final = 1000
 LOOKED_AT: Final = 50
 
 _QUEUE: Final = re.compile(rf"{FRONT_DOOR}\.(?P<account>.+?)(?:(?:\x06\x16|:)\d+)?")
+#: The front door's lists of other priorities than those that are read, as far as a producer's own steps go.
+_FRONT_STEPS: Final = tuple(
+    key
+    for step in range(10)
+    for separator in ("\x06\x16", ":")
+    if (key := f"{FRONT_DOOR}{separator}{step}") not in lists_of(FRONT_DOOR)
+)
 _REPLIES: Final = re.compile(r"worker68:replies:(?P<name>[^:]+)")
 
 
@@ -36,10 +43,12 @@ _REPLIES: Final = re.compile(r"worker68:replies:(?P<name>[^:]+)")
 class Strays:
     """``unknown``: messages by account that no settings and no worker have. ``celery``: ours among those looked at on that queue.
 
+    ``steps``: the lengths of lists for priorities that no worker reads, by their keys: their producer has other steps than Celery.
     ``replies``: the lengths of the lists of replies by their keys. ``complete``: whether all keys were looked at.
     """
 
     unknown: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
     celery: int = 0
     replies: dict[str, int] = field(default_factory=dict)
     complete: bool = True
@@ -96,10 +105,15 @@ class StrayFinder:
 
     def _count(self, complete: bool) -> Strays:
         queues: dict[str, list[str]] = {}
+        steps: list[str] = list(_FRONT_STEPS)
         replies: list[str] = []
         for key in sorted(self._keys):
-            if (queue := _QUEUE.fullmatch(key)) and queue["account"] not in self._accounts:
-                queues.setdefault(queue["account"], []).append(key)
+            if queue := _QUEUE.fullmatch(key):
+                account = queue["account"]
+                if account not in self._accounts:
+                    queues.setdefault(account, []).append(key)
+                elif key not in lists_of(queue_of(account)):
+                    steps.append(key)
             elif _REPLIES.fullmatch(key):
                 replies.append(key)
         owned = self._have_owners(list(queues))
@@ -108,7 +122,9 @@ class StrayFinder:
             for account, lists in queues.items()
             if account not in owned and (count := sum(length for _, length in self._lengths(lists)))
         }
-        return Strays(unknown, self._count_in_celery(), dict(self._lengths(replies)), complete)
+        return Strays(
+            unknown, dict(self._lengths(steps)), self._count_in_celery(), dict(self._lengths(replies)), complete
+        )
 
     def _have_owners(self, accounts: Sequence[str]) -> set[str]:
         """Return those that a worker owns: it has other settings than we."""

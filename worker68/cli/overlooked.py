@@ -6,13 +6,13 @@ In: Redis and the database, as far as they answer. Out: findings. Reads only; ea
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
-from worker68.broker.strays import StrayFinder
+from worker68.broker.strays import LISTS_PER_TRIP, StrayFinder
 from worker68.cli.findings import RIGHTS, Finding, Ground
 from worker68.cli.output import count_of, show_length, show_time
 from worker68.clock import utc_now
@@ -22,7 +22,7 @@ from worker68.fleet.accounts import HIDDEN
 from worker68.fleet.leases import FRONT, account_lease, read_owners
 from worker68.limits.pace import read_paces
 from worker68.observe.roster import Roster
-from worker68.redis_calls import redis_errors
+from worker68.redis_calls import answers_of, redis_errors
 from worker68.store.figures import count_in_doubt, count_outbox, find_waiting_accounts, sum_waiting_jobs
 from worker68.store.outbox import count_refused
 from worker68.store.pauses import list_pauses
@@ -39,7 +39,7 @@ OLD_CHANGE_SECONDS: Final = 120.0
 MESSAGES_A_SECOND: Final = 10
 #: How long "today" is.
 DOUBT_HOURS: Final = 24
-#: So many names stand in a finding, and of so many lists of replies the age is looked at.
+#: So many names stand in a finding.
 NAMED: Final = 3
 
 KEY_REMEDY: Final = "delete or rename the key if it is of another type; else give worker68 the right to it"
@@ -135,8 +135,11 @@ def find_wrong_queues(ground: Ground) -> Iterator[Finding]:
     for key, kind in zip(keys, types, strict=True):
         if kind not in (b"list", b"none"):
             found = f"the key holds a {kind.decode()}, not a list: nothing can be pushed to it or taken from it"
-            shown = key.replace("\x06\x16", "\\x06\\x16")
-            yield Finding(f"list {shown}", False, found, "rename or delete that key", cause=key)
+            yield Finding(f"list {_shown(key)}", False, found, "rename or delete that key", cause=key)
+
+
+def _shown(key: str) -> str:
+    return key.replace("\x06\x16", "\\x06\\x16")
 
 
 def find_dead(ground: Ground) -> Iterator[Finding]:
@@ -167,6 +170,10 @@ def find_strays(ground: Ground) -> Iterator[Finding]:
         found = f"{count_of(count, 'message')}, and no account of this name: no worker takes from it"
         remedy = "set the account up, or fix the producer and delete the list"
         yield Finding(f"list worker68.{account}", False, found, remedy)
+    for key, count in sorted(strays.steps.items()):
+        found = f"{count_of(count, 'message')} of a priority that no worker reads"
+        remedy = "let the producer keep Celery's own priority_steps, and send them again"
+        yield Finding(f"list {_shown(key)}", False, found, remedy)
     if strays.celery:
         found = f"{count_of(strays.celery, 'task')} of worker68's among the first and last: no worker takes from it"
         remedy = 'let the producer name the queue: send_task(..., queue="worker68.main")'
@@ -184,7 +191,7 @@ def _judge_replies(ground: Ground, lengths: dict[str, int]) -> Iterator[Finding]
     named = ", ".join(f"{key.removeprefix('worker68:replies:')} ({lengths[key]})" for key in longest)
     more = ", …" if len(lengths) > NAMED else ""
     found = f"{sum(lengths.values())} unread in {count_of(len(lengths), 'list')}: {named}{more}"
-    waited = max((_waited(ground.redis, key) for key in longest), default=0.0)
+    waited = _longest_wait(ground.redis, list(lengths))
     old = min(OLD_SECONDS, ground.settings.reply_ttl / 2)
     if waited >= old:
         found += f"; some for {show_length(waited)}"
@@ -192,14 +199,24 @@ def _judge_replies(ground: Ground, lengths: dict[str, int]) -> Iterator[Finding]
     yield Finding("replies", True, found, "does their reader run?" if warning else None, warning)
 
 
-def _waited(redis: Any, key: str) -> float:
-    """Return for how long the oldest reply of a list has waited at least, as the relay has marked it."""
-    with redis_errors():
-        try:
-            mark = redis.lindex(f"{key}:marks", 0)
-            return max(0.0, utc_now().timestamp() - float(mark.partition(b":")[0])) if mark else 0.0
-        except (ResponseError, ValueError):
-            return 0.0
+def _longest_wait(redis: Any, keys: Sequence[str]) -> float:
+    """Return for how long the oldest reply of these lists has waited at least, as the relay has marked it."""
+    since: list[float] = []
+    for start in range(0, len(keys), LISTS_PER_TRIP):
+        with redis.pipeline(transaction=False) as pipe:
+            for key in keys[start : start + LISTS_PER_TRIP]:
+                pipe.lindex(f"{key}:marks", 0)
+            answers = answers_of(pipe)
+        since += [at for mark in answers if (at := _marked_at(mark)) is not None]
+    return max(0.0, utc_now().timestamp() - min(since)) if since else 0.0
+
+
+def _marked_at(mark: object) -> float | None:
+    """Return the time of a mark; None where there is none, or Redis refuses to show it."""
+    try:
+        return float(mark.partition(b":")[0]) if isinstance(mark, bytes) else None
+    except ValueError:
+        return None
 
 
 def find_waiting(ground: Ground) -> Iterator[Finding]:

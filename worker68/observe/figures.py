@@ -130,7 +130,7 @@ class _Asked(Collector):
     def _read_endings(self) -> Iterator[Metric]:
         ended: Counter[tuple[str, ...]] = Counter()
         revised: Counter[tuple[str, ...]] = Counter()
-        # From 0 on: an increase is seen only from a value that was scraped before.
+        # From 0 on: an increase is seen only from a value that was scraped before. Those of a takeover have none (docs/metrics.md).
         doubts = Counter(dict.fromkeys(self._parts.owned.names(), 0))
         self._named.update(self._parts.accounts)
         for ending, count in endings_of(self._parts.engine).read().items():
@@ -178,8 +178,7 @@ class _Asked(Collector):
         lag = dict.fromkeys(owned, 0.0)
         for row in count_waiting_jobs(engine, owned):
             waiting[row.account, _task(row.task), row.state] += row.number
-            if row.state == "ready":
-                lag[row.account] = max(lag[row.account], _age(row.since, now))
+            lag[row.account] = max(lag[row.account], row.has_waited(now) or 0.0)
         yield gauge("worker68_jobs", "Unfinished jobs in the database.", ("account", "task", "state"), waiting)
         text = "For how long the oldest job that could have run has waited."
         yield gauge("worker68_oldest_ready_seconds", text, ("account",), lag)
@@ -244,7 +243,11 @@ class _Asked(Collector):
             # The key is of another type, or a right is missing: `worker68 check` names it.
             log.debug("strays_not_read", problem=str(refusal))
             return
-        strays = {"unknown_account": sum(found.unknown.values()), "celery": found.celery}
+        strays = {
+            "unknown_account": sum(found.unknown.values()),
+            "priority": sum(found.steps.values()),
+            "celery": found.celery,
+        }
         yield gauge("worker68_stray_messages", "Messages in Redis that no worker takes.", ("where",), strays)
 
     def _look_for_strays(self) -> Strays:

@@ -38,6 +38,14 @@ class Waiting(NamedTuple):
     number: int
     since: dt.datetime
 
+    def has_waited(self, now: dt.datetime) -> float | None:
+        """Return for how many seconds the oldest could have run and has not; None where none could, or it is under way."""
+        seconds = (now - self.since).total_seconds()
+        # A job that was put off stays deferred until it begins, also once its time has come.
+        if self.state == State.READY or (self.state == State.DEFERRED and seconds > 0):
+            return max(0.0, seconds)
+        return None
+
 
 class Backlog(NamedTuple):
     """The unfinished jobs of one account: how many in each state, and for how many seconds the oldest that could run has waited."""
@@ -95,8 +103,8 @@ def sum_waiting_jobs(engine: Engine, accounts: Sequence[str], now: dt.datetime) 
     for row in count_waiting_jobs(engine, accounts):
         states, oldest = found.setdefault(row.account, Backlog(Counter(), None))
         states[row.state] += row.number
-        if row.state == State.READY:
-            found[row.account] = Backlog(states, max(oldest or 0.0, (now - row.since).total_seconds()))
+        if (seconds := row.has_waited(now)) is not None:
+            found[row.account] = Backlog(states, max(oldest or 0.0, seconds))
     return found
 
 

@@ -58,6 +58,20 @@ class TestUnknownAccounts:
         assert look(client) == Strays()
 
 
+class TestPrioritiesThatAreNotRead:
+    @pytest.mark.parametrize("separator", [":", "\x06\x16"])
+    @pytest.mark.parametrize("queue", ["worker68", "worker68.main"])
+    def test_a_list_of_a_step_that_no_worker_reads_is_named(
+        self, client: redis.Redis, queue: str, separator: str
+    ) -> None:
+        """Celery's documented recipe for priorities has ten steps."""
+        for step in range(10):
+            client.lpush(f"{queue}{separator}{step}", *["one"] * (step + 1))
+        found = look(client, replies=False)
+        assert found.steps == {f"{queue}{separator}{step}": step + 1 for step in (0, 1, 2, 4, 5, 7, 8)}
+        assert found.unknown == {}
+
+
 class TestTheQueueOfNoName:
     @pytest.mark.parametrize("key", ["celery", "celery:3", "celery\x06\x166"])
     @pytest.mark.parametrize(("before", "after"), [(0, 0), (40, 20), (0, 300), (300, 0), (49, 49)])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 import redis
+from sqlalchemy import update
 
 from tests.integration.cli.conftest import Run
 from tests.parts.jobs import message, send_fields
@@ -19,11 +20,13 @@ from tests.parts.worker import wait_until
 from worker68.clock import utc_now
 from worker68.embedded import EmbeddedRedis
 from worker68.jobs.outcome import ErrorCode, in_doubt
+from worker68.jobs.states import State
 from worker68.observe.roster import AccountStatus, RefusedKey, Roster, WorkerStatus
 from worker68.simulator import Simulator
 from worker68.store import pauses
 from worker68.store.accounts import AccountRow, change_account, note_taken
 from worker68.store.outbox import settle_outbox
+from worker68.store.tables import jobs
 
 HOUR = dt.timedelta(hours=1)
 
@@ -243,6 +246,17 @@ def test_a_list_that_no_worker_takes_from_is_wrong(check: Check, worker: WorkerS
     assert check().exit_code == 0, "a worker of other settings owns it"
 
 
+@pytest.mark.parametrize("key", ["worker68.main:5", "worker68:5"])
+def test_messages_of_a_priority_that_no_worker_reads_are_wrong(
+    check: Check, worker: WorkerStatus, client: redis.Redis, key: str
+) -> None:
+    client.lpush(key, message())
+    checked = check()
+    assert (checked.exit_code, checked.verdict(f"list {key}")) == (1, "wrong")
+    assert checked.findings[f"list {key}"]["found"].startswith("1 message ")
+    assert "priority_steps" in checked.findings[f"list {key}"]["remedy"]
+
+
 def test_a_task_sent_without_a_queue_is_wrong(check: Check, worker: WorkerStatus, client: redis.Redis) -> None:
     client.lpush("celery", message("others.task"))
     assert check().verdict("list celery") == "unsaid"
@@ -265,6 +279,11 @@ def test_unread_replies_are_said_and_many_or_old_ones_are_a_warning(
     assert checked.findings["replies"]["found"] == "2 unread in 1 list: orders (2)"
 
     client.lset("worker68:replies:orders:marks", 0, f"{utc_now().timestamp() - 90_000:.0f}:two")
+    assert check().verdict("replies") == "warning"
+
+    for number in range(3):  # longer ones, whose replies are new
+        client.rpush(f"worker68:replies:new{number}", *range(3))
+        client.rpush(f"worker68:replies:new{number}:marks", f"{now}:two")
     assert check().verdict("replies") == "warning"
 
     client.delete("worker68:replies:orders:marks")
@@ -303,6 +322,15 @@ def test_a_job_that_could_have_run_long_ago_is_a_warning(check: Check, worker: W
 def test_a_deferred_job_is_not_late(check: Check, worker: WorkerStatus, ledger: Ledger) -> None:
     ledger.send(send_at="2999-01-01T00:00:00Z", now=utc_now() - 3 * HOUR)
     assert check().verdict("jobs of main") == "unsaid"
+
+
+def test_a_job_whose_back_off_is_long_over_is_late(check: Check, worker: WorkerStatus, ledger: Ledger) -> None:
+    job = ledger.send(now=utc_now() - 5 * HOUR)
+    tried_again = {"state": State.DEFERRED, "attempts": 1, "due_at": utc_now() - 3 * HOUR}
+    ledger.run(lambda connection: connection.execute(update(jobs).where(jobs.c.seq == job.seq).values(tried_again)))
+    checked = check()
+    assert checked.verdict("jobs of main") == "warning"
+    assert "1 job unfinished; the oldest that could run has waited for 3 h" in checked.findings["jobs of main"]["found"]
 
 
 def test_jobs_of_an_account_that_is_set_up_no_more_are_wrong(

@@ -71,6 +71,7 @@ def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedi
         client.rpush("worker68:dead", "one", "two")
         client.lpush("worker68.ghost", message(), message())
         client.lpush("worker68.ghost:3", message())
+        client.lpush("worker68.main:5", message(), message())
         client.lpush("celery", message(), message(task="others.task"), "no message")
         client.set("worker68.neighbour", "no list")
     stand.runtime.start()
@@ -78,7 +79,7 @@ def test_what_is_overlooked_is_a_figure(stand: Stand, redis_server: EmbeddedRedi
     wait_until(lambda: stand.parts.owned.owns_front)
     figures = stand.figures()
     assert figures["worker68_set_aside"] == {(): 2}
-    assert figures["worker68_stray_messages"] == {("unknown_account",): 3, ("celery",): 1}
+    assert figures["worker68_stray_messages"] == {("unknown_account",): 3, ("priority",): 2, ("celery",): 1}
     assert figures["worker68_jobs_without_account"] == {(): 0}
     assert figures["worker68_jobs_in_doubt_total"] == {("main",): 0}, "an increase needs a first value"
     assert "ghost" not in str(figures)

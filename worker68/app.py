@@ -33,7 +33,7 @@ def load_app() -> Celery:
 def make_app(settings: Settings) -> Celery:
     """Return a Celery application for these settings. Raises ``SettingsError`` without a Redis URL."""
     redis_url = settings.require_redis_url()
-    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
         if (os.environ.get(name) or redis_url) != redis_url:
             raise SettingsError(f"{name} is set, and Celery would follow it instead of WORKER68_REDIS_URL: unset it")
     app = Celery("worker68", set_as_current=False)

@@ -35,8 +35,9 @@ _ARGUMENTS: Final = re.compile(r",? with args beginning with")
 #: Where Redis says which line of a script failed, and the command in such a line.
 _LINE: Final = re.compile(r"user_script:(\d+)")
 _COMMAND: Final = re.compile(r"redis\.p?call\('(\w+)'")
-#: What Redis says within a script of a right that is missing; the error's type does not tell.
-_FORBIDDEN_WITHIN: Final = "The user executing the script can't"
+#: What Redis says of a right that is missing within a script, and of a command that it does not have, as renamed ones; the error's
+#: type does not tell.
+_FORBIDDEN: Final = re.compile(r"The user executing the script can't|unknown (Redis )?command", re.IGNORECASE)
 #: A refusal is cut after this.
 REFUSAL_LENGTH: Final = 200
 _ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, OSError, ResponseError)
@@ -114,8 +115,8 @@ class Script:
 
     def raise_forbidden(self, error: ResponseError) -> None:
         """Raise ``RedisForbids`` where the script may not be run, or a command within it; do nothing for other errors."""
-        words = str(error)
-        if not isinstance(error, NoPermissionError) and _FORBIDDEN_WITHIN not in words:
+        words = _ARGUMENTS.split(str(error), maxsplit=1)[0]
+        if not isinstance(error, NoPermissionError) and not _FORBIDDEN.search(words):
             return
         line = _LINE.search(words)
         command = _COMMAND.search(self.source.splitlines()[int(line[1]) - 1]) if line else None

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from tests.parts import acl
 from worker68.broker.wire import Wire
 from worker68.errors import RedisForbids
-from worker68.redis_calls import LuaScript
+from worker68.redis_calls import LuaScript, Script
 
 Run = Callable[[Sequence[str], Sequence[str]], Any]
 
@@ -57,3 +57,20 @@ def test_another_error_is_none_of_rights(user: redis.Redis, run: Run) -> None:
     with pytest.raises(ResponseError) as raised:
         run(KEYS, ["worker-a", "no milliseconds", "1"])
     assert not isinstance(raised.value, RedisForbids)
+
+
+@pytest.mark.parametrize("mark", ["'", "`"])
+def test_a_command_that_the_server_does_not_have_is_named_without_its_arguments(mark: str) -> None:
+    """Some managed servers have renamed it. Ours has it, so its words are given here."""
+    words = f"unknown command {mark}EVALSHA{mark}, with args beginning with: {mark}secret{mark} "
+    with pytest.raises(RedisForbids, match=f"a right .unknown command {mark}EVALSHA{mark}.") as raised:
+        Script(PACKAGE, FILE).raise_forbidden(ResponseError(words))
+    assert "secret" not in str(raised.value)
+
+
+def test_a_command_that_a_script_does_not_find_is_named() -> None:
+    script = Script(PACKAGE, FILE)
+    line = next(number for number, words in enumerate(script.source.splitlines(), 1) if "redis.call('TIME')" in words)
+    words = f"Unknown Redis command called from script script: 5b1f, on @user_script:{line}."
+    with pytest.raises(RedisForbids, match="the right to TIME"):
+        script.raise_forbidden(ResponseError(words))

@@ -60,15 +60,19 @@ class RedisAddress(NamedTuple):
 
 
 def check_redis_url(url: str) -> str:
-    """Return the URL if all readers understand the same by it; raise ``ValueError``, which does not show the URL."""
+    """Return the URL if all readers understand the same by it; raise ``ValueError``, which does not show the URL.
+
+    Its scheme is returned in small letters: Celery knows no other.
+    """
     read_redis_url(url)
-    return url
+    scheme, colon, rest = url.partition(":")
+    return f"{scheme.lower()}{colon}{rest}"
 
 
 def read_redis_url(url: str) -> RedisAddress:
     """Return what the URL says. Raises ``ValueError``, which does not show the URL."""
-    expected = _SENTINEL if url.startswith("sentinel") else _REDIS
-    if not url.startswith(_SCHEMES):
+    expected = _SENTINEL if url.lower().startswith("sentinel") else _REDIS
+    if not url.lower().startswith(_SCHEMES):
         expected = f"{_REDIS}, or {_SENTINEL}"
     try:
         return _read(url)

@@ -48,6 +48,7 @@ def test_the_wish_about_certificates_is_spelled_out(given: str, spelled_out: str
 )
 def test_a_url_that_is_taken_is_read_alike_by_all(url: str) -> None:
     assert check_redis_url(url) == url
+    assert check_redis_url(url.replace("redis", "REDIS", 1)) == url
     spelled_out = celery_url(url)
     by_redis_py, by_kombu = parse_url(spelled_out), connection(url)
     by_celery = Celery("reader", broker=spelled_out, backend=spelled_out, set_as_current=False).backend.connparams

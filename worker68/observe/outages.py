@@ -14,12 +14,13 @@ from typing import Any, Final
 import structlog
 
 from worker68.clock import monotonic
-from worker68.errors import DatabaseAway, words_of
+from worker68.errors import DatabaseAway, RedisAway, words_of
 
 log = structlog.get_logger(__name__)
 
-#: A place that has failed and does not try again is not waited for: its job may have ended. All try at least every few seconds.
-FORGET_SECONDS: Final = 15.0
+#: A place that has failed and does not try again is not waited for: its job may have ended. The slowest try every 15 s, and a try
+#: may take as long.
+FORGET_SECONDS: Final = 40.0
 
 
 class Outage:
@@ -86,6 +87,11 @@ DATABASE: Final = Outage(
 REDIS: Final = Outage(
     "redis_away", "redis_back", "waiting for it; nothing is taken in or sent meanwhile, replies wait: look at REDIS_URL"
 )
+
+
+def of(away: DatabaseAway | RedisAway) -> Outage:
+    """Return the outage of what is away."""
+    return DATABASE if isinstance(away, DatabaseAway) else REDIS
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from worker68.clock import monotonic
 from worker68.errors import DatabaseAway, LeaseLost, RedisAway, RowsLocked
 from worker68.execution.account import Account
 from worker68.fleet.leases import Lease
-from worker68.observe.outages import Outage
+from worker68.observe import outages
 
 log = structlog.get_logger(__name__)
 
@@ -99,8 +99,10 @@ class Agenda:
 #: An account that failed rests so long.
 REST_SECONDS = 1.0
 
-_FAILED = Outage("account_failed", "account_works_again", "a fault in worker68; the other accounts go on", fault=True)
-_LOCKED = Outage(
+_FAILED = outages.Outage(
+    "account_failed", "account_works_again", "a fault in worker68; the other accounts go on", fault=True
+)
+_LOCKED = outages.Outage(
     "account_locked",
     "account_taken_over",
     "another session holds rows of the account: that of an owner which is frozen ends within seconds; the others go on",
@@ -316,10 +318,16 @@ class Background:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, name: str, work: Awaitable[None]) -> None:
+        # Under its own name: the round that began it ends well before.
+        where = f"account {name}"
         try:
             await work
         except (DatabaseAway, RedisAway) as away:
+            outages.of(away).fails(where, away)
             self._away = away
+        else:
+            for outage in (outages.DATABASE, outages.REDIS):
+                outage.works(where)
         finally:
             self._owned.in_background.discard(name)
             self._done(name)

@@ -66,8 +66,7 @@ class Scheduler:
                 with self._inbox.watched(self._wakeup.set):
                     await self._wakeup.wait(next_at - monotonic())
             except (DatabaseAway, RedisAway) as away:
-                outage = outages.DATABASE if isinstance(away, DatabaseAway) else outages.REDIS
-                outage.fails("scheduler", away)
+                outages.of(away).fails("scheduler", away)
                 self._database_seen = False
                 await self._pause()
             except Exception as error:  # noqa: BLE001 - a worker whose scheduler has ended is alive and takes nothing in

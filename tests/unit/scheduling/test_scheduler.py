@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Self, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.parts.clock import Clock
 from tests.parts.jobs import job
@@ -27,6 +28,7 @@ from worker68.execution.under_way import Capacity
 from worker68.fleet.leases import Lease, account_lease
 from worker68.jobs.job import Job
 from worker68.loop import Loop, Stopping
+from worker68.observe import outages
 from worker68.scheduling import owned_accounts
 from worker68.scheduling import scheduler as scheduler_module
 from worker68.scheduling.owned_accounts import OwnedAccounts
@@ -260,6 +262,23 @@ def test_an_account_that_rests_while_the_database_comes_back_is_looked_at_again(
 
     accounts = [Account(name, on_upkeep=partial(fail, name)) for name in "ab"]
     run(schedule(accounts, 16, lambda: all(one.begun for one in accounts), begin=lambda scheduler, account: None))
+
+
+def test_a_database_that_only_upkeep_misses_is_said_to_be_away_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it can be read and not be written: the rounds in between end well."""
+    monkeypatch.setattr(scheduler_module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(outages, "DATABASE", outages.Outage("database_away", "database_back", "wait"))
+    account, failures = Account("main"), [DatabaseAway("read-only")] * 5
+
+    def fail() -> None:
+        if failures:
+            raise failures.pop()
+
+    account.on_upkeep = fail
+    with capture_logs() as lines:
+        run(schedule([account], 16, lambda: account.begun > 0, end_soon))
+    said = [(line["event"], line.get("where")) for line in lines if line["event"].startswith("database")]
+    assert said == [("database_away", "account main"), ("database_back", None)]
 
 
 def test_room_that_is_counted_anew_lets_messages_in(monkeypatch: pytest.MonkeyPatch) -> None:

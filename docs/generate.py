@@ -187,8 +187,9 @@ Run a command as `.venv/bin/worker68 COMMAND`, or as `python3 dev.py run COMMAND
   standard error.
 - Tables fit the terminal, from 80 columns on: ids are short there, and text that has no room stands in lines below its row. Into a
   pipe each row is one line with whole ids. `--json` is for programs.
-- Where a command takes the `ID` of a job, that is its `job_id`, the beginning of it (6 characters at least), its number as
-  `jobs list` shows it (`@4711`), or a Celery id. An id that fits several jobs is refused, and the jobs are named.
+- Where a command takes the `ID` of a job, that is its `job_id`, the beginning of it (6 characters at least; to cancel, of a UUID
+  only), its number as `jobs list` shows it (`@4711`), or a Celery id. An id that fits several jobs is refused, and the jobs are
+  named.
 - Lists of ended jobs look back through the newest 500 000 jobs.
 - The commands from `send` to `restart-client` put one job in and print its Celery id. With `--wait` they wait for its end and print
   that. The job goes on when `--timeout` is over.

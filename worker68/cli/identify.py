@@ -30,16 +30,19 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NUMBER: Final = re.compile(r"@([0-9]{1,18})")
 
 
-def find_job(engine: Engine, given: str, account: str | None = None) -> JobReport | None:
+def find_job(engine: Engine, given: str, account: str | None = None, *, is_to_change: bool = False) -> JobReport | None:
     """Return the job that is meant, None where there is none. Raises ``UsageError`` where several are.
 
-    A whole id counts before a beginning; a number is looked for beside whole ids, which may look like one.
+    A whole id counts before a beginning; a number is looked for beside whole ids, which may look like one. ``is_to_change``: of ids
+    that are no UUIDs the beginning does not count. It is never shown as a short id, and one letter short it is another's id.
     """
     found = find_jobs(engine, given, account)
     if number := _NUMBER.fullmatch(given):
         found += load_reports(engine, [int(number[1])], account)
     if not found and len(given) >= LEAST_BEGINNING:
         found = load_reports(engine, find_beginnings(engine, given, account, NAMED + 1), account)
+        if is_to_change and len(found) == 1 and not _UUID.fullmatch(found[0].job.job_id):
+            found = []
     by_seq = {report.job.seq: report for report in found}
     if len(by_seq) > 1:
         raise click.UsageError(_ask_which(given, [report.job for report in by_seq.values()]))

@@ -124,8 +124,8 @@ def show(job_id: str, account: str | None, as_json: bool) -> None:
 def cancel_(job_id: str, account: str | None, reason: str) -> int:
     """Cancel a job of which nothing was written to the bridge yet.
 
-    ID is as for `jobs show`. An id that is not known yet is remembered for 30 days: its job is cancelled when it comes. The exit
-    code is 1 then, as it is where it is too late.
+    ID is as for `jobs show`, but the beginning counts of a UUID only. An id that is not known yet is remembered for 30 days: its
+    job is cancelled when it comes. The exit code is 1 then, as it is where it is too late.
 
     \b
     Example:
@@ -133,7 +133,7 @@ def cancel_(job_id: str, account: str | None, reason: str) -> int:
     """
     settings = load_settings()
     with open_database(settings) as engine:
-        report = find_job(engine, job_id, account)
+        report = find_job(engine, job_id, account, is_to_change=True)
         if report is None and is_number(job_id):
             raise NoSuchJob(f"no job {job_id!r} in this database")
         task_ids = [one.task_id for one in report.requesters] if report else [job_id]

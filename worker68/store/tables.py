@@ -58,8 +58,8 @@ BRIDGE_CODE_LENGTH = 40
 
 
 def plain(words: str) -> str:
-    """Return the bridge's words as both databases can hold them: PostgreSQL's text has no NUL."""
-    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    """Return foreign words as both databases can hold them: PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair."""
+    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 #: SQLite counts rows up by itself only in a column that is exactly INTEGER.

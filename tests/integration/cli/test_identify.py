@@ -64,6 +64,16 @@ def test_a_whole_id_counts_before_the_beginning_of_another(ask: Ask, ledger: Led
     assert ask(80, "jobs", "show", "orde").exit_code == 1, "too short to be meant"
 
 
+def test_no_job_is_cancelled_by_the_beginning_of_an_id_that_is_no_uuid(ask: Ask, ledger: Ledger) -> None:
+    """A letter short, it may be the id of another job, which has not come yet."""
+    ledger.send(job_id="order-4719")
+    assert json.loads(ask(80, "jobs", "show", "order-471", "--json").stdout)["job"]["job_id"] == "order-4719"
+    done = ask(80, "jobs", "cancel", "order-471")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no job 'order-471' yet" in done.stderr
+    assert [row.state for row in ledger.rows()] == ["ready"]
+
+
 def test_a_number_that_no_job_has_is_not_kept_for_a_message_to_come(ask: Ask, ledger: Ledger) -> None:
     done = ask(80, "jobs", "cancel", "@4711")
     assert (done.exit_code, done.stderr) == (1, "worker68: no job '@4711' in this database\n")

@@ -62,3 +62,7 @@ def test_a_time_of_no_known_moment_is_refused(dialect: Dialect) -> None:
 
 def test_a_text_loses_only_its_nul() -> None:
     assert plain("\x00a\x00\x01小\n") == "\N{REPLACEMENT CHARACTER}a\N{REPLACEMENT CHARACTER}\x01小\n"
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    assert plain("a\ud800小") == "a?小"

@@ -17,10 +17,9 @@ import structlog
 from worker68.bridge.correlation import LateEvidence
 from worker68.bridge.exchange import Listener
 from worker68.bridge.link import Bridges
-from worker68.broker.bindings import bind_queues
+from worker68.broker.bindings import Bindings
 from worker68.broker.client import make_client
 from worker68.broker.inbox import Inbox
-from worker68.broker.place import FRONT_DOOR, queue_of
 from worker68.broker.source import Source
 from worker68.clock import Deadline, utc_now
 from worker68.errors import DatabaseAway, DatabaseUnfit, LeaseLost, RedisAway, RedisForbids, SettingsError
@@ -102,10 +101,10 @@ class Runtime:
         self._writer = Writer(self.engine)
         self._accounts = Accounts(settings, self.engine, self._note_change)
         self._account_watch = AccountWatch(self._accounts, self.loop.loop)
-        self._bound: frozenset[str] = frozenset()  # the queues that are bound are those of these accounts
         self.runs = Runs()
         self.feed = Feed()
         self._relay = Relay(self.engine, self._redis, int(settings.reply_ttl), self, self.loop.loop)
+        self._bindings = Bindings(self._redis, self._relay.refusals)
         self._kept = Kept(self._redis)
         self._late = LateOffers(self._writer, self._kept, self._relay.wake, self.loop.loop)
         capacity = Capacity(settings.concurrency)
@@ -217,9 +216,7 @@ class Runtime:
 
     def bind_queues(self) -> None:
         """Let a message that names the exchange of a queue reach it alone. Raises ``RedisAway``."""
-        names = frozenset(self._owned.names())  # all, from each worker of a fleet, would keep Redis busy for long
-        bind_queues(self._redis, [FRONT_DOOR, *map(queue_of, names)])
-        self._bound = names
+        self._bindings.bind_all(self._owned.names())  # all, from each worker of a fleet, would keep Redis busy for long
 
     def ask_to_stop(self, *, at_once: bool = False) -> None:
         """Begin to stop this process, whose time runs from now on. Safe in a signal handler; a second time changes nothing.
@@ -350,9 +347,7 @@ class Runtime:
         row = self._accounts.known.rows.get(name)
         if row is not None and not row.is_taken and lease.held:
             note_taken(self.engine, name, row.version)
-        if name not in self._bound:
-            bind_queues(self._redis, [queue_of(name)])
-            self._bound |= {name}
+        self._bindings.bind(name)
         seen = recovery.record_kept(self.engine, self._kept, name, utc_now())
         recovery.take_over(self.engine, name, lease.fence, utc_now())
         return seen

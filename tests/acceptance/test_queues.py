@@ -7,7 +7,8 @@ import time
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, SYNC, Stage, envelope, name
+from tests.acceptance.conftest import GROUP, GROUP_CHAT, MEMBER, MUTE, SEND, SYNC, Stage, StageMaker, envelope, name
+from tests.parts.worker import PATIENCE_SECONDS
 from worker68.simulator import Simulator
 from worker68.simulator.population import FRIEND, OWNED_GROUP
 
@@ -45,6 +46,25 @@ def test_a_message_that_names_the_exchange_reaches_one_account(stage: Stage) -> 
     assert stage.end_of(result)["account"] == "main"
     assert stage.end_of(stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=name()))["status"] == "succeeded"
     assert [stage.sent(words, bridge) for bridge in stage.bridges.values()] == [1, 0]
+
+
+def test_bindings_that_others_have_spoiled_hold_up_no_job(make_stage: StageMaker) -> None:
+    """By a scribble at the front door, by a producer with another separator, by a key of another type."""
+    stage = make_stage()
+    stage.redis.sadd("_kombu.binding.worker68", "x")
+    stage.redis.sadd("_kombu.binding.worker68.main", "worker68.main::worker68.main")
+    stage.redis.set("_kombu.binding_permanent.worker68.main", "no set")
+    stage.worker.start()
+    stage.worker.wait_ready()
+
+    words = name()
+    for queue in ("worker68", "worker68.main"):
+        stage.push(envelope(SEND, {"chat": GROUP_CHAT, "text": words}), queue)
+
+    stage.wait(lambda: stage.sent(words) == 2)
+    assert stage.celery.control.ping(timeout=PATIENCE_SECONDS, limit=1)
+    assert stage.worker.log.count("redis_refused") == 1
+    assert "Traceback" not in stage.worker.log
 
 
 def test_an_accounts_queue_needs_no_account(stage: Stage) -> None:

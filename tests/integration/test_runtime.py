@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import redis
 
 from tests.parts.jobs import NOW
 from tests.parts.worker import environment
 from worker68 import runtime
+from worker68.broker.bindings import KEYS
 from worker68.errors import SettingsError
 from worker68.fleet.leases import Lease, account_lease
 from worker68.runtime import Runtime
@@ -129,6 +131,21 @@ def test_an_account_is_opened_as_it_was_when_its_lease_began(sqlite_url: str, re
         assert not read_accounts(built.engine)[0].is_taken, "a lease that has ended says nothing"
         built._take_over(Lease(account_lease("shop"), "worker", 2, math.inf), "shop")
         assert read_accounts(built.engine)[0].is_taken
+    finally:
+        built.stop()
+        built.loop.loop.close()
+
+
+def test_an_account_whose_binding_redis_refuses_is_opened_and_the_key_is_named(sqlite_url: str, redis_url: str) -> None:
+    upgrade(sqlite_url)
+    built = Runtime(Settings(redis_url=redis_url, database_url=sqlite_url, bridge_url="ws://127.0.0.1:1"))
+    key = KEYS[0] % "worker68.main"
+    try:
+        with redis.Redis.from_url(redis_url) as client:
+            client.set(key, "no set")
+        built._take_over(Lease(account_lease("main"), "worker", 1, math.inf), "main")
+        built.bind_queues()
+        assert [one.key for one in built._relay.refusals.now()] == [key]
     finally:
         built.stop()
         built.loop.loop.close()

@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": FURNITURE
     | {"jobs", "protocol", "tasks", "loop", "bridge", "limits", "store", "redis_calls", "fleet.leases"},
     "fleet": FURNITURE | {"loop", "redis_calls", "store", "bridge.url"},
-    "broker": FURNITURE | {"jobs", "tasks", "redis_calls", "fleet.leases", "execution.intake"},
+    "broker": FURNITURE | {"jobs", "tasks", "redis_calls", "fleet.leases", "execution.intake", "execution.refusals"},
     "scheduling": FURNITURE
     | {"jobs", "loop", "fleet.leases", "broker.inbox", "broker.place"}
     | {"execution.account", "execution.slots", "execution.under_way"},

@@ -129,7 +129,9 @@ class Doorbell:
                     self._pong_due = False
                 elif message[0] == b"message" and message[-1] is None:  # all keys are gone
                     self._missed = True
-                elif message[0] == b"message":
+                elif message[0] == b"message" and isinstance(
+                    message[-1], list
+                ):  # else another program has published there
                     self._rung.update(message[-1])
         except (RedisAway, ResponseError):
             self._bell.close()

@@ -141,9 +141,13 @@ class Source:
             if not owned:
                 continue
             for key in broken:
-                self._report(place, key)
+                self._report("intake_key_of_wrong_type", place, key)
             pairs = zip(entries[::2], entries[1::2], strict=True)
-            own = [_parse(place, field, value) for field, value in pairs]
+            try:
+                own = [_parse(place, field, value) for field, value in pairs]
+            except ValueError:  # another program has written to the hash
+                self._report("intake_field_not_readable", place, place.unacked_key.encode())
+                continue
             popped += own
             if leftover and own:
                 again[place.name] = None
@@ -164,10 +168,12 @@ class Source:
         first, rest = list(again)[:1], list(again)[1:]  # so that a long list keeps no other from being searched
         return Batch((*popped, *found), (*rest, *first), frozenset(crowded))
 
-    def _report(self, place: Place, key: bytes) -> None:
+    def _report(self, event: str, place: Place, key: bytes) -> None:
         if key not in self._broken_keys:
             self._broken_keys.add(key)
-            log.error("intake_key_of_wrong_type", place=place.name, key=key, remedy="look at the key, then delete it")
+            log.error(
+                event, place=place.name, key=key, remedy="look at the key, then delete what does not belong there"
+            )
 
 
 def _parse(place: Place, field: bytes, value: bytes) -> Popped:

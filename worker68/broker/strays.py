@@ -151,7 +151,9 @@ class StrayFinder:
             answers = pipe.execute(raise_on_error=False)
         found = 0
         for length, oldest, newest in zip(*[iter(answers)] * 3, strict=True):
-            if isinstance(length, int):  # else the key is of another type
+            if (
+                isinstance(length, int) and isinstance(oldest, list) and isinstance(newest, list)
+            ):  # else Redis refuses it
                 both = [*newest[: max(0, length - LOOKED_AT)], *oldest]
                 found += sum(map(_is_ours, both))
         return found

@@ -18,6 +18,7 @@ from worker68.celery_worker.events import JobEvents
 from worker68.celery_worker.inspection import Inspection
 from worker68.celery_worker.internals import ShownRequests
 from worker68.celery_worker.revocation import Revocation
+from worker68.clock import monotonic
 from worker68.errors import RedisAway, SettingsError
 from worker68.observe import outages
 from worker68.runtime import Runtime
@@ -28,6 +29,8 @@ __all__ = ["RuntimeStep", "ShowStep"]
 SHOW_SECONDS: Final = 1.0
 #: A Redis that takes connections and no writes (full, a failover) would be asked many times a second, with a line in the log each.
 REFUSED_SECONDS: Final = 1.0
+#: How often the queues are bound anew: workers of earlier versions bind them to one exchange whenever they connect.
+BIND_SECONDS: Final = 300.0
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -88,11 +91,11 @@ class ShowStep(bootsteps.StartStopStep):
         self._requests = ShownRequests(self._runtime.runs, consumer.app.tasks)
         self._events = JobEvents(self._runtime.feed)
         self._timer: Any = None
-        self._bound = False
+        self._bind_at = 0.0  # when the queues are bound next
         super().__init__(consumer, **options)
 
     def start(self, consumer: Any) -> None:
-        self._bound = False
+        self._bind_at = 0.0
         self._bind_queues()
         internals.prepare_dispatcher(consumer.event_dispatcher)
         self._runtime.feed.is_wanted = partial(internals.sends_task_events, consumer)
@@ -111,7 +114,7 @@ class ShowStep(bootsteps.StartStopStep):
         self._publish(consumer)
 
     def _show(self, consumer: Any) -> None:
-        if not self._bound:
+        if monotonic() >= self._bind_at:
             self._bind_queues()
         self._requests.refresh()
         self._publish(consumer)
@@ -127,7 +130,7 @@ class ShowStep(bootsteps.StartStopStep):
         except RedisAway as away:
             outages.REDIS.fails("bindings", away)
         else:
-            self._bound = True
+            self._bind_at = monotonic() + BIND_SECONDS
             outages.REDIS.works("bindings")
 
 

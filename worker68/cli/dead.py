@@ -7,7 +7,6 @@ An entry is taken off the list only in the step that puts it back, or by ``drop`
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator
@@ -63,7 +62,7 @@ class Entry(msgspec.Struct, kw_only=True):
         if self.message_base64 is not None:
             try:
                 return base64.b64decode(self.message_base64, validate=True)
-            except binascii.Error:
+            except ValueError:
                 return None
         return self.message.encode() if self.message is not None else None
 
@@ -246,7 +245,7 @@ def _find(redis: Redis, ids: tuple[str, ...]) -> list[Found]:
 def _found(raw: bytes) -> Found:
     try:
         entry = msgspec.json.decode(raw, type=Entry)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         entry = Entry()
     return Found(hashlib.sha256(raw).hexdigest()[:ID_LENGTH], raw, entry)
 

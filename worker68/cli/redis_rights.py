@@ -12,6 +12,7 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+from worker68.broker.bindings import KEYS as BINDINGS
 from worker68.broker.place import FRONT_NAME, Place, lists_of
 from worker68.broker.url import read_redis_url
 from worker68.broker.wire import Wire
@@ -115,13 +116,16 @@ def _show(command: Command) -> str:
 
 
 def _of_place(place: Place) -> Iterator[Command]:
-    """Yield what the intake does with a queue; its scripts send these."""
+    """Yield what the intake does with a queue, whose scripts send these, and what binds it."""
     for key in lists_of(place.queue):
         yield from (("LLEN", key), ("RPOP", key), ("RPUSH", key, ""), ("LPUSH", key, ""), ("LRANGE", key, 0, 0))
         yield from (("LINDEX", key, 0), ("LSET", key, 0, ""), ("LREM", key, 0, ""))
     yield from (("GETEX", place.lease_key), ("GET", place.lease_key), ("PEXPIRE", place.lease_key, 1))
     key = place.unacked_key
     yield from (("HLEN", key), ("HKEYS", key), ("HGET", key, ""), ("HSET", key, "", ""), ("HDEL", key, ""))
+    for binding in BINDINGS:
+        key = binding % place.queue
+        yield from (("SADD", key, ""), ("SMEMBERS", key), ("SREM", key, ""))
 
 
 def _of_account(account: str) -> Iterator[Command]:
@@ -170,6 +174,8 @@ def _of_all(redis_url: str) -> Iterator[Command]:
     for exchange in ("celery.pidbox", "reply.celery.pidbox"):
         binding = f"_kombu.binding.{exchange}"
         yield from (("SADD", binding, ""), ("SMEMBERS", binding), ("SREM", binding, ""), ("EXISTS", binding))
+    deadlines = "_kombu.binding_deadlines"
+    yield from (("ZADD", deadlines, 0, ""), ("ZRANGEBYSCORE", deadlines, 0, 0), ("ZREM", deadlines, ""))
     yield from (("LLEN", "celery@check.celery.pidbox"), ("LPUSH", "check.reply.celery.pidbox", ""))
     yield from (("PSUBSCRIBE", f"/{database}.celery.pidbox"), ("PUBLISH", f"/{database}.celery.pidbox", ""))
     yield ("PUBLISH", f"/{database}.celeryev/worker.heartbeat", "")

@@ -38,7 +38,7 @@ class Refused:
 
 
 class Refusals:
-    """For the relay's thread; ``now`` may be called from any thread: what it reads is replaced as a whole."""
+    """From any thread: what is read is replaced as a whole. Of two that note at once one may be known at its next note only."""
 
     def __init__(self) -> None:
         self._refused: dict[str, Refused] = {}
@@ -58,8 +58,8 @@ class Refusals:
         before = known[key].count if key in known else 0
         self._refused = {**known, key: Refused(key, what, problem, before + count, monotonic())}
         if self._logged_at.get(key, 0.0) <= monotonic():
-            self._logged_at = {name: at for name, at in self._logged_at.items() if at > monotonic()}
-            self._logged_at[key] = monotonic() + LOG_SECONDS
+            logged_at = {name: at for name, at in self._logged_at.items() if at > monotonic()}
+            self._logged_at = {**logged_at, key: monotonic() + LOG_SECONDS}
             log.error("redis_refused", key=key, what=what, problem=problem, count=before + count, remedy=remedy)
 
     def taken(self, key: str) -> None:

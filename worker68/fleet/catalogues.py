@@ -97,7 +97,6 @@ class Catalogues:
             found = cast("list[bytes | None]", self._client.mget([catalogue_key(digest) for digest in digests]))
         for digest, said in zip(digests, found, strict=True):
             if said is not None:
-                with suppress(
-                    msgspec.DecodeError
-                ):  # a version that writes something else: left out, as one without a list
+                # A version that writes something else is left out, as one without a list.
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
                     self._lists[digest] = Catalogue(frozenset(_decode(said)))

@@ -7,6 +7,7 @@ In: a worker's status, every few seconds. Out: the statuses of all workers that 
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from typing import Final, cast
 
 import msgspec
@@ -90,9 +91,14 @@ class Roster:
             pipe.execute()
 
     def read(self) -> list[WorkerStatus]:
-        """Return the last status of each worker, by its name."""
+        """Return the last status of each worker, by its name; without those of versions that report other things."""
         with redis_errors():
             names = cast("list[bytes]", self._client.zrange(ROSTER_KEY, 0, -1))
             keys = [status_key(name.decode()) for name in sorted(names)]
             reports = cast("list[bytes | None]", self._client.mget(keys)) if keys else []
-        return [msgspec.json.decode(report, type=WorkerStatus) for report in reports if report is not None]
+        statuses = []
+        for report in reports:
+            if report is not None:
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    statuses.append(msgspec.json.decode(report, type=WorkerStatus))
+        return statuses

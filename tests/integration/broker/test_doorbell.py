@@ -79,6 +79,21 @@ def test_a_drained_bell_is_silent(source: Source, client: redis.Redis, main: Pla
     assert not source.doorbell.take_changed()
 
 
+def test_what_another_program_publishes_there_rings_for_no_key(
+    source: Source, client: redis.Redis, main: Place, readable: Readable
+) -> None:
+    pop_all(source, main)
+    source.doorbell.take_changed()
+
+    client.publish("__redis__:invalidate", "worker68.main")
+
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
+    assert not source.doorbell.take_changed()
+    client.lpush("worker68.main", b"1")
+    assert readable(source.doorbell.fileno(), RINGS_WITHIN)
+    assert source.doorbell.take_changed().keys == {b"worker68.main"}
+
+
 def test_own_work_does_not_ring(source: Source, client: redis.Redis, main: Place, readable: Readable) -> None:
     client.lpush("worker68.main", b"1", b"2", b"3")
     pop_all(source, main)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from tests.integration.broker.places import own, pop_and_ack, push, raws
-from worker68.broker.place import Place
+from worker68.broker.place import FRONT_NAME, Place
 from worker68.broker.source import Source
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
@@ -51,6 +52,26 @@ def test_leftovers_of_several_owners_come_by_their_fences(source: Source, client
         client.hset("worker68:unacked:main", f"{fence:016d}:000000000001", b"13:worker68.main" + message)
 
     assert raws(source, main) == [b"earlier", b"later"]
+
+
+def test_what_another_program_has_written_among_them_holds_up_its_own_place_alone(
+    source: Source, client: redis.Redis, main: Place
+) -> None:
+    """Kombu does so with ``worker68:`` before all its keys: its hash ``unacked`` is the front door's then."""
+    front = own(client, FRONT_NAME, fence=1)
+    push(client, "worker68", b"1")
+    push(client, "worker68.main", b"2")
+    client.hset("worker68:unacked", "a-tag", '[{"body": ""}, "", "worker68"]')
+
+    with capture_logs() as logs:
+        batch = source.pop([front, main], 100)
+        source.ack(batch.popped)
+        assert raws(source, front) == []
+    assert ([popped.raw for popped in batch.popped], batch.again) == ([b"2"], ())
+    assert [(line["event"], line["key"]) for line in logs] == [("intake_field_not_readable", b"worker68:unacked")]
+
+    client.delete("worker68:unacked")
+    assert raws(source, front) == [b"1"]
 
 
 def test_leftovers_keep_to_the_limit_and_the_rest_follows(source: Source, client: redis.Redis, main: Place) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.parts import acl
 from tests.parts.jobs import message
 from worker68.broker import strays
 from worker68.broker.strays import LOOKED_AT, StrayFinder, Strays, count_messages
@@ -98,6 +99,15 @@ class TestTheQueueOfNoName:
         client.set("celery", "no list")
         client.lpush("celery:9", message())
         assert look(client).celery == 1
+
+    def test_lists_that_redis_does_not_show_are_passed_over(self, client: redis.Redis, redis_url: str) -> None:
+        client.lpush("celery", message())
+        acl.make_user(client, [*acl.lines_of_page(), "-lrange"])
+        with redis.Redis.from_url(acl.url_of(redis_url), protocol=2) as user:
+            try:
+                assert look(user).celery == 0
+            finally:
+                client.acl_deluser(acl.USER)
 
 
 class TestReplies:

@@ -95,6 +95,16 @@ def test_what_cannot_be_put_back_stays(run: Any, client: Any) -> None:
     assert client.llen(DEAD) == 3
 
 
+def test_whatever_others_have_pushed_is_shown_and_dropped(run: Any, client: Any) -> None:
+    scribbles = ["scribble", '{"x": ' + "[" * 5000, json.dumps({"message_base64": "\xe4"})]
+    client.rpush(DEAD, *scribbles)
+    shown = [run("show", id_) for id_ in ids(run)]
+    assert [one.exception for one in shown] == [None] * len(scribbles)
+    assert run("requeue", "--all").return_value == 1
+    assert run("drop", "--all").return_value == 0
+    assert client.llen(DEAD) == 0
+
+
 def test_entries_are_dropped_by_id_or_all_at_once(run: Any, client: Any) -> None:
     client.rpush(DEAD, *[entry(message=str(number)) for number in range(4)], "scribble")
     assert run("drop", ids(run)[0]).return_value == 0

@@ -46,6 +46,10 @@ def test_with_the_rights_of_the_page_nothing_is_refused_and_nothing_written(
         ("resetkeys ~worker68 ~worker68:* ~worker68.main*", "LLEN worker68.second"),
         ("resetkeys ~worker68.*", "SET worker68:lease:front"),
         ("resetkeys ~worker68*", "SADD _kombu.binding.celery.pidbox"),
+        ("resetkeys ~worker68*", "ZADD _kombu.binding_deadlines"),
+        ("resetkeys ~worker68* ~_kombu.binding.worker68.*", "SADD _kombu.binding.worker68"),
+        ("resetkeys ~worker68* ~_kombu.binding.*", "SMEMBERS _kombu.binding_permanent.worker68"),
+        ("resetkeys ~worker68* ~_kombu.binding*.worker68.main", "SREM _kombu.binding.worker68.second"),
         ("resetchannels &celery-task-meta-*", "PSUBSCRIBE /0.celery.pidbox"),
     ],
 )

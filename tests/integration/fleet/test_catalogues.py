@@ -146,7 +146,7 @@ def test_another_list_is_published_at_once(mine: Catalogues, clock: Clock, clien
         assert client.keys(catalogue_key("*")) == [catalogue_key(one.digest).encode()]
 
 
-@pytest.mark.parametrize("written", [b'{"a": 1}', b"no JSON", b"[[1, 2]]"])
+@pytest.mark.parametrize("written", [b'{"a": 1}', b"no JSON", b"[[1, 2]]", b'[["\xff", ""]]'])
 def test_a_list_that_another_version_has_written_counts_as_none(
     mine: Catalogues, theirs: Catalogues, client: redis.Redis, written: bytes
 ) -> None:

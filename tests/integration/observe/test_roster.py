@@ -48,6 +48,15 @@ def test_who_left_is_not_read(client: redis.Redis) -> None:
     assert client.exists(ROSTER_KEY) == 0
 
 
+@pytest.mark.parametrize("report", [b'{"worker": "host-a"}', b"no JSON", b'{"worker": "\xff"}'])
+def test_a_report_of_another_version_is_left_out(client: redis.Redis, report: bytes) -> None:
+    roster = Roster(client)
+    for worker in ("host-a", "host-b"):
+        roster.report(status(worker))
+    client.set(status_key("host-a"), report)
+    assert [one.worker for one in roster.read()] == ["host-b"]
+
+
 def test_a_redis_that_is_away_is_said(client: redis.Redis, redis_server: EmbeddedRedis) -> None:
     redis_server.kill()
     with pytest.raises(RedisAway):

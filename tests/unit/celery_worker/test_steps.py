@@ -1,4 +1,4 @@
-"""On each connection of Celery's its queues are bound, and what happens is shown: also what happened last before an end."""
+"""On each connection of Celery's, and later on, its queues are bound, and what happens is shown: also what happened last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery.worker import state
 
+from tests.parts.clock import Clock
 from tests.parts.jobs import job
 from worker68.celery_worker import steps
 from worker68.celery_worker.steps import ShowStep
@@ -95,6 +96,21 @@ def test_the_queues_are_bound_on_each_connection(consumer: Consumer, step: ShowS
         step.start(consumer)
         consumer.timer.go_on()
         step.stop(consumer)
+    assert consumer.runtime.bound == 2
+
+
+def test_the_queues_are_bound_anew_now_and_then(
+    consumer: Consumer, step: ShowStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of an earlier version may have connected again meanwhile."""
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.celery_worker.steps")
+    step.start(consumer)
+    consumer.timer.go_on()
+    assert consumer.runtime.bound == 1
+    clock.pass_by(steps.BIND_SECONDS)
+    for _ in range(2):
+        consumer.timer.go_on()
     assert consumer.runtime.bound == 2
 
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.integration.broker.places import own, pop_and_ack, push
 from worker68.broker.place import Place
 from worker68.broker.source import Source
+from worker68.errors import RedisForbids
 
 USER = "limited"
 #: What the user of ``limited`` may use: all but the queue of the account ``other``.
@@ -133,3 +134,17 @@ def test_a_list_that_does_not_take_its_messages_back_keeps_no_other_from_it(
     assert client.hlen("worker68:unacked:other") == 1
     client.delete("worker68.other")
     assert pop_and_ack(source, other) == [b"3"]
+
+
+@pytest.mark.parametrize(("rule", "named"), [("-evalsha", "evalsha"), ("-hset", "to HSET:"), ("-rpop", "to RPOP:")])
+def test_a_command_that_no_pop_may_use_is_an_outage_and_costs_no_message(
+    limited: Source, client: redis.Redis, allow: Allow, main: Place, rule: str, named: str
+) -> None:
+    limited.pop([main], 1)
+    allow(*KEYS, commands=("+@all", rule))
+    push(client, "worker68.main", b"1", b"2")
+
+    with pytest.raises(RedisForbids, match=named):
+        limited.pop([main], 100)
+
+    assert client.lrange("worker68.main", 0, -1) == [b"2", b"1"]

@@ -15,6 +15,7 @@ from tests.parts.ledger import Ledger
 from worker68.errors import DatabaseAway
 from worker68.execution import intake as intake_module
 from worker68.execution.intake import Arrival, Intake, unknown_task_outcome
+from worker68.jobs import envelope as envelope_module
 from worker68.jobs.job import Job
 from worker68.jobs.states import Event
 from worker68.store.intake import Entry, Taken, take_in
@@ -127,6 +128,26 @@ def test_a_message_that_the_database_refuses_is_set_aside_alone(ledger: Ledger) 
 
     reasons = check_that_these_alone_are_set_aside(ledger, made, *poisons)
     assert set(reasons) == {"the database refused its content"}
+
+
+def test_a_message_that_is_too_large_is_set_aside_alone_without_what_it_holds(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database would not take it in any form."""
+    monkeypatch.setattr(envelope_module, "MESSAGE_LIMIT", 20_000)
+    large = message(kwargs=send_fields(text="x" * 20_000), task_id="large")
+    before, *batch, after = message(task_id="before"), large, b"\xff" * 20_001, message(task_id="after")
+
+    made = ledger.arrive(before, *batch, after)
+
+    assert [job.task_id for job in made] == ["before", "after"]
+    assert ledger.told() == ["large: invalid_job"]
+    dead = [json.loads(entry.payload) for entry in ledger.in_outbox("dead")]
+    assert [(one["task_id"], one["end"][-1]) for one in dead] == [("large", "}"), (None, "f")]
+    for one, raw in zip(dead, batch, strict=True):
+        assert one["reason"] == f"the message has {len(raw)} bytes; at most 20000 are taken"
+        assert "message" not in one
+        assert "message_base64" not in one
 
 
 def test_a_table_that_is_missing_is_no_messages_fault(ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -122,10 +122,10 @@ class Intake:
             if len(read) > 1:
                 middle = len(read) // 2
                 return [*self._take_in(read[:middle], now), *self._take_in(read[middle:], now)]
-            self._write_unfit(read[0][0], error, now)
+            self._write_unfit(*read[0], error, now)
             return []
 
-    def _write_unfit(self, arrival: Arrival, error: Exception, now: dt.datetime) -> None:
+    def _write_unfit(self, arrival: Arrival, reading: _Reading, error: Exception, now: dt.datetime) -> None:
         """Answer and set aside a message that could not be written. If that fails too: set it aside in plain ASCII, unanswered."""
         if isinstance(error, DatabaseRefused):
             reason = "the database refused its content"
@@ -134,7 +134,10 @@ class Intake:
             reason = f"it could not be taken in: {describe_fault(error)}"
             log.error("message_not_taken_in", queue=arrival.queue, problem=reason)
         try:
-            self._write([_set_aside(arrival, reason, now, _sender_of(arrival))], now)
+            unfit = _set_aside(arrival, reason, now, _sender_of(arrival))
+            if unfit.entry is not None and reading.entry is not None:
+                unfit = replace(unfit, entry=replace(unfit.entry, dependents=reading.entry.dependents))
+            self._write([unfit], now)
         except DatabaseAway:
             raise
         except Exception as again:  # noqa: BLE001 - what fails below, too, is not the message's fault

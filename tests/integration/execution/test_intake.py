@@ -12,13 +12,13 @@ from sqlalchemy import Engine
 
 from tests.parts.jobs import NOW, SYNC, account, message, send_fields
 from tests.parts.ledger import Ledger
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, DatabaseRefused
 from worker68.execution import intake as intake_module
 from worker68.execution.intake import Arrival, Intake, unknown_task_outcome
 from worker68.jobs import envelope as envelope_module
 from worker68.jobs.job import Job
 from worker68.jobs.states import Event
-from worker68.store.intake import Entry, Taken, take_in
+from worker68.store.intake import Dead, Entry, Taken, take_in
 from worker68.store.waiting import end_waiting, find_parked
 
 
@@ -220,6 +220,20 @@ def test_each_task_of_a_chain_gets_the_failure_as_its_result(ledger: Ledger) -> 
     (row,) = ledger.rows()
     assert "chain: " in row.error_message
     assert "reply_to" in row.error_message
+
+
+def test_each_task_of_a_chain_gets_the_failure_also_where_the_database_refuses_the_first_message(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], *rest: Any) -> list[Taken | None]:
+        if not dead:
+            raise DatabaseRefused("no such words here")
+        return take_in(engine, entries, dead, *rest)
+
+    monkeypatch.setattr(intake_module, "take_in", picky)
+    assert ledger.arrive(chained("first", "second", "third")) == []
+    assert sorted(ledger.told()) == ["first: invalid_job", "second: invalid_job", "third: invalid_job"]
+    assert len(ledger.in_outbox("dead")) == 1
 
 
 def test_an_answer_to_a_message_that_made_no_job_has_revision_0(ledger: Ledger) -> None:

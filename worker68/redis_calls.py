@@ -38,6 +38,8 @@ _COMMAND: Final = re.compile(r"redis\.p?call\('(\w+)'")
 #: What Redis says of a right that is missing within a script, and of a command that it does not have, as renamed ones; the error's
 #: type does not tell.
 _FORBIDDEN: Final = re.compile(r"The user executing the script can't|unknown (Redis )?command", re.IGNORECASE)
+#: What it says of a right to a key, within a script or not. Of a right to a command it says that the user may not run it.
+_KEY_FORBIDDEN: Final = re.compile(r"access (a|one of the|at least one of the) keys?\b")
 #: A refusal is cut after this.
 REFUSAL_LENGTH: Final = 200
 _ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, OSError, ResponseError)
@@ -65,6 +67,11 @@ def _raise_away(error: Exception) -> None:
 def says_read_only(error: ResponseError) -> bool:
     """Whether the server says that it is a replica; within a script Redis 6.2 says so in the middle of another error."""
     return isinstance(error, ReadOnlyError) or "READONLY " in str(error)
+
+
+def forbids_key(error: ResponseError) -> bool:
+    """Return whether a right to a key is missing: others may be used by the same command."""
+    return _KEY_FORBIDDEN.search(str(error)) is not None
 
 
 def _is_not_now(error: ResponseError) -> bool:

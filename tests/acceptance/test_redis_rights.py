@@ -74,6 +74,25 @@ def test_a_worker_works_with_the_rights_of_the_page(make_stage: StageMaker, miss
     assert "Traceback" not in stage.worker.log
 
 
+def test_a_queue_that_redis_refuses_costs_no_other_account_anything(make_stage: StageMaker) -> None:
+    stage = make_stage(accounts={"second": {}})
+    others = "~worker68 ~worker68:* ~worker68.main* ~celery* ~_kombu.* ~*.celery.pidbox* ~unacked*"
+    acl.make_user(stage.redis, [*acl.lines_of_page(), f"resetkeys {others}"])
+    stage.worker.settings["REDIS_URL"] = acl.url_of(stage.redis_server.url)
+    stage.worker.start()
+    stage.worker.wait_ready()
+    stuck = stage.send_task(SEND, "worker68.second", chat=GROUP_CHAT, text=name())
+
+    stage.wait(lambda: "intake_refused" in stage.worker.log)
+    assert stage.end_of(stage.send(name()))["status"] == "succeeded"
+    assert stage.redis.llen("worker68.second") == 1
+
+    acl.make_user(stage.redis, acl.lines_of_page())
+    assert stage.end_of(stuck)["status"] == "succeeded"
+    assert "worker68.second" in stage.worker.log
+    assert "scheduler_failed" not in stage.worker.log
+
+
 @pytest.mark.parametrize(("rule", "named"), [("-evalsha", "'evalsha'"), ("-time", "the right to TIME")])
 def test_without_scripts_a_worker_says_in_one_line_why_it_does_not_start(
     make_stage: StageMaker, rule: str, named: str

@@ -7,6 +7,8 @@
 -- Client tracking arms the keys that a script reads after its last write to them, on Redis 6 and 7.0 all declared keys at each read:
 -- one place a call, or the cost grows with the square of the places. Hence lists are declared and read, and the lease is neither:
 -- its renewal must not ring. GETEX is a write to tracking.
+--
+-- Each message is recorded before it leaves its list, so an error (a missing right) loses none.
 
 local most_messages, most_bytes, number = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease_key, lease_value, fence = ARGV[4], ARGV[5], ARGV[6]
@@ -49,8 +51,9 @@ local function take(list, length)
   while left > 0 and messages < room and not full() do
     number = number + 1
     local field = string.format('%s:%012d', fence, number)
-    local value = #list .. ':' .. list .. redis.call('RPOP', list)
+    local value = #list .. ':' .. list .. redis.call('LINDEX', list, -1)
     redis.call('HSET', unacked, field, value)
+    redis.call('RPOP', list)
     hand_out(field, value)
     left, waiting = left - 1, waiting - 1
   end

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
-from redis.exceptions import ResponseError
 
 from worker68.broker.doorbell import Doorbell
 from worker68.broker.moderation import MOST_TAKEN, ModerationSearch
 from worker68.broker.place import Place, Popped, lists_of, queue_of
 from worker68.broker.wire import Wire
-from worker68.redis_calls import Script
+from worker68.redis_calls import Script, refusal
 
 # One reply, one transaction and one worker's memory must bear it, also where each message is a file list or a broadcast.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -33,6 +32,10 @@ _POP = Script(__package__, "pop.lua")
 _MOVE = Script(__package__, "move.lua")
 _GIVE_BACK = Script(__package__, "give_back.lua")
 
+#: The step of which ``_refused`` is asked later.
+_ACK = "acknowledge"
+_REMEDY = "its messages stay in Redis: grant what docs/redis.md lists; `worker68 check` names what is missing"
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -40,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one pop found. Places whose lease is no longer ours were left alone.
+    """What one pop found. Places whose lease is no longer ours were left alone, and so were those that Redis refuses.
 
     ``again``: acknowledge, and pop these places again at once, in this order. ``crowded``: from these as many messages were taken
     as there is room for, and more lie there.
@@ -54,6 +57,9 @@ class Batch:
 class Source:
     """Takes messages out of Redis. Used by one thread. Everything raises ``RedisAway`` while Redis cannot serve.
 
+    What Redis refuses to one place for good (a right is missing) is logged, and costs the others nothing. Its messages stay in
+    Redis: look at it again now and then.
+
     ``doorbell``: rings for what was popped; it may fail in silence, so pop now and then all the same.
     """
 
@@ -63,6 +69,7 @@ class Source:
         self._moderation = ModerationSearch(self._pops)
         self._numbers_used = 0
         self._broken_keys: set[bytes] = set()
+        self._refused: set[tuple[str, str]] = set()  # the place, and what Redis refuses there now
 
     def pop(self, places: Sequence[Place], limit: int) -> Batch:
         """Take up to ``limit`` messages, and little more than ``MAX_BATCH_BYTES``: of each place an equal share, at least one.
@@ -88,24 +95,31 @@ class Source:
         return self._read_replies(places, self._pops.run_each(_POP, runs))
 
     def ack(self, messages: Iterable[Popped]) -> None:
-        """Forget messages for good, in one trip. Harmless when repeated, and after the lease was lost."""
-        commands: list[tuple[str | bytes | int, ...]] = []
+        """Forget messages for good, in one trip. Harmless when repeated, and after the lease was lost.
+
+        Where Redis refuses that, they come again when their place is looked at the next time.
+        """
+        commands: list[tuple[Place, tuple[str | bytes | int, ...]]] = []
         for place, fields in _fields_by_place(messages).items():
-            commands += [("HDEL", place.unacked_key, *chunk) for chunk in _chunks(fields)]
-        for refusal in self._pops.call_each(commands):
-            if isinstance(refusal, ResponseError):
-                raise refusal
+            commands += [(place, ("HDEL", place.unacked_key, *chunk)) for chunk in _chunks(fields)]
+        answers = self._pops.call_each([command for _, command in commands])
+        for (place, _), answer in zip(commands, answers, strict=True):
+            self._is_refused(place, _ACK, answer)
 
     def give_back(self, messages: Iterable[Popped]) -> int:
         """Put messages back into their lists in the old order; return how many. Harmless when repeated.
 
-        Messages of a place whose lease was lost are left to its next owner, who finds them unacknowledged.
+        Messages of a place whose lease was lost are left to its next owner, who finds them unacknowledged; so does the next pop
+        those that Redis refuses to take back.
         """
         given_back = 0
         for place, fields in _fields_by_place(messages).items():
             for chunk in _chunks(sorted(fields, reverse=True)):
                 arguments: list[str | bytes | int] = [place.lease_key, place.lease_value, *chunk]
-                given_back += max(0, self._pops.run(_GIVE_BACK, [place.unacked_key], arguments))
+                (answer,) = self._pops.run_each(_GIVE_BACK, [([place.unacked_key], arguments)])
+                if self._is_refused(place, "give back", answer):
+                    break  # what is left of this place is older, and must not come after these
+                given_back += max(0, answer)
         return given_back
 
     def move(self, place: Place, messages: Iterable[tuple[Popped, str]]) -> dict[Popped, str]:
@@ -137,7 +151,10 @@ class Source:
         crowded: set[str] = set()
         again: dict[str, None] = {}
         to_search: list[Place] = []
-        for place, (owned, waiting, entries, broken, leftover) in zip(places, replies, strict=True):
+        for place, reply in zip(places, replies, strict=True):
+            if self._is_refused(place, "pop", reply):
+                continue
+            owned, waiting, entries, broken, leftover = reply
             if not owned:
                 continue
             for key in broken:
@@ -150,7 +167,8 @@ class Source:
                 continue
             popped += own
             if leftover and own:
-                again[place.name] = None
+                if (place.name, _ACK) not in self._refused:  # else the same would come again at once, and for ever
+                    again[place.name] = None
             elif waiting and place.unacked_key.encode() not in broken:
                 if len(own) < place.room:
                     again[place.name] = None
@@ -167,6 +185,16 @@ class Source:
             again |= dict.fromkeys(unread)
         first, rest = list(again)[:1], list(again)[1:]  # so that a long list keeps no other from being searched
         return Batch((*popped, *found), (*rest, *first), frozenset(crowded))
+
+    def _is_refused(self, place: Place, step: str, answer: object) -> bool:
+        """Return whether Redis refuses this to this place for good; log it where it is new."""
+        problem = refusal(answer)
+        if problem is None:
+            self._refused.discard((place.name, step))
+        elif (place.name, step) not in self._refused:
+            self._refused.add((place.name, step))
+            log.error("intake_refused", queue=place.queue, step=step, problem=problem, remedy=_REMEDY)
+        return problem is not None
 
     def _report(self, event: str, place: Place, key: bytes) -> None:
         if key not in self._broken_keys:

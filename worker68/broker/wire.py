@@ -7,7 +7,7 @@ subscriptions belong to the connection. A lost connection is opened again by the
 from __future__ import annotations
 
 import selectors
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from worker68.broker.client import make_pool
 from worker68.errors import RedisAway
-from worker68.redis_calls import Script, redis_errors
+from worker68.redis_calls import Script, forbids_key, redis_errors
 
 # Longer than any of our commands takes on a healthy Redis; a dead one must be noticed before a lease (10 s) runs out.
 _TIMEOUT_SECONDS = 5.0
@@ -115,13 +115,18 @@ class Wire:
             return refusal
 
     def run_each(self, script: Script, runs: Sequence[tuple[Sequence[str], Sequence[str | bytes | int]]]) -> list[Any]:
-        """Run a script once for each (keys, arguments), in one trip; each run is a step of its own. Raises the first refusal."""
-        replies = self.call_each([("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in runs])
-        for place, (reply, (keys, arguments)) in enumerate(zip(replies, runs, strict=True)):
-            if isinstance(reply, NoScriptError):
-                replies[place] = self.run(script, keys, arguments)
-            elif isinstance(reply, ResponseError):
-                raise reply
+        """Run a script once for each (keys, arguments), in one trip, or two where Redis has forgotten it; return the replies.
+
+        Each run is a step of its own, and a refusal stands in its place. Raises ``RedisForbids`` for a command that no run may use.
+        """
+        replies = self.call_each(_calls("EVALSHA", script.sha, runs))
+        forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        again = self.call_each(_calls("EVAL", script.source, [runs[place] for place in forgotten]))
+        for place, reply in zip(forgotten, again, strict=True):
+            replies[place] = reply
+        for reply in replies:
+            if isinstance(reply, ResponseError) and not forbids_key(reply):
+                script.raise_forbidden(reply)
         return replies
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
@@ -134,6 +139,12 @@ class Wire:
         except ResponseError as error:
             script.raise_forbidden(error)
             raise
+
+
+def _calls(
+    command: str, script: str | bytes, runs: Iterable[tuple[Sequence[str], Sequence[str | bytes | int]]]
+) -> list[tuple[str | bytes | int, ...]]:
+    return [(command, script, len(keys), *keys, *arguments) for keys, arguments in runs]
 
 
 class WireSelector:

@@ -46,7 +46,10 @@ class CannotRequeue(Worker68Error):
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """What was set aside: a message (with its ``queue``), or a reply (with its ``address``). Others may have pushed anything."""
+    """What was set aside: a message (with its ``queue``), or a reply (with its ``address``). Others may have pushed anything.
+
+    Of a message that was too large there are its ``beginning`` and its ``end`` alone.
+    """
 
     reason: str = "not an entry of worker68's"
     queue: str | None = None
@@ -55,6 +58,8 @@ class Entry(msgspec.Struct, kw_only=True):
     task_id: str | None = None
     message: str | None = None
     message_base64: str | None = None
+    beginning: str | None = None
+    end: str | None = None
 
     @property
     def content(self) -> bytes | None:

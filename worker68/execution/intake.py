@@ -7,10 +7,9 @@ message is set aside. Never: anything that acts on a job, or drops a message.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -27,7 +26,7 @@ from worker68.errors import (
     describe_fault,
 )
 from worker68.execution import reasons
-from worker68.jobs.envelope import LOWEST_PRIORITY, Envelope, read_envelope, read_sender
+from worker68.jobs.envelope import LOWEST_PRIORITY, Envelope, pack_message, read_envelope, read_sender
 from worker68.jobs.fields import Common
 from worker68.jobs.job import (
     DEFAULT_ACCOUNT,
@@ -123,10 +122,10 @@ class Intake:
             if len(read) > 1:
                 middle = len(read) // 2
                 return [*self._take_in(read[:middle], now), *self._take_in(read[middle:], now)]
-            self._write_unfit(read[0][0], error, now)
+            self._write_unfit(*read[0], error, now)
             return []
 
-    def _write_unfit(self, arrival: Arrival, error: Exception, now: dt.datetime) -> None:
+    def _write_unfit(self, arrival: Arrival, reading: _Reading, error: Exception, now: dt.datetime) -> None:
         """Answer and set aside a message that could not be written. If that fails too: set it aside in plain ASCII, unanswered."""
         if isinstance(error, DatabaseRefused):
             reason = "the database refused its content"
@@ -135,7 +134,10 @@ class Intake:
             reason = f"it could not be taken in: {describe_fault(error)}"
             log.error("message_not_taken_in", queue=arrival.queue, problem=reason)
         try:
-            self._write([_set_aside(arrival, reason, now, _sender_of(arrival))], now)
+            unfit = _set_aside(arrival, reason, now, _sender_of(arrival))
+            if unfit.entry is not None and reading.entry is not None:
+                unfit = replace(unfit, entry=replace(unfit.entry, dependents=reading.entry.dependents))
+            self._write([unfit], now)
         except DatabaseAway:
             raise
         except Exception as again:  # noqa: BLE001 - what fails below, too, is not the message's fault
@@ -196,6 +198,7 @@ class Intake:
             "expires_at": order.expires_at,
             "content_hash": order.content,
             "fields": encode_fields(order.fields),
+            "envelope": arrival.raw.decode(),
         }
         settings = None if arrival.unknown else self._accounts.get(order.account)
         if settings is None:
@@ -229,6 +232,7 @@ class Intake:
             "expires_at": earliest_expiry(common, envelope),
             "content_hash": content_hash(account, envelope.task, own),
             "reason": reasons.unknown_task(envelope.task, now + PARKED_FOR),
+            "envelope": arrival.raw.decode(),
         }
         if arrival.unknown or account not in self._accounts:
             return _answer_unknown(arrival, row, envelope, common)
@@ -335,7 +339,7 @@ def _row(arrival: Arrival, envelope: Envelope, account: str, job_id: str, now: d
         "content_hash": "",
         "fields": "{}",
         "reason": None,
-        "envelope": arrival.raw.decode(),
+        "envelope": None,
     }
 
 
@@ -367,15 +371,10 @@ def _sender_of(arrival: Arrival) -> Sender | None:
 
 
 def _dead(arrival: Arrival, reason: str, now: dt.datetime, task_id: str | None, *, encode: bool = False) -> Dead:
-    """Return the entry for ``worker68:dead``: the message as it came (base64 where it is no UTF-8, or to ``encode``) and why."""
-    try:
-        text = None if encode else arrival.raw.decode()
-    except UnicodeDecodeError:
-        text = None
-    message = {"message": text} if text is not None else {"message_base64": base64.b64encode(arrival.raw).decode()}
-    entry = {"reason": reason, "queue": arrival.queue, "received_at": now, "task_id": task_id, **message}
+    """Return the entry for ``worker68:dead``: the message as it came (in base64 to ``encode``) and why."""
     log.warning("message_set_aside", queue=arrival.queue, reason=reason, task_id=task_id)
-    return Dead(arrival.account or "", msgspec.json.encode(entry).decode())
+    entry = {"reason": reason, "queue": arrival.queue, "received_at": now, "task_id": task_id}
+    return Dead(arrival.account or "", msgspec.json.encode(entry | pack_message(arrival.raw, encode=encode)).decode())
 
 
 def _job(order: Order, entry: Entry, taken: Taken) -> Job:

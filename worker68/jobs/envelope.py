@@ -26,6 +26,11 @@ HIGHEST_PRIORITY, LOWEST_PRIORITY = 0, 9
 #: Lists and objects within each other in one field. Python can follow about a thousand, less where the call stack is deep already:
 #: what intake could read, a later look at the row might not.
 NESTING_LIMIT = 100
+#: Bytes of a message: several times the largest job (100 000 ids). JSON may write each byte as six, and PostgreSQL takes 256 MiB in
+#: one string of it, so a message can be set aside whatever its bytes are.
+MESSAGE_LIMIT = 16 * 1024 * 1024
+#: So much is kept of either end of a larger one. Celery writes the body first, and the headers, which say who sent it, behind it.
+KEPT_BYTES = 4096
 _INSTEAD = "worker68 runs nothing after a job: use reply_to instead, and send the next job when the reply is there"
 
 
@@ -57,6 +62,10 @@ class _Head(msgspec.Struct):
 
 def read_envelope(raw: bytes) -> Envelope:
     """Return what the message says; raise ``UnreadableMessage`` with a reason when it has no usable envelope or body."""
+    if len(raw) > MESSAGE_LIMIT:
+        problem = UnreadableMessage(f"the message has {len(raw)} bytes; at most {MESSAGE_LIMIT} are taken")
+        problem.sender = read_sender(raw)
+        raise problem
     message = _decode(raw, "the message")
     if not isinstance(message, dict):
         raise UnreadableMessage(f"the message is JSON, but {_kind(message)} instead of an object")
@@ -73,6 +82,19 @@ def read_sender(raw: bytes) -> Sender | None:
         return _find_sender(structs.asdict(msgspec.json.decode(raw, type=_Head)))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def pack_message(raw: bytes, *, encode: bool = False) -> dict[str, str]:
+    """Return a message as JSON can hold it: text, base64 where it is no UTF-8 or to ``encode``; of one too large both ends."""
+    if len(raw) > MESSAGE_LIMIT:
+        ends = {"beginning": raw[:KEPT_BYTES], "end": raw[-KEPT_BYTES:]}
+        return {name: end.decode("ascii", "backslashreplace") for name, end in ends.items()}
+    try:
+        if not encode:
+            return {"message": raw.decode()}
+    except UnicodeDecodeError:
+        pass
+    return {"message_base64": base64.b64encode(raw).decode()}
 
 
 def _find_sender(message: Mapping[str, Any]) -> Sender | None:

@@ -70,6 +70,14 @@ class Stand:
             if self.inbox.next_look_at != 0.0:
                 return ids
 
+    def wait_for_jobs(self) -> list[str]:
+        """Take in until there are new jobs; return their ids."""
+        end = monotonic() + PATIENCE_SECONDS
+        ids: list[str] = []
+        while not ids and monotonic() < end:
+            ids += [job.task_id for job in run(self.inbox.take_in())]
+        return ids
+
     def settle(self) -> None:
         """Take in until nothing is due any more, and forget what was popped."""
         self.take_in()
@@ -303,11 +311,34 @@ def test_without_a_bell_the_slow_round_finds_what_was_pushed(
             stand.gain()
             run(stand.inbox.take_in())
             stand.push("worker68", "a", account="other")
-            end = monotonic() + PATIENCE_SECONDS
-            ids: list[str] = []
-            while not ids and monotonic() < end:
-                ids += [job.task_id for job in run(stand.inbox.take_in())]
-            assert ids == ["a"]
+            assert stand.wait_for_jobs() == ["a"]
+    finally:
+        source.close()
+        client.acl_deluser("plain")
+
+
+def test_a_queue_that_redis_refuses_holds_up_no_other_and_is_looked_at_again_later(
+    client: redis.Redis,
+    redis_url: str,
+    sqlite_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbox, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(inbox, "SAFETY", inbox.Round(0.01, 50))
+    keys = ["worker68", "worker68:*", "worker68.main*"]
+    user = partial(client.acl_setuser, "plain", enabled=True, passwords=["+secret"], channels=["*"], commands=["+@all"])
+    user(keys=keys)
+    source = Source(redis_url.replace("redis://", "redis://plain:secret@"))
+    try:
+        with open_ledger(sqlite_url) as ledger:
+            stand = Stand(source, client, ledger)
+            stand.push("worker68.other", "a")
+            stand.push("worker68.main", "b")
+            stand.gain(*reversed(stand.leases))
+            assert stand.take_in() == ["b"]
+            assert stand.client.llen("worker68.other") == 1
+            user(keys=[*keys, "worker68.other*"])
+            assert stand.wait_for_jobs() == ["a"]
     finally:
         source.close()
         client.acl_deluser("plain")

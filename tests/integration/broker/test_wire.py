@@ -180,14 +180,17 @@ class TestScripts:
         for lease, number in zip(leases, numbers, strict=True):
             assert number is None or client.get(lease) == b"worker-a|%d" % number
 
-    def test_the_first_refusal_is_raised_and_the_other_runs_are_done(
-        self, wire: Wire, client: redis.Redis, script: Script
+    @pytest.mark.parametrize("forgotten", [True, False])
+    def test_a_refusal_stands_in_its_place_and_the_other_runs_are_done(
+        self, wire: Wire, client: redis.Redis, script: Script, forgotten: bool
     ) -> None:
         runs: list[Any] = [(self.keys(lease), self.ARGUMENTS) for lease in ("known", "first", "second", "third")]
         wire.run(script, *runs.pop(0))
         runs[1] = (self.keys("second"), ("worker-a", "no milliseconds", 1))
-        with pytest.raises(ResponseError):
-            wire.run_each(script, runs)
+        if forgotten:
+            client.script_flush()
+        answers = wire.run_each(script, runs)
+        assert [isinstance(answer, ResponseError) for answer in answers] == [False, True, False]
         assert [client.exists(lease) for lease in ("first", "second", "third")] == [1, 0, 1]
         assert wire.call("ECHO", "next") == b"next", "no reply is left over"
 

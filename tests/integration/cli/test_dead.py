@@ -105,6 +105,16 @@ def test_whatever_others_have_pushed_is_shown_and_dropped(run: Any, client: Any)
     assert client.llen(DEAD) == 0
 
 
+def test_of_a_message_that_was_too_large_both_ends_are_shown_and_nothing_is_put_back(run: Any, client: Any) -> None:
+    client.rpush(DEAD, entry(beginning='{"body": "W1', end='"t"}}'))
+    (shown,) = json.loads(run("list", "--json").stdout)
+    assert (shown["beginning"], shown["end"]) == ('{"body": "W1', '"t"}}')
+    assert "beginning" in run("show", shown["id"]).stdout
+    refused = run("requeue", shown["id"])
+    assert (refused.return_value, "drop it" in refused.stderr) == (1, True)
+    assert client.llen(DEAD) == 1
+
+
 def test_entries_are_dropped_by_id_or_all_at_once(run: Any, client: Any) -> None:
     client.rpush(DEAD, *[entry(message=str(number)) for number in range(4)], "scribble")
     assert run("drop", ids(run)[0]).return_value == 0

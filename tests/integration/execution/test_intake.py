@@ -12,12 +12,13 @@ from sqlalchemy import Engine
 
 from tests.parts.jobs import NOW, SYNC, account, message, send_fields
 from tests.parts.ledger import Ledger
-from worker68.errors import DatabaseAway
+from worker68.errors import DatabaseAway, DatabaseRefused
 from worker68.execution import intake as intake_module
 from worker68.execution.intake import Arrival, Intake, unknown_task_outcome
+from worker68.jobs import envelope as envelope_module
 from worker68.jobs.job import Job
 from worker68.jobs.states import Event
-from worker68.store.intake import Entry, Taken, take_in
+from worker68.store.intake import Dead, Entry, Taken, take_in
 from worker68.store.waiting import end_waiting, find_parked
 
 
@@ -129,6 +130,26 @@ def test_a_message_that_the_database_refuses_is_set_aside_alone(ledger: Ledger) 
     assert set(reasons) == {"the database refused its content"}
 
 
+def test_a_message_that_is_too_large_is_set_aside_alone_without_what_it_holds(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database would not take it in any form."""
+    monkeypatch.setattr(envelope_module, "MESSAGE_LIMIT", 20_000)
+    large = message(kwargs=send_fields(text="x" * 20_000), task_id="large")
+    before, *batch, after = message(task_id="before"), large, b"\xff" * 20_001, message(task_id="after")
+
+    made = ledger.arrive(before, *batch, after)
+
+    assert [job.task_id for job in made] == ["before", "after"]
+    assert ledger.told() == ["large: invalid_job"]
+    dead = [json.loads(entry.payload) for entry in ledger.in_outbox("dead")]
+    assert [(one["task_id"], one["end"][-1]) for one in dead] == [("large", "}"), (None, "f")]
+    for one, raw in zip(dead, batch, strict=True):
+        assert one["reason"] == f"the message has {len(raw)} bytes; at most 20000 are taken"
+        assert "message" not in one
+        assert "message_base64" not in one
+
+
 def test_a_table_that_is_missing_is_no_messages_fault(ledger: Ledger) -> None:
     ledger.run(lambda connection: connection.exec_driver_sql("ALTER TABLE jobs RENAME TO elsewhere"))
     with pytest.raises(DatabaseAway):
@@ -199,6 +220,20 @@ def test_each_task_of_a_chain_gets_the_failure_as_its_result(ledger: Ledger) -> 
     (row,) = ledger.rows()
     assert "chain: " in row.error_message
     assert "reply_to" in row.error_message
+
+
+def test_each_task_of_a_chain_gets_the_failure_also_where_the_database_refuses_the_first_message(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(engine: Engine, entries: Sequence[Entry], dead: Sequence[Dead], *rest: Any) -> list[Taken | None]:
+        if not dead:
+            raise DatabaseRefused("no such words here")
+        return take_in(engine, entries, dead, *rest)
+
+    monkeypatch.setattr(intake_module, "take_in", picky)
+    assert ledger.arrive(chained("first", "second", "third")) == []
+    assert sorted(ledger.told()) == ["first: invalid_job", "second: invalid_job", "third: invalid_job"]
+    assert len(ledger.in_outbox("dead")) == 1
 
 
 def test_an_answer_to_a_message_that_made_no_job_has_revision_0(ledger: Ledger) -> None:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.parts.jobs import SYNC, message, order, send_fields
+from tests.parts.jobs import SEND, SYNC, message, order, send_fields
 from worker68.errors import InvalidJob, Sender, UnreadableMessage
-from worker68.jobs.envelope import NESTING_LIMIT, Envelope, read_envelope, read_sender
+from worker68.jobs import envelope as envelope_module
+from worker68.jobs.envelope import NESTING_LIMIT, Envelope, pack_message, read_envelope, read_sender
 
 
 def changed(**parts: Any) -> bytes:
@@ -185,6 +186,38 @@ def test_the_id_of_an_unreadable_message_is_read_where_it_stands(raw: bytes, sen
         read_envelope(raw)
     assert refused.value.sender == sender
     assert read_sender(raw) == sender
+
+
+def test_a_message_that_is_too_large_is_not_read_but_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = message(task_id="t")
+    monkeypatch.setattr(envelope_module, "MESSAGE_LIMIT", len(raw))
+    assert read_envelope(raw).task_id == "t"
+    for large in (raw + b" ", raw.replace(b'"body":"', b'"body":"\xff')):
+        with pytest.raises(UnreadableMessage, match=f"{len(raw) + 1} bytes; at most {len(raw)}") as refused:
+            read_envelope(large)
+        assert refused.value.sender == Sender("t", SEND)
+
+
+@pytest.mark.parametrize(
+    ("raw", "packed"),
+    [
+        (b"\x00", {"message": "\0"}),
+        ("é".encode(), {"message": "é"}),
+        (b"\xff", {"message_base64": "/w=="}),
+        (b"12345678", {"message": "12345678"}),
+        (b"12345678\xff", {"beginning": "123", "end": "78\\xff"}),
+        ("你好, hello".encode(), {"beginning": "\\xe4\\xbd\\xa0", "end": "llo"}),
+    ],
+)
+def test_a_message_is_packed_as_it_came_and_of_one_that_is_too_large_its_ends(
+    monkeypatch: pytest.MonkeyPatch, raw: bytes, packed: dict[str, str]
+) -> None:
+    monkeypatch.setattr(envelope_module, "MESSAGE_LIMIT", 8)
+    monkeypatch.setattr(envelope_module, "KEPT_BYTES", 3)
+    assert pack_message(raw) == packed
+    encoded = pack_message(raw, encode=True)
+    assert msgspec.json.encode(encoded).isascii()
+    assert encoded.keys() == ({"message_base64"} if len(raw) <= 8 else packed.keys())
 
 
 def read_or_refuse(raw: bytes) -> None:

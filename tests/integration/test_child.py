@@ -75,7 +75,7 @@ class TestStart:
         with pytest.raises(FileNotFoundError, match="nowhere"):
             start_child(["/bin/sh", "-c", WAITS], tmp_path / "nowhere" / "said")
 
-    @pytest.mark.timeout(30)
+    @pytest.mark.timeout(60)
     def test_words_that_no_program_can_be_given_are_an_error_of_the_caller(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="null byte"):
             start_child(["/bin/echo", "a\0b"], tmp_path / "said")

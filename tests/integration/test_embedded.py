@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.integration.impatience import be_impatient
 from tests.parts.postgres import PostgresServer
 from tests.parts.processes import is_running, start_parent, wait_until_gone
 from worker68 import embedded
@@ -22,8 +23,8 @@ from worker68.embedded import EmbeddedRedis, find_redis_server
 from worker68.errors import ServerNotFound
 
 
-def connect(server: EmbeddedRedis, timeout_seconds: float = 5.0) -> redis.Redis:
-    return redis.Redis.from_url(server.url, socket_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0))
+def connect(server: EmbeddedRedis) -> redis.Redis:
+    return redis.Redis.from_url(server.url, socket_timeout=60, retry=Retry(NoBackoff(), 0))
 
 
 @pytest.fixture
@@ -53,8 +54,9 @@ class TestEmbeddedRedis:
             assert client.get("key") == b"value"
 
     def test_paused_server_is_silent_until_resumed(self, server: EmbeddedRedis) -> None:
-        with connect(server, timeout_seconds=1.0) as client:
+        with connect(server) as client:
             client.ping()
+            be_impatient(client)
             server.pause()
             with pytest.raises(redis.TimeoutError):
                 client.ping()

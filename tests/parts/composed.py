@@ -131,7 +131,7 @@ class Container:
             return True
         shell = isinstance(self.health_check, str)
         checked = subprocess.run(
-            self.health_check, shell=shell, env=self.environment, cwd=self.log.parent, capture_output=True, timeout=20
+            self.health_check, shell=shell, env=self.environment, cwd=self.log.parent, capture_output=True, timeout=60
         )
         return checked.returncode == 0
 

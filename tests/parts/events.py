@@ -15,7 +15,7 @@ from redis import Redis
 
 from worker68.clock import Deadline
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 class Events:

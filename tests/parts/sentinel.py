@@ -23,12 +23,16 @@ from worker68.child import end_process, start_child
 from worker68.embedded import EmbeddedRedis, find_redis_server
 
 NAME: Final = "mymaster"
-#: One sentinel, which decides alone, and soon.
+#: A server that does not answer for so long is down, and the sentinel promotes the replica. In milliseconds: long, so that a slow
+#: machine causes no failover; short while a test waits for one.
+_PATIENT: Final = 60_000
+_HASTY: Final = 1_500
+#: One sentinel, which decides alone.
 _CONFIG: Final = """
 port {port}
 bind 127.0.0.1
 sentinel monitor {name} 127.0.0.1 {master} 1
-sentinel down-after-milliseconds {name} 1500
+sentinel down-after-milliseconds {name} {patience}
 sentinel failover-timeout {name} 5000
 """
 
@@ -51,10 +55,12 @@ class Pair:
         self.wait_for_master(self.replica)
 
     def wait_for_master(self, server: EmbeddedRedis) -> None:
-        """Wait until the sentinel names this server, and the server knows it."""
+        """Let the sentinel look for a failure; wait until it names this server, and the server knows it."""
         with connect(f"redis://127.0.0.1:{self.sentinel_port}") as sentinel, connect(server.url) as client:
+            sentinel.sentinel_set(NAME, "down-after-milliseconds", _HASTY)
             wait_until(lambda: _master_seen_by(sentinel) == _port_of(server))
             wait_until(lambda: client.info("replication")["role"] == "master")
+            sentinel.sentinel_set(NAME, "down-after-milliseconds", _PATIENT)
 
 
 @contextmanager
@@ -79,12 +85,12 @@ def watched(master: EmbeddedRedis) -> Iterator[Pair]:
 
 def _start_sentinel(folder: Path, port: int, master_port: int) -> subprocess.Popen[bytes]:
     config = folder / "sentinel.conf"
-    config.write_text(_CONFIG.format(port=port, name=NAME, master=master_port))
+    config.write_text(_CONFIG.format(port=port, name=NAME, master=master_port, patience=_PATIENT))
     return start_child([find_redis_server(), config, "--sentinel"], folder / "sentinel.log")
 
 
 def connect(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, protocol=2, socket_timeout=5)
+    return redis.Redis.from_url(url, protocol=2, socket_timeout=60)
 
 
 def _replicas_seen_by(sentinel: redis.Redis) -> Any:

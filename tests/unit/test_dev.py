@@ -229,13 +229,13 @@ class TestRunning:
             assert read_line(process) == "ready"
             send(process.pid, signal.SIGINT)
             assert read_line(process) == "interrupted 1"
-            assert process.wait(30) == 130
+            assert process.wait(60) == 130
 
     def test_killed_dev_takes_its_child_along(self) -> None:
         with run_in_dev("import os, time; print(os.getpid(), flush=True); time.sleep(60)") as process:
             child = int(read_line(process))
             process.kill()
-            process.wait(30)
+            process.wait(60)
             assert read_line(process) == ""  # end of file: nobody holds the pipe any more
             deadline = Deadline.after(60)
             while is_running(child):

@@ -19,7 +19,7 @@ def fail(error: BaseException) -> None:
 
 async def hear_from_a_helper(error: BaseException) -> BaseException | None:
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.to_thread(fail, error)
     except BaseException as heard:  # noqa: BLE001
         return heard
@@ -30,7 +30,7 @@ async def hear_from_another_thread(error: BaseException) -> BaseException | None
     waiter: Waiter[Any] = Waiter()
     waiter.tell(None, error)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await waiter
     except BaseException as heard:  # noqa: BLE001
         return heard

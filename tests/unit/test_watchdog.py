@@ -9,17 +9,21 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.parts.clock import Clock
 from tests.parts.onloop import running_loop
 from tests.parts.worker import wait_until
 from worker68 import watchdog as watchdog_module
 from worker68.loop import LoopThread
-from worker68.watchdog import Watchdog
+from worker68.watchdog import STILL_SECONDS, Watchdog
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """How long the loop stands still, the test says."""
+    clock = Clock()
+    clock.drive(monkeypatch, watchdog_module.__name__)
     monkeypatch.setattr(watchdog_module, "ASK_SECONDS", 0.01)
-    monkeypatch.setattr(watchdog_module, "STILL_SECONDS", 0.2)
+    return clock
 
 
 @pytest.fixture
@@ -41,16 +45,21 @@ def lines(logs: list[Any], event: str) -> list[Any]:
 
 
 def test_a_loop_that_stands_still_is_reported_once_with_its_stack_until_it_goes_on(
-    loop: LoopThread, watchdog: Watchdog
+    loop: LoopThread, watchdog: Watchdog, clock: Clock
 ) -> None:
-    may_go_on = threading.Event()
+    stands, may_go_on = threading.Event(), threading.Event()
 
     def stand_still() -> None:
+        stands.set()
         may_go_on.wait(60)
 
     with capture_logs() as logs:
         loop.loop.tell(stand_still)
         try:
+            assert stands.wait(60)
+            wait_until(lambda: watchdog._unanswered is not None)
+            assert watchdog.problem is None
+            clock.pass_by(STILL_SECONDS)
             wait_until(lambda: lines(logs, "loop_stands_still"))
             assert "the loop has stood still" in (watchdog.problem or "")
         finally:
@@ -61,10 +70,11 @@ def test_a_loop_that_stands_still_is_reported_once_with_its_stack_until_it_goes_
     assert watchdog.problem is None
 
 
-def test_a_loop_that_ends_in_order_is_no_illness(loop: LoopThread, watchdog: Watchdog) -> None:
+def test_a_loop_that_ends_in_order_is_no_illness(loop: LoopThread, watchdog: Watchdog, clock: Clock) -> None:
     with capture_logs() as logs:
         watchdog.stop()
-        loop.stop()
         wait_until(lambda: not watchdog._thread.is_alive())
+        loop.stop()
+        clock.pass_by(STILL_SECONDS)
     assert watchdog.problem is None
     assert lines(logs, "loop_stands_still") == []

@@ -18,7 +18,7 @@ from worker68.broker.source import Source
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
     """A foreign client: a producer, or an operator."""
-    with redis.Redis.from_url(redis_url, protocol=2, socket_timeout=10, retry=Retry(NoBackoff(), 0)) as client:
+    with redis.Redis.from_url(redis_url, protocol=2, socket_timeout=60, retry=Retry(NoBackoff(), 0)) as client:
         yield client
 
 

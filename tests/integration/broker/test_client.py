@@ -31,7 +31,7 @@ def pair() -> Iterator[Pair]:
 
 def test_clients_wires_doorbell_and_health_follow_a_failover(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SENTINEL_SECONDS", "REDIS_SECONDS"):
-        monkeypatch.setattr(health, name, 10.0)
+        monkeypatch.setattr(health, name, 60.0)
     with make_client(pair.url, protocol=2) as client, closing(Wire(pair.url, "test")) as wire:
         bell = Doorbell(wire, Wire(pair.url, "test-bell"))
         client.set(KEY, "1")

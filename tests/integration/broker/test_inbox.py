@@ -25,7 +25,7 @@ from worker68.execution.intake import Arrival, Intake
 from worker68.fleet.leases import FRONT, Lease, account_lease, lease_key
 from worker68.jobs.job import Job
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 ACCOUNTS = ("main", "other")
 
 

@@ -21,7 +21,7 @@ NAME = "test-wire"
 CHANNEL = "test-channel"
 
 #: How long a descriptor that must become readable is waited for.
-READABLE_WITHIN = 30.0
+READABLE_WITHIN = 60.0
 
 Readable = Callable[[int, float], bool]
 

@@ -65,11 +65,11 @@ def check(run: Run, redis_url: str, sqlite_url: str, ledger: Ledger, bridge: Sim
 
 @pytest.fixture
 def worker(client: redis.Redis) -> WorkerStatus:
-    """A worker that owns everything and is well, as far as Redis says."""
+    """A worker that owns everything and is well, as far as Redis says; its report does not become old while a test runs."""
     client.set("worker68:lease:front", "host-1|1")
     client.set("worker68:lease:account:main", "host-1|1")
     now = utc_now()
-    status = WorkerStatus("host-1", 1, now, now, None, True, {})
+    status = WorkerStatus("host-1", 1, now, now + HOUR, None, True, {})
     Roster(client).report(status)
     return status
 

@@ -33,7 +33,10 @@ def test_without_an_owner_it_holds_at_once(ask: Ask, ledger: Ledger) -> None:
     ]
 
 
-def test_it_waits_until_the_owner_has_stopped(ask: Ask, ledger: Ledger, client: redis.Redis) -> None:
+def test_it_waits_until_the_owner_has_stopped(
+    ask: Ask, ledger: Ledger, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker68.cli.pause.ANSWER_SECONDS", 60.0)
     client.set("worker68:lease:account:main", "host-1|1")
 
     def take_note() -> None:

@@ -89,7 +89,7 @@ def test_a_reply_is_returned_however_the_job_ended(
     (told,) = ledger.in_outbox("result")
     client.set(f"{RESULT_PREFIX}{told.address}", told.payload)
 
-    reply = producer.await_reply(result, 30)
+    reply = producer.await_reply(result, 60)
 
     assert reply is not None
     assert (reply["task_id"], reply["status"]) == (result.id, "cancelled" if outcome is None else outcome.status)

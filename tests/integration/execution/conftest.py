@@ -78,7 +78,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def relay(sqlite: Ledger, redis_url: str, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """A running relay, which tries again soon."""
     hurry(monkeypatch)
-    client = Redis.from_url(redis_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    client = Redis.from_url(redis_url, protocol=2, socket_timeout=60, retry=Retry(NoBackoff(), 0))
     relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
     serve(loop_thread, relay)
     yield relay

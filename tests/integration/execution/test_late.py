@@ -76,7 +76,7 @@ def test_a_proof_ends_a_send_that_backs_off_so_that_it_is_not_sent_again(ledger:
 
     wait_until(lambda: scene.ended_as(job, Status.SUCCEEDED))
     assert ledger.begin(job, 2) is None, "there is nothing to try again"
-    assert scene.announced.wait(10)
+    assert scene.announced.wait(60)
     assert len(ledger.told()) == 1
 
 
@@ -133,7 +133,7 @@ def test_while_the_database_is_away_evidence_is_kept_and_the_service_can_end(
     serve(loop_thread, late)
     for job in jobs[:2]:
         scene.hand_in(job)
-    assert asked.wait(10)
+    assert asked.wait(60)
     fields = [f"seen:{job.custom_msg_id}" for job in jobs]
     wait_until(lambda: all(reader.hexists("worker68:kept:main", field) for field in fields[:2]))
     scene.hand_in(jobs[2])

@@ -64,7 +64,7 @@ def on_loop(watch: PauseWatch, step: Callable[[], T]) -> T:
     async def go() -> T:
         return step()
 
-    return asyncio.run_coroutine_threadsafe(go(), watch._wakeup._loop).result(10)
+    return asyncio.run_coroutine_threadsafe(go(), watch._wakeup._loop).result(60)
 
 
 def test_an_account_may_be_written_for_as_soon_as_sql_was_asked(watch: PauseWatch, bell: Bell) -> None:
@@ -154,14 +154,14 @@ def test_an_account_that_is_lost_while_pauses_are_noted_costs_the_others_nothing
 
     def slow(engine: Engine, pause_id: int, owner: str) -> None:
         began.set()
-        assert may_go_on.wait(10)
+        assert may_go_on.wait(60)
         note(engine, pause_id, owner)
 
     monkeypatch.setattr(pauses, "note_seen", slow)
     with capture_logs() as logs:
         for account in ("main", "other"):
             pauses.pause(sqlite.engine, account, "a complaint", "ann", NOW)
-        assert began.wait(10)
+        assert began.wait(60)
         on_loop(watch, lambda: watch.close("other"))
         may_go_on.set()
         wait_until(lambda: (one := pauses.find_pause(sqlite.engine, "main")) and one.seen_by == "worker-a")
@@ -203,12 +203,12 @@ def held_answer(watch: PauseWatch, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         asked.at_once = max(asked.at_once, asked.now)
         answer = read(engine)
         has_read.set()
-        assert may_act.wait(10)
+        assert may_act.wait(60)
         asked.now -= 1
         return answer
 
     with monkeypatch.context() as patched:
         patched.setattr(pauses, "list_pauses", slow)
-        assert has_read.wait(10)
+        assert has_read.wait(60)
         yield asked
         may_act.set()

@@ -20,7 +20,7 @@ from worker68.execution.relay import Relay
 from worker68.jobs.outcome import ErrorCode, Outcome, failed, in_doubt
 from worker68.store import waiting
 
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.fixture

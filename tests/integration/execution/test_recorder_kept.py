@@ -147,7 +147,7 @@ class TestLateEvidence:
         late = LateOffers(writer, kept, announced.set, loop_thread.loop)
         serve(loop_thread, late)
         late.hand_in("main", seen, kept=True)
-        assert announced.wait(30)
+        assert announced.wait(60)
         stop_service(loop_thread, late)
         assert ledger.told() == ["t: worker_lost", "t: succeeded"]
         assert kept.load("main") == []

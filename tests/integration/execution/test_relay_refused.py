@@ -64,7 +64,7 @@ def narrow(
     """A running relay of that user."""
     hurry(monkeypatch)
     monkeypatch.setattr(relay_module, "BATCH", 20)
-    client = Redis.from_url(narrow_url, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    client = Redis.from_url(narrow_url, protocol=2, socket_timeout=60, retry=Retry(NoBackoff(), 0))
     relay = Relay(sqlite.engine, client, 600, OneWorker(), loop_thread.loop)
     serve(loop_thread, relay)
     yield relay

@@ -38,8 +38,8 @@ def test_it_asks_until_it_is_stopped(sqlite: Ledger, monkeypatch: pytest.MonkeyP
         found = asyncio.Event()
         unfinished = Unfinished(sqlite.engine, lambda: ["main"], lambda account: found.set(), loop)
         service = loop.create_task(unfinished.run())
-        await asyncio.wait_for(found.wait(), 30)
+        await asyncio.wait_for(found.wait(), 60)
         unfinished.stop()
-        await asyncio.wait_for(service, 30)
+        await asyncio.wait_for(service, 60)
 
     run(serve())

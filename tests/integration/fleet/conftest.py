@@ -30,7 +30,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 @pytest.fixture
 def client(redis_server: EmbeddedRedis) -> Iterator[redis.Redis]:
     redis_server.reset()
-    with redis.Redis.from_url(redis_server.url, protocol=2, socket_timeout=10, retry=Retry(NoBackoff(), 0)) as client:
+    with redis.Redis.from_url(redis_server.url, protocol=2, socket_timeout=60, retry=Retry(NoBackoff(), 0)) as client:
         yield client
 
 

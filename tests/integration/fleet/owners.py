@@ -47,7 +47,7 @@ Start = Callable[..., tuple[Ownership, Diary]]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline, tick = Deadline.after(30), threading.Event()
+    deadline, tick = Deadline.after(60), threading.Event()
     while not condition():
         assert not deadline.passed, "the condition was not met in time"
         tick.wait(0.01)

@@ -267,7 +267,7 @@ class TestFailover:
         assert try_to_take(theirs, free) is None
         kept: Any = promoted.get(PROMOTION_KEY)
         replica, since = kept.decode().split("|")
-        promoted.set(PROMOTION_KEY, f"{replica}|{int(since) - round(TTL * 1000) + 5000}")
+        promoted.set(PROMOTION_KEY, f"{replica}|{int(since) - round(TTL * 1000) + 50_000}")
         assert try_to_take(ours, free) is None
         promoted.set(PROMOTION_KEY, f"{replica}|{int(since) - round(TTL * 1000)}")
         assert take(theirs, free).held

@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.integration.impatience import be_impatient
 from worker68.clock import Deadline
 from worker68.embedded import EmbeddedRedis
 from worker68.errors import RedisAway
@@ -191,11 +192,10 @@ def test_a_redis_that_lost_its_data_begins_anew(redis_server: EmbeddedRedis, cli
 
 
 def test_a_redis_that_hangs_is_away(redis_server: EmbeddedRedis, client: redis.Redis) -> None:
-    with redis.Redis.from_url(
-        redis_server.url, protocol=2, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)
-    ) as impatient:
-        limiter = Limiter(impatient)
+    with redis.Redis.from_url(redis_server.url, protocol=2, socket_timeout=60, retry=Retry(NoBackoff(), 0)) as own:
+        limiter = Limiter(own)
         limiter.acquire("main", NO_LIMITS, [SEND])
+        be_impatient(own)
         redis_server.pause()
         with pytest.raises(RedisAway, match="did not answer"):
             limiter.acquire("main", NO_LIMITS, [SEND])

@@ -20,8 +20,8 @@ from worker68.observe.roster import REPORTED_FOR_SECONDS, ROSTER_KEY, AccountSta
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client that fails at once."""
-    with redis.Redis.from_url(redis_url, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
+    """A client that fails at once where Redis is not there."""
+    with redis.Redis.from_url(redis_url, protocol=2, socket_timeout=60, retry=Retry(NoBackoff(), 0)) as client:
         yield client
 
 
@@ -68,7 +68,7 @@ class TestHealthWithoutAFile:
     @pytest.fixture(autouse=True)
     def here(self, client: redis.Redis, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "gethostname", lambda: "host")
-        monkeypatch.setattr(health, "REDIS_SECONDS", 10.0)
+        monkeypatch.setattr(health, "REDIS_SECONDS", 60.0)
         monkeypatch.setenv("WORKER68_REDIS_URL", redis_server.url)
         for name in ("WORKER68_HEALTH_FILE", "WORKER68_CONFIG"):
             monkeypatch.delenv(name, raising=False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.integration.simulator.peer import Peer, connected, kinds_of, mute, texts
+from tests.integration.simulator.peer import TIMEOUT_SECONDS, Peer, connected, kinds_of, mute, texts
 from worker68.simulator import Faults, Simulator
 from worker68.simulator.garbage import GARBAGE
 from worker68.simulator.knobs import Countdown
@@ -99,7 +99,7 @@ class TestAnswers:
     def test_delayed_reply_lets_others_pass(self, simulator: Simulator, peer: Peer) -> None:
         simulator.faults.reply_delay_seconds = 600
         peer.request("getGroups")
-        simulator.received.wait_for(lambda received: len(received) == 1)
+        simulator.received.wait_for(lambda received: len(received) == 1, timeout_seconds=TIMEOUT_SECONDS)
         simulator.change(lambda world: None)  # what was received is carried out before
         simulator.faults.reply_delay_seconds = 0
         assert peer.catch_up() == []

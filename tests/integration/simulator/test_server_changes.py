@@ -200,7 +200,7 @@ class TestRestart:
             other.ask("getApiUrl")
             simulator.faults.reply_delay_seconds = 600
             under_way = other.request("getGroups")
-            simulator.received.wait_for(lambda received: len(received) == 2)
+            simulator.received.wait_for(lambda received: len(received) == 2, timeout_seconds=TIMEOUT_SECONDS)
             simulator.change(lambda world: None)  # what was received is carried out before
             simulator.faults.reply_delay_seconds = 0
             restart = peer.request("restart68")
@@ -220,7 +220,7 @@ class TestRestart:
     def test_reply_that_is_due_after_its_client_has_gone_hurts_nobody(self, simulator: Simulator, peer: Peer) -> None:
         simulator.faults.reply_delay_seconds = 0.05
         peer.request("getGroups")
-        simulator.received.wait_for(lambda received: len(received) == 1)
+        simulator.received.wait_for(lambda received: len(received) == 1, timeout_seconds=TIMEOUT_SECONDS)
         simulator.drop_connections()
         with connected(simulator) as again:
             assert "data" in again.ask("getApiUrl")  # due after the other

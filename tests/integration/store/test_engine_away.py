@@ -122,7 +122,9 @@ class TestSqliteLocked:
         finally:
             other.close()
 
-    def test_a_write_waits_for_the_lock(self, sqlite: Ledger, tmp_path: Path) -> None:
+    def test_a_write_waits_for_the_lock(self, sqlite: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine_module, "SQLITE_BUSY_TIMEOUT_MS", 60_000)
+        sqlite.engine.dispose()
         entered = threading.Event()
         done: list[int] = []
 
@@ -133,11 +135,11 @@ class TestSqliteLocked:
         with self.locked(tmp_path / "worker68.db") as other:
             thread = threading.Thread(target=write)
             thread.start()
-            assert entered.wait(30)
+            assert entered.wait(60)
             thread.join(0.05)
             assert not done
             other.execute("COMMIT")
-            thread.join(30)
+            thread.join(60)
         assert done == [sqlite.rows()[0].seq]
 
     def test_a_lock_that_stays_is_away_and_loses_nothing(

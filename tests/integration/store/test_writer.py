@@ -56,14 +56,14 @@ class Gate:
     @contextmanager
     def held_up(self) -> Iterator[None]:
         first = self._threads.submit(self._writer.write, self._wait)
-        assert self._reached.wait(30)
+        assert self._reached.wait(60)
         yield
         self._open.set()
-        first.result(30)
+        first.result(60)
 
     def _wait(self, _connection: Connection) -> None:
         self._reached.set()
-        assert self._open.wait(30)
+        assert self._open.wait(60)
 
 
 def test_many_writes_share_a_transaction_and_each_gets_its_own_answer(
@@ -74,7 +74,7 @@ def test_many_writes_share_a_transaction_and_each_gets_its_own_answer(
     event.listen(ledger.engine, "commit", commits.append)
     works = [begin(job) for job in made]
     waiting = Gate(writer, threads).write_together([*works, *works[:3]])
-    assert [done.result(30) for done in waiting] == [True] * 33
+    assert [done.result(60) for done in waiting] == [True] * 33
     assert len(commits) == 2, "the gate's own and one for all that waited"
     assert ledger.count(attempts_table) == 30
 
@@ -90,11 +90,11 @@ def test_a_write_that_fails_fails_alone(ledger: Ledger, writer: Writer, threads:
 
     works: list[Callable[[Connection], object]] = [begin(made[0]), fail, begin(made[1]), misspell, begin(made[2])]
     waiting = Gate(writer, threads).write_together(works)
-    assert [waiting[place].result(30) for place in (0, 2, 4)] == [True] * 3
+    assert [waiting[place].result(60) for place in (0, 2, 4)] == [True] * 3
     with pytest.raises(LookupError, match="of its own"):
-        waiting[1].result(30)
+        waiting[1].result(60)
     with pytest.raises(Exception, match="SELEKT"):
-        waiting[3].result(30)
+        waiting[3].result(60)
     assert ledger.count(attempts_table) == 3
     assert writer.write(begin(made[3])) is True, "the writer goes on"
 
@@ -108,7 +108,7 @@ def test_a_write_may_run_twice_and_counts_once(ledger: Ledger, writer: Writer, t
 
     settle: Callable[[Connection], object] = lambda connection: attempts.settle(connection, [(attempt, SENT)], NOW)[0]  # noqa: E731
     waiting = Gate(writer, threads).write_together([settle, fail, settle])
-    assert sorted(str(waiting[place].result(30)) for place in (0, 2)) == ["False", "True"]
+    assert sorted(str(waiting[place].result(60)) for place in (0, 2)) == ["False", "True"]
     assert len(ledger.replies()) == 1
 
 

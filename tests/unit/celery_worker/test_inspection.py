@@ -17,7 +17,7 @@ from worker68.loop import LoopThread
 from worker68.observe.runs import Runs
 from worker68.store import inspection as store_inspection
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_the_neighbours_are_left_out_by_an_option(app: Celery) -> None:
     assert worker.options == {"hostname": "a", "without_mingle": True, "without_gossip": True}
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("function", [Signal.send, Signal._live_receivers])
 def test_a_shutdown_may_come_at_any_line_of_the_one_before(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second SIGTERM runs Celery's handler within the first: with the lock of the signal it would wait for ever."""

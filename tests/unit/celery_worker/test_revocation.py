@@ -18,7 +18,7 @@ from worker68.loop import LoopThread
 from worker68.store import waiting
 from worker68.store.waiting import Cancelled
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture
@@ -77,18 +77,23 @@ def test_a_slow_database_is_waited_for_a_moment_and_asked_one_thing_at_a_time(
 def test_a_revoke_waits_for_a_database_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has revoked does not wait, and would not learn that it was forgotten."""
     answers: Iterator[Exception | Cancelled] = iter([DatabaseAway("gone"), DatabaseAway("gone"), NOTHING])
+    may_answer = threading.Event()
 
     def cancel(*_: Any) -> Cancelled:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
+        assert may_answer.wait(SECONDS)
         return answer
 
     monkeypatch.setattr(waiting, "cancel", cancel)
     monkeypatch.setattr(revocation_module, "REVOKE_SECONDS", 0.01)
     monkeypatch.setattr(revocation_module, "AWAY_SECONDS", 0.05)
     with capture_logs() as logs:
-        assert scene.revocation.revoke(["a"]) is None
+        try:
+            assert scene.revocation.revoke(["a"]) is None
+        finally:
+            may_answer.set()
         wait_until(lambda: scene.cancelled)
     assert scene.cancelled == [["a"]]
     assert [line["event"] for line in logs][:1] == ["revoke_waits"]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.clock import Clock
 from tests.parts.onloop import running_loop, serve, stop_service
 from tests.parts.worker import wait_until
-from worker68.clock import monotonic
 from worker68.loop import LoopThread
 from worker68.observe.health import Watch, are_alive, is_recent
 
-#: Looks come as fast as they can; what is ill must be so for longer than a crowded machine stands still.
-LOOK, PATIENCE = 0.01, 0.5
+#: Looks come as fast as they can. How long something is ill, the test says: it drives the clock.
+LOOK, PATIENCE = 0.01, 30.0
 
 
 class Switch:
@@ -33,7 +33,7 @@ class Switch:
 
 
 class Watched:
-    def __init__(self, loop: LoopThread, file: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, loop: LoopThread, file: Path) -> None:
         self.switch = Switch()
         self.file = file
         self.reported: list[str | None] = []
@@ -42,7 +42,7 @@ class Watched:
             file,
             loop.loop,
             look_seconds=LOOK,
-            patience_seconds=patience,
+            patience_seconds=PATIENCE,
             on_look=self.reported.append,
         )
         self._loop = loop
@@ -58,6 +58,13 @@ class Watched:
         """Wait until a look has begun and ended from now on."""
         count = len(self.reported)
         wait_until(lambda: len(self.reported) >= count + 2)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.observe.health")
+    return clock
 
 
 @pytest.fixture
@@ -92,24 +99,25 @@ def test_a_worker_that_was_never_well_is_not_healthy(watched: Watched) -> None:
     assert not watched.file.exists()
 
 
-def test_what_fails_for_a_moment_is_no_illness(loop: LoopThread, tmp_path: Path) -> None:
-    patient = Watched(loop, tmp_path / "health", patience=3600.0)
-    patient.start()
-    wait_until(patient.file.exists)
+def test_what_fails_for_a_moment_is_no_illness(watched: Watched, clock: Clock) -> None:
+    watched.start()
+    wait_until(watched.file.exists)
 
-    patient.switch.problem = "a blink"
-    patient.look_again()
+    watched.switch.problem = "a blink"
+    clock.pass_by(PATIENCE - 1)
+    watched.look_again()
 
-    assert patient.watch.problem is None
-    patient.stop()
+    assert watched.watch.problem is None
 
 
 @pytest.mark.parametrize("problem", ["does not answer", "raise"])
-def test_what_fails_for_long_is_an_illness_until_it_is_over(watched: Watched, problem: str) -> None:
+def test_what_fails_for_long_is_an_illness_until_it_is_over(watched: Watched, clock: Clock, problem: str) -> None:
     watched.start()
     wait_until(watched.file.exists)
 
     watched.switch.problem = problem
+    watched.look_again()
+    clock.pass_by(PATIENCE)
     wait_until(lambda: watched.watch.problem is not None)
     watched.look_again()
     untouched = watched.file.stat().st_mtime_ns
@@ -121,19 +129,23 @@ def test_what_fails_for_long_is_an_illness_until_it_is_over(watched: Watched, pr
     wait_until(lambda: watched.file.stat().st_mtime_ns > untouched)
 
 
-def test_a_look_that_hangs_is_an_illness(loop: LoopThread, tmp_path: Path) -> None:
-    hang, began = threading.Event(), threading.Event()
+def test_a_look_that_hangs_is_an_illness(loop: LoopThread, tmp_path: Path, clock: Clock) -> None:
+    hang, began, hangs = threading.Event(), threading.Event(), threading.Event()
 
     def check() -> str | None:
         if began.is_set():
-            hang.wait(20)
+            hangs.set()
+            hang.wait(60)
         began.set()
         return None
 
     watch = Watch({"it": check}, tmp_path / "health", loop.loop, look_seconds=LOOK, patience_seconds=PATIENCE)
     serve(loop, watch)
     try:
-        wait_until(lambda: "no look at the worker's health has ended" in (watch.problem or ""))
+        assert hangs.wait(60)
+        assert watch.problem is None
+        clock.pass_by(PATIENCE + 1)
+        assert watch.problem == "no look at the worker's health has ended for 31 s"
     finally:
         hang.set()
         stop_service(loop, watch)
@@ -160,9 +172,13 @@ def test_nothing_is_left_behind(watched: Watched) -> None:
 
 
 class TestChecks:
-    def test_recency(self) -> None:
-        assert is_recent("a round", monotonic, 10)() is None
-        assert is_recent("a round", lambda: monotonic() - 11, 10)() == "a round: the last time was 11 s ago"
+    def test_recency(self, clock: Clock) -> None:
+        done_at = clock.now
+        check = is_recent("a round", lambda: done_at, 10)
+        clock.pass_by(9)
+        assert check() is None
+        clock.pass_by(2)
+        assert check() == "a round: the last time was 11 s ago"
 
     def test_threads(self) -> None:
         here = threading.current_thread().name

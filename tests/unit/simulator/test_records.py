@@ -31,7 +31,7 @@ def test_journal_wakes_who_waits_for_it() -> None:
     journal: Journal[Sent] = Journal()
     other = threading.Thread(target=lambda: journal.append(sent("a")))
     other.start()
-    journal.wait_for(lambda one: len(one) == 1)
+    journal.wait_for(lambda one: len(one) == 1, timeout_seconds=60)
     other.join()
 
 

@@ -140,10 +140,10 @@ def test_steps_are_taken_in_order_and_again() -> None:
                 await asyncio.sleep(0)
         following.cancel()
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_a_scenario_without_a_repeat_ends() -> None:
     faults = Faults()
-    asyncio.run(asyncio.wait_for(follow(Scenario("x", (), (Step(0.0, (("no_echo", True),)),)), faults), 20))
+    asyncio.run(asyncio.wait_for(follow(Scenario("x", (), (Step(0.0, (("no_echo", True),)),)), faults), 60))
     assert faults.no_echo

@@ -10,13 +10,14 @@ import pytest
 import redis
 
 from tests.parts.broadcasts import hear_broadcast
+from tests.parts.clock import Clock
 from worker68.cli.demo.jobs import MUTE, SEND, DemoJob
 from worker68.cli.demo.producer import DemoProducer
 from worker68.clock import Deadline
 from worker68.jobs.envelope import Envelope, read_envelope
 from worker68.jobs.outcome import Status
 
-SECONDS = 30
+SECONDS = 60
 ONE = DemoJob(SEND, {"chat": {"type": "group", "id": 5}, "text": "one"})
 TWO = DemoJob(MUTE, {"group_id": 5, "user_id": 7, "seconds": 60}, "two", Status.FAILED)
 
@@ -54,8 +55,13 @@ def test_jobs_are_sent_as_any_celery_client_sends_them(producer: DemoProducer, c
     assert producer.under_way == [ONE, TWO]
 
 
-def test_endings_come_as_their_replies_come(producer: DemoProducer, client: redis.Redis) -> None:
+def test_endings_come_as_their_replies_come(
+    producer: DemoProducer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    clock.drive(monkeypatch, "worker68.cli.demo.producer")
     producer.send([ONE, TWO])
+    clock.pass_by(3.0)
     one, two = (message.task_id for message in taken(client))
     for task_id in ("of another", two, one):
         reply(client, task_id)
@@ -65,7 +71,7 @@ def test_endings_come_as_their_replies_come(producer: DemoProducer, client: redi
         (TWO, two, False),
         (ONE, one, True),
     ]
-    assert all(ending.waited >= 0 for ending in endings)
+    assert [ending.waited for ending in endings] == [3.0, 3.0]
     assert len(looks) == 3, "before each reply"
     assert producer.under_way == []
     assert list(producer.await_endings(Deadline.after(SECONDS), never)) == []

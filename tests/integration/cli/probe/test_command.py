@@ -12,24 +12,35 @@ import redis
 from rich.text import Text
 
 from tests.integration.simulator.peer import connected
+from tests.parts.worker import PATIENCE_SECONDS
 from tests.unit.cli.conftest import Run, run
 from worker68.cli import output
 from worker68.cli.probe import command, questions, wire
 from worker68.cli.probe.command import Answer
 from worker68.cli.probe.questions import QUESTIONS
+from worker68.cli.probe.wire import Wire
+from worker68.clock import Deadline
 from worker68.simulator import ALWAYS, Simulator
 from worker68.simulator.population import MANAGED_GROUP
 from worker68.simulator.replay import load_record
 
 __all__ = ["run"]
 
+#: How long a test waits for what never comes.
+SILENCE_SECONDS = 0.3
+
 
 class Other(NamedTuple):
-    """A bridge, and what a probe finds at it."""
+    """A bridge, what a probe finds at it, and what it leaves unanswered: see ``wait_less_for``."""
 
     answers: dict[str, str | None]
     prepare: Callable[[Simulator], None] = lambda bridge: None
     kind: Literal["new", "old"] = "new"
+    silent: tuple[str, ...] = ("echo",)
+
+
+#: What no bridge has a message for.
+UNKNOWN = ("worker68Probe", "Worker68Probe")
 
 
 def contrary(bridge: Simulator) -> None:
@@ -77,7 +88,8 @@ OTHERS = {
             "pending echo": "no",
             "arrays": "no",
             "second client": "asker",
-        }
+        },
+        silent=("echo", *UNKNOWN),
     ),
     "the contrary": Other(
         {
@@ -94,6 +106,7 @@ OTHERS = {
             "second client": "all",
         },
         contrary,
+        silent=("ping", "sendMsg"),
     ),
     "an old build": Other(
         {
@@ -117,9 +130,18 @@ OTHERS = {
             "second client": "first lost",
         },
         without_a_chat_of_its_own,
+        silent=("echo", *UNKNOWN, "GroupReqList", "ContactsDetail"),
     ),
-    "a broken service": Other({"pages": "neither", "mute times": "no members", "reply to a send": None}, broken),
-    "without verdicts": Other({"eleven digits": "no verdict", "twelve digits": "no verdict"}, without_verdicts),
+    "a broken service": Other(
+        {"pages": "neither", "mute times": "no members", "reply to a send": None},
+        broken,
+        silent=("echo", *UNKNOWN),
+    ),
+    "without verdicts": Other(
+        {"eleven digits": "no verdict", "twelve digits": "no verdict"},
+        without_verdicts,
+        silent=("echo", "verdict"),
+    ),
 }
 
 #: Answers that no simulator gives.
@@ -138,12 +160,43 @@ def test_every_answer_is_given_by_one_of_these_bridges() -> None:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A simulator answers within milliseconds; a crowded machine may take a second."""
-    for module in (questions, wire):
-        monkeypatch.setattr(module, "REPLY_SECONDS", 2.0)
-    monkeypatch.setattr(questions, "VERDICT_SECONDS", 2.5)
-    monkeypatch.setattr(questions, "SECOND_VERDICT_SECONDS", 2.0)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes may come late. The echo of another client's reply is the one thing that most bridges never send."""
+    monkeypatch.setattr(command, "PROBE_SECONDS", 600.0)
+    for name in ("CONNECT_SECONDS", "HELLO_SECONDS"):
+        monkeypatch.setattr(command, name, PATIENCE_SECONDS)
+    for module in (command, questions, wire):
+        monkeypatch.setattr(module, "REPLY_SECONDS", PATIENCE_SECONDS)
+    for name in ("VERDICT_SECONDS", "SECOND_VERDICT_SECONDS"):
+        monkeypatch.setattr(questions, name, PATIENCE_SECONDS)
+    monkeypatch.setattr(questions, "ECHO_SECONDS", SILENCE_SECONDS)
+
+
+def wait_less_for(monkeypatch: pytest.MonkeyPatch, *silent: str) -> None:
+    """End early each wait for what never comes: the reply to these types of frames or requests; ping, login, verdict, echo."""
+
+    def cut(deadline: Deadline, what: str) -> Deadline:
+        return Deadline.after(min(SILENCE_SECONDS, deadline.remaining())) if what in silent else deadline
+
+    class Hurried(Wire):
+        async def ask(
+            self, frame_type: str, data: Any = None, *, deadline: Deadline, **top: Any
+        ) -> dict[str, Any] | None:
+            what = data["type"] if frame_type == "request" else frame_type
+            return await super().ask(frame_type, data, deadline=cut(deadline, what), **top)
+
+        async def ping(self, deadline: Deadline) -> bool:
+            return await super().ping(cut(deadline, "ping"))
+
+        async def wait_for(self, is_it: Callable[[dict[str, Any]], bool], deadline: Deadline) -> dict[str, Any] | None:
+            what = "login" if is_it is command._is_login else ""
+            return await super().wait_for(is_it, cut(deadline, what))
+
+    monkeypatch.setattr(wire, "Wire", Hurried)
+    monkeypatch.setattr(questions, "ECHO_SECONDS", SILENCE_SECONDS if "echo" in silent else PATIENCE_SECONDS)
+    if "verdict" in silent:
+        for name in ("VERDICT_SECONDS", "SECOND_VERDICT_SECONDS"):
+            monkeypatch.setattr(questions, name, SILENCE_SECONDS)
 
 
 def ask(run: Run, bridge: Simulator, *options: str) -> dict[str, dict[str, Any]]:
@@ -153,8 +206,9 @@ def ask(run: Run, bridge: Simulator, *options: str) -> dict[str, dict[str, Any]]
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_answers(run: Run, name: str) -> None:
+def test_answers(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     other = OTHERS[name]
+    wait_less_for(monkeypatch, *other.silent)
     with Simulator(kind=other.kind, heartbeat_seconds=0.1, verdict_delay_seconds=0.01) as bridge:
         other.prepare(bridge)
         found = ask(run, bridge, "--group", str(MANAGED_GROUP), "--send-to-self")
@@ -232,10 +286,12 @@ class TestWhatCannotBeAsked:
     def test_a_bridge_that_is_not_ready(
         self, run: Run, monkeypatch: pytest.MonkeyPatch, fault: str, words: str
     ) -> None:
-        monkeypatch.setattr("worker68.cli.probe.command.HELLO_SECONDS", 0.3)
+        if fault == "no_hello":
+            monkeypatch.setattr(command, "HELLO_SECONDS", SILENCE_SECONDS)
+        if fault == "no_heartbeat":
+            wait_less_for(monkeypatch, "login")
         with Simulator(heartbeat_seconds=0.1) as bridge:
             if fault == "refusals":
-                monkeypatch.setattr("worker68.cli.probe.command.HELLO_SECONDS", 20.0)
                 bridge.faults.refusals.set(ALWAYS)
             else:
                 setattr(bridge.faults, fault, True)
@@ -244,7 +300,7 @@ class TestWhatCannotBeAsked:
         assert words in done.stderr
 
     def test_without_its_own_uid_nothing_is_sent(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("worker68.cli.probe.command.REPLY_SECONDS", 1.0)
+        wait_less_for(monkeypatch, "echo", "UserInfo")
         with Simulator(heartbeat_seconds=0.1) as bridge:
             bridge.faults.unknown_type_error = True
             bridge.faults.silence.set("UserInfo", 1)

@@ -155,7 +155,7 @@ def test_two_workers_at_the_same_list_take_turns(lists: Lists) -> None:
     gate = threading.Barrier(4)
 
     def see(number: int) -> int:
-        gate.wait(30)
+        gate.wait(60)
         return int(lists.see(contacts(*range(500)))["added"])
 
     with ThreadPoolExecutor(4) as threads:

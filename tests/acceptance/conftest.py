@@ -35,6 +35,7 @@ from tests.parts.sabotage import Sabotage
 from tests.parts.worker import PATIENCE_SECONDS, WorkerProcess, wait_until
 from worker68.cli.main import main
 from worker68.embedded import EmbeddedRedis
+from worker68.fleet.members import WORDS_KEY
 from worker68.simulator import Simulator
 from worker68.store.migration import upgrade
 
@@ -188,6 +189,15 @@ class Stage:
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         return self.worker.wait(condition)
+
+    def wait_until_stopping(self) -> None:
+        """Wait until the only worker, which was asked to stop, begins nothing any more: then it is no member of the fleet."""
+        self.wait(lambda: not self.redis.hlen(WORDS_KEY))
+
+    def hold_replies(self, account: str = "main") -> None:
+        """Hold the replies of an account's bridge from now on; what the worker asks of it at first is answered before."""
+        assert self.run("get_api_url", f"worker68.{account}")["status"] == "succeeded"
+        self.bridges[account].faults.hold_replies = True
 
     # Who owns what
 

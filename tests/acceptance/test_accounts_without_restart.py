@@ -10,13 +10,14 @@ import pytest
 from click.testing import Result
 
 from tests.acceptance.conftest import GROUP_CHAT, SEND, VERDICT_DELAY_SECONDS, Ask, Stage, ask, name
+from tests.parts.remote_control import inspect
 from tests.parts.worker import PATIENCE_SECONDS
 from worker68.simulator import Simulator
 
 __all__ = ["ask"]
 
 #: Longer than a worker takes to read what has changed, while a verdict is awaited.
-STAGE = {"VERDICT_TIMEOUT": 20}
+STAGE = {"VERDICT_TIMEOUT": 60}
 
 
 @pytest.fixture
@@ -42,9 +43,7 @@ def send(stage: Stage, words: str, queue: str = "worker68") -> dict[str, Any]:
 
 def taken_queues(stage: Stage) -> set[str]:
     """Return the queues that ``celery inspect active_queues`` lists."""
-    replies = stage.celery.control.inspect(timeout=PATIENCE_SECONDS, limit=1).active_queues()
-    (queues,) = replies.values()
-    return {queue["name"] for queue in queues}
+    return {queue["name"] for queue in inspect(stage.celery, "active_queues")}
 
 
 def owner(stage: Stage) -> str | None:
@@ -52,7 +51,12 @@ def owner(stage: Stage) -> str | None:
     return str(value) if value is not None else None
 
 
-def test_an_account_lives_its_life_without_a_restart(stage: Stage, ask: Ask, bridges: list[Simulator]) -> None:
+def test_an_account_lives_its_life_without_a_restart(
+    stage: Stage, ask: Ask, bridges: list[Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "worker68.cli.accounts.WAIT_SECONDS", PATIENCE_SECONDS
+    )  # so long a command waits for the worker
     first, second = bridges
     words = name()
     reply = send(stage, words)
@@ -76,7 +80,7 @@ def test_an_account_lives_its_life_without_a_restart(stage: Stage, ask: Ask, bri
     assert owner(stage) != before, "under a new lease"
     assert [stage.end_of(result)["status"] for result in results] == ["succeeded", "succeeded"]
     assert (stage.sent(under_way, first), stage.sent(waiting, second)) == (1, 1)
-    assert (first.connections, second.connections) == (0, 1)
+    stage.wait(lambda: (first.connections, second.connections) == (0, 1))
 
     done(ask("accounts", "set", "shop", 'allowed_tasks=["worker68.send_message"]'))
     assert stage.run("sync_groups", "worker68.shop")["error"]["code"] == "not_permitted"

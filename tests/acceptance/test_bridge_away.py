@@ -12,8 +12,8 @@ AWAY_SECONDS = 60.0
 
 
 def test_a_minute(make_stage: StageMaker, nursery: Nursery, tmp_path: Path) -> None:
-    """With the default timeouts, but for the lease's; each kind of job, in both accounts."""
-    stage = make_stage(accounts={"second": {}}, LEASE_TTL=2, VERDICT_TIMEOUT=30, REPLY_TIMEOUT=15)
+    """With the default timeouts; each kind of job, in both accounts."""
+    stage = make_stage(accounts={"second": {}}, VERDICT_TIMEOUT=30, REPLY_TIMEOUT=15)
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     worker.start()
     worker.wait_ready()

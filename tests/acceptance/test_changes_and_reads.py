@@ -11,6 +11,9 @@ from worker68.simulator import ALWAYS
 from worker68.simulator.population import FRIEND, PLAIN_GROUP
 from worker68.simulator.world import now_ms
 
+#: Six tries in this module wait so long in vain; all others are answered long before.
+STAGE = {"REPLY_TIMEOUT": 4}
+
 
 def mute(stage: Stage, seconds: int, **fields: Any) -> dict[str, Any]:
     job: dict[str, Any] = {"group_id": GROUP, "user_id": MEMBER, "seconds": seconds, **fields}

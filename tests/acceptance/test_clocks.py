@@ -23,7 +23,8 @@ from tests.parts.sabotage import Sabotage
 from tests.parts.worker import wait_until
 from worker68.simulator.population import FRIEND
 
-SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10}
+#: A worker that stands still for a moment keeps its lease; the next one after a kill waits for it.
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 4, "VERDICT_TIMEOUT": 10}
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
 
 

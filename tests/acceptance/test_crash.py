@@ -17,7 +17,8 @@ on_both = pytest.mark.parametrize("shared_stage", ["sqlite", "postgresql"], indi
 on_sqlite = pytest.mark.parametrize("shared_stage", ["sqlite"], indirect=True, scope="module")
 on_postgresql = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
 
-STAGE = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 30, "REPLY_TIMEOUT": 30}
+#: Short, because each kill waits for it, and longer than a machine stands still.
+STAGE = {"LEASE_TTL": 4, "VERDICT_TIMEOUT": 30, "REPLY_TIMEOUT": 30}
 
 
 def restart(stage: Stage) -> None:
@@ -200,10 +201,11 @@ def notices(stage: Stage, words: str) -> int:
 @on_both
 def test_a_job_whose_change_was_made_goes_on_at_the_announcement(stage: Stage) -> None:
     words = name()
-    stage.bridge.faults.reply_delay_seconds = 0.8
+    stage.hold_replies()
     result = set_notice(stage, words)
     stage.wait(lambda: notices(stage, words))
     stage.bridge.log_out()  # so that the announcement waits
+    stage.bridge.faults.hold_replies = False
     stage.wait(lambda: (stage.row(result.id) or {}).get("step") == 1)
 
     stage.worker.kill()
@@ -240,7 +242,7 @@ def test_an_announcement_under_way_is_in_doubt_until_its_verdict_and_never_made_
 
 @on_postgresql
 def test_a_list_that_was_read_before_the_account_was_lost_does_not_overwrite_a_newer_one(stage: Stage) -> None:
-    stage.bridge.faults.reply_delay_seconds = 1
+    stage.hold_replies()
     standby = stage.second_worker()
     standby.start()
     standby.wait_ready()

@@ -17,14 +17,13 @@ from sqlalchemy import text
 from tests.acceptance.conftest import Stage, StageMaker, check_consuming, end_of, name
 from tests.parts.nursery import ForkedWorker, Nursery
 from tests.parts.postgres import PostgresServer, administer
-from worker68.clock import monotonic
-from worker68.execution.slots import ANSWER_SECONDS
 from worker68.simulator.population import FRIEND
 from worker68.simulator.records import Sent
 
-#: Slow enough to have much to send for longer than an answer about pauses counts.
+#: Slow enough to have much to send for as long as the test looks.
 PACE = {"account": "120/m"} | dict.fromkeys(("chat", "send", "moderate", "read"), "off")
-SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10, "LIMITS": json.dumps(PACE)}
+#: More may be under way than are sent by the time that the database stops: their number is not what keeps the others back.
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 6, "VERDICT_TIMEOUT": 20, "MAX_IN_FLIGHT": 16, "LIMITS": json.dumps(PACE)}
 #: The worker's own.
 SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'worker68' AND datname = current_database()"
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
@@ -43,9 +42,12 @@ def worker(stage: Stage, nursery: Nursery, postgres_server: PostgresServer, tmp_
     worker.start()
     worker.wait_ready()
     yield worker
-    worker.kill()
     stage.bridge.faults.clear()
     postgres_server.ensure_running()
+    try:
+        worker.stop()  # so that the next one need not wait for its lease to lapse
+    finally:
+        worker.kill()
 
 
 def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
@@ -53,23 +55,24 @@ def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
 ) -> None:
     """Neither their order nor their pace keeps the backlog from being sent while the database is away."""
     mark, new_words = name(), name()
-    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    stage.bridge.faults.hold_verdicts = True
     results = [stage.send(f"{mark} {number}", chat=FRIEND_CHAT, ordered=False) for number in range(24)]
     worker.wait(lambda: len(stage.rows("SELECT job_id FROM jobs")) == len(results) and sent(stage, mark))
 
     postgres_server.kill()
-    ends_at = monotonic() + ANSWER_SECONDS
+    stage.bridge.faults.clear()
     new = stage.send(new_words)
     worker.wait(lambda: outcomes_kept(stage))
-    threading.Event().wait(AWAY_SECONDS)
+    threading.Event().wait(AWAY_SECONDS / 2)  # longer than an answer about pauses counts
+    sent_by_then = len(sent(stage, mark))
+    threading.Event().wait(AWAY_SECONDS / 2)
 
     assert worker.running
-    assert [one.text for one in sent(stage, mark) if one.at > ends_at] == []
     assert stage.frames(new_words) == []
     assert stage.redis.llen("worker68.main") == 1, "what could not be taken in is back in its queue"
     assert stage.redis.hlen("worker68:unacked:main") == 0
     kept = outcomes_kept(stage)
-    assert 0 < kept <= len(sent(stage, mark)) < len(results)
+    assert 0 < kept <= len(sent(stage, mark)) == sent_by_then < len(results)
     assert worker.log.count('"database_away"') == 1, "one line, however many jobs try how often"
 
     postgres_server.ensure_running()
@@ -86,11 +89,12 @@ def test_thirty_seconds_before_the_intake_and_between_sends_and_their_recording(
 def test_what_was_sent_while_it_was_away_is_recorded_by_the_next_worker(
     stage: Stage, worker: ForkedWorker, postgres_server: PostgresServer, end: Callable[[ForkedWorker], None]
 ) -> None:
-    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    stage.bridge.faults.hold_verdicts = True
     words, waiting_words, reply_to = name(), name(), name()
     stage.send(words, reply_to=reply_to)
     worker.wait(lambda: stage.frames(words))
     postgres_server.kill()
+    stage.bridge.faults.clear()
     waiting = stage.send(waiting_words)
     worker.wait(lambda: stage.redis.hlen("worker68:kept:main") == 1)
     assert stage.frames(waiting_words) == []
@@ -98,7 +102,6 @@ def test_what_was_sent_while_it_was_away_is_recorded_by_the_next_worker(
     assert stage.redis.hlen("worker68:kept:main") == 1
 
     postgres_server.ensure_running()
-    stage.bridge.faults.clear()
     worker.start()
     reply = stage.take_reply(reply_to)
     assert (reply["status"], reply["attempts"], reply["revision"]) == ("succeeded", 1, 1)
@@ -110,19 +113,20 @@ def test_what_was_sent_while_it_was_away_is_recorded_by_the_next_worker(
 def test_connections_that_are_dropped_when_idle_are_not_noticed(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    stage = make_stage("postgresql", LEASE_TTL=2)
-    administer(stage.database, f"ALTER DATABASE {stage.database.url.database} SET idle_session_timeout = '1800ms'")
+    stage = make_stage("postgresql", LEASE_TTL=8)
+    # Far above the time for which the worker takes a connection to be alive without asking.
+    administer(stage.database, f"ALTER DATABASE {stage.database.url.database} SET idle_session_timeout = '5s'")
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     worker.start()
     worker.wait_ready()
     try:
-        for _ in range(5):
+        for _ in range(3):
             reply = end_of(stage, worker, stage.send(name()))
             assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
             # What the worker has left open is gone before the next job comes, but for the one that it uses each second.
             idle = {row["pid"] for row in stage.rows(SESSIONS)}
             worker.wait(lambda idle=idle: len(idle & {row["pid"] for row in stage.rows(SESSIONS)}) <= 1)  # type: ignore[misc]
-        assert len(stage.bridge.sent) == 5
+        assert len(stage.bridge.sent) == 3
         assert "database_away" not in worker.log
     finally:
         worker.kill()
@@ -154,15 +158,16 @@ def test_a_sqlite_that_cannot_be_written(
     tmp_path: Path,
     unwritable: Callable[[Stage, ForkedWorker], AbstractContextManager[None]],
 ) -> None:
-    stage = make_stage(LEASE_TTL=2, VERDICT_TIMEOUT=10)
+    stage = make_stage(LEASE_TTL=8, VERDICT_TIMEOUT=60)
     worker = nursery.worker(stage.worker.settings, tmp_path / "worker.log")
     worker.start()
     worker.wait_ready()
-    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    stage.bridge.faults.hold_verdicts = True
     words, new_words = name(), name()
     result = stage.send(words)
     worker.wait(lambda: stage.frames(words))
     with unwritable(stage, worker):
+        stage.bridge.faults.clear()
         new = stage.send(new_words, chat=FRIEND_CHAT)
         worker.wait(lambda: outcomes_kept(stage))
         worker.wait(lambda: "nothing is taken in or sent meanwhile" in worker.log)

@@ -26,7 +26,7 @@ IDLE_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def stage(make_stage: StageMaker) -> Stage:
-    return make_stage(LEASE_TTL=2)
+    return make_stage(LEASE_TTL=8)
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def worker(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWor
     worker.start(Sabotage(constants={"broker.inbox.POLL_SECONDS": POLL_SECONDS}))
     worker.wait_ready()
     yield worker
-    worker.kill()
+    try:
+        worker.stop()  # so that the next one need not wait for its lease to lapse
+    finally:
+        worker.kill()
 
 
 def freeze(stage: Stage) -> None:

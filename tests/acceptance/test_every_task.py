@@ -18,6 +18,7 @@ from worker68.simulator.population import ACCOUNT, FRIEND, OWNED_GROUP, STRANGER
 from worker68.tasks import TASKS
 
 STAGE = {
+    "REPLY_TIMEOUT": 30,
     "ALLOWED_FILE_ROOTS": json.dumps(["C:/Users/rtuge/Desktop"]),
     "EXPERIMENTAL_TASKS": json.dumps([task.name for task in TASKS.values() if task.experimental]),
 }

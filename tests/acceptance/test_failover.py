@@ -23,7 +23,7 @@ from tests.parts.sentinel import NAME, Pair, watched
 from tests.parts.worker import PATIENCE_SECONDS
 from worker68.simulator.population import FRIEND
 
-SETTINGS: dict[str, Any] = {"LEASE_TTL": 2, "VERDICT_TIMEOUT": 10}
+SETTINGS: dict[str, Any] = {"LEASE_TTL": 8, "VERDICT_TIMEOUT": 10}
 FRIEND_CHAT = {"type": "friend", "id": FRIEND}
 #: Between two jobs of the load, so that some are on their way at any moment.
 PACE_SECONDS = 0.02
@@ -32,7 +32,8 @@ PACE_SECONDS = 0.02
 class TestSentinel:
     @pytest.fixture
     def stage(self, make_stage: StageMaker) -> Stage:
-        return make_stage(**SETTINGS)
+        # Leases lapse while there is no master: taking them again the worker learns that there is another one.
+        return make_stage(**(SETTINGS | {"LEASE_TTL": 2}))
 
     @pytest.fixture
     def pair(self, stage: Stage) -> Iterator[Pair]:

@@ -13,7 +13,7 @@ from tests.parts.sabotage import Sabotage
 def test_its_jobs_are_taken_over_while_it_holds_their_rows(
     make_stage: StageMaker, nursery: Nursery, tmp_path: Path
 ) -> None:
-    stage = make_stage("postgresql", LEASE_TTL=2)
+    stage = make_stage("postgresql", LEASE_TTL=4)
     owner, successor = (nursery.worker(stage.worker.settings, tmp_path / log) for log in ("owner.log", "successor.log"))
     owner.start(Sabotage(freeze_at="within the outcome's commit"))
     owner.wait_ready()

@@ -32,7 +32,9 @@ def account_of(fault: str, job: str) -> str:
 
 @pytest.fixture(scope="module")
 def shared_stage(make_stage: StageMaker) -> Stage:
-    stage = make_stage(accounts={account_of(fault, job): {} for fault in FAULTS for job in JOBS})
+    accounts: dict[str, dict[str, Any]] = {account_of(fault, job): {} for fault in FAULTS for job in JOBS}
+    # Four times in vain, this takes no longer than what the busy ones wait.
+    stage = make_stage(accounts=accounts, REPLY_TIMEOUT=8)
     stage.worker.start()
     stage.worker.wait_ready()
     return stage

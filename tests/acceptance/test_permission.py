@@ -18,7 +18,7 @@ READER = {"allowed_tasks": ["worker68.sync_group", "worker68.send_file"]}
 
 @pytest.fixture(scope="module")
 def shared_stage(make_stage: StageMaker) -> Stage:
-    stage = make_stage(accounts={"files": FILES, "reader": READER})
+    stage = make_stage(accounts={"files": FILES, "reader": READER}, REPLY_TIMEOUT=30)
     stage.worker.start()
     stage.worker.wait_ready()
     return stage
@@ -134,11 +134,12 @@ def test_an_account_takes_only_its_tasks(stage: Stage) -> None:
 def test_what_is_permitted_no_more_when_its_turn_comes_is_not_run(stage: Stage) -> None:
     """Also the announcement of a change that was made: its result says so."""
     bridge, words = stage.bridges["files"], name()
-    bridge.faults.reply_delay_seconds = 0.8
+    stage.hold_replies("files")
     queue = "worker68.files"
     notice = stage.send_task("worker68.set_group_notice", queue, group_id=GROUP, notice=words)
     stage.wait(lambda: any(call["groupParam"]["notice"] == words for call in stage.calls("GroupUpdate", bridge)))
     bridge.log_out()
+    bridge.faults.hold_replies = False
     file = stage.send_task("worker68.send_file", queue, chat=GROUP_CHAT, path="C:/outbox/late.mp4")
     call = stage.send_task("worker68.request", queue, type="Show", path="/wallet/show")
     mute = stage.send_task("worker68.mute_member", queue, group_id=GROUP, user_id=MEMBER, seconds=5)

@@ -9,26 +9,29 @@ import pytest
 
 from tests.acceptance.conftest import Stage, StageMaker, name
 from tests.parts.events import hear_events
-from tests.parts.worker import PATIENCE_SECONDS
+from tests.parts.worker import PATIENCE_SECONDS, wait_until
 from worker68.simulator.population import FRIEND, OTHER_FRIEND
 
 
 @pytest.fixture
 def stage(make_stage: StageMaker) -> Stage:
-    stage = make_stage(VERDICT_TIMEOUT=10)
+    stage = make_stage(VERDICT_TIMEOUT=600)  # longer than any stop waits for a verdict
     stage.worker.start()
     stage.worker.wait_ready()
     return stage
 
 
 def test_a_send_under_way_ends_with_its_verdict(stage: Stage) -> None:
-    stage.bridge.faults.extra_verdict_delay_seconds = 2
+    stage.bridge.faults.hold_verdicts = True
     words, waiting_words, reply_to = name(), name(), name()
     stage.send(words, reply_to=reply_to)
     waiting = stage.send(waiting_words)
     stage.wait(lambda: stage.frames(words) and stage.row(waiting.id))
 
-    assert stage.worker.stop() == 0
+    stage.worker.ask_to_stop()
+    stage.wait_until_stopping()
+    stage.bridge.faults.clear()
+    assert stage.worker.wait_for_end() == 0
 
     reply = stage.take_reply(reply_to)
     assert (reply["status"], reply["attempts"]) == ("succeeded", 1)
@@ -37,10 +40,9 @@ def test_a_send_under_way_ends_with_its_verdict(stage: Stage) -> None:
     assert row is not None
     assert (row["state"], row["attempts"]) == ("ready", 0)
     assert "Traceback" not in stage.worker.log
-    assert stage.bridge.connections == 0
+    wait_until(lambda: stage.bridge.connections == 0)
     assert stage.redis.keys("worker68:lease:*") == []
 
-    stage.bridge.faults.clear()
     stage.worker.start()
     assert stage.end_of(waiting)["status"] == "succeeded"
     assert stage.sent(waiting_words) == 1
@@ -48,12 +50,14 @@ def test_a_send_under_way_ends_with_its_verdict(stage: Stage) -> None:
 
 def test_events_tell_how_the_last_job_ended(stage: Stage) -> None:
     stage.celery.control.enable_events(reply=True, timeout=PATIENCE_SECONDS, limit=1)
-    stage.bridge.faults.extra_verdict_delay_seconds = 2
+    stage.bridge.faults.hold_verdicts = True
     words = name()
     with hear_events(stage.celery, stage.redis) as events:
         result = stage.send(words)
         stage.wait(lambda: stage.frames(words))
         stage.worker.ask_to_stop()
+        stage.wait_until_stopping()
+        stage.bridge.faults.clear()
         events.hear_until(lambda: events.types_of(result.id)[-1:] == ["task-succeeded"])
     assert stage.worker.wait_for_end() == 0
 

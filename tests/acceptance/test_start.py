@@ -113,7 +113,7 @@ def test_postgresql_goes_away_in_mid_send_and_the_verdict_still_counts(
     make_stage: StageMaker, postgres_server: PostgresServer
 ) -> None:
     stage = make_stage("postgresql", VERDICT_TIMEOUT=30)
-    stage.bridge.faults.extra_verdict_delay_seconds = 2
+    stage.bridge.faults.hold_verdicts = True
     stage.worker.start()
     stage.worker.wait_ready()
     words = name()
@@ -121,6 +121,7 @@ def test_postgresql_goes_away_in_mid_send_and_the_verdict_still_counts(
     stage.wait(lambda: stage.frames(words))
 
     postgres_server.kill()
+    stage.bridge.faults.clear()
     stage.wait(lambda: stage.redis.hlen("worker68:kept:main") == 1)
     postgres_server.restart()
 
@@ -130,7 +131,7 @@ def test_postgresql_goes_away_in_mid_send_and_the_verdict_still_counts(
 
 def test_redis_goes_away_in_mid_send_and_the_reply_comes_when_it_is_back(make_stage: StageMaker) -> None:
     stage = make_stage(VERDICT_TIMEOUT=30)
-    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    stage.bridge.faults.hold_verdicts = True
     stage.worker.start()
     stage.worker.wait_ready()
     words, reply_to = name(), name()
@@ -138,12 +139,12 @@ def test_redis_goes_away_in_mid_send_and_the_reply_comes_when_it_is_back(make_st
     stage.wait(lambda: stage.frames(words))
 
     stage.redis_server.kill()
+    stage.bridge.faults.clear()
     row = stage.wait(lambda: (found := stage.row(words)) and found["status"] and found)
     assert row["status"] == "succeeded"
     stage.redis_server.restart()
 
     assert stage.take_reply(reply_to)["status"] == "succeeded"
     assert len(stage.frames(words)) == 1
-    stage.bridge.faults.clear()
     stage.send(name(), reply_to=reply_to)
     assert stage.take_reply(reply_to)["status"] == "succeeded"

@@ -45,10 +45,16 @@ def heir(stage: Stage, nursery: Nursery, tmp_path: Path) -> Iterator[ForkedWorke
     heir.kill()
 
 
-def suspend(stage: Stage, owner: ForkedWorker, heir: ForkedWorker) -> None:
-    """Stop the owner until the heir has the account, and see it find that out."""
+def start_both(owner: ForkedWorker, heir: ForkedWorker, sabotage: Sabotage) -> None:
+    """Start the heir once the owner has the account, and before the first slot: its start takes none of the time between two."""
+    owner.start(sabotage)
+    owner.wait(lambda: '"lease": "account:main"' in owner.log)
     heir.start()
     heir.wait_ready()
+
+
+def suspend(stage: Stage, owner: ForkedWorker, heir: ForkedWorker) -> None:
+    """Stop the owner until the heir has the account, and see it find that out."""
     assert '"account:main"' not in heir.log
     with stage.cut_off("the owner stands still for longer than its lease"):
         owner.send(signal.SIGSTOP)
@@ -57,16 +63,24 @@ def suspend(stage: Stage, owner: ForkedWorker, heir: ForkedWorker) -> None:
         owner.wait(lambda: "lease_lost" in owner.log)
 
 
+def ask_both(stage: Stage, command: str) -> list[dict[str, Any]]:
+    """Return what both workers answer to remote control; they have the same name."""
+    replies: list[dict[str, Any]] = stage.celery.control.broadcast(
+        command, reply=True, timeout=PATIENCE_SECONDS, limit=2
+    )
+    return replies
+
+
 def test_a_job_that_was_chosen_is_run_by_the_next_owner_alone(
     stage: Stage, owner: ForkedWorker, heir: ForkedWorker
 ) -> None:
-    owner.start(Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS))
+    start_both(owner, heir, Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS))
     owner.wait_ready()
     assert end_of(stage, owner, stage.send(name()))["status"] == "succeeded"
     words = name()
     result = stage.send(words)
     # On a thread of the pool: it waits for the slot.
-    owner.wait(lambda: stage.celery.control.inspect(timeout=PATIENCE_SECONDS, limit=1).active().popitem()[1])
+    owner.wait(lambda: any(active for reply in ask_both(stage, "active") for active in reply.values()))
     owners_connections = {one.connection for one in stage.bridge.received}
 
     suspend(stage, owner, heir)
@@ -84,7 +98,7 @@ def test_a_frame_that_was_handed_over_is_not_written_and_that_is_told(
     early = dict.fromkeys(
         ("execution.pacing.LEAST_LEAD_SECONDS", "execution.execute.HAND_OVER_SECONDS"), FAR_AHEAD_SECONDS
     )
-    owner.start(Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS, constants=early))
+    start_both(owner, heir, Sabotage(slots_ahead_seconds=FAR_AHEAD_SECONDS, constants=early))
     assert end_of(stage, owner, stage.send(name()))["status"] == "succeeded"
     words, reply_to = name(), name()
     stage.send(words, job_id=words, reply_to=reply_to)

@@ -11,6 +11,9 @@ from tests.acceptance.conftest import GROUP_CHAT, SEND, Stage, envelope, name
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["sqlite", "postgresql"], indirect=True, scope="module")
 
+#: Longer than any test holds a verdict.
+STAGE = {"VERDICT_TIMEOUT": 60}
+
 
 def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
@@ -189,12 +192,14 @@ def test_revoke_after_the_end_changes_nothing(stage: Stage) -> None:
 
 
 def test_revoke_does_not_touch_what_is_being_sent(stage: Stage) -> None:
-    stage.bridge.faults.extra_verdict_delay_seconds = 1
+    stage.bridge.faults.hold_verdicts = True
     words = name()
     result = stage.send(words)
     stage.wait(lambda: stage.frames(words))
 
     result.revoke(terminate=True)
+    stage.worker.wait_for_log("jobs_cancelled", result.id)
+    stage.bridge.faults.clear()
 
     assert stage.end_of(result)["status"] == "succeeded"
     assert stage.sent(words) == 1

@@ -22,7 +22,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def unstarted(make_stage: StageMaker) -> Stage:
-    return make_stage(MAX_IN_FLIGHT=20)
+    return make_stage(MAX_IN_FLIGHT=20, VERDICT_TIMEOUT=60)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,13 @@ def test_a_change_and_a_read(stage: Stage) -> None:
 
 def test_a_verdict_comes_over_the_next_connection(stage: Stage, proxy: TlsProxy) -> None:
     words = name()
-    stage.bridge.faults.extra_verdict_delay_seconds = 1.0
+    ready = stage.worker.log.count('"bridge_ready"')
+    stage.bridge.faults.hold_verdicts = True
     result = stage.send(words)
     stage.wait(lambda: stage.sent(words))
     proxy.cut()
     stage.wait(lambda: "bridge_connection_lost" in stage.worker.log)
+    stage.wait(lambda: stage.worker.log.count('"bridge_ready"') > ready)
+    stage.bridge.faults.clear()
     assert stage.end_of(result)["status"] == "succeeded"
     assert stage.sent(words) == 1

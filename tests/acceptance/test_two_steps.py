@@ -13,7 +13,8 @@ from worker68.simulator.population import PLAIN_GROUP
 
 pytestmark = pytest.mark.parametrize("shared_stage", ["postgresql"], indirect=True, scope="module")
 
-STAGE = {"VERDICT_TIMEOUT": 1}
+#: Three announcements are waited for in vain for so long; all others end much sooner.
+STAGE = {"VERDICT_TIMEOUT": 3, "REPLY_TIMEOUT": 30}
 
 
 def set_notice(stage: Stage, words: str, **fields: Any) -> Any:
@@ -55,10 +56,11 @@ def test_an_announcement_that_is_not_sent(stage: Stage) -> None:
 def test_an_announcement_that_the_bridge_refuses(stage: Stage) -> None:
     words = name()
     stage.bridge.faults.no_echo = True
-    stage.bridge.faults.reply_delay_seconds = 0.3
+    stage.hold_replies()
     result = set_notice(stage, words)
     stage.wait(lambda: changes(stage, words))
     stage.bridge.faults.refusals.set(1)  # the change is being answered: this is for the announcement
+    stage.bridge.faults.hold_replies = False
 
     reply = stage.end_of(result)
 
@@ -67,7 +69,7 @@ def test_an_announcement_that_the_bridge_refuses(stage: Stage) -> None:
 
 
 def test_an_announcement_without_a_verdict_is_in_doubt_until_one_comes(stage: Stage) -> None:
-    stage.bridge.faults.extra_verdict_delay_seconds = 2
+    stage.bridge.faults.hold_verdicts = True
     words, reply_to = name(), name()
     result = set_notice(stage, words, reply_to=reply_to)
 
@@ -75,6 +77,7 @@ def test_an_announcement_without_a_verdict_is_in_doubt_until_one_comes(stage: St
     assert (first["status"], first["error"]["code"], first["revision"]) == ("in_doubt", "no_verdict", 1)
     check_done(first)
 
+    stage.bridge.faults.clear()
     second = stage.take_reply(reply_to)
     assert (second["status"], second["error"], second["revision"]) == ("succeeded", None, 2)
     assert second["result"]["notice_id"] == first["result"]["notice_id"]
@@ -117,10 +120,11 @@ class Between:
 
     def __init__(self, stage: Stage, **fields: Any) -> None:
         self.words, self.reply_to = name(), name()
-        stage.bridge.faults.reply_delay_seconds = 0.5
+        stage.hold_replies()
         self.result = set_notice(stage, self.words, reply_to=self.reply_to, **fields)
         stage.wait(lambda: changes(stage, self.words))
         stage.bridge.log_out()
+        stage.bridge.faults.hold_replies = False
         stage.wait(lambda: (stage.row(self.result.id) or {}).get("step") == 1)
         assert stage.frames(self.words) == []
 

@@ -100,8 +100,8 @@ class ForkedWorker(WorkerLog):
 
         return wait_until(check, lambda: self.last_words, seconds)
 
-    def wait_for_end(self, seconds: float = PATIENCE_SECONDS) -> None:
-        wait_until(lambda: not self.running, lambda: self.last_words, seconds)
+    def wait_for_end(self) -> None:
+        wait_until(lambda: not self.running, lambda: self.last_words)
 
     def terminate(self) -> None:
         """Send SIGTERM and do not wait."""

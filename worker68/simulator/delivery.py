@@ -18,8 +18,8 @@ from worker68.simulator.queues import EventStream, Later, Queue, wait
 from worker68.simulator.records import Records, Sent
 from worker68.simulator.world import World
 
-#: How often it is looked whether verdicts are still held.
-_HOLD_SECONDS: Final = 0.02
+#: How often it is looked whether verdicts or replies are still held.
+HOLD_SECONDS: Final = 0.02
 
 _GOES_OUT: Final[frozenset[Verdict]] = frozenset({"sent", "gave_up", "corrected", "none"})
 #: What the client waits for in vain gets a 0 from the client itself.
@@ -111,7 +111,7 @@ class Delivery:
     def _come_in(self, flight: _Flight) -> None:
         """Let the service's word about a message come in, unless it is held."""
         if self.faults.hold_verdicts:
-            self.later(_HOLD_SECONDS, partial(self._come_in, flight))
+            self.later(HOLD_SECONDS, partial(self._come_in, flight))
         else:
             self.stream.take_in(partial(self._say, flight))
 

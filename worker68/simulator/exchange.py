@@ -17,7 +17,7 @@ import structlog
 
 from worker68.clock import monotonic
 from worker68.simulator.clients import Client, Clients
-from worker68.simulator.delivery import Delivery
+from worker68.simulator.delivery import HOLD_SECONDS, Delivery
 from worker68.simulator.events import Message
 from worker68.simulator.faults import Faults
 from worker68.simulator.garbage import GARBAGE
@@ -158,12 +158,19 @@ class Exchange:
         """Reply, then what follows from it; the verdicts of a send in the order that the faults want."""
         drop = faults.drop_after_answer.take()
         reply = partial(self._reply, client, request, answer, faults, drop=drop)
-        reply_late = partial(wait, self.delivery.later, faults.reply_delay_seconds, reply)
+        reply_late = partial(wait, self.delivery.later, faults.reply_delay_seconds, partial(self._unless_held, reply))
         if answer.messages and faults.verdict_before_reply:
             self.delivery.launch(client.number, answer.messages, faults, then=reply_late)
             return
         reply_late()
         self.delivery.launch(client.number, answer.messages, faults)
+
+    def _unless_held(self, reply: Callable[[], None]) -> None:
+        """Reply, once replies are not held any more."""
+        if self.faults.hold_replies:
+            self.delivery.later(HOLD_SECONDS, partial(self._unless_held, reply))
+        else:
+            reply()
 
     def _reply(self, client: Client, request: Request, answer: Answer, faults: Faults, *, drop: bool) -> None:
         body = answer.body

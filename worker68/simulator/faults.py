@@ -62,6 +62,7 @@ class Faults:
 
     # Wrong answers
     reply_delay_seconds: float = seconds("how much later than usual a reply comes", by_message=True)
+    hold_replies: bool = switch("replies that are due wait until this is off")
     busy_sends: Countdown = times(
         "the next sends are answered with 300, busy, and not carried out", by_message=True, short={"busy": None}
     )

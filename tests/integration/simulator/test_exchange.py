@@ -106,6 +106,14 @@ class TestAnswers:
         simulator.faults.reply_delay_seconds = 0.01
         assert "data" in peer.ask("getGroups")
 
+    def test_replies_that_are_held_come_once_they_are_let_go(self, simulator: Simulator, peer: Peer) -> None:
+        simulator.faults.hold_replies = True
+        request_id = peer.send("x")
+        assert peer.verdict()["updated"]["readStatus"] == 1
+        assert [frame for frame in peer.frames if "id" in frame] == []
+        simulator.faults.hold_replies = False
+        assert "data" in peer.read_until(lambda frame: frame.get("id") == request_id)
+
     def test_double_wrong_and_numeric_ids(self, simulator: Simulator, peer: Peer) -> None:
         simulator.faults.double_replies.set(1)
         peer.ask("getGroups")

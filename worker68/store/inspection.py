@@ -17,6 +17,7 @@ from worker68.jobs.fields import Chat
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
 from worker68.store.engine import reading
+from worker68.store.statements.rows import FIRST_TASK_ID
 from worker68.store.tables import IN_LANE, NOT_DUE, cancellations, jobs, requesters
 
 #: So many jobs at most in one answer: it is read by a person, and Celery's thread encodes it.
@@ -45,17 +46,12 @@ class Found:
         return Chat(self.chat_type, self.chat_id) if self.chat_type is not None and self.chat_id is not None else None
 
 
-_FIRST_ID: Final = (
-    select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
-).scalar_subquery()
-
-
 def find_scheduled(engine: Engine, accounts: Sequence[str]) -> list[Found]:
     """Return the jobs of these accounts that are not due yet, the earliest first."""
     found: list[Found] = []
     with reading(engine) as connection:
         for account in accounts:
-            query = _jobs(_FIRST_ID).where(jobs.c.account == account, NOT_DUE)
+            query = _jobs(FIRST_TASK_ID).where(jobs.c.account == account, NOT_DUE)
             found += _read(connection, query.order_by(jobs.c.due_at).limit(MOST))
     return sorted(found, key=_due)[:MOST]
 
@@ -65,7 +61,7 @@ def find_reserved(engine: Engine, accounts: Sequence[str]) -> list[Found]:
     found: list[Found] = []
     with reading(engine) as connection:
         for account in accounts:
-            query = _jobs(_FIRST_ID).where(jobs.c.account == account, IN_LANE)
+            query = _jobs(FIRST_TASK_ID).where(jobs.c.account == account, IN_LANE)
             place = (jobs.c.lane, jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
             found += _read(connection, query.order_by(*place).limit(MOST - len(found)))
             if len(found) == MOST:

@@ -22,7 +22,7 @@ from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
-from worker68.store import figures, lanes, outbox, reports, snapshots, standing, waiting
+from worker68.store import figures, inspection, lanes, outbox, reports, snapshots, standing, waiting
 from worker68.store.engine import Engine, reading
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
@@ -212,11 +212,16 @@ def test_the_first_who_asked_for_a_job_is_not_looked_for_among_all(ledger: Ledge
     often = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT {}, 'often-' || n, '', false"
     administer(ledger.engine, often.format(first.seq) + " FROM generate_series(1, 60000) AS n")
     copy_jobs(ledger, "ready", 50)
+    copy_jobs(ledger, "later", 50, state="deferred", due_at="now() + interval '1 day'")
+    ledger.must_begin(first)
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
     with explained(ledger.engine) as plans:
         jobs_found = waiting.load_jobs(ledger.engine, seqs_of(ledger, "ready", 50))
+        shown = inspection.find_reserved(ledger.engine, ["main"]) + inspection.find_scheduled(ledger.engine, ["main"])
     assert [job.task_id for job in jobs_found] == [job.job_id for job in jobs_found]
+    assert [found.task_id for found in shown] == [found.job_id for found in shown]
+    assert len(shown) >= 100
     bounded(plans, MOST)
 
 

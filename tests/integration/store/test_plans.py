@@ -7,27 +7,30 @@ PostgreSQL that choose otherwise than the one at hand.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event
 
-from tests.parts.jobs import NOW, message, send_fields
+from tests.parts.crowds import LANES, copy_jobs, seqs_of
+from tests.parts.jobs import NOW, account, message, send_fields
 from tests.parts.ledger import FENCE, OWNER, SENT, Ledger, open_ledger
 from tests.parts.lists import GROUP, Lists, contact, group_request, member
 from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
+from worker68.execution.intake import Arrival, Intake
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
+from worker68.limits.rates import parse_limits
 from worker68.store import figures, inspection, lanes, outbox, reports, snapshots, standing, waiting
-from worker68.store.engine import Engine, reading
+from worker68.store.engine import Engine
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.statements.outcomes import forget
-from worker68.store.tables import jobs
 
 #: Entries of one list.
 ENTRIES: Final = 800
@@ -121,56 +124,32 @@ def test_accepting_a_shrink_and_looking_back_read_the_changes_of_that_list(ledge
 
 #: Jobs that have ended, each with its requester and its attempt.
 ENDED: Final = 16_000
-#: Lanes, and jobs that wait in each.
-LANES: Final = 50
+#: Jobs that wait in each lane.
 DEEP: Final = 20
 #: A statement about a batch, a lane's head or what waits looks at fewer rows than a third of a table has.
 MOST: Final = ENDED // 3
-
-_COPY: Final = """
-INSERT INTO jobs (job_id, account, task, chat_type, chat_id, lane, job_class, priority, ordered, state, status,
-    attempts, revision, custom_msg_id, received_at, due_at, expires_at, finished_at, content_hash, fields)
-SELECT '{name}-' || n, account, task, chat_type, mod(n, {lanes}), '{name}-' || mod(n, {lanes}), job_class, priority, ordered,
-    '{state}', {status}, {attempts}, {attempts}, (SELECT max(custom_msg_id) FROM jobs) + n, received_at, {due_at}, {expires_at},
-    {finished_at}, content_hash, fields
-FROM (SELECT * FROM jobs ORDER BY seq LIMIT 1) AS first, generate_series(1, {number}) AS n
-"""
-
-
-def copy_jobs(ledger: Ledger, name: str, number: int, **changed: Any) -> None:
-    """Write jobs that are as the first one of all, each with a requester."""
-    as_first = {"lanes": LANES, "state": "ready", "status": "NULL", "attempts": 0}
-    times = {"due_at": "NULL", "expires_at": "NULL", "finished_at": "NULL"}
-    given = as_first | times | {"name": name, "number": number} | changed
-    asked = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT seq, job_id, '', false FROM jobs"
-    administer(ledger.engine, _COPY.format(**given))
-    administer(ledger.engine, f"{asked} WHERE job_id LIKE '{name}-%'")
 
 
 @pytest.fixture
 def crowded(ledger: Ledger, knowledge: str) -> Ledger:
     """Many ended jobs, and some that wait."""
     ledger.send(job_id="first")
+    ended: dict[str, Any] = {"state": "ended", "status": "'succeeded'", "finished_at": "now()"}
     if knowledge == "stale":
-        copy_jobs(ledger, "early", 300, state="ended", status="'succeeded'", attempts=1, finished_at="now()")
+        copy_jobs(ledger, "early", 300, tried=True, **ended)
         administer(ledger.engine, "ANALYZE")
-    copy_jobs(ledger, "old", ENDED, state="ended", status="'succeeded'", attempts=1, finished_at="now()")
+    copy_jobs(ledger, "old", ENDED, tried=True, **ended)
     copy_jobs(ledger, "ready", LANES * DEEP)
     copy_jobs(ledger, "later", 300, state="deferred", due_at="now() + interval '1 day'")
     copy_jobs(ledger, "expiring", 50, expires_at="now() + interval '1 hour'")
     copy_jobs(ledger, "overdue", 50, expires_at="now() - interval '1 hour'")
     copy_jobs(ledger, "due", 50, state="deferred", due_at="now() - interval '1 hour'")
-    tried = "INSERT INTO attempts (seq, number, step, owner, fence, began_at, ended_at, ending)"
-    administer(ledger.engine, f"{tried} SELECT seq, 1, 0, 'w', 1, now(), now(), 'x' FROM jobs WHERE state = 'ended'")
+    parked: dict[str, Any] = {"state": "deferred", "lane": "'parked'", "due_at": "now() - interval '1 hour'"}
+    copy_jobs(ledger, "parked", 50, **parked)
+    copy_jobs(ledger, "in-vain", 50, **parked, task="'worker68.later'")
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
     return ledger
-
-
-def seqs_of(ledger: Ledger, name: str, number: int) -> list[int]:
-    query = select(jobs.c.seq).where(jobs.c.job_id.like(f"{name}-%")).order_by(jobs.c.seq).limit(number)
-    with reading(ledger.engine) as connection:
-        return list(connection.scalars(query))
 
 
 def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
@@ -186,13 +165,18 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
         waiting.next_expiry(engine, "main")
-        waiting.find_parked(engine, "main")
+        assert len(waiting.find_parked(engine, "main")) == 50
+        assert len(waiting.find_parked_in_vain(engine, "main", now, 500)) == 50
         waiting.count_waiting(engine, "main")
         assert waiting.find_unfinished(engine, ["main", "other"], waiting.newest_seq(engine)) == {"main"}
         waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
         figures.count_waiting_jobs(engine, ["main"])
         standing.find_ahead(engine, some[-9:])
         standing.find_reasons_beside(engine, some[-9:])
+        assert len(standing.list_waiting(engine, ["main", "other"], None, 50)) == 50
+        assert figures.find_waiting_accounts(engine) == ["main"]
+        assert len(inspection.find_scheduled(engine, ["main", "other"])) == inspection.MOST
+        assert len(inspection.find_reserved(engine, ["main", "other"])) == inspection.MOST
     bounded(plans, MOST)
 
 
@@ -235,6 +219,33 @@ def test_taking_in_looks_at_what_came(crowded: Ledger) -> None:
     bounded(plans, MOST)
 
 
+def test_a_long_lane_is_looked_at_as_far_as_is_asked(
+    crowded: Ledger, knowledge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "COUNTED_AHEAD", 100)
+    lane = crowded.entries(message())[0].row["lane"]
+    copy_jobs(crowded, "long", ENDED, lane=f"'{lane}'")
+    if knowledge == "fresh":
+        administer(crowded.engine, "ANALYZE")
+    (last,) = crowded.arrive(message())
+    door = Intake(crowded.engine, {"main": account(limits=parse_limits({"chat": "1/s"}))})
+    soon = (NOW + dt.timedelta(seconds=60)).timestamp()
+    late = [Arrival(message(kwargs=send_fields(expires_at=soon, reject_if_late=True)), "q", None) for _ in range(9)]
+    with explained(crowded.engine) as plans:
+        assert standing.count_in_lanes(crowded.engine, [("main", lane)]) == {("main", lane): 101}
+        assert standing.find_ahead(crowded.engine, [last.seq])[last.seq].count == 101
+        assert door.take_in(late, NOW) == []
+    bounded(plans, MOST)
+
+
+def test_parked_jobs_are_called_back_by_their_numbers(crowded: Ledger) -> None:
+    entries = crowded.entries(*[message() for _ in range(50)])
+    parked = dict(zip(seqs_of(crowded, "parked", 50), entries, strict=True))
+    with explained(crowded.engine) as plans:
+        assert len(waiting.unpark(crowded.engine, parked)) == 50
+    bounded(plans, MOST)
+
+
 def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
     engine = crowded.engine
     tries = [Attempt(job, 1, OWNER, FENCE) for job in waiting.load_jobs(engine, seqs_of(crowded, "ready", 45))]
@@ -273,19 +284,24 @@ SELECT 'main', 'result', 'result-' || n, '{{}}', now() FROM generate_series(1, {
 """
 _REFUSED: Final = """
 INSERT INTO refused (account, kind, address, payload, created_at, problem, refusals, due_at)
-SELECT 'main', '{kind}', '{kind}-' || n, '{{}}', now(), 'no', 1, now() + interval '{due}' FROM generate_series(1, {number}) AS n
+SELECT '{account}', '{kind}', '{kind}-' || n, '{{}}', now(), 'no', 1, now() + interval '{due}' - n * interval '1 ms'
+FROM generate_series(1, {number}) AS n
 """
+
+
+def refuse(account: str, kind: str, number: int, due: str) -> str:
+    return _REFUSED.format(account=account, kind=kind, number=number, due=due)
 
 
 @pytest.fixture
 def unpublished(ledger: Ledger, knowledge: str) -> Ledger:
-    """After a night without Redis: many entries to publish, many that it refused and that are due tomorrow, some that are due."""
+    """After a night without Redis: many entries to publish, many that it refused, some of which are due."""
     if knowledge == "stale":
-        early = _REFUSED.format(kind="early", number=300, due="1 day")
+        early = refuse("main", "early", 300, "1 day")
         administer(ledger.engine, _OUTBOX.format(number=300), early, "ANALYZE")
-    refused = [_REFUSED.format(kind=kind, number=ENDED // 2, due="1 day") for kind in ("reply", "result")]
-    due = _REFUSED.format(kind="due", number=50, due="-1 hour")
-    administer(ledger.engine, _OUTBOX.format(number=ENDED), *refused, due)
+    refused = [refuse("main", kind, ENDED // 2, "1 day") for kind in ("reply", "result")]
+    due = [refuse("main", "due", 50, "-1 hour")]
+    administer(ledger.engine, _OUTBOX.format(number=ENDED), *refused, *due)
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
     return ledger

@@ -24,7 +24,9 @@ from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
 from worker68.execution.intake import Arrival, Intake
+from worker68.jobs.outcome import expired
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
+from worker68.jobs.states import Event
 from worker68.limits.rates import parse_limits
 from worker68.store import figures, inspection, lanes, outbox, reports, snapshots, standing, waiting
 from worker68.store.engine import Engine
@@ -243,6 +245,14 @@ def test_parked_jobs_are_called_back_by_their_numbers(crowded: Ledger) -> None:
     parked = dict(zip(seqs_of(crowded, "parked", 50), entries, strict=True))
     with explained(crowded.engine) as plans:
         assert len(waiting.unpark(crowded.engine, parked)) == 50
+    bounded(plans, MOST)
+
+
+def test_ending_what_was_tried_looks_at_its_own_attempts(crowded: Ledger) -> None:
+    copy_jobs(crowded, "tried", 100, tried=True, state="deferred")
+    tried = seqs_of(crowded, "tried", 100)
+    with explained(crowded.engine) as plans:
+        assert len(waiting.end_waiting(crowded.engine, tried, Event.EXPIRE, expired("late"), NOW)) == 100
     bounded(plans, MOST)
 
 

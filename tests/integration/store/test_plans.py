@@ -278,8 +278,19 @@ def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
     bounded(plans, MOST)
 
 
-def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger) -> None:
-    with explained(crowded.engine) as plans:
+def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "LOOKED_THROUGH", 500)
+    monkeypatch.setattr(reports, "BEGINNINGS_LOOKED_THROUGH", 500)
+    monkeypatch.setattr(figures, "ATTEMPTS_LOOKED_THROUGH", 50)
+    engine, ids = crowded.engine, [f"ready-{number}" for number in range(1, 101)]
+    with explained(engine) as plans:
+        assert len(inspection.find_by_ids(engine, ["main", "other"], ids)) == len(ids)
+        assert inspection.find_revoked(engine, ids) == []
+        assert len(reports.list_jobs(engine, account="main", state=None, limit=20).lines) == 20
+        for name in ("main", "other"):
+            assert not reports.list_jobs(engine, account=name, state="ended", status="failed", limit=20).lines
+        assert len(reports.find_beginnings(engine, "in-vain-1", "main", 20)) == 11
+        assert figures.count_in_doubt(engine, NOW).numbers == {}
         assert len(reports.find_jobs(crowded.engine, "ready-7")) == 1
         assert len(reports.find_jobs(crowded.engine, "ready-7", "main")) == 1
         assert not reports.has_jobs(crowded.engine, "nobody")

@@ -208,6 +208,7 @@ refused = Table(
     Column("due_at", UtcDateTime, nullable=False),
     Index("ix_refused_due", "due_at"),
     Index("ix_refused_address", "address"),
+    Index("ix_refused_account_due", "account", "due_at", "id"),
 )
 
 #: Celery ids that were revoked before any job with them was seen.
@@ -216,6 +217,7 @@ cancellations = Table(
     metadata,
     Column("task_id", String(255), primary_key=True),
     Column("cancelled_at", UtcDateTime, nullable=False),
+    Index("ix_cancellations_cancelled_at", "cancelled_at"),
 )
 
 #: The do-not-contact list: chats to which nothing is sent.

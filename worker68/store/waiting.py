@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import (
+    Delete,
     Engine,
     Insert,
     Select,
@@ -31,7 +32,7 @@ from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, draw_custom_msg_id
 from worker68.store.statements import outcomes
-from worker68.store.statements.batches import batch_of, joined, look_up, pack
+from worker68.store.statements.batches import among, batch_of, joined, look_up, pack
 from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import (
     IN_LANE,
@@ -52,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 #: An id that was revoked before a job with it was seen is remembered for so long at least: until the next one is.
 REVOKED_FOR: Final = dt.timedelta(days=30)
+#: Before this nothing was revoked.
+_EVER: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
 
@@ -228,7 +231,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         known = connection.execute(_asked_by(dialect), pack(dialect, ({"task_id": id_} for id_ in task_ids))).all()
         unseen = set(task_ids) - {row.task_id for row in known}
         if unseen:
-            connection.execute(delete(cancellations).where(cancellations.c.cancelled_at < now - REVOKED_FOR))
+            connection.execute(_forget_cancelled(dialect, now - REVOKED_FOR, SEQS_PER_STATEMENT + len(unseen)))
             # Every worker of the fleet hears of a revoke, and they write at the same time.
             rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
@@ -250,8 +253,17 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
 @functools.cache
 def _asked_by(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, requesters.c.task_id)
-    joined, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
-    return select(asked.task_id, asked.seq).select_from(joined)
+    messages, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
+    return select(asked.task_id, asked.seq).select_from(messages)
+
+
+def _forget_cancelled(dialect: str, before: dt.datetime, most: int) -> Delete:
+    """Delete the oldest. Two ends, an order and a limit: PostgreSQL reads the whole table where it takes much of it to be old."""
+    old = select(cancellations.c.task_id).where(
+        cancellations.c.cancelled_at >= _EVER, cancellations.c.cancelled_at < before
+    )
+    old = old.order_by(cancellations.c.cancelled_at).limit(most)
+    return delete(cancellations).where(among(dialect, cancellations.c.task_id, old))
 
 
 @functools.cache

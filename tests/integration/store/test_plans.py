@@ -33,6 +33,7 @@ from worker68.store.engine import Engine
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.statements.outcomes import forget
+from worker68.store.tables import cancellations
 
 #: Entries of one list.
 ENTRIES: Final = 800
@@ -256,6 +257,21 @@ def test_ending_what_was_tried_looks_at_its_own_attempts(crowded: Ledger) -> Non
     bounded(plans, MOST)
 
 
+def test_revoked_ids_are_looked_at_by_themselves_and_by_their_time(ledger: Ledger, knowledge: str) -> None:
+    revoked = "INSERT INTO cancellations SELECT '{}-' || n, now() - n * interval '{}' FROM generate_series(1, {}) AS n"
+    if knowledge == "stale":
+        administer(ledger.engine, revoked.format("early", "1 second", 300), "ANALYZE")
+    administer(ledger.engine, revoked.format("new", "1 second", ENDED), revoked.format("old", "1 year", 10))
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    before = ledger.count(cancellations)
+    with explained(ledger.engine) as plans:
+        assert waiting.cancel(ledger.engine, ["unseen"], "no", utc_now()).unseen == ["unseen"]
+        assert len(inspection.find_revoked(ledger.engine, ["unseen"])) == inspection.MOST
+    assert ledger.count(cancellations) == before - 10 + 1
+    bounded(plans, MOST)
+
+
 def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
     engine = crowded.engine
     tries = [Attempt(job, 1, OWNER, FENCE) for job in waiting.load_jobs(engine, seqs_of(crowded, "ready", 45))]
@@ -316,12 +332,12 @@ def refuse(account: str, kind: str, number: int, due: str) -> str:
 
 @pytest.fixture
 def unpublished(ledger: Ledger, knowledge: str) -> Ledger:
-    """After a night without Redis: many entries to publish, many that it refused, some of which are due."""
+    """After a night without Redis: many entries to publish, many that it refused, some of which are due; and another account's."""
     if knowledge == "stale":
         early = refuse("main", "early", 300, "1 day")
         administer(ledger.engine, _OUTBOX.format(number=300), early, "ANALYZE")
     refused = [refuse("main", kind, ENDED // 2, "1 day") for kind in ("reply", "result")]
-    due = [refuse("main", "due", 50, "-1 hour")]
+    due = [refuse("main", "due", 50, "-1 hour"), refuse("other", "due", ENDED, "-2 hours")]
     administer(ledger.engine, _OUTBOX.format(number=ENDED), *refused, *due)
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
@@ -333,6 +349,7 @@ def test_what_was_published_or_refused_is_settled_by_its_number(unpublished: Led
     with explained(engine) as plans:
         due = outbox.fetch_due(engine, ["main"], None, now, now, 90)
         assert len(due) == 50
+        assert len(outbox.fetch_due(engine, ["main"], ["other"], now, now - dt.timedelta(minutes=90), 90)) == 90
         outbox.settle_refused(engine, due[:25], {entry.id: ("no", now) for entry in due[25:]})
         entries = outbox.fetch(engine, ["main"], None, now, 50)
         assert len(entries) == 50

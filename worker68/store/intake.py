@@ -49,7 +49,7 @@ from worker68.jobs.outcome import (
 from worker68.jobs.states import State
 from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
-from worker68.store.statements.batches import batch_of, pack, same
+from worker68.store.statements.batches import batch_of, look_up, pack, same
 from worker68.store.statements.outcomes import (
     Requester,
     outcome_columns,
@@ -320,10 +320,9 @@ def _find_jobs(dialect: str) -> Select[Any]:
 
 @functools.cache
 def _find_cancelled(dialect: str) -> Select[Any]:
-    batch = batch_of(dialect, cancellations.c.task_id).c
-    return select(cancellations.c.task_id).join_from(
-        batch.task_id.table, cancellations, same(batch, cancellations.c.task_id)
-    )
+    batch = batch_of(dialect, cancellations.c.task_id)
+    found, revoked = look_up(dialect, batch, cancellations, same(batch.c, cancellations.c.task_id))
+    return select(revoked.task_id).select_from(found)
 
 
 @functools.cache

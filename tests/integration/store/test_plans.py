@@ -222,6 +222,21 @@ def test_taking_in_looks_at_what_came(crowded: Ledger) -> None:
     bounded(plans, MOST)
 
 
+def test_the_do_not_contact_list_is_looked_up_chat_by_chat(ledger: Ledger, knowledge: str) -> None:
+    listed = "INSERT INTO suppressions SELECT 'main', 'group', n, 'asked', now() FROM generate_series({}, {}) AS n"
+    if knowledge == "stale":
+        administer(ledger.engine, listed.format(1, 300), "ANALYZE")
+    administer(ledger.engine, listed.format(301, ENDED))
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    with explained(ledger.engine) as plans:
+        taken = ledger.arrive(*[message() for _ in range(50)])
+        tries = [Attempt(job, 1, OWNER, FENCE) for job in taken]
+        assert ledger.run(lambda connection: attempts.begin(connection, tries, NOW)) == [True] * 50
+        assert len(ledger.arrive(message(), message(kwargs=send_fields(chat={"type": "group", "id": 500})))) == 1
+    bounded(plans, MOST)
+
+
 def test_a_long_lane_is_looked_at_as_far_as_is_asked(
     crowded: Ledger, knowledge: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +282,7 @@ def test_revoked_ids_are_looked_at_by_themselves_and_by_their_time(ledger: Ledge
     before = ledger.count(cancellations)
     with explained(ledger.engine) as plans:
         assert waiting.cancel(ledger.engine, ["unseen"], "no", utc_now()).unseen == ["unseen"]
+        assert len(ledger.arrive(message(task_id="unseen"), message())) == 1
         assert len(inspection.find_revoked(ledger.engine, ["unseen"])) == inspection.MOST
     assert ledger.count(cancellations) == before - 10 + 1
     bounded(plans, MOST)

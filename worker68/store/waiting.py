@@ -35,6 +35,7 @@ from worker68.store.statements import outcomes
 from worker68.store.statements.batches import among, batch_of, joined, look_up, pack
 from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import (
+    IN_ANY_LANE,
     IN_LANE,
     INSERT,
     MAY_EXPIRE,
@@ -280,7 +281,7 @@ def count_waiting(engine: Engine, account: str) -> int:
     with reading(engine) as connection:
         return sum(
             connection.scalar(select(func.count()).select_from(jobs).where(jobs.c.account == account, part)) or 0
-            for part in (IN_LANE, NOT_DUE, SENDING)
+            for part in (IN_ANY_LANE, NOT_DUE, SENDING)
         )
 
 

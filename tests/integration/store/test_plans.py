@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 import pytest
-from sqlalchemy import event
 
 from tests.parts.crowds import LANES, copy_jobs, seqs_of
 from tests.parts.jobs import NOW, account, message, send_fields
@@ -29,7 +27,6 @@ from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, List
 from worker68.jobs.states import Event
 from worker68.limits.rates import parse_limits
 from worker68.store import figures, inspection, lanes, outbox, reports, snapshots, standing, waiting
-from worker68.store.engine import Engine
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.statements.outcomes import forget
@@ -371,57 +368,3 @@ def test_what_was_published_or_refused_is_settled_by_its_number(unpublished: Led
         assert len(entries) == 50
         outbox.settle_outbox(engine, entries[:25], [(entry, "no") for entry in entries[25:]], now)
     bounded(plans, MOST)
-
-
-# SQLite
-
-
-def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> None:
-    """It keeps no statistics, so its plans are the same however much there is."""
-    with open_ledger(sqlite_url) as ledger, scans_of(ledger.engine) as scans:
-        lists, engine, now = Lists(ledger), ledger.engine, utc_now()
-        lists.see(rows_of(GROUP_MEMBERS, 9), GROUP_MEMBERS, group=GROUP)
-        lists.see(rows_of(GROUP_MEMBERS, 7), GROUP_MEMBERS, group=GROUP)
-        number = lists.see(rows_of(GROUP_MEMBERS, 2), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
-        snapshots.accept(engine, number, now)
-        _, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
-        ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
-        lanes.find_lanes(engine, "main", "", 100)
-        lanes.load_lanes(engine, "main", 2, [second.lane])
-        waiting.find_overdue(engine, "main", now)
-        waiting.release_unknown(engine, "main", now)
-        waiting.find_unknown(engine, "main", second.lane)
-        waiting.release_due(engine, "main", now)
-        waiting.next_due(engine, "main")
-        waiting.next_expiry(engine, "main")
-        waiting.find_parked(engine, "main")
-        waiting.count_waiting(engine, "main")
-        assert waiting.find_unfinished(engine, ["main", "other"], waiting.newest_seq(engine)) == {"main"}
-        waiting.cancel(engine, ["again"], "no", now)
-        figures.count_waiting_jobs(engine, ["main"])
-        assert ledger.settle(ledger.must_begin(second))
-        ledger.must_begin(third)
-        begun = ledger.run(lambda connection: attempts.find_begun(connection, "main"))
-        ledger.run(lambda connection: attempts.resolve(connection, begun, lambda _: True, now))
-        reports.find_jobs(engine, "a")
-        reports.has_jobs(engine, "main")
-    assert not scans
-
-
-@contextmanager
-def scans_of(engine: Engine) -> Iterator[list[str]]:
-    """Collect each statement for which SQLite reads a large table of ours, or one of its indexes, from end to end."""
-    scans: list[str] = []
-    large = ("jobs", "requesters", "attempts", "group_members", "snapshot_changes")
-
-    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        if many or not statement.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
-            return
-        beside = cursor.connection.cursor()
-        for *_, words in beside.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall():
-            if words.startswith(tuple(f"SCAN {table}" for table in large)):
-                scans.append(f"{words}: {statement}")
-
-    event.listen(engine, "before_cursor_execute", explain)
-    yield scans
-    event.remove(engine, "before_cursor_execute", explain)

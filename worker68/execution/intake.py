@@ -94,17 +94,20 @@ class Intake:
         self._accounts = accounts
         self._look = look
 
-    def revive(self, parked: Parked, now: dt.datetime) -> Job | None:
-        """Let a parked job whose task is known now wait for its turn; None if it cannot, or its account was removed."""
-        if parked.account not in self._accounts:
-            return None
-        reading = self.read(Arrival(parked.envelope.encode(), "", parked.account), now)
-        if reading.entry is None or reading.order is None or reading.entry.outcome is not None:
-            outcome = (reading.entry and reading.entry.outcome) or unknown_task_outcome(parked.task)
-            end_waiting(self._engine, [parked.seq], Event.REFUSE, outcome, now)
-            return None
-        taken = unpark(self._engine, parked.seq, reading.entry)
-        return _job(reading.order, reading.entry, taken) if taken else None
+    def revive(self, account: str, parked: Sequence[Parked], now: dt.datetime) -> list[Job]:
+        """Let parked jobs whose task is known now wait for their turn; return those that do: none, if their account was removed."""
+        if account not in self._accounts:
+            return []
+        waits: dict[int, tuple[Order, Entry]] = {}
+        for one in parked:
+            reading = self.read(Arrival(one.envelope.encode(), "", account), now)
+            if reading.entry is None or reading.order is None or reading.entry.outcome is not None:
+                outcome = (reading.entry and reading.entry.outcome) or unknown_task_outcome(one.task)
+                end_waiting(self._engine, [one.seq], Event.REFUSE, outcome, now)
+            else:
+                waits[one.seq] = reading.order, reading.entry
+        taken = unpark(self._engine, {seq: entry for seq, (_, entry) in waits.items()})
+        return [_job(*waits[one.seq], one) for one in taken]
 
     def take_in(self, arrivals: Sequence[Arrival], now: dt.datetime) -> list[Job]:
         """Write a batch in its order and return the new jobs. Raises ``DatabaseAway`` and ``LeaseLost``: give the batch back then.
@@ -205,10 +208,8 @@ class Intake:
             return _answer_unknown(arrival, row, envelope, order.common)
         outcome = _end_at_once(settings, order, now)
         requester = _requester(envelope, order.common)
-        most_ahead = _most_ahead(settings, order, now)
-        return _Reading(
-            Entry(row, requester, outcome, sends=order.kind.sends(order.fields), most_ahead=most_ahead), order
-        )
+        most_ahead, sends = _most_ahead(settings, order, now), order.kind.sends(order.fields)
+        return _Reading(Entry(row, requester, outcome, sends=sends, most_ahead=most_ahead), order)
 
     def _check_texts(self, order: Order) -> None:
         """Raise ``InvalidJob`` for a text that the client would drop without a word, where the account wants to know."""

@@ -20,14 +20,17 @@ from worker68.jobs.states import Event
 from worker68.jobs.task import Nature
 from worker68.store.engine import Engine, transaction
 from worker68.store.statements import attempts
-from worker68.store.waiting import end_waiting, find_overdue, find_parked, find_unknown
-from worker68.tasks import TASKS, find_step
+from worker68.store.waiting import end_waiting, find_overdue, find_parked, find_parked_in_vain, find_unknown
+from worker68.tasks import find_step
 
 log = structlog.get_logger(__name__)
 
 #: How long a takeover waits for rows that the account's last owner holds, which may be frozen in the middle of a transaction. Then
 #: it is tried again, and the worker's other accounts go on; the server ends such a session by itself (``store/engine.py``).
 LOCK_TIMEOUT_SECONDS = 2.0
+
+#: So many parked jobs end in one sweep: nothing of their account begins meanwhile.
+ENDED_AT_ONCE = 1000
 
 _TIME_OVER = expired("its time was over before its turn came")
 _TOO_OLD = expired("it had waited longer than the account's MAX_AGE when its turn came")
@@ -108,22 +111,38 @@ def _resolve(engine: Engine, account: str, is_abandoned: Callable[[attempts.Begu
 
 
 def revive_parked(engine: Engine, intake: Intake, account: str, now: dt.datetime) -> list[Job]:
-    """Return parked jobs whose task is known to this worker, made ready; end those whose task no worker has known in time."""
-    revived = []
-    for parked in find_parked(engine, account):
-        if parked.task in TASKS:
-            job = intake.revive(parked, now)
-            revived += [job] if job is not None else []
-        elif parked.due_at <= now:
-            end_waiting(engine, [parked.seq], Event.REFUSE, unknown_task_outcome(parked.task), now)
+    """Return the parked jobs whose task is known to this worker, made ready.
+
+    All of them, a thousand in one transaction: what comes later to the same chat must not overtake them.
+    """
+    revived: list[Job] = []
+    after = 0
+    while parked := find_parked(engine, account, after):
+        revived += intake.revive(account, parked, now)
+        after = parked[-1].seq
     return revived
+
+
+def end_parked(engine: Engine, account: str, now: dt.datetime) -> bool:
+    """End parked jobs whose task no worker has known in time, a part of them, the oldest; return whether there may be more."""
+    found = find_parked_in_vain(engine, account, now, ENDED_AT_ONCE)
+    _end_as_unknown(engine, found, now)
+    return len(found) == ENDED_AT_ONCE
 
 
 def end_unknown(engine: Engine, account: str, lane: str, now: dt.datetime) -> list[int]:
     """End the jobs of a lane whose task no worker has known in time; return which did."""
-    ended = []
-    for seq, task in find_unknown(engine, account, lane):
-        ended += end_waiting(engine, [seq], Event.REFUSE, unknown_task_outcome(task), now)
+    return _end_as_unknown(engine, find_unknown(engine, account, lane), now)
+
+
+def _end_as_unknown(engine: Engine, found: Sequence[tuple[int, str]], now: dt.datetime) -> list[int]:
+    """End jobs, given with their tasks: those of one task in one transaction. Return which did."""
+    by_task: dict[str, list[int]] = {}
+    for seq, task in found:
+        by_task.setdefault(task, []).append(seq)
+    ended: list[int] = []
+    for task, seqs in by_task.items():
+        ended += end_waiting(engine, seqs, Event.REFUSE, unknown_task_outcome(task), now)
     return ended
 
 

@@ -104,8 +104,8 @@ class Upkeep:
         await self._end_overdue(now)
         self._put_off_sweep()
         if monotonic() >= self._sweep_at:
-            await self._begin_sweep(now)
-            self._sweep_at = monotonic() + SWEEP_SECONDS
+            more = await self._begin_sweep(now)
+            self._sweep_at = monotonic() + (LOOK_SECONDS if more else SWEEP_SECONDS)
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self.knows_lanes):
             await self._find_lanes(now)
@@ -152,23 +152,29 @@ class Upkeep:
             await asyncio.to_thread(recovery.expire, self._shared.engine, overdue, now)
             self._shared.announce()
 
-    async def _begin_sweep(self, now: dt.datetime) -> None:
+    async def _begin_sweep(self, now: dt.datetime) -> bool:
+        """Return whether the next one should follow soon: one sweep ends a part of the parked jobs alone."""
         self._times.due = self._times.expires = None
-        revived, due, expires = await asyncio.to_thread(self._resolve, now)
+        revived, more, due, expires = await asyncio.to_thread(self._resolve, now)
         self._shared.announce()  # what was resolved may have ended
         self.take(revived)
         self._times.note(due=due, expires=expires)
         await self._count.ask(self._shared.engine)
         self._dispatch.unload()
         self._found_to = self._found_to or ""
+        return more
 
-    def _resolve(self, now: dt.datetime) -> tuple[list[Job], dt.datetime | None, dt.datetime | None]:
-        """Resolve in SQL what no event would. Return jobs that may start now, and what is due next. In the pool."""
+    def _resolve(self, now: dt.datetime) -> tuple[list[Job], bool, dt.datetime | None, dt.datetime | None]:
+        """Resolve in SQL what no event would. In the pool.
+
+        Return jobs that may start now, whether more are to end, and what is due next.
+        """
         engine = self._shared.engine
         recovery.resolve_abandoned(engine, self._account, self._lease.fence, self._dispatch.is_under_way, now)
         waiting.release_unknown(engine, self._account, now)
         revived = recovery.revive_parked(engine, self._shared.intake, self._account, now)
-        return revived, waiting.next_due(engine, self._account), waiting.next_expiry(engine, self._account)
+        more = recovery.end_parked(engine, self._account, now)
+        return revived, more, waiting.next_due(engine, self._account), waiting.next_expiry(engine, self._account)
 
     async def _find_lanes(self, now: dt.datetime) -> None:
         """Let memory know of further lanes, and of those that it knows what SQL has as their first job."""

@@ -17,7 +17,7 @@ from worker68.jobs.outcome import ErrorCode, Status
 from worker68.jobs.states import State
 from worker68.store.engine import reading
 from worker68.store.statements.identity import find_accounts
-from worker68.store.tables import IN_LANE, NOT_DUE, SENDING, UtcDateTime, attempts, jobs, outbox
+from worker68.store.tables import IN_ANY_LANE, IN_LANE, NOT_DUE, SENDING, UtcDateTime, attempts, jobs, outbox
 
 #: Jobs in doubt are looked for among so many of the newest attempts: more than a day of an account at its usual limits.
 ATTEMPTS_LOOKED_THROUGH = 100_000
@@ -83,8 +83,7 @@ def count_waiting_jobs(engine: Engine, accounts: Sequence[str]) -> list[Waiting]
     oldest = func.min(could_run, type_=UtcDateTime())
     counted = select(jobs.c.account, jobs.c.task, jobs.c.state, func.count(), oldest)
     counted = counted.where(jobs.c.account.in_(accounts)).group_by(jobs.c.account, jobs.c.task, jobs.c.state)
-    # Each lane: else SQLite takes an index of all jobs of the account for as good as that of those that wait.
-    parts = (counted.where(IN_LANE, jobs.c.lane >= ""), counted.where(NOT_DUE), counted.where(SENDING))
+    parts = (counted.where(IN_ANY_LANE), counted.where(NOT_DUE), counted.where(SENDING))
     found: dict[tuple[str, str, str], Waiting] = {}
     with reading(engine) as connection:
         for row in connection.execute(union_all(*parts)):

@@ -11,16 +11,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy import Connection, Engine, FromClause, Select, Text, column, select
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from worker68.jobs.fields import Chat
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
 from worker68.store.engine import reading
+from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.statements.rows import FIRST_TASK_ID
 from worker68.store.tables import IN_LANE, NOT_DUE, cancellations, jobs, requesters
 
 #: So many jobs at most in one answer: it is read by a person, and Celery's thread encodes it.
 MOST: Final = 100
+
+_Columns = ReadOnlyColumnCollection[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,12 @@ class Found:
         return Chat(self.chat_type, self.chat_id) if self.chat_type is not None and self.chat_id is not None else None
 
 
-_FIRST_ID: Final = (
-    select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id).limit(1)
-).scalar_subquery()
-
-
 def find_scheduled(engine: Engine, accounts: Sequence[str]) -> list[Found]:
     """Return the jobs of these accounts that are not due yet, the earliest first."""
     found: list[Found] = []
     with reading(engine) as connection:
         for account in accounts:
-            query = _jobs(_FIRST_ID).where(jobs.c.account == account, NOT_DUE)
+            query = _jobs(FIRST_TASK_ID).where(jobs.c.account == account, NOT_DUE)
             found += _read(connection, query.order_by(jobs.c.due_at).limit(MOST))
     return sorted(found, key=_due)[:MOST]
 
@@ -65,7 +65,7 @@ def find_reserved(engine: Engine, accounts: Sequence[str]) -> list[Found]:
     found: list[Found] = []
     with reading(engine) as connection:
         for account in accounts:
-            query = _jobs(_FIRST_ID).where(jobs.c.account == account, IN_LANE)
+            query = _jobs(FIRST_TASK_ID).where(jobs.c.account == account, IN_LANE)
             place = (jobs.c.lane, jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
             found += _read(connection, query.order_by(*place).limit(MOST - len(found)))
             if len(found) == MOST:
@@ -75,28 +75,41 @@ def find_reserved(engine: Engine, accounts: Sequence[str]) -> list[Found]:
 
 def find_by_ids(engine: Engine, accounts: Sequence[str], task_ids: Sequence[str]) -> list[Found]:
     """Return the jobs of these accounts for which messages with these Celery ids (``MOST`` at most) asked."""
-    query = _jobs(requesters.c.task_id).join(requesters, requesters.c.seq == jobs.c.seq)
-    query = query.where(requesters.c.task_id.in_(task_ids[:MOST]), jobs.c.account.in_(accounts))
+    asked_for, asked, job = _asked_for(engine.dialect.name)
+    query = _jobs(asked.task_id, job).select_from(asked_for).where(job.account.in_(accounts))
     with reading(engine) as connection:
-        return _read(connection, query.order_by(jobs.c.seq))
+        return _read(connection, query.order_by(job.seq), _pack(engine, task_ids[:MOST]))
 
 
 def find_revoked(engine: Engine, revoked: Sequence[str]) -> list[str]:
     """Return the ids among ``revoked`` whose job was cancelled, and the newest that are kept for a job that has not come."""
-    ended = select(requesters.c.task_id).join(jobs, jobs.c.seq == requesters.c.seq)
-    ended = ended.where(requesters.c.task_id.in_(revoked[-MOST:]), jobs.c.status == Status.CANCELLED)
+    asked_for, asked, job = _asked_for(engine.dialect.name)
+    ended = select(asked.task_id).select_from(asked_for).where(job.status == Status.CANCELLED)
     kept = select(cancellations.c.task_id).order_by(cancellations.c.cancelled_at.desc()).limit(MOST)
     with reading(engine) as connection:
-        return list(dict.fromkeys([*connection.scalars(kept), *connection.scalars(ended)]))
+        cancelled = connection.scalars(ended, _pack(engine, revoked[-MOST:]))
+        return list(dict.fromkeys([*connection.scalars(kept), *cancelled]))
 
 
-def _jobs(task_id: Any) -> Select[Any]:
+def _asked_for(dialect: str) -> tuple[FromClause, _Columns, _Columns]:
+    """Return a batch of Celery ids joined to the messages that have them and to their jobs; the columns of both."""
+    batch = batch_of(dialect, column("task_id", Text))  # of any length: what no job can have is not found
+    messages, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
+    asked_for, job = look_up(dialect, messages, jobs, jobs.c.seq == asked.seq)
+    return asked_for, asked, job
+
+
+def _pack(engine: Engine, task_ids: Iterable[str]) -> dict[str, str]:
+    return pack(engine.dialect.name, ({"task_id": id_} for id_ in task_ids))
+
+
+def _jobs(task_id: Any, job: _Columns = jobs.c) -> Select[Any]:
     names = ("job_id", "account", "task", "chat_type", "chat_id", "state", "status", "priority", "attempts", "due_at")
-    return select(jobs.c.seq, task_id.label("task_id"), *(jobs.c[name] for name in names)).select_from(jobs)
+    return select(job.seq, task_id.label("task_id"), *(job[name] for name in names))
 
 
-def _read(connection: Connection, query: Select[Any]) -> list[Found]:
-    rows: Iterable[Any] = connection.execute(query).mappings()
+def _read(connection: Connection, query: Select[Any], parameters: dict[str, str] | None = None) -> list[Found]:
+    rows: Iterable[Any] = connection.execute(query, parameters).mappings()
     return [Found(**{**row, "state": State(row["state"])}) for row in rows]
 
 

@@ -25,7 +25,6 @@ from sqlalchemy import (
     and_,
     column,
     delete,
-    func,
     not_,
     or_,
     select,
@@ -50,7 +49,7 @@ from worker68.jobs.outcome import (
 from worker68.jobs.states import State
 from worker68.store.endings import Ending, note
 from worker68.store.engine import first_line, transaction
-from worker68.store.statements.batches import batch_of, pack, same
+from worker68.store.statements.batches import batch_of, look_up, pack, same
 from worker68.store.statements.outcomes import (
     Requester,
     outcome_columns,
@@ -227,24 +226,24 @@ class _Batch:
             outcome = cancelled("revoked before it arrived")
         if outcome is None and entry.sends and _chat(entry) in barred:
             outcome = suppressed_outcome()
-        if outcome is None and entry.most_ahead is not None:
-            ahead = self._count_ahead(entry, fresh)
-            if ahead > entry.most_ahead:
-                outcome = expired(
-                    f"{ahead} jobs of its chat are before it, so that within the account's limits it would be late"
-                )
+        if outcome is None and entry.most_ahead is not None and self._is_late(entry, entry.most_ahead, fresh):
+            words = f"more than {entry.most_ahead} jobs of its chat are before it"
+            outcome = expired(f"{words}, so that within the account's limits it would be late")
         if outcome is None:
             return entry
         return Entry(_ended(entry.row, outcome, self._now), entry.requester, outcome, entry.is_job, entry.sends)
 
-    def _count_ahead(self, entry: Entry, fresh: Iterable[Entry]) -> int:
-        """Return how many jobs have their turn before this one in its lane, those of the same batch included."""
+    def _is_late(self, entry: Entry, most: int, fresh: Iterable[Entry]) -> bool:
+        """Whether more jobs than ``most`` have their turn before this one in its lane, those of the same batch included."""
         row = entry.row
-        lane = (jobs.c.account == row["account"], jobs.c.lane == row["lane"], jobs.c.priority <= row["priority"])
-        waiting: int = self._connection.scalar(select(func.count()).select_from(jobs).where(*lane, IN_LANE)) or 0
         arriving = [one.row for one in fresh if one.outcome is None and one.row["state"] == State.READY]
         same_lane = [one for one in arriving if (one["account"], one["lane"]) == (row["account"], row["lane"])]
-        return waiting + sum(1 for one in same_lane if one["priority"] <= row["priority"])
+        most -= sum(1 for one in same_lane if one["priority"] <= row["priority"])
+        # Not counted, however long the lane is: a look at the first that would be one too many is enough.
+        before = or_(jobs.c.step > 0, jobs.c.priority <= row["priority"])
+        lane = select(before).where(jobs.c.account == row["account"], jobs.c.lane == row["lane"], IN_LANE)
+        lane = lane.order_by(jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+        return most < 0 or bool(self._connection.scalar(lane.offset(most).limit(1)))
 
     def insert(self, entries: Sequence[Entry]) -> list[Taken]:
         """Insert new jobs in their order, with those who asked for them. Raises ``_NotNew``: then nothing may be committed."""
@@ -321,10 +320,9 @@ def _find_jobs(dialect: str) -> Select[Any]:
 
 @functools.cache
 def _find_cancelled(dialect: str) -> Select[Any]:
-    batch = batch_of(dialect, cancellations.c.task_id).c
-    return select(cancellations.c.task_id).join_from(
-        batch.task_id.table, cancellations, same(batch, cancellations.c.task_id)
-    )
+    batch = batch_of(dialect, cancellations.c.task_id)
+    found, revoked = look_up(dialect, batch, cancellations, same(batch.c, cancellations.c.task_id))
+    return select(revoked.task_id).select_from(found)
 
 
 @functools.cache

@@ -31,6 +31,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     update,
 )
 
@@ -43,6 +44,8 @@ from worker68.store.tables import UtcDateTime, outbox, refused, requesters
 _OF_ENTRY: Final = ("account", "kind", "address", "payload", "created_at")
 #: Celery's states: of no use to a producer any more when they would have ended in Redis.
 _ENDING_KINDS: Final = ("result", "deferred")
+#: Of the refused entries of one account so many at least are tried at a look: a look costs that for each account that has so many.
+LEAST_OF_AN_ACCOUNT: Final = 20
 
 
 @dataclass(frozen=True)
@@ -136,15 +139,40 @@ def fetch_due(
     stale_before: dt.datetime,
     limit: int,
 ) -> list[OutboxEntry]:
-    """Return the refused entries that are due, the longest due first; whose they are is as in ``fetch``."""
+    """Return refused entries that are due, the longest due first; whose they are is as in ``fetch``.
+
+    Without ``others`` no more of one account than its share of ``limit``, or ``LEAST_OF_AN_ACCOUNT``.
+    """
+    dialect, owned = engine.dialect.name, list(owned)
     given = {"owned": pack_texts(owned), "others": pack_texts(others or ())}
-    left_lying = refused.c.due_at < stale_before
-    ours = _is_ours(engine.dialect.name, refused.c.account, left_lying, others is not None)
     columns = (refused.c.id, refused.c.account, refused.c.kind, refused.c.address, refused.c.payload)
-    query = select(*columns, refused.c.refusals).where(refused.c.due_at <= now, ours)
+    query = select(*columns, refused.c.refusals)
+    if others is None:
+        of_each = max(LEAST_OF_AN_ACCOUNT, limit // max(1, len(owned)))
+        is_due = func.coalesce(refused.c.due_at <= now, false())
+        query = query.where(among(dialect, refused.c.id, _first_of_each(dialect, of_each, limit)), is_due)
+        given |= pack(dialect, ({"account": account} for account in owned))
+    else:
+        left_lying = refused.c.due_at < stale_before
+        query = query.where(refused.c.due_at <= now, _is_ours(dialect, refused.c.account, left_lying, owns_front=True))
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(refused.c.due_at, refused.c.id).limit(limit), given)
         return [OutboxEntry(*row) for row in rows]
+
+
+def _first_of_each(dialect: str, of_each: int, limit: int) -> Select[Any]:
+    """Select the numbers of the entries of a batch of accounts that are due first.
+
+    Each account is looked at by itself: a walk along all that is due would pass what other workers own, however much that is. The
+    walk begins at the account, and what it meets behind that is left out: of a condition on the account or the time PostgreSQL may
+    believe that hardly a row meets it, and then it reads all that do, and sorts them.
+    """
+    own, each, one = batch_of(dialect, refused.c.account), refused.alias("each"), refused.alias("one")
+    first = select(one.c.id).where(one.c.account >= own.c.account)
+    first = first.order_by(one.c.account, one.c.due_at, one.c.id).limit(of_each)
+    its_own = func.coalesce(each.c.account == own.c.account, false())
+    found = select(each.c.id).select_from(own.join(each, true())).where(among(dialect, each.c.id, first), its_own)
+    return found.order_by(each.c.due_at, each.c.id).limit(limit)
 
 
 def end_refused(engine: Engine, created_before: dt.datetime) -> int:

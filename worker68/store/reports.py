@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine, Row, Select, func, make_url, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, make_url, select
 
 from worker68.errors import DatabaseUnfit
 from worker68.jobs.states import State
@@ -135,7 +135,7 @@ def list_jobs(
     """Return the newest jobs, newest first: of all, of an account, in a state, or with a status."""
     query = select(*_columns_of_line()).order_by(jobs.c.seq.desc()).limit(limit)
     if account is not None:
-        query = query.where(jobs.c.account == account)
+        query = query.where(_is_of(account))
     with reading(engine) as connection:
         if state == State.SENDING and status is None:
             # In two steps: they are few, and SQLite would walk along all jobs to have them in their order.
@@ -151,6 +151,11 @@ def list_jobs(
             query = query.where(jobs.c.status == status)
         lines = [_line(row) for row in connection.execute(query)]
     return JobList(lines, before == 0 or len(lines) == limit)
+
+
+def _is_of(account: str) -> ColumnElement[bool]:
+    """Return the condition that a job is of the account, as no index has it: else all of its jobs might be read for the newest."""
+    return jobs.c.account.concat("") == account
 
 
 def load_lines(engine: Engine, seqs: Sequence[int]) -> list[JobLine]:
@@ -184,7 +189,7 @@ def find_beginnings(engine: Engine, beginning: str, account: str | None, limit: 
         else:
             newest = connection.scalar(select(func.max(jobs.c.seq))) or 0
             query = query.where(jobs.c.seq.between(newest - BEGINNINGS_LOOKED_THROUGH + 1, newest))
-            query = query if account is None else query.where(jobs.c.account == account)
+            query = query if account is None else query.where(_is_of(account))
         return sorted(connection.scalars(query))
 
 

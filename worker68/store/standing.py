@@ -24,6 +24,9 @@ LANES_PER_STATEMENT = 100
 #: Of a lane at least so many are looked at: those that back off stand before others of another state.
 LEAST_OF_A_LANE = 20
 
+#: The order of a lane, which its index has. Without it PostgreSQL may read through all jobs where it takes many to be in this lane.
+_PLACE = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
+
 #: Goes from lane to lane of an account along the index, up to a number of lanes.
 _LANES = f"""
 WITH RECURSIVE found(lane, number) AS (
@@ -93,7 +96,7 @@ def count_in_lanes(engine: Engine, lanes: Sequence[tuple[str, str]]) -> dict[tup
     found: dict[tuple[str, str], int] = {}
     with reading(engine) as connection:
         for account, lane in lanes:
-            some = select(jobs.c.seq).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE)
+            some = select(jobs.c.seq).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE).order_by(*_PLACE)
             counted = select(func.count()).select_from(some.limit(COUNTED_AHEAD + 1).subquery())
             found[account, lane] = connection.scalar(counted) or 0
     return found
@@ -102,10 +105,9 @@ def count_in_lanes(engine: Engine, lanes: Sequence[tuple[str, str]]) -> dict[tup
 def _first_of(lanes: Sequence[tuple[str, str]], depth: int) -> Any:
     parts = []
     for account, lane in lanes:
-        place = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
         columns = (jobs.c.seq, jobs.c.account, jobs.c.lane, jobs.c.state, jobs.c.step, jobs.c.priority)
         one = select(*columns).where(jobs.c.account == account, jobs.c.lane == lane, IN_LANE)
-        part = one.order_by(*place).limit(depth).subquery()
+        part = one.order_by(*_PLACE).limit(depth).subquery()
         parts.append(select(part))
     whole = union_all(*parts).subquery()
     return select(whole).order_by(whole.c.account, whole.c.lane, whole.c.step.desc(), whole.c.priority, whole.c.seq)
@@ -127,13 +129,12 @@ def find_reasons_beside(engine: Engine, seqs: Sequence[int]) -> dict[int, str]:
     """Return for each of these jobs that opted out of order why the first of its lane waits: the same holds up all of them."""
     columns = (jobs.c.seq, jobs.c.account, jobs.c.lane)
     waiting = select(*columns).where(jobs.c.seq.in_(seqs), jobs.c.state == State.READY)
-    place = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
     found: dict[int, str] = {}
     with reading(engine) as connection:
         for row in connection.execute(waiting).all():
             if is_shared_lane(row.lane):
                 lane = (jobs.c.account == row.account, jobs.c.lane == row.lane, IN_LANE, jobs.c.state == State.READY)
-                if reason := connection.scalar(select(jobs.c.reason).where(*lane).order_by(*place).limit(1)):
+                if reason := connection.scalar(select(jobs.c.reason).where(*lane).order_by(*_PLACE).limit(1)):
                     found[row.seq] = reason
     return found
 
@@ -141,13 +142,14 @@ def find_reasons_beside(engine: Engine, seqs: Sequence[int]) -> dict[int, str]:
 def _ahead_of(connection: Connection, row: Any) -> Ahead | None:
     lane = (jobs.c.account == row.account) & (jobs.c.lane == row.lane)
     before = tuple_(-jobs.c.step, jobs.c.priority, jobs.c.seq) < tuple_(-row.step, row.priority, row.seq)
-    place = (jobs.c.step.desc(), jobs.c.priority, jobs.c.seq)
     fields = (jobs.c.seq, jobs.c.job_id, jobs.c.state, jobs.c.reason)
-    begun = connection.execute(select(*fields).where(lane, SENDING).order_by(*place).limit(1)).first()
-    first = connection.execute(select(*fields).where(lane, IN_LANE, before).order_by(*place).limit(1)).first()
+    begun = connection.execute(select(*fields).where(lane, SENDING).order_by(*_PLACE).limit(1)).first()
+    first = connection.execute(select(*fields).where(lane, IN_LANE, before).order_by(*_PLACE).limit(1)).first()
     head = begun or first
     if head is None:
         return None
-    some = select(jobs.c.seq).where(lane, IN_LANE, before).limit(COUNTED_AHEAD + 1 - (begun is not None))
+    some = (
+        select(jobs.c.seq).where(lane, IN_LANE, before).order_by(*_PLACE).limit(COUNTED_AHEAD + 1 - (begun is not None))
+    )
     count = connection.scalar(select(func.count()).select_from(some.subquery())) or 0
     return Ahead(head.seq, head.job_id, head.state == State.SENDING, head.reason, count + (begun is not None))

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -127,6 +128,8 @@ PARKED_LANE: Final = "parked"
 #: Who stands in which index. A query finds the index only where it has these very words, not parameters.
 #: In its lane: due, or tried and backing off in its place.
 IN_LANE = text("(state = 'ready' OR (state = 'deferred' AND attempts > 0))")
+#: The same for a question that names no lane: else SQLite takes an index of all jobs of the account for as good as that of these.
+IN_ANY_LANE = and_(IN_LANE, jobs.c.lane >= "")
 #: Not due yet, or its task is unknown (lane ``parked``).
 NOT_DUE = text("(state = 'deferred' AND attempts = 0)")
 PARKED = text("(state = 'deferred' AND lane = 'parked')")
@@ -208,6 +211,7 @@ refused = Table(
     Column("due_at", UtcDateTime, nullable=False),
     Index("ix_refused_due", "due_at"),
     Index("ix_refused_address", "address"),
+    Index("ix_refused_account_due", "account", "due_at", "id"),
 )
 
 #: Celery ids that were revoked before any job with them was seen.
@@ -216,6 +220,7 @@ cancellations = Table(
     metadata,
     Column("task_id", String(255), primary_key=True),
     Column("cancelled_at", UtcDateTime, nullable=False),
+    Index("ix_cancellations_cancelled_at", "cancelled_at"),
 )
 
 #: The do-not-contact list: chats to which nothing is sent.

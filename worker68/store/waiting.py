@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import (
+    Delete,
     Engine,
     Insert,
     Select,
+    Update,
     and_,
     bindparam,
     delete,
@@ -30,9 +32,10 @@ from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, draw_custom_msg_id
 from worker68.store.statements import outcomes
-from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.statements.batches import among, batch_of, joined, look_up, pack
 from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import (
+    IN_ANY_LANE,
     IN_LANE,
     INSERT,
     MAY_EXPIRE,
@@ -51,6 +54,8 @@ log = structlog.get_logger(__name__)
 
 #: An id that was revoked before a job with it was seen is remembered for so long at least: until the next one is.
 REVOKED_FOR: Final = dt.timedelta(days=30)
+#: Before this nothing was revoked.
+_EVER: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 #: Numbers of jobs named in one statement.
 SEQS_PER_STATEMENT = 1000
 
@@ -118,21 +123,28 @@ def find_overdue(engine: Engine, account: str, now: dt.datetime, limit: int = 10
 
 @dataclass(frozen=True)
 class Parked:
-    """A job whose task was unknown when it arrived."""
+    """A job whose task was unknown when it arrived, with the message as it came."""
 
     seq: int
-    account: str
     task: str
-    due_at: dt.datetime
     envelope: str
 
 
-def find_parked(engine: Engine, account: str) -> list[Parked]:
-    """Return the parked jobs of the account in the order of their arrival."""
-    query = select(jobs.c.seq, jobs.c.account, jobs.c.task, jobs.c.due_at, jobs.c.envelope)
-    query = query.where(jobs.c.account == account, PARKED)
+def find_parked(engine: Engine, account: str, after: int = 0) -> list[Parked]:
+    """Return parked jobs of the account whose task is known here, in the order of their arrival: the first ones after a number."""
+    query = select(jobs.c.seq, jobs.c.task, jobs.c.envelope).where(jobs.c.account == account, PARKED)
+    query = query.where(jobs.c.seq > after, jobs.c.task.in_(TASKS))
     with reading(engine) as connection:
-        return [Parked(*row) for row in connection.execute(query.order_by(jobs.c.seq))]
+        rows = connection.execute(query.order_by(jobs.c.seq).limit(SEQS_PER_STATEMENT))
+        return [Parked(*row) for row in rows]
+
+
+def find_parked_in_vain(engine: Engine, account: str, now: dt.datetime, limit: int) -> list[tuple[int, str]]:
+    """Return parked jobs of the account whose task no worker has come to know in time, each with its task, the oldest first."""
+    query = select(jobs.c.seq, jobs.c.task).where(jobs.c.account == account, PARKED, jobs.c.due_at <= now)
+    with reading(engine) as connection:
+        rows = connection.execute(query.where(jobs.c.task.not_in(TASKS)).order_by(jobs.c.seq).limit(limit))
+        return [(row.seq, row.task) for row in rows]
 
 
 def release_unknown(engine: Engine, account: str, now: dt.datetime) -> None:
@@ -155,18 +167,36 @@ def find_unknown(engine: Engine, account: str, lane: str, limit: int = 1000) -> 
         return [(row.seq, row.task) for row in rows]
 
 
-def unpark(engine: Engine, seq: int, entry: Entry) -> Taken | None:
-    """Give a parked job the columns that its task, known now, asks for; None if it ended meanwhile."""
-    name = draw_custom_msg_id() if entry.sends else None
-    kept = {"received_at", "envelope", "job_id", "account"}
-    columns = {column: value for column, value in entry.row.items() if column not in kept}
+#: What of a parked job follows from its task.
+_OF_TASK: Final = (
+    *("task", "chat_type", "chat_id", "lane", "job_class", "priority", "ordered", "state", "due_at", "expires_at"),
+    *("reason", "content_hash", "fields"),
+)
+
+
+def unpark(engine: Engine, entries: Mapping[int, Entry]) -> list[Taken]:
+    """Give parked jobs the columns that their tasks, known now, ask for; return those that had not ended meanwhile.
+
+    In one transaction: a thousand at most.
+    """
+    names = {seq: draw_custom_msg_id() if entry.sends else None for seq, entry in entries.items()}
+    rows = [
+        {name: entry.row[name] for name in _OF_TASK} | {"seq": seq, "custom_msg_id": names[seq]}
+        for seq, entry in entries.items()
+    ]
     with transaction(engine) as connection:
-        changed = connection.execute(
-            update(jobs)
-            .where(jobs.c.seq == seq, jobs.c.state == State.DEFERRED, jobs.c.lane == PARKED_LANE)
-            .values(**columns, custom_msg_id=name)
-        )
-    return Taken(seq, name) if changed.rowcount == 1 else None
+        dialect = connection.dialect.name
+        changed = set(connection.scalars(_unpark(dialect), pack(dialect, rows)))
+    return [Taken(seq, name) for seq, name in names.items() if seq in changed]
+
+
+@functools.cache
+def _unpark(dialect: str) -> Update:
+    columns = [*(jobs.c[name] for name in _OF_TASK), jobs.c.custom_msg_id]
+    batch = batch_of(dialect, jobs.c.seq, *columns).c
+    is_parked = and_(jobs.c.state == State.DEFERRED, jobs.c.lane == PARKED_LANE)
+    changing = update(jobs).where(joined(dialect, jobs.c.seq, batch), is_parked)
+    return changing.values({column: batch[column.name] for column in columns}).returning(jobs.c.seq)
 
 
 def end_waiting(engine: Engine, seqs: Iterable[int], event: Event, outcome: Outcome, now: dt.datetime) -> list[int]:
@@ -202,7 +232,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         known = connection.execute(_asked_by(dialect), pack(dialect, ({"task_id": id_} for id_ in task_ids))).all()
         unseen = set(task_ids) - {row.task_id for row in known}
         if unseen:
-            connection.execute(delete(cancellations).where(cancellations.c.cancelled_at < now - REVOKED_FOR))
+            connection.execute(_forget_cancelled(dialect, now - REVOKED_FOR, SEQS_PER_STATEMENT + len(unseen)))
             # Every worker of the fleet hears of a revoke, and they write at the same time.
             rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
@@ -224,8 +254,17 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
 @functools.cache
 def _asked_by(dialect: str) -> Select[Any]:
     batch = batch_of(dialect, requesters.c.task_id)
-    joined, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
-    return select(asked.task_id, asked.seq).select_from(joined)
+    messages, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
+    return select(asked.task_id, asked.seq).select_from(messages)
+
+
+def _forget_cancelled(dialect: str, before: dt.datetime, most: int) -> Delete:
+    """Delete the oldest. Two ends, an order and a limit: PostgreSQL reads the whole table where it takes much of it to be old."""
+    old = select(cancellations.c.task_id).where(
+        cancellations.c.cancelled_at >= _EVER, cancellations.c.cancelled_at < before
+    )
+    old = old.order_by(cancellations.c.cancelled_at).limit(most)
+    return delete(cancellations).where(among(dialect, cancellations.c.task_id, old))
 
 
 @functools.cache
@@ -242,7 +281,7 @@ def count_waiting(engine: Engine, account: str) -> int:
     with reading(engine) as connection:
         return sum(
             connection.scalar(select(func.count()).select_from(jobs).where(jobs.c.account == account, part)) or 0
-            for part in (IN_LANE, NOT_DUE, SENDING)
+            for part in (IN_ANY_LANE, NOT_DUE, SENDING)
         )
 
 

@@ -19,7 +19,7 @@ from worker68.jobs import envelope as envelope_module
 from worker68.jobs.job import Job
 from worker68.jobs.states import Event
 from worker68.store.intake import Dead, Entry, Taken, take_in
-from worker68.store.waiting import end_waiting, find_parked
+from worker68.store.waiting import Parked, end_waiting
 
 
 def test_every_message_of_a_mixed_batch_has_its_end(ledger: Ledger) -> None:
@@ -83,9 +83,9 @@ def test_the_database_is_asked_once_more_before_an_account_is_unknown(sqlite: Le
 
 def test_a_parked_job_whose_account_was_removed_stays(sqlite: Ledger) -> None:
     sqlite.arrive(message("worker68.later", {}, task_id="later"))
-    [parked] = find_parked(sqlite.engine, "main")
-    assert Intake(sqlite.engine, {}).revive(parked, NOW) is None
-    assert sqlite.row(parked.seq).state == "deferred"
+    (row,) = sqlite.rows()
+    assert Intake(sqlite.engine, {}).revive("main", [Parked(row.seq, row.task, row.envelope)], NOW) == []
+    assert sqlite.row(row.seq).state == "deferred"
 
 
 #: Rules that an operator's database may have and worker68 does not know. PostgreSQL calls its limits (class 54) "operational".

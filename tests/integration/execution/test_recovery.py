@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SEND, job, message, mute_fields, send_fields
 from tests.parts.ledger import FENCE, Ledger
@@ -14,6 +15,7 @@ from worker68.execution import recovery
 from worker68.execution.intake import PARKED_FOR
 from worker68.jobs.states import State
 from worker68.jobs.task import Nature
+from worker68.store import waiting
 from worker68.store.statements import suppressions
 from worker68.store.statements.attempts import Begun
 from worker68.store.tables import jobs
@@ -26,14 +28,21 @@ def states(ledger: Ledger) -> list[str]:
     return [row.state for row in ledger.rows()]
 
 
+def note_commits(ledger: Ledger) -> list[object]:
+    """Return a list that grows with each transaction that is committed from now on."""
+    commits: list[object] = []
+    event.listen(ledger.engine, "commit", commits.append)
+    return commits
+
+
 def test_a_new_owner_resolves_what_older_ones_left_begun(ledger: Ledger) -> None:
-    send, mute, waiting = ledger.arrive(message(task_id="t"), message(MUTE, mute_fields()), message())
+    send, mute, waits = ledger.arrive(message(task_id="t"), message(MUTE, mute_fields()), message())
     ledger.must_begin(send)
     ledger.must_begin(mute)
     recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     assert states(ledger) == [State.ENDED, State.READY, State.READY]
     assert ledger.told() == ["t: worker_lost"]
-    assert ledger.lane() == [mute.seq, waiting.seq]
+    assert ledger.lane() == [mute.seq, waits.seq]
     recovery.take_over(ledger.engine, "main", FENCE + 1, LATER)
     assert ledger.told() == ["t: worker_lost"]
 
@@ -170,10 +179,33 @@ class TestParked:
     def test_what_nobody_comes_to_know_ends_after_ten_minutes(self, ledger: Ledger) -> None:
         ledger.arrive(message("worker68.later", {}, task_id="t"))
         almost = NOW + PARKED_FOR - dt.timedelta(microseconds=1)
-        assert recovery.revive_parked(ledger.engine, ledger.intake, "main", almost) == []
-        assert states(ledger) == [State.DEFERRED]
+        assert not recovery.end_parked(ledger.engine, "main", almost)
         assert recovery.revive_parked(ledger.engine, ledger.intake, "main", NOW + PARKED_FOR) == []
+        assert states(ledger) == [State.DEFERRED]
+        assert not recovery.end_parked(ledger.engine, "main", NOW + PARKED_FOR)
         assert ledger.told() == ["t: invalid_job"]
+
+    def test_many_end_by_their_tasks_the_oldest_first(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+        tasks = ("worker68.later", "worker68.newer", "worker68.later", "worker68.later")
+        ledger.arrive(*[message(task, {}, task_id=f"t{number}") for number, task in enumerate(tasks)])
+        monkeypatch.setattr(recovery, "ENDED_AT_ONCE", 3)
+        commits = note_commits(ledger)
+        assert recovery.end_parked(ledger.engine, "main", NOW + PARKED_FOR), "there may be more"
+        assert len(commits) == 2
+        assert sorted(ledger.told()) == [f"t{number}: invalid_job" for number in range(3)]
+        assert not recovery.end_parked(ledger.engine, "main", NOW + PARKED_FOR)
+        assert all(f"no worker knows {row.task!r};" in row.error_message for row in ledger.rows())
+
+    def test_all_that_are_known_wait_for_their_turn_part_by_part(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "SEQS_PER_STATEMENT", 3)
+        self.park(ledger, *[message() for _ in range(4)], message(kwargs=send_fields(text="")), message())
+        commits = note_commits(ledger)
+        revived = recovery.revive_parked(ledger.engine, ledger.intake, "main", LATER)
+        assert len(commits) == 3, "two parts, and one that is invalid"
+        assert [job.seq for job in revived] == ledger.lane()
+        assert len(revived) == 5
 
     def test_a_chat_that_was_suppressed_meanwhile_is_seen_when_the_turn_comes(self, ledger: Ledger) -> None:
         self.park(ledger, message(kwargs=send_fields(), task_id="t"))

@@ -108,6 +108,19 @@ def test_an_account_is_swept_where_memory_knows_of_jobs_that_sql_has_not(
     assert account.upkeep.unfinished == 0
 
 
+def test_parked_jobs_that_no_worker_knows_end_part_by_part(sqlite: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the account begins while a part ends, and the next one follows soon."""
+    monkeypatch.setattr(recovery, "ENDED_AT_ONCE", 2)
+    sqlite.arrive(*[message("worker68.later", {}) for _ in range(5)])
+    clock, account = open_with_upkeep(sqlite, monkeypatch)
+    told = [len(sqlite.told())]
+    for _ in range(3):
+        clock.pass_by(LOOK_SECONDS)
+        run(account.run_upkeep())
+        told.append(len(sqlite.told()))
+    assert told == [2, 4, 5, 5]
+
+
 def test_a_job_that_comes_while_others_expire_expires_as_soon_as_they_do(
     sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

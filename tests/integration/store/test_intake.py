@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from tests.parts.jobs import MUTE, NOW, SYNC, account, message, mute_fields, send_fields
+from tests.parts.jobs import LEAST_FIELDS, MUTE, NOW, SYNC, account, message, mute_fields, send_fields
 from tests.parts.ledger import Ledger
 from worker68.errors import DatabaseRefused
 from worker68.execution.intake import Arrival, Intake
@@ -17,7 +18,10 @@ from worker68.jobs.states import State
 from worker68.limits.rates import parse_limits
 from worker68.store import intake, waiting
 from worker68.store.intake import Dead
+from worker68.store.statements import attempts
 from worker68.store.tables import jobs, requesters
+
+NOTICE = "worker68.set_group_notice"
 
 
 def test_rows_come_in_pop_order(ledger: Ledger) -> None:
@@ -201,6 +205,7 @@ class TestTooLate:
         assert self.take(ledger, *ahead) == []
         assert self.take(ledger, self.impatient("in time", 3.0)) == []
         assert self.take(ledger, self.impatient("late", 3.9)) == ["late: expired"]
+        assert ledger.rows()[-1].reason.startswith("more than 4 jobs of its chat are before it, so that")
 
     @pytest.mark.parametrize("limit", ["account", "send"])
     def test_any_limit_that_they_share_counts(self, ledger: Ledger, limit: str) -> None:
@@ -214,6 +219,14 @@ class TestTooLate:
         others = [message(kwargs=send_fields(chat={"type": "friend", "id": 1})) for _ in range(9)]
         behind = [message(priority=9) for _ in range(9)]
         assert self.take(ledger, *others, *behind, self.impatient("in time", 0.5, priority=0)) == []
+
+    def test_what_goes_on_at_its_next_step_is_before_it_whatever_its_priority(self, ledger: Ledger) -> None:
+        fields = LEAST_FIELDS[NOTICE]
+        first, second = ledger.arrive(*[message(NOTICE, fields, priority=9) for _ in range(2)])
+        for attempt in (ledger.must_begin(first), ledger.must_begin(second)):
+            ledger.run(partial(attempts.advance, attempt=attempt, done={"notice_id": 5}, now=NOW))
+        times = {"expires_at": (NOW + dt.timedelta(seconds=0.5)).timestamp(), "reject_if_late": True}
+        assert self.take(ledger, message(NOTICE, {**fields, **times}, task_id="late")) == ["late: expired"]
 
     def test_a_patient_job_waits_for_its_expiry(self, ledger: Ledger) -> None:
         late = message(kwargs=send_fields(expires_at=(NOW + dt.timedelta(seconds=1)).timestamp()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy import insert, select
@@ -72,6 +73,18 @@ def test_the_owner_of_the_front_door_tries_what_nobody_else_will(ledger: Ledger)
     refuse(ledger, put(ledger, ("reply", "a", "2")))
     assert due(ledger, others=["main"]) == [("1", 1)]
     assert due(ledger, LATER, others=["main"]) == [("1", 1), ("2", 1)]
+
+
+def test_no_account_is_held_up_by_what_is_due_of_another(ledger: Ledger) -> None:
+    for account in ("main", "other", "third"):
+        refuse(ledger, put(ledger, *(("reply", account, f"{number}") for number in range(50)), account=account))
+    found = fetch_due(ledger.engine, ["main", "other"], None, LATER, NOW, 60)
+    assert Counter(entry.account for entry in found) == {"main": 30, "other": 30}
+    assert [entry.payload for entry in found[:30]] == [f"{number}" for number in range(30)]
+    assert len(fetch_due(ledger.engine, ["third"], None, LATER, NOW, 60)) == 50
+    few = fetch_due(ledger.engine, ["other", *(f"{number}" for number in range(9)), "main"], None, LATER, NOW, 60)
+    assert Counter(entry.account for entry in few) == {"main": 20, "other": 20}
+    assert fetch_due(ledger.engine, [], None, LATER, NOW, 60) == []
 
 
 def test_states_end_as_they_would_have_in_redis_and_replies_wait(ledger: Ledger) -> None:

@@ -7,27 +7,30 @@ PostgreSQL that choose otherwise than the one at hand.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 import pytest
-from sqlalchemy import event, select
 
-from tests.parts.jobs import NOW, message, send_fields
+from tests.parts.crowds import LANES, copy_jobs, seqs_of
+from tests.parts.jobs import NOW, account, message, send_fields
 from tests.parts.ledger import FENCE, OWNER, SENT, Ledger, open_ledger
 from tests.parts.lists import GROUP, Lists, contact, group_request, member
 from tests.parts.plans import Plan, explained
 from tests.parts.postgres import administer
 from worker68.clock import utc_now
+from worker68.execution.intake import Arrival, Intake
+from worker68.jobs.outcome import expired
 from worker68.jobs.snapshot import CONTACTS, GROUP_MEMBERS, GROUP_REQUESTS, ListKind, Row
-from worker68.store import figures, lanes, outbox, reports, snapshots, standing, waiting
-from worker68.store.engine import Engine, reading
+from worker68.jobs.states import Event
+from worker68.limits.rates import parse_limits
+from worker68.store import figures, inspection, lanes, outbox, reports, snapshots, standing, waiting
 from worker68.store.statements import attempts
 from worker68.store.statements.attempts import Attempt
 from worker68.store.statements.outcomes import forget
-from worker68.store.tables import jobs
+from worker68.store.tables import cancellations
 
 #: Entries of one list.
 ENTRIES: Final = 800
@@ -121,56 +124,32 @@ def test_accepting_a_shrink_and_looking_back_read_the_changes_of_that_list(ledge
 
 #: Jobs that have ended, each with its requester and its attempt.
 ENDED: Final = 16_000
-#: Lanes, and jobs that wait in each.
-LANES: Final = 50
+#: Jobs that wait in each lane.
 DEEP: Final = 20
 #: A statement about a batch, a lane's head or what waits looks at fewer rows than a third of a table has.
 MOST: Final = ENDED // 3
-
-_COPY: Final = """
-INSERT INTO jobs (job_id, account, task, chat_type, chat_id, lane, job_class, priority, ordered, state, status,
-    attempts, revision, custom_msg_id, received_at, due_at, expires_at, finished_at, content_hash, fields)
-SELECT '{name}-' || n, account, task, chat_type, mod(n, {lanes}), '{name}-' || mod(n, {lanes}), job_class, priority, ordered,
-    '{state}', {status}, {attempts}, {attempts}, (SELECT max(custom_msg_id) FROM jobs) + n, received_at, {due_at}, {expires_at},
-    {finished_at}, content_hash, fields
-FROM (SELECT * FROM jobs ORDER BY seq LIMIT 1) AS first, generate_series(1, {number}) AS n
-"""
-
-
-def copy_jobs(ledger: Ledger, name: str, number: int, **changed: Any) -> None:
-    """Write jobs that are as the first one of all, each with a requester."""
-    as_first = {"lanes": LANES, "state": "ready", "status": "NULL", "attempts": 0}
-    times = {"due_at": "NULL", "expires_at": "NULL", "finished_at": "NULL"}
-    given = as_first | times | {"name": name, "number": number} | changed
-    asked = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT seq, job_id, '', false FROM jobs"
-    administer(ledger.engine, _COPY.format(**given))
-    administer(ledger.engine, f"{asked} WHERE job_id LIKE '{name}-%'")
 
 
 @pytest.fixture
 def crowded(ledger: Ledger, knowledge: str) -> Ledger:
     """Many ended jobs, and some that wait."""
     ledger.send(job_id="first")
+    ended: dict[str, Any] = {"state": "ended", "status": "'succeeded'", "finished_at": "now()"}
     if knowledge == "stale":
-        copy_jobs(ledger, "early", 300, state="ended", status="'succeeded'", attempts=1, finished_at="now()")
+        copy_jobs(ledger, "early", 300, tried=True, **ended)
         administer(ledger.engine, "ANALYZE")
-    copy_jobs(ledger, "old", ENDED, state="ended", status="'succeeded'", attempts=1, finished_at="now()")
+    copy_jobs(ledger, "old", ENDED, tried=True, **ended)
     copy_jobs(ledger, "ready", LANES * DEEP)
     copy_jobs(ledger, "later", 300, state="deferred", due_at="now() + interval '1 day'")
     copy_jobs(ledger, "expiring", 50, expires_at="now() + interval '1 hour'")
     copy_jobs(ledger, "overdue", 50, expires_at="now() - interval '1 hour'")
     copy_jobs(ledger, "due", 50, state="deferred", due_at="now() - interval '1 hour'")
-    tried = "INSERT INTO attempts (seq, number, step, owner, fence, began_at, ended_at, ending)"
-    administer(ledger.engine, f"{tried} SELECT seq, 1, 0, 'w', 1, now(), now(), 'x' FROM jobs WHERE state = 'ended'")
+    parked: dict[str, Any] = {"state": "deferred", "lane": "'parked'", "due_at": "now() - interval '1 hour'"}
+    copy_jobs(ledger, "parked", 50, **parked)
+    copy_jobs(ledger, "in-vain", 50, **parked, task="'worker68.later'")
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
     return ledger
-
-
-def seqs_of(ledger: Ledger, name: str, number: int) -> list[int]:
-    query = select(jobs.c.seq).where(jobs.c.job_id.like(f"{name}-%")).order_by(jobs.c.seq).limit(number)
-    with reading(ledger.engine) as connection:
-        return list(connection.scalars(query))
 
 
 def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
@@ -186,13 +165,18 @@ def test_finding_what_waits_looks_at_what_waits(crowded: Ledger) -> None:
         assert len(waiting.release_due(engine, "main", now)) == 50
         waiting.next_due(engine, "main")
         waiting.next_expiry(engine, "main")
-        waiting.find_parked(engine, "main")
+        assert len(waiting.find_parked(engine, "main")) == 50
+        assert len(waiting.find_parked_in_vain(engine, "main", now, 500)) == 50
         waiting.count_waiting(engine, "main")
         assert waiting.find_unfinished(engine, ["main", "other"], waiting.newest_seq(engine)) == {"main"}
         waiting.write_reasons(engine, dict.fromkeys(some, "why"), now)
         figures.count_waiting_jobs(engine, ["main"])
         standing.find_ahead(engine, some[-9:])
         standing.find_reasons_beside(engine, some[-9:])
+        assert len(standing.list_waiting(engine, ["main", "other"], None, 50)) == 50
+        assert figures.find_waiting_accounts(engine) == ["main"]
+        assert len(inspection.find_scheduled(engine, ["main", "other"])) == inspection.MOST
+        assert len(inspection.find_reserved(engine, ["main", "other"])) == inspection.MOST
     bounded(plans, MOST)
 
 
@@ -212,11 +196,16 @@ def test_the_first_who_asked_for_a_job_is_not_looked_for_among_all(ledger: Ledge
     often = "INSERT INTO requesters (seq, task_id, reply_to, ignore_result) SELECT {}, 'often-' || n, '', false"
     administer(ledger.engine, often.format(first.seq) + " FROM generate_series(1, 60000) AS n")
     copy_jobs(ledger, "ready", 50)
+    copy_jobs(ledger, "later", 50, state="deferred", due_at="now() + interval '1 day'")
+    ledger.must_begin(first)
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
     with explained(ledger.engine) as plans:
         jobs_found = waiting.load_jobs(ledger.engine, seqs_of(ledger, "ready", 50))
+        shown = inspection.find_reserved(ledger.engine, ["main"]) + inspection.find_scheduled(ledger.engine, ["main"])
     assert [job.task_id for job in jobs_found] == [job.job_id for job in jobs_found]
+    assert [found.task_id for found in shown] == [found.job_id for found in shown]
+    assert len(shown) >= 100
     bounded(plans, MOST)
 
 
@@ -227,6 +216,72 @@ def test_taking_in_looks_at_what_came(crowded: Ledger) -> None:
         assert len(crowded.arrive(*new)) == 50
         assert crowded.arrive(*again) == []
         assert len(waiting.cancel(crowded.engine, [f"again-{n}" for n in range(40)], "no", NOW).ended) == 40
+    bounded(plans, MOST)
+
+
+def test_the_do_not_contact_list_is_looked_up_chat_by_chat(ledger: Ledger, knowledge: str) -> None:
+    listed = "INSERT INTO suppressions SELECT 'main', 'group', n, 'asked', now() FROM generate_series({}, {}) AS n"
+    if knowledge == "stale":
+        administer(ledger.engine, listed.format(1, 300), "ANALYZE")
+    administer(ledger.engine, listed.format(301, ENDED))
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    with explained(ledger.engine) as plans:
+        taken = ledger.arrive(*[message() for _ in range(50)])
+        tries = [Attempt(job, 1, OWNER, FENCE) for job in taken]
+        assert ledger.run(lambda connection: attempts.begin(connection, tries, NOW)) == [True] * 50
+        assert len(ledger.arrive(message(), message(kwargs=send_fields(chat={"type": "group", "id": 500})))) == 1
+    bounded(plans, MOST)
+
+
+def test_a_long_lane_is_looked_at_as_far_as_is_asked(
+    crowded: Ledger, knowledge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "COUNTED_AHEAD", 100)
+    lane = crowded.entries(message())[0].row["lane"]
+    copy_jobs(crowded, "long", ENDED, lane=f"'{lane}'")
+    if knowledge == "fresh":
+        administer(crowded.engine, "ANALYZE")
+    (last,) = crowded.arrive(message())
+    door = Intake(crowded.engine, {"main": account(limits=parse_limits({"chat": "1/s"}))})
+    soon = (NOW + dt.timedelta(seconds=60)).timestamp()
+    late = [Arrival(message(kwargs=send_fields(expires_at=soon, reject_if_late=True)), "q", None) for _ in range(9)]
+    with explained(crowded.engine) as plans:
+        assert standing.count_in_lanes(crowded.engine, [("main", lane)]) == {("main", lane): 101}
+        assert standing.find_ahead(crowded.engine, [last.seq])[last.seq].count == 101
+        assert door.take_in(late, NOW) == []
+    bounded(plans, MOST)
+
+
+def test_parked_jobs_are_called_back_by_their_numbers(crowded: Ledger) -> None:
+    entries = crowded.entries(*[message() for _ in range(50)])
+    parked = dict(zip(seqs_of(crowded, "parked", 50), entries, strict=True))
+    with explained(crowded.engine) as plans:
+        assert len(waiting.unpark(crowded.engine, parked)) == 50
+    bounded(plans, MOST)
+
+
+def test_ending_what_was_tried_looks_at_its_own_attempts(crowded: Ledger) -> None:
+    copy_jobs(crowded, "tried", 100, tried=True, state="deferred")
+    tried = seqs_of(crowded, "tried", 100)
+    with explained(crowded.engine) as plans:
+        assert len(waiting.end_waiting(crowded.engine, tried, Event.EXPIRE, expired("late"), NOW)) == 100
+    bounded(plans, MOST)
+
+
+def test_revoked_ids_are_looked_at_by_themselves_and_by_their_time(ledger: Ledger, knowledge: str) -> None:
+    revoked = "INSERT INTO cancellations SELECT '{}-' || n, now() - n * interval '{}' FROM generate_series(1, {}) AS n"
+    if knowledge == "stale":
+        administer(ledger.engine, revoked.format("early", "1 second", 300), "ANALYZE")
+    administer(ledger.engine, revoked.format("new", "1 second", ENDED), revoked.format("old", "1 year", 10))
+    if knowledge == "fresh":
+        administer(ledger.engine, "ANALYZE")
+    before = ledger.count(cancellations)
+    with explained(ledger.engine) as plans:
+        assert waiting.cancel(ledger.engine, ["unseen"], "no", utc_now()).unseen == ["unseen"]
+        assert len(ledger.arrive(message(task_id="unseen"), message())) == 1
+        assert len(inspection.find_revoked(ledger.engine, ["unseen"])) == inspection.MOST
+    assert ledger.count(cancellations) == before - 10 + 1
     bounded(plans, MOST)
 
 
@@ -252,8 +307,19 @@ def test_an_attempt_looks_at_its_own_rows(crowded: Ledger) -> None:
     bounded(plans, MOST)
 
 
-def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger) -> None:
-    with explained(crowded.engine) as plans:
+def test_looking_at_jobs_reads_what_is_shown(crowded: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "LOOKED_THROUGH", 500)
+    monkeypatch.setattr(reports, "BEGINNINGS_LOOKED_THROUGH", 500)
+    monkeypatch.setattr(figures, "ATTEMPTS_LOOKED_THROUGH", 50)
+    engine, ids = crowded.engine, [f"ready-{number}" for number in range(1, 101)]
+    with explained(engine) as plans:
+        assert len(inspection.find_by_ids(engine, ["main", "other"], ids)) == len(ids)
+        assert inspection.find_revoked(engine, ids) == []
+        assert len(reports.list_jobs(engine, account="main", state=None, limit=20).lines) == 20
+        for name in ("main", "other"):
+            assert not reports.list_jobs(engine, account=name, state="ended", status="failed", limit=20).lines
+        assert len(reports.find_beginnings(engine, "in-vain-1", "main", 20)) == 11
+        assert figures.count_in_doubt(engine, NOW).numbers == {}
         assert len(reports.find_jobs(crowded.engine, "ready-7")) == 1
         assert len(reports.find_jobs(crowded.engine, "ready-7", "main")) == 1
         assert not reports.has_jobs(crowded.engine, "nobody")
@@ -268,19 +334,24 @@ SELECT 'main', 'result', 'result-' || n, '{{}}', now() FROM generate_series(1, {
 """
 _REFUSED: Final = """
 INSERT INTO refused (account, kind, address, payload, created_at, problem, refusals, due_at)
-SELECT 'main', '{kind}', '{kind}-' || n, '{{}}', now(), 'no', 1, now() + interval '{due}' FROM generate_series(1, {number}) AS n
+SELECT '{account}', '{kind}', '{kind}-' || n, '{{}}', now(), 'no', 1, now() + interval '{due}' - n * interval '1 ms'
+FROM generate_series(1, {number}) AS n
 """
+
+
+def refuse(account: str, kind: str, number: int, due: str) -> str:
+    return _REFUSED.format(account=account, kind=kind, number=number, due=due)
 
 
 @pytest.fixture
 def unpublished(ledger: Ledger, knowledge: str) -> Ledger:
-    """After a night without Redis: many entries to publish, many that it refused and that are due tomorrow, some that are due."""
+    """After a night without Redis: many entries to publish, many that it refused, some of which are due; and another account's."""
     if knowledge == "stale":
-        early = _REFUSED.format(kind="early", number=300, due="1 day")
+        early = refuse("main", "early", 300, "1 day")
         administer(ledger.engine, _OUTBOX.format(number=300), early, "ANALYZE")
-    refused = [_REFUSED.format(kind=kind, number=ENDED // 2, due="1 day") for kind in ("reply", "result")]
-    due = _REFUSED.format(kind="due", number=50, due="-1 hour")
-    administer(ledger.engine, _OUTBOX.format(number=ENDED), *refused, due)
+    refused = [refuse("main", kind, ENDED // 2, "1 day") for kind in ("reply", "result")]
+    due = [refuse("main", "due", 50, "-1 hour"), refuse("other", "due", ENDED, "-2 hours")]
+    administer(ledger.engine, _OUTBOX.format(number=ENDED), *refused, *due)
     if knowledge == "fresh":
         administer(ledger.engine, "ANALYZE")
     return ledger
@@ -291,62 +362,9 @@ def test_what_was_published_or_refused_is_settled_by_its_number(unpublished: Led
     with explained(engine) as plans:
         due = outbox.fetch_due(engine, ["main"], None, now, now, 90)
         assert len(due) == 50
+        assert len(outbox.fetch_due(engine, ["main"], ["other"], now, now - dt.timedelta(minutes=90), 90)) == 90
         outbox.settle_refused(engine, due[:25], {entry.id: ("no", now) for entry in due[25:]})
         entries = outbox.fetch(engine, ["main"], None, now, 50)
         assert len(entries) == 50
         outbox.settle_outbox(engine, entries[:25], [(entry, "no") for entry in entries[25:]], now)
     bounded(plans, MOST)
-
-
-# SQLite
-
-
-def test_sqlite_reads_through_no_table_of_jobs_or_members(sqlite_url: str) -> None:
-    """It keeps no statistics, so its plans are the same however much there is."""
-    with open_ledger(sqlite_url) as ledger, scans_of(ledger.engine) as scans:
-        lists, engine, now = Lists(ledger), ledger.engine, utc_now()
-        lists.see(rows_of(GROUP_MEMBERS, 9), GROUP_MEMBERS, group=GROUP)
-        lists.see(rows_of(GROUP_MEMBERS, 7), GROUP_MEMBERS, group=GROUP)
-        number = lists.see(rows_of(GROUP_MEMBERS, 2), GROUP_MEMBERS, group=GROUP)["snapshot_id"]
-        snapshots.accept(engine, number, now)
-        _, second, third = ledger.arrive(*(message(kwargs=send_fields(job_id=name)) for name in "abc"))
-        ledger.arrive(message(kwargs=send_fields(job_id="a"), task_id="again"))
-        lanes.find_lanes(engine, "main", "", 100)
-        lanes.load_lanes(engine, "main", 2, [second.lane])
-        waiting.find_overdue(engine, "main", now)
-        waiting.release_unknown(engine, "main", now)
-        waiting.find_unknown(engine, "main", second.lane)
-        waiting.release_due(engine, "main", now)
-        waiting.next_due(engine, "main")
-        waiting.next_expiry(engine, "main")
-        waiting.find_parked(engine, "main")
-        waiting.count_waiting(engine, "main")
-        assert waiting.find_unfinished(engine, ["main", "other"], waiting.newest_seq(engine)) == {"main"}
-        waiting.cancel(engine, ["again"], "no", now)
-        figures.count_waiting_jobs(engine, ["main"])
-        assert ledger.settle(ledger.must_begin(second))
-        ledger.must_begin(third)
-        begun = ledger.run(lambda connection: attempts.find_begun(connection, "main"))
-        ledger.run(lambda connection: attempts.resolve(connection, begun, lambda _: True, now))
-        reports.find_jobs(engine, "a")
-        reports.has_jobs(engine, "main")
-    assert not scans
-
-
-@contextmanager
-def scans_of(engine: Engine) -> Iterator[list[str]]:
-    """Collect each statement for which SQLite reads a large table of ours, or one of its indexes, from end to end."""
-    scans: list[str] = []
-    large = ("jobs", "requesters", "attempts", "group_members", "snapshot_changes")
-
-    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        if many or not statement.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
-            return
-        beside = cursor.connection.cursor()
-        for *_, words in beside.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall():
-            if words.startswith(tuple(f"SCAN {table}" for table in large)):
-                scans.append(f"{words}: {statement}")
-
-    event.listen(engine, "before_cursor_execute", explain)
-    yield scans
-    event.remove(engine, "before_cursor_execute", explain)

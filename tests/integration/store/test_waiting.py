@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from sqlalchemy import update
 
-from tests.parts.jobs import NOW, message, send_fields
+from tests.parts.jobs import NOW, SEND, message, send_fields
 from tests.parts.ledger import Ledger
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
@@ -19,6 +19,7 @@ from worker68.store.waiting import Cancelled
 
 SOON = NOW + dt.timedelta(seconds=60)
 LATER = NOW + dt.timedelta(seconds=120)
+DAY = dt.timedelta(days=1)
 
 
 def to(chat: int, **fields: object) -> dict[str, object]:
@@ -32,6 +33,17 @@ def at(when: dt.datetime, **fields: object) -> bytes:
 def back_off(ledger: Ledger, job: Job, until: dt.datetime) -> None:
     attempt = ledger.must_begin(job)
     ledger.run(lambda connection: attempts.back_off(connection, attempt, until, "busy", "busy", NOW))
+
+
+def park(ledger: Ledger, *messages: bytes) -> list[int]:
+    """Take messages of unknown tasks in; return the numbers of their jobs."""
+    before = {row.seq for row in ledger.rows()}
+    assert ledger.arrive(*messages) == []
+    return [row.seq for row in ledger.rows() if row.seq not in before]
+
+
+def in_vain(ledger: Ledger, now: dt.datetime = NOW + DAY, limit: int = 9) -> list[tuple[int, str]]:
+    return waiting.find_parked_in_vain(ledger.engine, "main", now, limit)
 
 
 def test_only_what_waits_for_its_turn_is_in_a_lane(ledger: Ledger) -> None:
@@ -79,13 +91,13 @@ def test_a_deferred_job_that_only_a_newer_worker_knows_enters_its_lane_when_it_i
     waiting.release_unknown(ledger.engine, "main", SOON)
     assert waiting.find_unknown(ledger.engine, "main", newer.lane) == [(newer.seq, "worker68.x")]
     assert [ledger.row(job.seq).state for job in (newer, late, known)] == ["ready", "deferred", "deferred"]
-    assert len(waiting.find_parked(ledger.engine, "main")) == 1
+    assert len(in_vain(ledger)) == 1
 
 
 def test_what_backs_off_or_is_parked_or_is_of_another_account_is_not_released(ledger: Ledger) -> None:
     back_off(ledger, ledger.send(), SOON)
     ledger.arrive(message("worker68.later", {}), at(SOON, account="other"))
-    assert waiting.release_due(ledger.engine, "main", NOW + dt.timedelta(days=1)) == []
+    assert waiting.release_due(ledger.engine, "main", NOW + DAY) == []
 
 
 def test_a_release_takes_the_longest_due_first(ledger: Ledger) -> None:
@@ -207,5 +219,34 @@ def test_a_reason_stands_in_the_row_while_it_waits(ledger: Ledger) -> None:
 def test_a_parked_job_whose_time_is_over_is_nothing_that_is_due(ledger: Ledger) -> None:
     ledger.arrive(message("worker68.later", {}))
     assert waiting.next_due(ledger.engine, "main") is None
-    assert waiting.release_due(ledger.engine, "main", NOW + dt.timedelta(days=1)) == []
-    assert len(waiting.find_parked(ledger.engine, "main")) == 1
+    assert waiting.release_due(ledger.engine, "main", NOW + DAY) == []
+    assert len(in_vain(ledger)) == 1
+
+
+def test_parked_jobs_are_looked_for_by_what_can_be_done_with_them(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked = park(ledger, *[message("worker68.later", {}) for _ in range(5)])
+    known = parked[1:4]
+    theirs = update(jobs).where(jobs.c.seq.in_(known)).values(task=SEND)
+    ledger.run(lambda connection: connection.execute(theirs))
+
+    assert in_vain(ledger) == [(seq, "worker68.later") for seq in (parked[0], parked[4])]
+    assert in_vain(ledger, limit=1) == [(parked[0], "worker68.later")]
+    assert in_vain(ledger, now=NOW) == []
+    monkeypatch.setattr(waiting, "SEQS_PER_STATEMENT", 2)
+    first = waiting.find_parked(ledger.engine, "main")
+    assert [one.seq for one in first] == known[:2]
+    assert [one.seq for one in waiting.find_parked(ledger.engine, "main", known[1])] == known[2:]
+    assert waiting.find_parked(ledger.engine, "other") == []
+
+
+def test_a_parked_job_that_has_ended_meanwhile_is_not_called_back(ledger: Ledger) -> None:
+    first, second = park(ledger, message("worker68.later", {}), message("worker68.later", {}))
+    waiting.cancel(ledger.engine, ledger.requesters(first), "no", NOW)
+    known = ledger.entries(message(), message())
+
+    (taken,) = waiting.unpark(ledger.engine, {first: known[0], second: known[1]})
+
+    assert (ledger.row(first).state, ledger.lane()) == ("ended", [second])
+    assert (taken.seq, taken.custom_msg_id) == (second, ledger.row(second).custom_msg_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
@@ -20,17 +20,19 @@ from worker68.tasks import TASKS
 
 log = structlog.get_logger(__name__)
 
+#: The Celery id of the first message that asked for a job of the query around it. A sum has no index: for the first by its id
+#: alone, PostgreSQL would walk the primary key until it meets one of this job.
+FIRST_TASK_ID: Final = (
+    select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(requesters.c.id + 0).limit(1)
+).scalar_subquery()
+
 
 def read_jobs(connection: Connection, query: Any) -> tuple[list[Job], list[int]]:
     """Return the jobs whose rows this query selects, in its order, and the numbers of those that cannot be read."""
-    # A sum has no index: for the first by its id, PostgreSQL would walk the primary key until it meets one of this job.
-    oldest = requesters.c.id + 0
-    first = select(requesters.c.task_id).where(requesters.c.seq == jobs.c.seq).order_by(oldest).limit(1)
-    task_id = first.scalar_subquery().label("task_id")
     lost = and_(attempts.c.step == jobs.c.step, attempts.c.ending == ErrorCode.WORKER_LOST)
     counted = select(func.count()).where(attempts.c.seq == jobs.c.seq, lost).scalar_subquery()
     deaths = case((jobs.c.attempts > 0, counted), else_=0).label("deaths")
-    rows = connection.execute(query.add_columns(task_id, deaths)).all()
+    rows = connection.execute(query.add_columns(FIRST_TASK_ID.label("task_id"), deaths)).all()
     loaded, unreadable = [], []
     for row in rows:
         try:

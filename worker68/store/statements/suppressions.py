@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Exists, Select, exists, select
 
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, failed
-from worker68.store.statements.batches import batch_of, pack, same
+from worker68.store.statements.batches import batch_of, look_up, pack, same
 from worker68.store.tables import suppressions
 
 #: An account, and the type and id of a chat.
@@ -29,8 +29,10 @@ def find_suppressed(connection: Connection, chats: Collection[ChatKey]) -> set[C
 
 @functools.cache
 def _find(dialect: str) -> Select[tuple[str, str, int]]:
-    columns = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
-    return select(*columns).where(same(batch_of(dialect, *columns).c, *columns))
+    key = (suppressions.c.account, suppressions.c.chat_type, suppressions.c.chat_id)
+    batch = batch_of(dialect, *key)
+    found, listed = look_up(dialect, batch, suppressions, same(batch.c, *key))
+    return select(listed.account, listed.chat_type, listed.chat_id).select_from(found)
 
 
 def is_suppressed(account: Any, chat_type: Any, chat_id: Any) -> Exists:

@@ -32,7 +32,8 @@ _PROOF = (Verdict.SENT, Verdict.READ)
 class SendTerms:
     """What a send needs in order to be recognised. ``texts``: an own message with one of them may be this send.
 
-    ``attempt``: which try of its job it is; all of them have the same ``custom_msg_id``.
+    ``attempt``: which try of its job it is; all of them have the same ``custom_msg_id``. ``again``: an earlier one may have
+    written the message.
     """
 
     custom_msg_id: str
@@ -40,6 +41,7 @@ class SendTerms:
     texts: frozenset[str]
     confirm: Confirm
     attempt: int | None = None
+    again: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -201,8 +203,7 @@ class Known(OrderedDict[str, EndedSend | float]):
         earlier = self.get(send.custom_msg_id)
         if isinstance(earlier, EndedSend):
             return earlier.may_be_denied(now)
-        was_tried = send.attempt is not None and send.attempt > 1
-        return was_tried and now - self._since < NOT_SENT_COMES_WITHIN_SECONDS
+        return send.again and now - self._since < NOT_SENT_COMES_WITHIN_SECONDS
 
 
 def remember(table: OrderedDict[str, _Value], key: str, value: _Value) -> None:

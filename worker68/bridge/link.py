@@ -163,15 +163,17 @@ class Link:
         confirm: Confirm | None = None,
         guard: Guard | None = None,
         attempt: int | None = None,
+        again: bool = False,
     ) -> Call:
         """Send a message. Its call outlives the connection: a verdict may come over the next one.
 
         Refused while another send with this ``custom_msg_id`` is under way, or, where ``one_send_per_chat``, another to its chat,
-        or, where ``one_send``, any other. ``attempt``: which try of its job it is, which late evidence names.
+        or, where ``one_send``, any other. ``attempt``: which try of its job it is, which late evidence names. ``again``: an earlier
+        one may have written the message.
         """
         newline = self.options.newline
         texts, confirm = expected_echo(message, newline), confirm or self.options.confirm
-        terms = SendTerms(custom_msg_id, message.chat, texts, confirm, attempt)
+        terms = SendTerms(custom_msg_id, message.chat, texts, confirm, attempt, again)
         pending = Pending(new_request_id(), terms)
         written_id = custom_msg_id if self.session.exchange.correlation.writes_ids else None
         return self._submit(pending, encode_message(pending.request_id, message, written_id, newline), guard)

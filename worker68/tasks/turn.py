@@ -79,7 +79,9 @@ class Bridge(Protocol):
         self, request_type: str, path: str, data: Any, proto_type: str | None, *, reply_shape: Any, guard: Guard
     ) -> Call: ...
 
-    def send(self, message: Message, custom_msg_id: str, *, confirm: Confirm, guard: Guard, attempt: int) -> Call: ...
+    def send(
+        self, message: Message, custom_msg_id: str, *, confirm: Confirm, guard: Guard, attempt: int, again: bool
+    ) -> Call: ...
 
 
 class Context(Protocol):
@@ -130,6 +132,7 @@ class Turn:
             confirm=confirm,
             guard=self.may_not_write,
             attempt=self.job.attempts + 1,
+            again=self.job.attempts > self.job.attempts_before,
         )
         seconds = self.account.verdict_timeout if confirm == "verdict" else self.account.reply_timeout
         seen = self._mark(await call.wait(Deadline.after(seconds)))

@@ -105,4 +105,4 @@ def test_the_questions_walk_along_an_index(
     plan = str(ledger.run(lambda connection: connection.execute(text(explain + plain)).all()))
 
     assert "ix_jobs_not_due" in plan or "ix_jobs_in_lane" in plan
-    assert "USE TEMP B-TREE" not in plan
+    assert "USE TEMP B-TREE" not in plan.partition("SUBQUERY")[0], "but for the few messages of one job"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -30,8 +30,10 @@ class Link:
     why_not_ready: str | None = None
     why_not_reached: str | None = None
     connections: int = 1
+    told: dict[str, Any] = field(default_factory=dict)
 
-    def send(self, *_: Any, **__: Any) -> Call:
+    def send(self, *_: Any, **told: Any) -> Call:
+        self.told = told
         return self.written
 
     def call(self, *_: Any, **__: Any) -> Call:
@@ -58,3 +60,17 @@ def test_only_a_healthy_link_says_that_the_client_did_not_take_a_message(
     taken = turn(Link(Call(seen, seconds), why_not_ready), "worker68.send_message", **send_fields())
     finding = run(taken.send(TextMessage(Chat("friend", 7), "hello")))
     assert ("the client did not show it" in str(finding)) is not_taken
+
+
+@pytest.mark.parametrize(
+    ("attempts", "attempts_before", "again"), [(0, 0, False), (1, 0, True), (1, 1, False), (3, 1, True)]
+)
+def test_the_link_is_told_whether_an_earlier_try_may_have_written_the_message(
+    attempts: int, attempts_before: int, again: bool
+) -> None:
+    """Those of an earlier step have not: they made the change that the message announces."""
+    link = Link(Call(Evidence(written=True), 0.0))
+    taken = turn(link, "worker68.send_message", **send_fields())
+    taken.job = replace(taken.job, attempts=attempts, attempts_before=attempts_before)
+    run(taken.send(TextMessage(Chat("friend", 7), "hello")))
+    assert (link.told["attempt"], link.told["again"]) == (attempts + 1, again)

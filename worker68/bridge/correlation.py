@@ -95,7 +95,6 @@ class Correlation:
         self._sends_by_id: dict[str, Pending] = {}
         self._sends_by_chat: dict[Chat, Pending] = {}
         self._ended_calls: OrderedDict[str, bool] = OrderedDict()
-        # Messages of the account that no call waits for, by each id they have: ours, and when others were first seen.
         self._known = Known(since)
         self.ids_given_back = ids_given_back
         """The bridge has given back an id of ours, so it knows ``custom_msg_id``. Once true, it stays true."""

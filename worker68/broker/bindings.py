@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from worker68.broker.place import FRONT_DOOR, queue_of
+from worker68.broker.place import FRONT_DOOR, SEPARATORS, queue_of
 from worker68.execution.refusals import Refusals
 from worker68.redis_calls import answers_of, not_now, refusal
 
 #: Kombu's sets of bindings, by exchange: those that messages follow, and those that it must not delete.
 KEYS: Final = ("_kombu.binding.%s", "_kombu.binding_permanent.%s")
-#: Between the routing key, the pattern and the queue of a binding: Celery's own, and the one that producers set for priorities.
-_SEPARATORS: Final = (b"\x06\x16", b":")
+#: Between the routing key, the pattern and the queue of a binding: kombu has one setting for it and for the lists of priorities.
+_SEPARATORS: Final = tuple(separator.encode() for separator in SEPARATORS)
 
 REMEDY: Final = (
     "delete the key if it is no set, or give worker68 the right to it; jobs go on, but a message that names this exchange may miss "

@@ -15,7 +15,7 @@ FRONT_NAME = ""
 # Celery's default `priority_steps`, first to last, and its separator; the second one is what older producers set
 # so that the keys can be typed (CONTRACT 1).
 _STEPS = (0, 3, 6, 9)
-_SEPARATORS = ("\x06\x16", ":")
+SEPARATORS = ("\x06\x16", ":")
 
 
 def queue_of(account: str) -> str:
@@ -27,15 +27,20 @@ def lists_of(queue: str) -> tuple[str, ...]:
     """Return the Redis lists that make up a queue, in the order in which they are emptied."""
     return tuple(
         dict.fromkeys(
-            queue if step == 0 else f"{queue}{separator}{step}" for step in _STEPS for separator in _SEPARATORS
+            queue if step == 0 else f"{queue}{separator}{step}" for step in _STEPS for separator in SEPARATORS
         )
     )
+
+
+def show_key(key: str) -> str:
+    """Return the name of a key as a person can read and type it."""
+    return key.replace("\x06\x16", "\\x06\\x16")
 
 
 def place_of(key: bytes) -> str:
     """Return the name of the place to which a list belongs."""
     queue = key.decode(errors="replace")
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         queue = queue.partition(separator)[0]
     return queue.removeprefix(FRONT_DOOR).removeprefix(".")
 

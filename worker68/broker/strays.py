@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
+from worker68.broker.place import FRONT_DOOR, SEPARATORS, lists_of, queue_of
 from worker68.clock import Deadline
 from worker68.fleet.leases import account_lease, read_owners
 from worker68.redis_calls import redis_errors
@@ -28,12 +28,12 @@ LISTS_PER_TRIP: Final = 1000
 #: Of each list of the queue `celery`, so many messages from either end are looked at.
 LOOKED_AT: Final = 50
 
-_QUEUE: Final = re.compile(rf"{FRONT_DOOR}\.(?P<account>.+?)(?:(?:\x06\x16|:)\d+)?")
+_QUEUE: Final = re.compile(rf"{FRONT_DOOR}\.(?P<account>.+?)(?:(?:{'|'.join(SEPARATORS)})\d+)?")
 #: The front door's lists of other priorities than those that are read, as far as a producer's own steps go.
 _FRONT_STEPS: Final = tuple(
     key
     for step in range(10)
-    for separator in ("\x06\x16", ":")
+    for separator in SEPARATORS
     if (key := f"{FRONT_DOOR}{separator}{step}") not in lists_of(FRONT_DOOR)
 )
 _REPLIES: Final = re.compile(r"worker68:replies:(?P<name>[^:]+)")
@@ -129,10 +129,10 @@ class StrayFinder:
     def _have_owners(self, accounts: Sequence[str]) -> set[str]:
         """Return those that a worker owns: it has other settings than we."""
         leases = {account_lease(account): account for account in accounts}
-        return {leases[lease] for chunk in _chunks(list(leases)) for lease in read_owners(self._redis, chunk)}
+        return {leases[lease] for chunk in in_trips(list(leases)) for lease in read_owners(self._redis, chunk)}
 
     def _lengths(self, keys: Sequence[str]) -> Iterator[tuple[str, int]]:
-        for chunk in _chunks(keys):
+        for chunk in in_trips(keys):
             with self._redis.pipeline(transaction=False) as pipe:
                 for key in chunk:
                     pipe.llen(key)
@@ -151,9 +151,8 @@ class StrayFinder:
             answers = pipe.execute(raise_on_error=False)
         found = 0
         for length, oldest, newest in zip(*[iter(answers)] * 3, strict=True):
-            if (
-                isinstance(length, int) and isinstance(oldest, list) and isinstance(newest, list)
-            ):  # else Redis refuses it
+            # Else the key is of another type, or Redis refuses to show it.
+            if isinstance(length, int) and isinstance(oldest, list) and isinstance(newest, list):
                 both = [*newest[: max(0, length - LOOKED_AT)], *oldest]
                 found += sum(map(_is_ours, both))
         return found
@@ -166,6 +165,7 @@ def _is_ours(raw: bytes) -> bool:
         return False
 
 
-def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+def in_trips(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Return the keys in parts, about each of which Redis is asked in one trip."""
     for start in range(0, len(keys), LISTS_PER_TRIP):
         yield keys[start : start + LISTS_PER_TRIP]

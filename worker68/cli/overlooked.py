@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from worker68.broker.place import FRONT_DOOR, lists_of, queue_of
-from worker68.broker.strays import LISTS_PER_TRIP, StrayFinder
+from worker68.broker.place import FRONT_DOOR, lists_of, queue_of, show_key
+from worker68.broker.strays import StrayFinder, in_trips
 from worker68.cli.findings import RIGHTS, Finding, Ground
 from worker68.cli.output import count_of, show_length, show_time
 from worker68.clock import utc_now
@@ -135,11 +135,7 @@ def find_wrong_queues(ground: Ground) -> Iterator[Finding]:
     for key, kind in zip(keys, types, strict=True):
         if kind not in (b"list", b"none"):
             found = f"the key holds a {kind.decode()}, not a list: nothing can be pushed to it or taken from it"
-            yield Finding(f"list {_shown(key)}", False, found, "rename or delete that key", cause=key)
-
-
-def _shown(key: str) -> str:
-    return key.replace("\x06\x16", "\\x06\\x16")
+            yield Finding(f"list {show_key(key)}", False, found, "rename or delete that key", cause=key)
 
 
 def find_dead(ground: Ground) -> Iterator[Finding]:
@@ -173,7 +169,7 @@ def find_strays(ground: Ground) -> Iterator[Finding]:
     for key, count in sorted(strays.steps.items()):
         found = f"{count_of(count, 'message')} of a priority that no worker reads"
         remedy = "let the producer keep Celery's own priority_steps, and send them again"
-        yield Finding(f"list {_shown(key)}", False, found, remedy)
+        yield Finding(f"list {show_key(key)}", False, found, remedy)
     if strays.celery:
         found = f"{count_of(strays.celery, 'task')} of worker68's among the first and last: no worker takes from it"
         remedy = 'let the producer name the queue: send_task(..., queue="worker68.main")'
@@ -202,9 +198,9 @@ def _judge_replies(ground: Ground, lengths: dict[str, int]) -> Iterator[Finding]
 def _longest_wait(redis: Any, keys: Sequence[str]) -> float:
     """Return for how long the oldest reply of these lists has waited at least, as the relay has marked it."""
     since: list[float] = []
-    for start in range(0, len(keys), LISTS_PER_TRIP):
+    for some in in_trips(keys):
         with redis.pipeline(transaction=False) as pipe:
-            for key in keys[start : start + LISTS_PER_TRIP]:
+            for key in some:
                 pipe.lindex(f"{key}:marks", 0)
             answers = answers_of(pipe)
         since += [at for mark in answers if (at := _marked_at(mark)) is not None]

@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import NoPermissionError, ResponseError
 
 from worker68.broker.bindings import KEYS as BINDINGS
-from worker68.broker.place import FRONT_NAME, Place, lists_of
+from worker68.broker.place import FRONT_NAME, Place, lists_of, show_key
 from worker68.broker.url import read_redis_url
 from worker68.broker.wire import Wire
 from worker68.fleet.catalogues import catalogue_key
@@ -112,7 +112,7 @@ def _show(command: Command) -> str:
         return " ".join(words[:2])
     if words[0] in ("EVAL", "EVALSHA"):
         return words[0]
-    return " ".join(words[:2]).replace("\x06\x16", "\\x06\\x16")
+    return show_key(" ".join(words[:2]))
 
 
 def _of_place(place: Place) -> Iterator[Command]:

@@ -104,8 +104,7 @@ class Upkeep:
         await self._end_overdue(now)
         self._put_off_sweep()
         if monotonic() >= self._sweep_at:
-            more = await self._begin_sweep(now)
-            self._sweep_at = monotonic() + (LOOK_SECONDS if more else SWEEP_SECONDS)
+            await self._begin_sweep(now)
         looks = monotonic() >= self._look_at
         if self._found_to is not None and (looks or not self.knows_lanes):
             await self._find_lanes(now)
@@ -152,8 +151,7 @@ class Upkeep:
             await asyncio.to_thread(recovery.expire, self._shared.engine, overdue, now)
             self._shared.announce()
 
-    async def _begin_sweep(self, now: dt.datetime) -> bool:
-        """Return whether the next one should follow soon: one sweep ends a part of the parked jobs alone."""
+    async def _begin_sweep(self, now: dt.datetime) -> None:
         self._times.due = self._times.expires = None
         revived, more, due, expires = await asyncio.to_thread(self._resolve, now)
         self._shared.announce()  # what was resolved may have ended
@@ -162,7 +160,8 @@ class Upkeep:
         await self._count.ask(self._shared.engine)
         self._dispatch.unload()
         self._found_to = self._found_to or ""
-        return more
+        # One sweep ends a part of the parked jobs alone: where there may be more, the next one follows soon.
+        self._sweep_at = monotonic() + (LOOK_SECONDS if more else SWEEP_SECONDS)
 
     def _resolve(self, now: dt.datetime) -> tuple[list[Job], bool, dt.datetime | None, dt.datetime | None]:
         """Resolve in SQL what no event would. In the pool.

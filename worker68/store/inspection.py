@@ -11,16 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Engine, FromClause, Select, Text, column, select
+from sqlalchemy import Connection, Engine, FromClause, Select, select
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from worker68.jobs.fields import Chat
 from worker68.jobs.outcome import Status
 from worker68.jobs.states import State
 from worker68.store.engine import reading
-from worker68.store.statements.batches import batch_of, look_up, pack
+from worker68.store.statements.batches import look_up, pack
+from worker68.store.statements.identity import messages_of_ids
 from worker68.store.statements.rows import FIRST_TASK_ID
-from worker68.store.tables import IN_LANE, NOT_DUE, cancellations, jobs, requesters
+from worker68.store.tables import IN_LANE, NOT_DUE, cancellations, jobs
 
 #: So many jobs at most in one answer: it is read by a person, and Celery's thread encodes it.
 MOST: Final = 100
@@ -93,8 +94,7 @@ def find_revoked(engine: Engine, revoked: Sequence[str]) -> list[str]:
 
 def _asked_for(dialect: str) -> tuple[FromClause, _Columns, _Columns]:
     """Return a batch of Celery ids joined to the messages that have them and to their jobs; the columns of both."""
-    batch = batch_of(dialect, column("task_id", Text))  # of any length: what no job can have is not found
-    messages, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
+    messages, asked = messages_of_ids(dialect)
     asked_for, job = look_up(dialect, messages, jobs, jobs.c.seq == asked.seq)
     return asked_for, asked, job
 

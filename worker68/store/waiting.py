@@ -26,13 +26,15 @@ from sqlalchemy import (
 )
 
 from worker68.clock import utc_now
+from worker68.jobs.envelope import TASK_ID_LIMIT
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, Status, cancelled, failed
 from worker68.jobs.states import Event, State, sources, target
 from worker68.store.engine import reading, transaction
 from worker68.store.intake import Entry, Taken, draw_custom_msg_id
 from worker68.store.statements import outcomes
-from worker68.store.statements.batches import among, batch_of, joined, look_up, pack
+from worker68.store.statements.batches import among, batch_of, joined, pack
+from worker68.store.statements.identity import messages_of_ids
 from worker68.store.statements.rows import read_jobs
 from worker68.store.tables import (
     IN_ANY_LANE,
@@ -46,7 +48,6 @@ from worker68.store.tables import (
     cancellations,
     jobs,
     plain,
-    requesters,
 )
 from worker68.tasks import TASKS
 
@@ -234,7 +235,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
         if unseen:
             connection.execute(_forget_cancelled(dialect, now - REVOKED_FOR, SEQS_PER_STATEMENT + len(unseen)))
             # Every worker of the fleet hears of a revoke, and they write at the same time.
-            rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen))
+            rows = ({"task_id": id_, "cancelled_at": now} for id_ in sorted(unseen) if len(id_) <= TASK_ID_LIMIT)
             connection.execute(_remember_cancelled(dialect), pack(dialect, rows))
         seqs = {row.seq for row in known}
         ended = outcomes.end_waiting(connection, seqs, Event.CANCEL, cancelled(reason), now)
@@ -253,8 +254,7 @@ def cancel(engine: Engine, task_ids: Sequence[str], reason: str, now: dt.datetim
 
 @functools.cache
 def _asked_by(dialect: str) -> Select[Any]:
-    batch = batch_of(dialect, requesters.c.task_id)
-    messages, asked = look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
+    messages, asked = messages_of_ids(dialect)
     return select(asked.task_id, asked.seq).select_from(messages)
 
 

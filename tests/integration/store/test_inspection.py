@@ -67,7 +67,7 @@ def test_a_job_is_found_by_each_id_that_asked_for_it(ledger: Ledger) -> None:
     ledger.arrive(message(kwargs=send_fields(job_id="order-1"), task_id="b"))
     ledger.settle(ledger.must_begin(first))
 
-    found = find_by_ids(ledger.engine, ["main"], ["b", "a", "never seen"])
+    found = find_by_ids(ledger.engine, ["main"], ["b", "a", "never seen", "x" * 300])
 
     assert sorted((one.task_id, one.seq, one.state, one.status) for one in found) == [
         ("a", first.seq, "ended", "succeeded"),

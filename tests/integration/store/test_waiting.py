@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from tests.parts.jobs import NOW, SEND, message, send_fields
 from tests.parts.ledger import Ledger
+from worker68.jobs.envelope import TASK_ID_LIMIT
 from worker68.jobs.job import Job
 from worker68.jobs.outcome import ErrorCode, Outcome, cancelled, expired, failed
 from worker68.jobs.states import Event, State
@@ -162,6 +163,15 @@ def test_a_revoke_ends_what_waits_and_remembers_what_was_never_seen(ledger: Ledg
     assert ledger.row(second.seq).state == State.SENDING
     assert ledger.count(cancellations) == 1
     assert ledger.arrive(message(task_id="unseen")) == []
+
+
+def test_a_revoked_id_that_no_message_can_have_costs_the_others_nothing(ledger: Ledger) -> None:
+    (job,) = ledger.arrive(message(task_id="a"))
+    long = "x" * (TASK_ID_LIMIT + 1)
+    assert waiting.cancel(ledger.engine, [long, "a", "unseen"], "revoked", NOW) == Cancelled(
+        [job.seq], [], [], ["unseen", long], frozenset(["main"])
+    )
+    assert ledger.count(cancellations) == 1
 
 
 def test_a_revoked_id_that_was_not_seen_is_forgotten_by_a_revoke_after_a_day(ledger: Ledger) -> None:

@@ -6,8 +6,12 @@ found first.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, text
+from typing import Any
 
+from sqlalchemy import Connection, FromClause, Text, column, select, text
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+
+from worker68.store.statements.batches import batch_of, look_up
 from worker68.store.tables import jobs, requesters
 
 #: Goes from account to account along an index, however many jobs each has.
@@ -33,3 +37,12 @@ def find_seqs(connection: Connection, identity: str, account: str | None = None)
     accounts = [account] if account is not None else find_accounts(connection)
     own = select(jobs.c.seq).where(jobs.c.account.in_(accounts), jobs.c.job_id == identity)
     return sorted({*connection.scalars(asked), *connection.scalars(own)})
+
+
+def messages_of_ids(dialect: str) -> tuple[FromClause, ReadOnlyColumnCollection[str, Any]]:
+    """Return a batch of Celery ids (``task_id``) joined to the messages that have them, and the columns of those messages.
+
+    The ids may be of any length: one that no message can have costs the others nothing.
+    """
+    batch = batch_of(dialect, column("task_id", Text))
+    return look_up(dialect, batch, requesters, requesters.c.task_id == batch.c.task_id)
